@@ -1,0 +1,198 @@
+"""What the protocols mean: `published` repeats the study, `audited` is the one to believe.
+
+Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its notebooks; docs/PROTOCOLS.md says where
+they are silent and what was chosen instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from covbench.schema import CLASSIFICATION, CovbenchError, Task
+
+PUBLISHED = "published"
+AUDITED = "audited"
+PROTOCOLS = (PUBLISHED, AUDITED)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Training choices of one run, resolved from protocol, task and config.
+
+    size: side of the square input, pixels.
+    head_epochs, head_rate: first phase, backbone frozen (classification) or skipped (0).
+    fine_tune_epochs, fine_tune_rate: second phase, everything trainable; 0 epochs: skipped.
+    decay: factor by which the rate falls over one phase, evenly in the logarithm; 1: constant.
+    head: `dense_512_64` (the study's binary head, sigmoid) or `average_pool` (softmax).
+    scaling: `unit` (1/255 for every backbone) or `own` (what the backbone was trained with).
+    augmentation: a name of covbench.augmentation.AUGMENTATIONS.
+    augment_test: whether the test images are augmented too, as the study did for three classes.
+    loss: a name of covbench.models.losses.LOSSES.
+    class_weights: weigh classes by inverse frequency in the training fold.
+    patience: epochs without a better validation loss before stopping; 0: never stop early.
+    refresh_batch_norm: re-estimate batch-norm statistics over the training fold before validating.
+    """
+
+    size: int
+    batch_size: int
+    head_epochs: int
+    head_rate: float
+    fine_tune_epochs: int
+    fine_tune_rate: float
+    decay: float
+    head: str
+    scaling: str
+    augmentation: str
+    augment_test: bool
+    loss: str
+    class_weights: bool
+    patience: int
+    refresh_batch_norm: bool
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How a protocol divides a task.
+
+    unit: `image` or `group` (patient and duplicates together).
+    fractions: train, val, test; a val of 0 means that the test fold also validates, as the study did.
+    official: use the authors' own split where the dataset publishes one.
+    pool: rows drawn before splitting, half of them augmented copies; 0: every image once.
+    """
+
+    unit: str
+    fractions: tuple[float, float, float]
+    official: bool = False
+    pool: int = 0
+
+
+_PUBLISHED_BINARY = Options(
+    size=224,
+    batch_size=32,
+    head_epochs=30,
+    head_rate=1e-4,
+    fine_tune_epochs=0,
+    fine_tune_rate=0.0,
+    decay=0.1,
+    head="dense_512_64",
+    scaling="unit",
+    augmentation="rotation",
+    augment_test=False,
+    loss="binary_crossentropy",
+    class_weights=False,
+    patience=10,
+    refresh_batch_norm=False,
+)
+_PUBLISHED_MULTICLASS = replace(
+    _PUBLISHED_BINARY,
+    size=240,
+    head_rate=1e-3,
+    decay=1.0,
+    head="average_pool",
+    augmentation="affine",
+    augment_test=True,
+    loss="categorical_crossentropy",
+)
+_AUDITED_CLASSIFICATION = Options(
+    size=224,
+    batch_size=32,
+    head_epochs=5,
+    head_rate=1e-3,
+    fine_tune_epochs=25,
+    fine_tune_rate=1e-4,
+    decay=0.1,
+    head="average_pool",
+    scaling="own",
+    augmentation="mild",
+    augment_test=False,
+    loss="categorical_crossentropy",
+    class_weights=True,
+    patience=6,
+    refresh_batch_norm=True,
+)
+_PUBLISHED_BINARY_MASKS = Options(
+    size=320,
+    batch_size=8,
+    head_epochs=0,
+    head_rate=0.0,
+    fine_tune_epochs=20,
+    fine_tune_rate=1e-4,
+    decay=1.0,
+    head="softmax_map",
+    scaling="own",
+    augmentation="segmentation",
+    augment_test=False,
+    loss="dice_focal",
+    class_weights=False,
+    patience=5,
+    refresh_batch_norm=False,
+)
+_PUBLISHED_MULTICLASS_MASKS = replace(
+    _PUBLISHED_BINARY_MASKS,
+    size=256,
+    batch_size=16,
+    fine_tune_epochs=25,
+    loss="crossentropy_focal_tversky",
+    class_weights=True,
+)
+_AUDITED_SEGMENTATION = replace(
+    _PUBLISHED_BINARY_MASKS,
+    size=256,
+    batch_size=8,
+    fine_tune_epochs=40,
+    fine_tune_rate=3e-4,
+    decay=0.05,
+    loss="crossentropy_dice",
+    patience=10,
+    refresh_batch_norm=True,
+)
+
+_PUBLISHED_SPLITS = {
+    "sarscov2_ct": SplitRule("image", (0.75, 0.0, 0.25)),
+    "covid_ct": SplitRule("image", (0.75, 0.0, 0.25)),
+    "ieee8023_xray": SplitRule("image", (0.8, 0.0, 0.2)),
+    "radiography": SplitRule("image", (0.7, 0.2, 0.1)),
+    "zenodo_infection": SplitRule("image", (0.5, 0.3, 0.2), pool=1000),
+    "zenodo_multiclass": SplitRule("image", (2840 / 4020, 680 / 4020, 500 / 4020), pool=4020),
+    "medseg_multiclass": SplitRule("image", (651 / 929, 138 / 929, 140 / 929)),
+}
+_PUBLISHED_SPLIT = SplitRule("image", (0.7, 0.1, 0.2))
+_AUDITED_SPLIT = SplitRule("group", (0.6, 0.15, 0.25), official=True)
+
+
+def split_rule(protocol: str, task: Task) -> SplitRule:
+    """How `protocol` divides `task` into folds."""
+    if protocol == AUDITED:
+        return _AUDITED_SPLIT
+    return _PUBLISHED_SPLITS.get(task.name, _PUBLISHED_SPLIT)
+
+
+def protocol_options(protocol: str, task: Task) -> Options:
+    """The protocol's own choices for a task, before the config changes any."""
+    if task.kind == CLASSIFICATION:
+        if protocol == AUDITED:
+            return _AUDITED_CLASSIFICATION
+        return _PUBLISHED_BINARY if len(task.classes) == 2 else _PUBLISHED_MULTICLASS
+    if protocol == AUDITED:
+        return _AUDITED_SEGMENTATION
+    if len(task.classes) == 2:
+        return _PUBLISHED_BINARY_MASKS
+    size = 512 if task.name == "medseg_multiclass" else 256
+    return replace(_PUBLISHED_MULTICLASS_MASKS, size=size)
+
+
+def resolve_options(protocol: str, task: Task, changes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Options:
+    """The choices of a run: the protocol's own, then `changes[protocol]` by kind, then by task name.
+
+    Raises CovbenchError for a key that is no option.
+    """
+    options = asdict(protocol_options(protocol, task))
+    for level in (task.kind, task.name):
+        for key, value in changes.get(protocol, {}).get(level, {}).items():
+            if key not in options:
+                known = ", ".join(f.name for f in fields(Options))
+                raise CovbenchError(f"options.{protocol}.{level}.{key}: no such option; known: {known}")
+            options[key] = type(options[key])(value)
+    return Options(**options)

@@ -1,0 +1,165 @@
+"""The words that every stage shares: dataset cards, tasks, runs, and the columns of the tables between stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CLASSIFICATION = "classification"
+SEGMENTATION = "segmentation"
+BACKGROUND = "background"
+
+
+class CovbenchError(Exception):
+    """A mistake that the user can mend: the message names the file or key and the remedy."""
+
+
+@dataclass(frozen=True)
+class GitHub:
+    """A repository archive at one commit (40 hexadecimal digits)."""
+
+    repository: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Kaggle:
+    """A Kaggle dataset, `owner/name`."""
+
+    dataset: str
+
+
+@dataclass(frozen=True)
+class KaggleCompetition:
+    """The data of a Kaggle competition, whose rules the user has to accept first."""
+
+    competition: str
+
+
+@dataclass(frozen=True)
+class Zenodo:
+    """Files of a Zenodo record: file name -> md5 as published in the record."""
+
+    record: str
+    md5: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A dataset that draws itself into a folder: no download, no licence."""
+
+    draw: Callable[[Path], None]
+
+
+Source = GitHub | Kaggle | KaggleCompetition | Zenodo | Drawn
+
+
+@dataclass(frozen=True)
+class Task:
+    """A dataset with a label scheme.
+
+    classes: position = class number. For segmentation the first is `background`, and mask names of the index that
+        are not listed here count as background.
+    positive: the class whose sensitivity, specificity and AUROC a binary task reports.
+    lesions: segmentation classes that together are the lesion.
+    """
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    positive: str = ""
+    lesions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a dataset is, where it comes from and which tasks it poses.
+
+    mirror_folders: names under which a local mirror may hold it, tried in order.
+    modality: `xray` or `ct`.
+    """
+
+    title: str
+    modality: str
+    tasks: tuple[Task, ...]
+    sources: tuple[Source, ...]
+    mirror_folders: tuple[str, ...]
+    licence: str
+    citation: str
+    homepage: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the grid: one model, trained once."""
+
+    task: str
+    protocol: str
+    architecture: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie, relative to the working directory."""
+        return f"results/runs/{self.task}/{self.protocol}/{self.architecture}/{self.seed}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: pandas dtype and meaning."""
+
+    dtype: str
+    meaning: str = field(compare=False)
+
+
+INDEX_COLUMNS: dict[str, Column] = {
+    "image_id": Column("str", "unique in the dataset, stable between fetches; for a slice: file#frame"),
+    "patient_id": Column("str", "as published, or inferred by the parser; the image_id itself where nothing is known"),
+    "path": Column("str", "file, relative to the dataset's raw folder, with forward slashes"),
+    "frame": Column("int64", "slice number in a volume or stack; -1: the file is one image"),
+    "label": Column("str", "class name; empty where the dataset labels pixels only"),
+    "mask": Column("str", "mask file, relative to the raw folder; same frame; empty where there is none"),
+    "mask_values": Column("str", "what its numbers mean: '1:ground_glass 2:consolidation' or '128-255:infection'"),
+    "modality": Column("str", "xray or ct"),
+    "view": Column("str", "PA, AP, AP Supine, L, Axial, Coronal, …; empty where unknown"),
+    "source": Column("str", "hospital, journal or crawl as far as metadata tell; empty where unknown"),
+    "official_fold": Column("str", "train, val or test where the authors publish a split; else empty"),
+    "window_low": Column("float64", "HU shown as 0; NaN: stored values are display values already"),
+    "window_high": Column("float64", "HU shown as 255; NaN as above"),
+    "sha256": Column("str", "of the file's bytes; of the frame's pixels for a slice"),
+    "phash": Column("str", "64-bit perceptual hash of the grey image, 16 hexadecimal digits; empty if unreadable"),
+    "excluded": Column("bool", "cannot be used"),
+    "reason": Column("str", "why it cannot be used; empty otherwise"),
+}
+
+SPLIT_COLUMNS: dict[str, Column] = {
+    "image_id": Column("str", "as in the index"),
+    "copy": Column("int64", "0: the image itself; k > 0: its k-th augmented copy (published Zenodo splits)"),
+    "patient_id": Column("str", "as in the index"),
+    "group": Column("str", "what the split kept together"),
+    "source": Column("str", "as in the index"),
+    "label": Column("int64", "class number; -1 for segmentation"),
+    "fold": Column("str", "train, val or test; an image may stand in val and test where a protocol did so"),
+}
+
+PREDICTION_COLUMNS: dict[str, Column] = {
+    "image_id": Column("str", "as in the split"),
+    "copy": Column("int64", "as in the split"),
+    "patient_id": Column("str", "as in the split"),
+    "source": Column("str", "as in the split"),
+    "fold": Column("str", "val or test"),
+    "truth": Column("int64", "class number; -1 for segmentation"),
+    "seed": Column("int64", "of the run"),
+}  # classification adds p_0 … p_{C-1} (float32, sum 1); segmentation keeps rows in the order of predicted_masks.npz
+
+HISTORY_COLUMNS: dict[str, Column] = {
+    "epoch": Column("int64", "counted from 0 through all phases"),
+    "phase": Column("str", "head (backbone frozen) or fine_tune"),
+    "learning_rate": Column("float64", "at the end of the epoch"),
+    "loss": Column("float64", "training"),
+    "accuracy": Column("float64", "training; per pixel for segmentation"),
+    "val_loss": Column("float64", "validation"),
+    "val_accuracy": Column("float64", "validation"),
+    "seconds": Column("float64", "wall time of the epoch"),
+}

@@ -1,0 +1,102 @@
+"""Augmentation as one affine warp per image plus cheap pixel operations; numpy and OpenCV, no TensorFlow.
+
+What an image looks like depends on (seed, epoch, image) alone: not on batch size, worker count or where training resumed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+cv2.setNumThreads(0)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of a random transformation.
+
+    rotation: degrees either way. shift: fraction of the side either way. shear: degrees either way.
+    zoom: fraction either way. crop: smallest side of a random square window, as a fraction of the side; 1: no crop.
+    flip, noise, blur, sharpen: probabilities. brightness: fraction of 255 either way; contrast: fraction either way.
+    """
+
+    rotation: float = 0.0
+    shift: float = 0.0
+    shear: float = 0.0
+    zoom: float = 0.0
+    crop: float = 1.0
+    flip: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
+    sharpen: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+
+
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "rotation": Augmentation(rotation=15),
+    "affine": Augmentation(rotation=20, shift=0.2, shear=0.2, zoom=0.2, flip=0.5),
+    "segmentation": Augmentation(crop=0.8, flip=0.5, shift=0.1, zoom=0.5, noise=0.2, blur=0.1, sharpen=0.1),
+    "mild": Augmentation(rotation=10, shift=0.05, zoom=0.1, brightness=0.1, contrast=0.1),
+}
+# The study writes shear .2 to Keras's ImageDataGenerator, which reads degrees.
+
+_SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
+
+
+def image_key(image_id: str, copy: int) -> int:
+    """A number that identifies an image (and its augmented copy) wherever and whenever it is loaded."""
+    return zlib.crc32(f"{image_id}#{copy}".encode())
+
+
+def augment(
+    image: np.ndarray, mask: np.ndarray | None, augmentation: Augmentation, key: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Transform an image, and its mask by the same warp.
+
+    image: uint8, (H, W), 0-255. mask: uint8, (H, W), class numbers, warped to the nearest pixel and filled with 0.
+    key: (seed, epoch, image_key). Returns arrays like those given.
+    """
+    if augmentation == AUGMENTATIONS["none"]:
+        return image, mask
+    rng = np.random.default_rng(key)
+    matrix = draw_warp(augmentation, image.shape[0], image.shape[1], rng)
+    size = image.shape[::-1]
+    fill = cv2.BORDER_CONSTANT if mask is not None else cv2.BORDER_REPLICATE
+    warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=fill)
+    if mask is not None:
+        mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return _change_pixels(warped, augmentation, rng), mask
+
+
+def draw_warp(augmentation: Augmentation, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """The affine map from output to input pixels: float64, (2, 3), about the image's centre."""
+    a = augmentation
+    angle, shear = np.deg2rad(rng.uniform(-a.rotation, a.rotation)), np.deg2rad(rng.uniform(-a.shear, a.shear))
+    scale = 1 / rng.uniform(1 - a.zoom, 1 + a.zoom) * rng.uniform(a.crop, 1)
+    mirror = -1.0 if rng.random() < a.flip else 1.0
+    reach = max(a.shift, (1 - a.crop) / 2)
+    shift = rng.uniform(-reach, reach, 2) * (width, height)
+    rotate = np.array([[np.cos(angle), -np.sin(angle + shear)], [np.sin(angle), np.cos(angle + shear)]])
+    linear = scale * rotate @ np.diag([mirror, 1.0])
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    return np.column_stack([linear, centre - linear @ centre + shift])
+
+
+def _change_pixels(image: np.ndarray, a: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    noisy, blurred, sharpened = rng.random(3) < (a.noise, a.blur, a.sharpen)
+    if a.brightness or a.contrast:
+        gain = 1 + rng.uniform(-a.contrast, a.contrast)
+        offset = 255 * rng.uniform(-a.brightness, a.brightness) + 127.5 * (1 - gain)
+        image = cv2.convertScaleAbs(np.maximum(image * np.float32(gain) + np.float32(offset), 0))
+    if noisy:
+        image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+    if blurred:
+        image = cv2.GaussianBlur(image, (3, 3), 0)
+    if sharpened:
+        image = cv2.filter2D(image, -1, _SHARPEN)
+    return image

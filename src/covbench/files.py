@@ -1,0 +1,41 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@contextmanager
+def write_whole(path: Path | str) -> Iterator[Path]:
+    """A temporary name beside `path` to write to, with the same suffixes; renamed to `path` if nothing is raised."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Strict JSON (NaN is refused), indented, whole or not at all."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    with write_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_table(path: Path | str, table: pd.DataFrame) -> None:
+    """A table as CSV or Parquet, by the suffix of `path`, whole or not at all."""
+    with write_whole(path) as temporary:
+        if temporary.suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False)

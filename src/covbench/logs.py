@@ -1,0 +1,51 @@
+"""Where a job's words go: everything into its log file, mistakes of the user without a traceback."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from covbench.schema import CovbenchError
+
+
+class _Tee:
+    """A text stream that writes to two others; progress bars see the terminal through it."""
+
+    def __init__(self, first: TextIO, second: TextIO) -> None:
+        self.first, self.second = first, second
+
+    def write(self, text: str) -> int:
+        self.second.write(text)
+        return self.first.write(text)
+
+    def flush(self) -> None:
+        self.first.flush()
+        self.second.flush()
+
+    def isatty(self) -> bool:
+        return self.first.isatty()
+
+
+def log_to(path: str, show_progress: bool = False) -> None:
+    """Send this process's output, native libraries' included, to `path`; `show_progress` keeps the terminal too."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    log = open(path, "w", buffering=1, encoding="utf-8")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    if show_progress:
+        sys.stderr = _Tee(terminal, log)  # type: ignore[assignment]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True)
+    sys.excepthook = _report_error
+
+
+def _report_error(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    if issubclass(kind, CovbenchError):
+        logging.getLogger("covbench").error("%s", error)
+    else:
+        sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]

@@ -1,0 +1,209 @@
+"""Classification scores from stored probabilities: per image, per class and in total.
+
+AUROC, average precision, confusion matrix and curves are scikit-learn's. What follows from the confusion matrix alone
+is computed here for any number of matrices at once, so that a bootstrap draw and the reported value share one formula.
+An average over classes is undefined as soon as a class that it weighs is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
+
+from covbench.evaluation.counts import divide, write_down
+from covbench.schema import CovbenchError, Task
+
+CURVE_POINTS = 200
+_KEPT = ["image_id", "copy", "patient_id", "source"]
+
+
+def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score the test fold of a run.
+
+    predictions: schema.PREDICTION_COLUMNS and p_0 … p_{C-1}, any folds. Returns the metrics as they go to metrics.json
+    (None where undefined, with the reason in "undefined") and the cases, a row per test image.
+    Raises CovbenchError without test images, and for a probability that is not a number.
+    """
+    test = predictions[predictions["fold"] == "test"].reset_index(drop=True)
+    probabilities = read_probabilities(test, task)
+    truth = test["truth"].to_numpy()
+    predicted = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(truth, predicted, labels=range(len(task.classes)))
+    per_class, metrics, undefined = _score_all(truth, probabilities, confusion, task)
+    cases = test[_KEPT].assign(
+        truth=truth, predicted=predicted, correct=truth == predicted, confidence=probabilities.max(axis=1)
+    )
+    return {
+        "kind": task.kind,
+        "classes": list(task.classes),
+        "positive": task.positive,
+        "images": len(test),
+        "patients": int(test["patient_id"].nunique()),
+        "metrics": metrics,
+        "per_class": per_class,
+        "undefined": undefined,
+        "confusion": confusion.tolist(),
+        "curves": draw_curves(truth, probabilities, task.classes),
+    }, pd.concat([cases, test[[f"p_{c}" for c in range(len(task.classes))]]], axis=1)
+
+
+def read_probabilities(test: pd.DataFrame, task: Task) -> np.ndarray:
+    """The p_ columns as float64, (N, C). Raises CovbenchError for no rows, or values that are no probabilities."""
+    if test.empty:
+        raise CovbenchError(f"predictions of {task.name}: no image of the test fold; run the predict stage again")
+    probabilities = test[[f"p_{c}" for c in range(len(task.classes))]].to_numpy(np.float64)
+    bad = ~(np.isfinite(probabilities) & (probabilities >= 0) & (probabilities <= 1)).all(axis=1)
+    if bad.any():
+        names = ", ".join(test.loc[bad, "image_id"].head(3))
+        raise CovbenchError(
+            f"predictions of {task.name}: {bad.sum()} rows hold no probabilities ({names}…); train the model again"
+        )
+    return probabilities
+
+
+def rate_classes(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall, specificity and F1 of each class against the rest, and its support.
+
+    confusion: counts, (…, C, C), rows truth, columns predicted. Returns float64, (…, C); NaN where undefined.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    true, called, total = confusion.sum(-1), confusion.sum(-2), confusion.sum((-2, -1))[..., None]
+    return {
+        "precision": divide(hits, called),
+        "recall": divide(hits, true),
+        "specificity": divide(total - true - called + hits, total - true),
+        "f1": divide(2 * hits, true + called),
+        "support": np.asarray(true, np.float64),
+    }
+
+
+def average_rates(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.ndarray]:
+    """Accuracy, balanced accuracy, macro and weighted averages; for a binary task the rates of its positive class.
+
+    confusion: counts, (…, C, C). positive: class number, or None. Returns float64, (…); NaN where undefined.
+    """
+    rates = rate_classes(confusion)
+    support = rates["support"]
+    averages = {
+        "accuracy": divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1))),
+        "balanced_accuracy": rates["recall"].mean(-1),
+    }
+    for name in ("precision", "recall", "f1"):
+        averages[f"{name}_macro"] = rates[name].mean(-1)
+        weighed = np.where(support > 0, support * rates[name], 0.0)
+        averages[f"{name}_weighted"] = divide(weighed.sum(-1), support.sum(-1))
+    if positive is not None:
+        averages["sensitivity"] = rates["recall"][..., positive]
+        for name in ("specificity", "precision", "f1"):
+            averages[name] = rates[name][..., positive]
+    return averages
+
+
+def positive_class(task: Task) -> int | None:
+    """Number of the class whose sensitivity and AUROC a binary task reports; None for several classes."""
+    return task.classes.index(task.positive) if task.positive else None
+
+
+def rank_classes(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """AUROC and average precision of each class against the rest; NaN where the fold holds only one of the two.
+
+    truth: int64, (N,). probabilities: float64, (N, C). Returns float64, (C,).
+    """
+    count = probabilities.shape[1]
+    auroc, precision = np.full(count, np.nan), np.full(count, np.nan)
+    for number in range(count):
+        is_class = truth == number
+        if is_class.any():
+            precision[number] = average_precision_score(is_class, probabilities[:, number])
+        if is_class.any() and not is_class.all():
+            auroc[number] = roc_auc_score(is_class, probabilities[:, number])
+    return {"auroc": auroc, "average_precision": precision}
+
+
+def draw_curves(
+    truth: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """ROC and precision-recall points of each class against the rest, at most CURVE_POINTS of each.
+
+    A class that the fold lacks, or that is alone in it, has no curves and is left out.
+    """
+    curves = {}
+    for number, name in enumerate(classes):
+        is_class = truth == number
+        if is_class.all() or not is_class.any():
+            continue
+        fpr, tpr, _ = roc_curve(is_class, probabilities[:, number])
+        precision, recall, _ = precision_recall_curve(is_class, probabilities[:, number], drop_intermediate=True)
+        curves[name] = {
+            "roc": {"fpr": _thin(fpr), "tpr": _thin(tpr)},
+            "pr": {"recall": _thin(recall), "precision": _thin(precision)},
+        }
+    return curves
+
+
+def _thin(points: np.ndarray) -> list[float]:
+    kept = np.unique(np.linspace(0, len(points) - 1, CURVE_POINTS).round().astype(int))
+    return np.round(points[kept], 6).tolist()
+
+
+def _score_all(
+    truth: np.ndarray, probabilities: np.ndarray, confusion: np.ndarray, task: Task
+) -> tuple[dict[str, Any], dict[str, float | None], dict[str, str]]:
+    rates = {**rate_classes(confusion), **rank_classes(truth, probabilities)}
+    undefined: dict[str, str] = {}
+    per_class: dict[str, Any] = {}
+    for number, name in enumerate(task.classes):
+        values = {rate: rates[rate][number] for rate in rates if rate != "support"}
+        reasons = _class_reasons(int(confusion[number].sum()), int(confusion.sum()))
+        per_class[name], why = write_down(values, reasons, f"per_class.{name}.")
+        per_class[name]["support"] = int(confusion[number].sum())
+        undefined |= why
+    averages = {name: float(value) for name, value in average_rates(confusion, positive_class(task)).items()}
+    averages |= average_ranks(rates, positive_class(task))
+    metrics, why = write_down(averages, _total_reasons(averages, rates, task))
+    return per_class, metrics, undefined | why
+
+
+def average_ranks(rates: Mapping[str, np.ndarray], positive: int | None) -> dict[str, Any]:
+    """AUROC and average precision of a task: its positive class, or the mean over classes against the rest.
+
+    rates: {"auroc", "average_precision"}: float64, (…, C). Returns float64, (…).
+    """
+    return {
+        name: rates[name].mean(-1) if positive is None else rates[name][..., positive]
+        for name in ("auroc", "average_precision")
+    }
+
+
+def _class_reasons(support: int, total: int) -> dict[str, str]:
+    absent = "no image of this class in the test fold"
+    return {
+        "precision": "never predicted",
+        "recall": absent,
+        "specificity": "only this class in the test fold",
+        "f1": "absent from the test fold and never predicted",
+        "auroc": absent if support == 0 else "only one class in the test fold",
+        "average_precision": absent,
+    }
+
+
+def _total_reasons(averages: Mapping[str, float], rates: Mapping[str, np.ndarray], task: Task) -> dict[str, str]:
+    reasons = {}
+    for name in averages:
+        rate = name.removesuffix("_macro").removesuffix("_weighted")
+        rate = "recall" if rate in ("balanced_accuracy", "sensitivity", "accuracy") else rate
+        missing = [c for c, value in zip(task.classes, rates[rate], strict=True) if np.isnan(value)]
+        reasons[name] = f"{rate} is undefined for {', '.join(missing)}"
+    if (rates["support"] > 0).sum() == 1:
+        reasons["auroc"] = "only one class in the test fold"
+    return reasons

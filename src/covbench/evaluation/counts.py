@@ -1,0 +1,25 @@
+"""What both kinds of evaluation share: ratios that may be undefined, and how an undefined value is written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Element by element, float64; NaN where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def write_down(
+    values: Mapping[str, float], reasons: Mapping[str, str], prefix: str = ""
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Values with None for NaN, and for each None its reason under `prefix + name`.
+
+    A value that is undefined for want of a reason in `reasons` is a mistake of the caller: KeyError.
+    """
+    written = {name: None if math.isnan(value) else float(value) for name, value in values.items()}
+    return written, {prefix + name: reasons[name] for name, value in written.items() if value is None}

@@ -1,0 +1,186 @@
+"""Segmentation scores from stored masks: per image, per patient volume and in total, per class and for the lesion.
+
+Everything follows from one count per image: how many pixels of each true class were predicted as each class.
+The lesion is the union of the task's lesion classes. Scores of an image mean over images where they are defined, those
+of a volume pool a patient's slices and mean over patients, and a total pools every pixel of the fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.counts import divide, write_down
+from covbench.schema import CovbenchError, Task
+
+SCORES = ("dice", "jaccard", "precision", "recall")
+LESION = "lesion"
+_KEPT = ["image_id", "copy", "patient_id", "source"]
+_REASONS = {
+    "dice": "no pixel of it, true or predicted, in the test fold",
+    "jaccard": "no pixel of it, true or predicted, in the test fold",
+    "precision": "never predicted",
+    "recall": "no pixel of it in the test fold",
+}
+
+
+def evaluate_segmentation(
+    predictions: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, task: Task
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score the test fold of a run.
+
+    predictions: schema.PREDICTION_COLUMNS, (R,), any folds. truth, predicted: uint8, (R, H, W), class numbers, in the
+    same order. Returns the metrics as they go to metrics.json (None where undefined, with the reason in "undefined")
+    and the cases, a row per test image with its pixel counts and its scores, NaN where undefined.
+    Raises CovbenchError without test images, for masks of different shape and for unknown class numbers.
+    """
+    chosen = (predictions["fold"] == "test").to_numpy()
+    if not chosen.any():
+        raise CovbenchError(f"predictions of {task.name}: no image of the test fold; run the predict stage again")
+    if not truth.shape == predicted.shape or len(truth) != len(predictions):
+        raise CovbenchError(
+            f"predictions of {task.name}: {len(predictions)} rows, true masks {truth.shape}, predicted masks "
+            f"{predicted.shape}; run the predict stage again"
+        )
+    test = predictions[chosen].reset_index(drop=True)
+    confusion = count_pixels(truth[chosen], predicted[chosen], len(task.classes))
+    cases = describe_cases(test, confusion, task)
+    metrics, per_class, undefined = _score_all(cases, confusion, task)
+    return {
+        "kind": task.kind,
+        "classes": list(task.classes),
+        "lesions": list(task.lesions),
+        "images": len(test),
+        "patients": int(test["patient_id"].nunique()),
+        "metrics": metrics,
+        "per_class": per_class,
+        "undefined": undefined,
+        "confusion": confusion.sum(0).tolist(),
+    }, cases
+
+
+def count_pixels(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Confusion matrix of each image in pixels, rows truth, columns predicted.
+
+    truth, predicted: uint8, (N, H, W), class numbers. Returns int64, (N, C, C).
+    Raises CovbenchError for a class number of `classes` or more.
+    """
+    counts = np.empty((len(truth), classes, classes), np.int64)
+    for number, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
+        if max(true.max(), guess.max()) >= classes:
+            raise CovbenchError(
+                f"a mask holds class number {max(true.max(), guess.max())}, the task has {classes} classes; "
+                "prepare and predict again"
+            )
+        pairs = true.astype(np.intp) * classes + guess
+        counts[number] = np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
+    return counts
+
+
+def measure_overlap(confusion: np.ndarray, members: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels of the union of some classes: both true and predicted, true, predicted.
+
+    confusion: counts, (…, C, C). Returns three arrays, (…).
+    """
+    chosen = list(members)
+    true = confusion[..., chosen, :]
+    return true[..., chosen].sum((-2, -1)), true.sum((-2, -1)), confusion[..., chosen].sum((-2, -1))
+
+
+def score_overlap(both: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Dice, Jaccard index, precision and recall from pixel counts (…); NaN where undefined.
+
+    Dice and Jaccard are undefined where neither mask holds a pixel; they are 0 where only one does.
+    """
+    return {
+        "dice": divide(2 * both, true + predicted),
+        "jaccard": divide(both, true + predicted - both),
+        "precision": divide(both, predicted),
+        "recall": divide(both, true),
+    }
+
+
+def name_regions(task: Task) -> Iterator[tuple[str, list[int]]]:
+    """What is scored: each class by itself, then the lesion, each with its class numbers."""
+    yield from ((name, [number]) for number, name in enumerate(task.classes))
+    if LESION not in task.classes:
+        yield LESION, [task.classes.index(name) for name in task.lesions]
+
+
+def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.DataFrame:
+    """A row per image: Dice and Jaccard of each region, pixel accuracy, and the pixel counts behind them."""
+    columns: dict[str, np.ndarray] = {}
+    counts: dict[str, np.ndarray] = {}
+    for region, members in name_regions(task):
+        both, true, predicted = measure_overlap(confusion, members)
+        scores = score_overlap(both, true, predicted)
+        columns |= {f"dice_{region}": scores["dice"], f"jaccard_{region}": scores["jaccard"]}
+        counts |= {f"both_{region}": both, f"true_{region}": true, f"predicted_{region}": predicted}
+    columns["pixel_accuracy"] = divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+    return pd.concat([test[_KEPT], pd.DataFrame(columns | counts)], axis=1)
+
+
+def pool_volumes(cases: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixel counts of a region pooled over each patient's images: three int64 arrays, (P,), in order of patient_id."""
+    sums = cases.groupby("patient_id")[[f"{count}_{region}" for count in ("both", "true", "predicted")]].sum()
+    both, true, predicted = sums.to_numpy().T
+    return both, true, predicted
+
+
+def _mean_defined(values: np.ndarray) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def score_region(cases: pd.DataFrame, region: str) -> dict[str, float]:
+    """Scores of a region: `dice` … over images, `dice_volume` … over patients, `dice_total` … of all pixels pooled."""
+    counts = [cases[f"{count}_{region}"].to_numpy() for count in ("both", "true", "predicted")]
+    images = score_overlap(*counts)
+    volumes = score_overlap(*pool_volumes(cases, region))
+    totals = score_overlap(*(count.sum() for count in counts))
+    scores: dict[str, float] = {name: _mean_defined(images[name]) for name in SCORES}
+    scores |= {f"{name}_volume": _mean_defined(volumes[name]) for name in SCORES}
+    return scores | {f"{name}_total": float(totals[name]) for name in SCORES}
+
+
+def _score_all(
+    cases: pd.DataFrame, confusion: np.ndarray, task: Task
+) -> tuple[dict[str, float | None], dict[str, Any], dict[str, str]]:
+    reasons = {f"{name}{pooling}": _REASONS[name] for name in SCORES for pooling in ("", "_volume", "_total")}
+    regions = {region: score_region(cases, region) for region, _ in name_regions(task)}
+    per_class: dict[str, Any] = {}
+    undefined: dict[str, str] = {}
+    for name in task.classes:
+        per_class[name], why = write_down(regions[name], reasons, f"per_class.{name}.")
+        per_class[name]["images_with_class"] = int((cases[f"true_{name}"] > 0).sum())
+        undefined |= why
+    values = {_lesion_name(name): value for name, value in regions[LESION].items()}
+    why_lesion = {_lesion_name(name): reason for name, reason in reasons.items()}
+    averages = average_classes(regions, task.classes)
+    averages["pixel_accuracy"] = float(cases["pixel_accuracy"].mean())
+    missing = ", ".join(name for name in task.classes if np.isnan(regions[name]["dice"]))
+    why_mean = dict.fromkeys(averages, f"undefined for {missing}")
+    metrics, why = write_down(values | averages, why_lesion | why_mean)
+    return metrics, per_class, undefined | why
+
+
+def average_classes(regions: dict[str, dict[str, float]], classes: Sequence[str]) -> dict[str, float]:
+    """Dice and Jaccard over classes; undefined as soon as one class is.
+
+    `dice_mean`: mean over all classes but the first (background) of their means over images. `dice_all_total`: mean over
+    all classes, background too, of pooled pixels; closest to the study's library, which pools the pixels of a batch.
+    """
+    averages = {}
+    for score in ("dice", "jaccard"):
+        averages[f"{score}_mean"] = float(np.mean([regions[name][score] for name in classes[1:]]))
+        averages[f"{score}_all_total"] = float(np.mean([regions[name][f"{score}_total"] for name in classes]))
+    return averages
+
+
+def _lesion_name(score: str) -> str:
+    """`dice_volume` -> `dice_lesion_volume`."""
+    name, _, pooling = score.partition("_")
+    return f"{name}_{LESION}_{pooling}" if pooling else f"{name}_{LESION}"

@@ -170,8 +170,8 @@ def _score_all(
 def average_classes(regions: dict[str, dict[str, float]], classes: Sequence[str]) -> dict[str, float]:
     """Dice and Jaccard over classes; undefined as soon as one class is.
 
-    `dice_mean`: mean over all classes but the first (background) of their means over images. `dice_all_total`: mean over
-    all classes, background too, of pooled pixels; closest to the study's library, which pools the pixels of a batch.
+    `dice_mean`: mean over all classes but the first (background) of their means over images. `dice_all_total`: mean
+    over all classes, background too, of pooled pixels; closest to the study's library, which pools the pixels of a batch.
     """
     averages = {}
     for score in ("dice", "jaccard"):

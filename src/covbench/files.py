@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -39,3 +40,11 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
             table.to_parquet(temporary, index=False)
         else:
             table.to_csv(temporary, index=False)
+
+
+def write_predictions(table: pd.DataFrame, masks: Sequence[np.ndarray], outputs: Mapping[str, str]) -> None:
+    """A run's predictions, and for segmentation its class maps, uint8, (R, H, W), in the order of the table's rows."""
+    write_table(outputs["predictions"], table)
+    if masks:
+        with write_whole(outputs["masks"]) as temporary:
+            np.savez_compressed(temporary, masks=np.concatenate(masks))

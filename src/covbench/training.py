@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from covbench.augmentation import AUGMENTATIONS
-from covbench.loading import Batches, Fold
+from covbench.folds import Fold
+from covbench.loading import Batches
 from covbench.models.batch_norm import refresh_batch_norm
 from covbench.models.losses import build_loss
 from covbench.protocols import Options
@@ -133,7 +134,7 @@ def _run_epoch(
 ) -> dict[str, object]:
     started = time.monotonic()
     augmentation = AUGMENTATIONS[options.augmentation]
-    batches = Batches(train, options.batch_size, seed, epoch, augmentation, copies=augmentation, shuffle=True)
+    batches = Batches(train, options.batch_size, seed, epoch, augmentation, shuffle=True)
     keras.utils.set_random_seed(seed + epoch)
     _reseed_layers(model, seed, epoch)
     fitted = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, verbose=0).history
@@ -144,7 +145,7 @@ def _run_epoch(
         )
     if options.refresh_batch_norm and (phase == "fine_tune" or _has_no_backbone(model)):
         refresh_batch_norm(model, (batches[i][0] for i in range(min(len(batches), REFRESH_BATCHES))))
-    checked = model.evaluate(Batches(val, options.batch_size, seed, copies=augmentation), verbose=0, return_dict=True)
+    checked = model.evaluate(Batches(val, options.batch_size, seed), verbose=0, return_dict=True)
     row = {
         "epoch": epoch,
         "phase": phase,
@@ -178,4 +179,3 @@ def _learning_rate(model: keras.Model) -> float:
 def _restore(model: keras.Model, progress: Progress) -> None:
     if progress.best_weights:
         model.set_weights(progress.best_weights)
-

@@ -1,0 +1,44 @@
+# Thin targets: every command that they run is shown in README.md.
+.PHONY: demo test test-all check mlflow lock clean
+
+PYTHON ?= python3
+LOCK ?= envs/cpu.txt
+BIN := .venv/bin
+
+demo: .venv/installed
+	$(BIN)/snakemake all --configfile config/demo.yaml --directory demo --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1
+	$(BIN)/python -m covbench.reporting.summary demo/results
+	@echo "Report: $(CURDIR)/demo/results/report/index.html"
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/check_links.py
+
+mlflow: .venv/installed
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port 5000
+
+# The lock is installed with hashes only: what is not in it cannot get in.
+.venv/installed: $(LOCK) pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'covbench needs Python 3.11 to 3.13')"
+	$(PYTHON) -m venv .venv || (echo "python3 -m venv failed; on Debian: apt-get install python3-venv" && false)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch .venv/installed
+
+lock:
+	uv pip compile --quiet pyproject.toml --extra cpu --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file envs/cpu.txt
+	uv pip compile --quiet pyproject.toml --extra gpu --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file envs/gpu.txt
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,98 @@
+rule fetch:
+    """Bring a dataset as published, verified, into data/raw/{dataset}, beside its manifest."""
+    output:
+        "data/raw/{dataset}.manifest.json",
+    params:
+        mirror=config["fetch"]["mirror"],
+    log:
+        "logs/fetch/{dataset}.log",
+    script:
+        "../scripts/fetch.py"
+
+
+rule fetch_weights:
+    """Bring an ImageNet weight file, verified: compute nodes have no internet."""
+    output:
+        "data/weights/{file}",
+    params:
+        mirror=config["weights"]["mirror"] if config["weights"] != "none" else None,
+    log:
+        "logs/fetch_weights/{file}.log",
+    script:
+        "../scripts/fetch_weights.py"
+
+
+rule index:
+    """Read a dataset's own layout into a row per image, with what cannot be used and why."""
+    input:
+        "data/raw/{dataset}.manifest.json",
+    output:
+        "data/index/{dataset}.parquet",
+    log:
+        "logs/index/{dataset}.log",
+    threads: 2
+    resources:
+        mem_mb=4000,
+    script:
+        "../scripts/index.py"
+
+
+rule split:
+    """Divide a task into train, val and test as its protocol does."""
+    input:
+        index=index_of,
+    output:
+        "data/splits/{task}/{protocol}/{seed}.parquet",
+    log:
+        "logs/split/{task}/{protocol}/{seed}.log",
+    script:
+        "../scripts/split.py"
+
+
+rule audit:
+    """Count which test images have their patient or a copy in training."""
+    input:
+        indexes=planned_indexes(),
+        splits=planned_splits(),
+    output:
+        "results/audit/splits.csv",
+    log:
+        "logs/audit.log",
+    resources:
+        mem_mb=4000,
+    script:
+        "../scripts/audit.py"
+
+
+rule prepare:
+    """Decode a task's images once into one memory-mapped grey array."""
+    input:
+        index=index_of,
+    output:
+        images="data/prepared/{task}/{size}/images.npy",
+        rows="data/prepared/{task}/{size}/rows.parquet",
+    log:
+        "logs/prepare/{task}/{size}.log",
+    benchmark:
+        "benchmarks/prepare/{task}/{size}.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+    script:
+        "../scripts/prepare.py"
+
+
+rule prepare_masks:
+    """Decode a task's masks once into one memory-mapped array of class numbers."""
+    input:
+        index=index_of,
+        rows="data/prepared/{task}/{size}/rows.parquet",
+    output:
+        "data/prepared/{task}/{size}/masks.npy",
+    log:
+        "logs/prepare_masks/{task}/{size}.log",
+    threads: 2
+    resources:
+        mem_mb=4000,
+    script:
+        "../scripts/prepare_masks.py"

@@ -1,0 +1,71 @@
+rule train_classifier:
+    """Train a classifier, keep its best epoch and predict its validation and test folds."""
+    input:
+        split="data/splits/{task}/{protocol}/{seed}.parquet",
+        prepared=prepared_for,
+        weights=weights_for,
+    output:
+        model="results/runs/{task}/{protocol}/{architecture}/{seed}/model.keras",
+        history="results/runs/{task}/{protocol}/{architecture}/{seed}/history.csv",
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+    params:
+        options=options_for,
+        deterministic=config["deterministic"],
+    log:
+        "logs/train/{task}/{protocol}/{architecture}/{seed}.log",
+    benchmark:
+        "benchmarks/train/{task}/{protocol}/{architecture}/{seed}.tsv"
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        architecture="|".join(CLASSIFIERS),
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=12000,
+        runtime="8h",
+    script:
+        "../scripts/train.py"
+
+
+use rule train_classifier as train_segmenter with:
+    """Train a segmentation network, keep its best epoch and predict masks of its validation and test folds."""
+    output:
+        model="results/runs/{task}/{protocol}/{architecture}/{seed}/model.keras",
+        history="results/runs/{task}/{protocol}/{architecture}/{seed}/history.csv",
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        masks="results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        architecture="|".join(SEGMENTERS),
+
+
+rule fit_classification_baseline:
+    """Fit a baseline without deep learning and predict its validation and test folds."""
+    input:
+        split="data/splits/{task}/{protocol}/{seed}.parquet",
+        prepared=prepared_for,
+    output:
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+    log:
+        "logs/fit_baseline/{task}/{protocol}/{architecture}/{seed}.log",
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        architecture="|".join(BASELINES),
+    resources:
+        mem_mb=8000,
+    script:
+        "../scripts/fit_baseline.py"
+
+
+use rule fit_classification_baseline as fit_segmentation_baseline with:
+    """Fit a segmentation baseline without deep learning and predict masks of its validation and test folds."""
+    output:
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        masks="results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        architecture="|".join(BASELINES),

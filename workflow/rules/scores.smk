@@ -1,0 +1,36 @@
+rule evaluate:
+    """Score a run from its stored predictions, per image and in total."""
+    input:
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        masks=masks_for,
+    output:
+        metrics="results/runs/{task}/{protocol}/{architecture}/{seed}/metrics.json",
+        cases="results/runs/{task}/{protocol}/{architecture}/{seed}/cases.parquet",
+    log:
+        "logs/evaluate/{task}/{protocol}/{architecture}/{seed}.log",
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/evaluate.py"
+
+
+rule compare:
+    """Gather every run into tidy tables with intervals, beside the published values."""
+    input:
+        metrics=files_of_runs("metrics.json"),
+        cases=files_of_runs("cases.parquet"),
+        manifests=files_of_runs("manifest.json"),
+        published=workflow.source_path("../resources/published_results.csv"),
+    output:
+        metrics="results/compare/metrics.csv",
+        summary="results/compare/summary.csv",
+        published="results/compare/published.csv",
+        runs="results/compare/runs.csv",
+    params:
+        plan=PLAN,
+    log:
+        "logs/compare.log",
+    resources:
+        mem_mb=4000,
+    script:
+        "../scripts/compare.py"

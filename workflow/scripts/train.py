@@ -1,0 +1,26 @@
+"""Prepared arrays and a split -> a trained model, its learning curves, manifest and predictions."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(snakemake.threads))
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+from covbench.running import train_run
+from covbench.schema import Run
+
+w = snakemake.wildcards
+train_run(
+    Run(w.task, w.protocol, w.architecture, int(w.seed)),
+    snakemake.params.options,
+    split_path=snakemake.input.split,
+    prepared_paths=snakemake.input.prepared,
+    weights_path=snakemake.input.get("weights") or None,
+    outputs=dict(snakemake.output.items()),
+    deterministic=snakemake.params.deterministic,
+)

@@ -15,6 +15,7 @@ from covbench.datasets import TASKS
 from covbench.files import write_json, write_predictions, write_table, write_whole
 from covbench.folds import Fold, open_folds, tabulate_predictions
 from covbench.manifest import describe_run
+from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
 from covbench.prediction import predict_masks, predict_probabilities
@@ -41,9 +42,10 @@ def train_run(
     log.info("%s: %d train, %d val, %d test rows", run.folder, len(train), len(val), len(test))
     seed_everything(run.seed, deterministic)
     model = build_model(run, choices, len(task.classes), weights_path)
-    progress = train_model(
-        model, train, val, choices, run.seed, after_epoch=lambda curves: write_table(outputs["history"], curves)
-    )
+    with fused_batch_norm():
+        progress = train_model(
+            model, train, val, choices, run.seed, after_epoch=lambda curves: write_table(outputs["history"], curves)
+        )
     with write_whole(outputs["model"]) as temporary:
         model.save(temporary)
     predict_run(model, {"val": val, "test": test}, choices, run.seed, outputs)

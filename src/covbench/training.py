@@ -43,7 +43,9 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     """Seed Python, numpy and the backend; `deterministic` also forbids kernels whose sums vary."""
     keras.utils.set_random_seed(seed)
     if deterministic and keras.backend.backend() == "tensorflow":
-        keras.src.backend.tensorflow.tf.config.experimental.enable_op_determinism()
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
 
 
 def train_model(
@@ -140,8 +142,8 @@ def _run_epoch(
     fitted = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, verbose=0).history
     if not np.isfinite(fitted["loss"][-1]):
         raise CovbenchError(
-            f"epoch {epoch}: the training loss is {fitted['loss'][-1]} at rate {_learning_rate(model):.2e}; no model is "
-            "published. Lower head_rate or fine_tune_rate under `options` in the config."
+            f"epoch {epoch}: the training loss is {fitted['loss'][-1]} at rate {_learning_rate(model):.2e}; no model "
+            "is published. Lower head_rate or fine_tune_rate under `options` in the config."
         )
     if options.refresh_batch_norm and (phase == "fine_tune" or _has_no_backbone(model)):
         refresh_batch_norm(model, (batches[i][0] for i in range(min(len(batches), REFRESH_BATCHES))))

@@ -1,0 +1,51 @@
+"""Real Snakemake on the real rules, in a folder of its own whose path has a space."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+BASELINES_ONLY = {
+    "tasks": ["phantom_xray", "phantom_lesions"],
+    "architectures": {"classification": [], "segmentation": []},
+    "baselines": {"classification": ["majority", "intensity_logistic"], "segmentation": ["empty_mask"]},
+    "protocols": ["published", "audited"],
+    "seeds": [0],
+    "fetch": {"mirror": None},
+    "weights": "none",
+    "options": {
+        protocol: {"classification": {"size": 64}, "segmentation": {"size": 64}} for protocol in ("published", "audited")
+    },
+    "deterministic": True,
+    "tracking": {"uri": "sqlite:///results/mlflow.db"},
+}
+
+
+def run_snakemake(folder, config, *arguments, environment=None, timeout=600):
+    """Run the project's workflow on `config` in `folder`; returns the finished process with its output as text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+    command += ["--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | (environment or {}),
+        cwd=folder,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which the baselines have run from drawing the data to the report."""
+    folder = tmp_path_factory.mktemp("a benchmark")
+    done = run_snakemake(folder, BASELINES_ONLY, "all")
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder

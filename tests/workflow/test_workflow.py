@@ -1,0 +1,105 @@
+"""The workflow as a user runs it: dry runs, bad configs, a small grid from data to report."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import yaml
+
+from .conftest import BASELINES_ONLY, ROOT, run_snakemake
+
+FULL = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+def planned_jobs(output):
+    """Rule -> number of jobs, from Snakemake's table of job counts."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
+
+
+def trainings(jobs):
+    return jobs["train_classifier"], jobs["train_segmenter"]
+
+
+def test_the_full_benchmark_plans_48_classifiers_and_72_segmenters_a_protocol_and_seed_without_tensorflow(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('a dry run must not import TensorFlow')")
+    (tmp_path / "keras.py").write_text("raise ImportError('a dry run must not import Keras')")
+    blocked = {"PYTHONPATH": str(tmp_path)}
+    done = run_snakemake(tmp_path / "one", FULL | {"protocols": ["audited"], "seeds": [0]}, "-n", "-q", environment=blocked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert trainings(planned_jobs(done.stdout + done.stderr)) == (4 * 12, 3 * 24)
+    done = run_snakemake(tmp_path / "all", FULL, "-n", "-q", environment=blocked)
+    assert trainings(planned_jobs(done.stdout + done.stderr)) == (4 * 12 * 6, 3 * 24 * 6)
+
+
+def test_an_unknown_config_key_is_refused_before_the_first_job_with_the_nearest_one(tmp_path):
+    wrong = BASELINES_ONLY | {"options": {"audited": {"classification": {"fine_tune_epohcs": 3}}}}
+    done = run_snakemake(tmp_path, wrong, "-n")
+    assert done.returncode != 0
+    assert "fine_tune_epohcs" in done.stdout + done.stderr
+    assert "fine_tune_epochs" in done.stdout + done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_architecture_is_refused_with_the_nearest_one(tmp_path):
+    wrong = BASELINES_ONLY | {"architectures": {"classification": ["resnet50v3"], "segmentation": []}}
+    done = run_snakemake(tmp_path, wrong, "-n")
+    assert done.returncode != 0
+    assert "resnet50v2" in done.stdout + done.stderr
+
+
+def test_a_small_grid_runs_from_drawn_data_to_a_report_in_a_folder_with_a_space(finished):
+    assert " " in str(finished) or " " in finished.name
+    assert (finished / "results/report/index.html").stat().st_size > 10_000
+    runs = pd.read_csv(finished / "results/compare/runs.csv")
+    assert (runs["state"] == "done").all()
+    assert len(runs) == 2 * 2 + 1 * 2
+
+
+def test_every_number_says_where_it_came_from(finished):
+    manifest = json.loads(
+        (finished / "results/runs/phantom_xray/audited/intensity_logistic/0/manifest.json").read_text()
+    )
+    assert manifest["run"]["task"] == "phantom_xray"
+    assert len(manifest["fingerprint"]) == 64
+    assert manifest["packages"]["numpy"]
+
+
+def test_running_again_does_nothing(finished):
+    done = run_snakemake(finished, BASELINES_ONLY, "all", "-n")
+    assert "Nothing to be done" in done.stdout + done.stderr, (done.stdout + done.stderr)[-3000:]
+
+
+def test_changing_a_segmentation_option_leaves_classifiers_alone(finished):
+    changed = json.loads(json.dumps(BASELINES_ONLY))
+    changed["options"]["audited"]["segmentation"]["size"] = 96
+    done = run_snakemake(finished, changed, "all", "-n", "-q")
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert "fit_classification_baseline" not in jobs
+    assert jobs["fit_segmentation_baseline"] == 1
+    run_snakemake(finished, BASELINES_ONLY, "all", "-n", "-q")
+
+
+def test_a_partial_report_shows_a_missing_run_as_missing(finished, tmp_path):
+    partial = tmp_path / "partly done"
+    shutil.copytree(finished, partial)
+    shutil.rmtree(partial / "results/runs/phantom_xray/audited/majority")
+    shutil.rmtree(partial / "results/report")
+    done = run_snakemake(partial, BASELINES_ONLY, "partial_report")
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = pd.read_csv(partial / "results/partial/compare/runs.csv")
+    missing = runs[runs["state"] == "missing"]
+    assert missing[["task", "protocol", "architecture"]].to_numpy().tolist() == [["phantom_xray", "audited", "majority"]]
+    page = (partial / "results/partial/report/index.html").read_text()
+    assert "missing" in page
+
+
+def test_a_dataset_whose_file_changed_after_fetching_is_refused(finished, tmp_path):
+    changed = tmp_path / "changed data"
+    shutil.copytree(finished, changed)
+    picture = next((changed / "data/raw/phantom_xray").rglob("*.png"))
+    picture.write_bytes(picture.read_bytes()[:-40])
+    (changed / "data/index/phantom_xray.parquet").unlink()
+    done = run_snakemake(changed, BASELINES_ONLY, "data/index/phantom_xray.parquet")
+    assert done.returncode != 0
+    assert picture.name in done.stdout + done.stderr

@@ -1,0 +1,241 @@
+"""Every architecture, one line each, and what has to be known about it before it is built. Imports no TensorFlow.
+
+A classifier is an ImageNet backbone of keras.applications with a new head; a segmenter is a decoder of
+segmentation-models around an ImageNet encoder. Adding one is a line in a table below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a network is called, what it wants and where it comes from.
+
+    kind: classification or segmentation.
+    constructor: in keras.applications for a classifier, in segmentation_models for a segmenter (its decoder);
+        empty for the small networks, which are drawn in this package.
+    encoder: the name that segmentation-models gives its encoder; empty otherwise.
+    alpha: width multiplier of MobileNetV2; 1 otherwise.
+    weights: key of the ImageNet weights without top (`keras/vgg16`, `sm/vgg19`); None: only trained from scratch.
+    scaling: the input scaling that the weights were trained with, a name of covbench.models.scaling.SCALINGS.
+    smallest: smallest side of the input, pixels. multiple: the side has to be a multiple of this.
+    gradcam_layer: layer of the backbone whose activations Grad-CAM reads; empty: the backbone's output.
+    family: architectures that share a design. title: for tables and figures.
+    """
+
+    name: str
+    kind: str
+    constructor: str
+    encoder: str
+    alpha: float
+    weights: str | None
+    scaling: str
+    smallest: int
+    multiple: int
+    gradcam_layer: str
+    family: str
+    title: str
+    citation: str
+    year: int
+
+
+def _classifier(
+    name: str,
+    constructor: str,
+    scaling: str,
+    smallest: int,
+    gradcam_layer: str,
+    family: str,
+    citation: str,
+    year: int,
+    alpha: float = 1.0,
+) -> Architecture:
+    return Architecture(
+        name=name,
+        kind=CLASSIFICATION,
+        constructor=constructor,
+        encoder="",
+        alpha=alpha,
+        weights=f"keras/{name}",
+        scaling=scaling,
+        smallest=smallest,
+        multiple=1,
+        gradcam_layer=gradcam_layer,
+        family=family,
+        title=constructor if alpha == 1.0 else f"{constructor} {alpha}",
+        citation=citation,
+        year=year,
+    )
+
+
+_VGG = ("Simonyan and Zisserman, arXiv:1409.1556", 2014)
+_RESNET = ("He et al., arXiv:1512.03385", 2015)
+_RESNET_V2 = ("He et al., arXiv:1603.05027", 2016)
+_NASNET = ("Zoph et al., arXiv:1707.07012", 2017)
+_INCEPTION_V3 = ("Szegedy et al., arXiv:1512.00567", 2015)
+_INCEPTION_RESNET = ("Szegedy et al., arXiv:1602.07261", 2016)
+_EFFICIENTNET = ("Tan and Le, arXiv:1905.11946", 2019)
+_XCEPTION = ("Chollet, arXiv:1610.02357", 2016)
+_MOBILENET_V2 = ("Sandler et al., arXiv:1801.04381", 2018)
+_DENSENET = ("Huang et al., arXiv:1608.06993", 2016)
+_SENET = ("Hu et al., arXiv:1709.01507", 2017)
+
+# fmt: off
+# name, keras.applications, own scaling, smallest side, Grad-CAM layer, family, citation, year
+_STUDIED_CLASSIFIERS = (
+    _classifier("vgg16", "VGG16", "caffe", 32, "block5_conv3", "VGG", *_VGG),
+    _classifier("vgg19", "VGG19", "caffe", 32, "block5_conv4", "VGG", *_VGG),
+    _classifier("resnet50", "ResNet50", "caffe", 32, "conv5_block3_out", "ResNet", *_RESNET),
+    _classifier("resnet50v2", "ResNet50V2", "tf", 32, "post_relu", "ResNet", *_RESNET_V2),
+    _classifier("resnet101v2", "ResNet101V2", "tf", 32, "post_relu", "ResNet", *_RESNET_V2),
+    _classifier("nasnetlarge", "NASNetLarge", "tf", 32, "", "NASNet", *_NASNET),
+    _classifier("inceptionv3", "InceptionV3", "tf", 75, "mixed10", "Inception", *_INCEPTION_V3),
+    _classifier("inceptionresnetv2", "InceptionResNetV2", "tf", 75, "conv_7b_ac", "Inception", *_INCEPTION_RESNET),
+    _classifier("efficientnetb0", "EfficientNetB0", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("xception", "Xception", "tf", 71, "block14_sepconv2_act", "Xception", *_XCEPTION),
+    _classifier("mobilenetv2", "MobileNetV2", "tf", 32, "out_relu", "MobileNet", *_MOBILENET_V2),
+    _classifier("densenet121", "DenseNet121", "torch", 32, "relu", "DenseNet", *_DENSENET),
+)
+_OTHER_CLASSIFIERS = (
+    _classifier("mobilenetv2_035", "MobileNetV2", "tf", 32, "out_relu", "MobileNet", *_MOBILENET_V2, alpha=0.35),
+)
+
+# name, segmentation_models, side a multiple of, smallest side, title, citation, year
+_DECODERS = (
+    ("unet", "Unet", 32, 32, "Unet", "Ronneberger et al., arXiv:1505.04597", 2015),
+    ("pspnet", "PSPNet", 48, 48, "PSPNet", "Zhao et al., arXiv:1612.01105", 2016),
+    ("linknet", "Linknet", 32, 32, "Linknet", "Chaurasia and Culurciello, arXiv:1707.03718", 2017),
+    ("fpn", "FPN", 32, 32, "FPN", "Lin et al., arXiv:1612.03144", 2016),
+)
+# name, weights, own scaling, smallest side, title, citation, year
+_STUDIED_ENCODERS = (
+    ("vgg19", "sm/vgg19", "caffe", 32, "VGG19", *_VGG),
+    ("densenet121", "sm/densenet121", "torch", 32, "DenseNet121", *_DENSENET),
+    ("seresnet101", "sm/seresnet101", "torch", 32, "SE-ResNet101", *_SENET),
+    ("inceptionresnetv2", "sm/inceptionresnetv2", "tf", 75, "InceptionResNetV2", *_INCEPTION_RESNET),
+    ("efficientnetb3", "sm/efficientnetb3", "torch", 32, "EfficientNetB3", *_EFFICIENTNET),
+    ("mobilenetv2", "sm/mobilenetv2", "tf", 32, "MobileNetV2", *_MOBILENET_V2),
+)
+_OTHER_ENCODERS = (
+    ("seresnext101", "sm/seresnext101", "torch", 32, "SE-ResNeXt101", *_SENET),
+    ("resnet34", "sm/resnet34", "none", 32, "ResNet34", *_RESNET),
+    ("efficientnetb0", "sm/efficientnetb0", "torch", 32, "EfficientNetB0", *_EFFICIENTNET),
+)
+# fmt: on
+
+_SMALL_CNN = Architecture(
+    name="small_cnn",
+    kind=CLASSIFICATION,
+    constructor="",
+    encoder="",
+    alpha=1.0,
+    weights=None,
+    scaling="unit",
+    smallest=32,
+    multiple=1,
+    gradcam_layer="",
+    family="Small CNN",
+    title="Small CNN",
+    citation="this project",
+    year=2025,
+)
+_UNET_SMALL = Architecture(
+    name="unet_small",
+    kind=SEGMENTATION,
+    constructor="",
+    encoder="",
+    alpha=1.0,
+    weights=None,
+    scaling="unit",
+    smallest=32,
+    multiple=16,
+    gradcam_layer="",
+    family="Unet",
+    title="Small Unet",
+    citation="after Ronneberger et al., arXiv:1505.04597",
+    year=2015,
+)
+
+BASELINES: dict[str, str] = {
+    "majority": CLASSIFICATION,
+    "hog_logistic": CLASSIFICATION,
+    "intensity_logistic": CLASSIFICATION,
+    "empty_mask": SEGMENTATION,
+    "lung_threshold": SEGMENTATION,
+}
+
+
+def _segmenter(decoder: tuple[str, str, int, int, str, str, int], encoder: tuple) -> Architecture:
+    name, constructor, multiple, smallest, title, citation, year = decoder
+    encoder_name, weights, scaling, encoder_smallest, encoder_title, encoder_citation, _ = encoder
+    return Architecture(
+        name=f"{name}_{encoder_name}",
+        kind=SEGMENTATION,
+        constructor=constructor,
+        encoder=encoder_name,
+        alpha=1.0,
+        weights=weights,
+        scaling=scaling,
+        smallest=max(smallest, encoder_smallest),
+        multiple=multiple,
+        gradcam_layer="",
+        family=title,
+        title=f"{title}, {encoder_title}",
+        citation=f"{citation}; {encoder_citation}",
+        year=year,
+    )
+
+
+def _by_name(*architectures: Architecture) -> dict[str, Architecture]:
+    return {architecture.name: architecture for architecture in architectures}
+
+
+_STUDIED_SEGMENTERS = tuple(_segmenter(decoder, encoder) for decoder in _DECODERS for encoder in _STUDIED_ENCODERS)
+_OTHER_SEGMENTERS = tuple(_segmenter(decoder, encoder) for decoder in _DECODERS for encoder in _OTHER_ENCODERS)
+
+CLASSIFIERS: dict[str, Architecture] = _by_name(*_STUDIED_CLASSIFIERS, *_OTHER_CLASSIFIERS, _SMALL_CNN)
+SEGMENTERS: dict[str, Architecture] = _by_name(*_STUDIED_SEGMENTERS, *_OTHER_SEGMENTERS, _UNET_SMALL)
+DEFAULT_CLASSIFIERS: tuple[str, ...] = tuple(architecture.name for architecture in _STUDIED_CLASSIFIERS)
+DEFAULT_SEGMENTERS: tuple[str, ...] = tuple(architecture.name for architecture in _STUDIED_SEGMENTERS)
+
+
+def architecture(name: str) -> Architecture:
+    """The catalogue's entry. Raises CovbenchError with the nearest known names if there is none."""
+    known = CLASSIFIERS | SEGMENTERS
+    if name not in known:
+        raise _unknown(name, list(known))
+    return known[name]
+
+
+def kind_of(name: str) -> str:
+    """classification or segmentation, for an architecture or a baseline. Raises CovbenchError if unknown."""
+    kinds = {entry.name: entry.kind for entry in (CLASSIFIERS | SEGMENTERS).values()} | BASELINES
+    if name not in kinds:
+        raise _unknown(name, list(kinds))
+    return kinds[name]
+
+
+def input_size(name: str, size: int) -> int:
+    """The side, in pixels, at which a network sees images of side `size`.
+
+    Every model takes the task's size and returns maps of that size: where its network cannot, the model resizes
+    inside (bilinear) to the nearest multiple of `multiple`, a tie going up, but to no less than the least multiple that
+    reaches `smallest`. So PSPNet sees 320 as 336 and InceptionV3 sees 64 as 75.
+    Raises CovbenchError for an unknown name or a size below 1.
+    """
+    entry = architecture(name)
+    if size < 1:
+        raise CovbenchError(f"size: {size} pixels; images need at least 1, and {name} is meant for {entry.smallest} up")
+    nearest = (2 * size + entry.multiple) // (2 * entry.multiple) * entry.multiple
+    least = -(-entry.smallest // entry.multiple) * entry.multiple
+    return max(nearest, least)
+
+
+def _unknown(name: str, known: list[str]) -> CovbenchError:
+    near = get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
+    return CovbenchError(f"unknown architecture {name!r}; nearest known: {', '.join(near)}")

@@ -1,0 +1,55 @@
+"""Input scalings as layers, so that a saved model carries its own: raw 0-255 RGB in, what the weights expect out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from covbench.schema import CovbenchError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, 0-1
+IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)  # 0-255
+
+
+@keras.saving.register_keras_serializable("covbench")
+class CaffeScaling(keras.layers.Layer):
+    """RGB to BGR, less the ImageNet mean: how VGG and ResNet were trained in Caffe. (…, 3) 0-255 in and out."""
+
+    def call(self, images: Any) -> Any:
+        """Scale a batch."""
+        return ops.flip(images, axis=-1) - ops.convert_to_tensor(_CAFFE_MEAN_BGR, dtype=images.dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """As the input."""
+        return input_shape
+
+
+def _torch() -> keras.layers.Layer:
+    pairs = list(zip(IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, strict=True))
+    scale = [1.0 / (255.0 * deviation) for _, deviation in pairs]
+    offset = [-mean / deviation for mean, deviation in pairs]
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name="scaling")
+
+
+SCALINGS: dict[str, Callable[[], keras.layers.Layer]] = {
+    "unit": lambda: keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="scaling"),  # 0..1
+    "tf": lambda: keras.layers.Rescaling(1.0 / 127.5, -1.0, dtype="float32", name="scaling"),  # -1..1
+    "torch": _torch,  # 0..1, less the ImageNet mean, by the ImageNet standard deviation
+    "caffe": lambda: CaffeScaling(dtype="float32", name="scaling"),
+    "none": lambda: keras.layers.Rescaling(1.0, dtype="float32", name="scaling"),  # 0..255, the network scales itself
+}
+
+
+def build_scaling(scaling: str, own: str) -> keras.layers.Layer:
+    """The layer named `scaling`, float32 whatever the dtype policy.
+
+    scaling: `unit` (1/255) or `own`. own: what `own` means for the network, a name of SCALINGS.
+    Raises CovbenchError for any other choice.
+    """
+    if scaling not in ("unit", "own"):
+        raise CovbenchError(f"scaling: {scaling!r} is no choice; known: unit, own")
+    return SCALINGS[own if scaling == "own" else "unit"]()

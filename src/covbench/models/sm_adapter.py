@@ -1,0 +1,142 @@
+"""segmentation-models 1.0.1 on Keras 3: the only module that imports it.
+
+The library was written for Keras 2. What breaks under Keras 3, and is put right here without touching its files:
+- its default framework `keras` needs keras.utils.generic_utils, which is gone: it is told to take tf.keras, which is
+  Keras 3 (under any Keras backend);
+- its DenseNet names layers `conv1/conv`, and Keras 3 forbids the slash: the one of keras.applications has the same
+  graph, layer numbers and weights;
+- Lambda layers are not restored from a .keras file: each becomes a registered layer, one for one, because the library
+  finds its skip connections by layer number;
+- EfficientNet's swish and dropout are closures: Keras's own take their place;
+- it downloads ImageNet weights by itself: here an encoder takes a local file or stays random.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from covbench.models.weights import load_weights_file
+
+os.environ["SM_FRAMEWORK"] = "tf.keras"
+with contextlib.redirect_stdout(io.StringIO()):  # it prints which framework it found
+    import efficientnet.model as efficientnet
+    import segmentation_models as sm
+    from segmentation_models.backbones.backbones_factory import BackbonesFactory
+
+
+@keras.saving.register_keras_serializable("covbench")
+class ChannelSlice(keras.layers.Layer):
+    """Channels start … stop - 1 of (B, H, W, C): one group of a grouped convolution."""
+
+    def __init__(self, start: int, stop: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.start = start
+        self.stop = stop
+
+    def call(self, inputs: Any) -> Any:
+        """Slice a batch."""
+        return inputs[..., self.start : self.stop]
+
+    def get_config(self) -> dict[str, Any]:
+        """What a saved model needs to build it again."""
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+@keras.saving.register_keras_serializable("covbench")
+class ScaledResidual(keras.layers.Layer):
+    """first + scale * second, of two tensors of one shape: the residual sum of Inception-ResNet."""
+
+    def __init__(self, scale: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, inputs: list[Any]) -> Any:
+        """Add a batch of residuals."""
+        return inputs[0] + inputs[1] * self.scale
+
+    def get_config(self) -> dict[str, Any]:
+        """What a saved model needs to build it again."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+def _replace_lambda(
+    function: Callable, output_shape: Any = None, arguments: dict[str, Any] | None = None, name: str | None = None
+) -> keras.layers.Layer:
+    """The registered layer that does what one of the library's three Lambda layers does; all are known by arguments."""
+    arguments = arguments or {}
+    if "scale" in arguments:
+        return ScaledResidual(arguments["scale"], name=name)
+    if "channels_axis" in arguments:
+        return keras.layers.Reshape((1, 1, -1), name=name)
+    return ChannelSlice(arguments["start"], arguments["stop"], name=name)
+
+
+class _Layers:
+    """keras.layers, but for Lambda."""
+
+    Lambda = staticmethod(_replace_lambda)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(keras.layers, name)
+
+
+def _without_submodules(constructor: Callable) -> Callable:
+    """A constructor of keras.applications that bears the keyword arguments of keras_applications."""
+    submodules = ("backend", "layers", "models", "utils")
+    return lambda **kwargs: constructor(**{key: value for key, value in kwargs.items() if key not in submodules})
+
+
+_build_encoder = BackbonesFactory.get_backbone
+
+
+def _build_local_encoder(
+    factory: BackbonesFactory, name: str, weights: Path | None = None, **kwargs: Any
+) -> keras.Model:
+    """As the library builds it, with weights from a local file only; None: random."""
+    encoder = _build_encoder(factory, name, weights=None, **kwargs)
+    if weights is not None:
+        load_weights_file(encoder, weights, f"encoder {name}")
+    return encoder
+
+
+sm._KERAS_LAYERS = _Layers()
+efficientnet.get_swish = lambda **_: "swish"
+efficientnet.get_dropout = lambda **_: keras.layers.Dropout
+BackbonesFactory._models_update["densenet121"] = [
+    _without_submodules(keras.applications.DenseNet121),
+    keras.applications.densenet.preprocess_input,
+]
+BackbonesFactory.get_backbone = _build_local_encoder
+
+
+def build_sm_network(decoder: str, encoder: str, size: int, classes: int, weights: Path | None) -> keras.Model:
+    """A network of the library: scaled images, (B, size, size, 3), to logits, (B, size, size, classes).
+
+    decoder: Unet, PSPNet, Linknet or FPN. encoder: the library's name of it.
+    weights: the encoder's ImageNet weights without top, .h5; None: random.
+    """
+    return getattr(sm, decoder)(
+        encoder, input_shape=(size, size, 3), classes=classes, activation="linear", encoder_weights=weights
+    )
+
+
+def build_sm_encoder(encoder: str, size: int, weights: Path | None = None) -> keras.Model:
+    """The encoder alone and whole, as its weight file was written: (B, size, size, 3) to features."""
+    return _build_local_encoder(
+        sm.backbones.backbones_factory.Backbones,
+        encoder,
+        weights=weights,
+        input_shape=(size, size, 3),
+        include_top=False,
+        backend=sm._KERAS_BACKEND,
+        layers=sm._KERAS_LAYERS,
+        models=sm._KERAS_MODELS,
+        utils=sm._KERAS_UTILS,
+    )

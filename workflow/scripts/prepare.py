@@ -1,0 +1,23 @@
+"""An index -> a task's images as one grey array, and its rows."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0], show_progress=True)
+
+from pathlib import Path
+
+import pandas as pd
+
+from covbench.datasets import dataset_of, task_named
+from covbench.files import write_table
+from covbench.preparing import prepare_images
+
+w = snakemake.wildcards
+rows = prepare_images(
+    pd.read_parquet(snakemake.input.index),
+    Path("data/raw") / dataset_of(w.task),
+    task_named(w.task),
+    int(w.size),
+    Path(snakemake.output.images),
+)
+write_table(snakemake.output.rows, rows)

@@ -1,0 +1,21 @@
+"""An index -> a task's masks as one array of class numbers, in the order of its images."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0], show_progress=True)
+
+from pathlib import Path
+
+import pandas as pd
+
+from covbench.datasets import dataset_of, task_named
+from covbench.preparing import prepare_masks
+
+w = snakemake.wildcards
+prepare_masks(
+    pd.read_parquet(snakemake.input.index),
+    Path("data/raw") / dataset_of(w.task),
+    task_named(w.task),
+    int(w.size),
+    Path(snakemake.output[0]),
+)

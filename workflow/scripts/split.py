@@ -1,0 +1,17 @@
+"""A dataset's index -> the folds of one task under one protocol and seed."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+import pandas as pd
+
+from covbench.datasets import TASKS, usable_rows
+from covbench.files import write_table
+from covbench.protocols import split_rule
+from covbench.splitting import assign_folds
+
+w = snakemake.wildcards
+task = TASKS[w.task]
+rows = usable_rows(pd.read_parquet(snakemake.input.index), task)
+write_table(snakemake.output[0], assign_folds(rows, task, split_rule(w.protocol, task), int(w.seed)))

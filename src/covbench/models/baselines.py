@@ -1,0 +1,177 @@
+"""What deep learning has to beat: majority class, two feature sets with logistic regression, two trivial masks.
+
+scikit-learn, scikit-image and SciPy only; imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import cv2
+import numpy as np
+from skimage.feature import hog
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from covbench.models.catalogue import BASELINES
+from covbench.models.lungs import find_lungs
+from covbench.schema import CLASSIFICATION, CovbenchError
+
+FEATURE_SIDE = 128  # pixels to which images are resized before features are taken
+HOG_CELL = 16
+HISTOGRAM_BINS = 32
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+GRID = 8
+LOGISTIC_C = 0.01  # inverse strength of the L2 penalty: there are more features than patients
+
+
+@dataclass(frozen=True)
+class ClassBaseline:
+    """A fitted classification baseline. frequencies: float64, (C,). model: None for `majority`."""
+
+    name: str
+    frequencies: np.ndarray
+    model: Pipeline | None
+
+
+@dataclass(frozen=True)
+class MaskBaseline:
+    """A fitted segmentation baseline.
+
+    threshold: grey value, 0-255, above which a pixel of the lungs is lesion; 255: none is.
+    lesion: class number of the lesion, 0 where the task has none. lungs: class numbers of the lungs from left to right
+        in the image; one number: both lungs; none: the task does not mark lungs.
+    """
+
+    name: str
+    threshold: int
+    lesion: int
+    lungs: tuple[int, ...]
+
+
+Baseline = ClassBaseline | MaskBaseline
+
+
+def fit_baseline(name: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0) -> Baseline:
+    """Fit a baseline of covbench.models.catalogue.BASELINES on training images.
+
+    images: uint8, (N, H, W), 0-255 grey. labels: class numbers, (N,), or for segmentation masks of them, (N, H, W).
+    classes: names, position = class number; a segmentation class whose name holds `lung` is lung, the first is the
+        background and all others are lesions. Raises CovbenchError for an unknown name and where nothing can be learnt.
+    """
+    if name not in BASELINES:
+        near = get_close_matches(name, BASELINES, n=3, cutoff=0.4) or list(BASELINES)
+        raise CovbenchError(f"unknown baseline {name!r}; nearest known: {', '.join(near)}")
+    if len(images) == 0:
+        raise CovbenchError(f"{name}: the training fold is empty; check the split")
+    if BASELINES[name] == CLASSIFICATION:
+        return _fit_classes(name, images, np.asarray(labels), len(classes), seed)
+    return _fit_masks(name, images, labels, classes)
+
+
+def predict_baseline(fitted: Baseline, images: np.ndarray) -> np.ndarray:
+    """Predict uint8 images, (N, H, W), 0-255 grey.
+
+    Returns probabilities, float32, (N, C), rows summing to 1; for segmentation class numbers, uint8, (N, H, W).
+    """
+    if isinstance(fitted, MaskBaseline):
+        masks = [_predict_mask(fitted, image) for image in images]
+        return np.stack(masks) if masks else np.zeros(images.shape, np.uint8)
+    probabilities = np.tile(fitted.frequencies, (len(images), 1))
+    if fitted.model is not None and len(images):
+        probabilities[:] = 0.0
+        probabilities[:, fitted.model.classes_] = fitted.model.predict_proba(FEATURES[fitted.name](images))
+    return probabilities.astype(np.float32)
+
+
+def _fit_classes(name: str, images: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> ClassBaseline:
+    frequencies = np.bincount(labels, minlength=classes) / len(labels)
+    if name == "majority":
+        return ClassBaseline(name, frequencies, None)
+    if np.count_nonzero(frequencies) < 2:
+        raise CovbenchError(f"{name}: the training fold holds a single class; check the split")
+    logistic = LogisticRegression(C=LOGISTIC_C, max_iter=2000, class_weight="balanced", random_state=seed)
+    model = make_pipeline(StandardScaler(), logistic).fit(FEATURES[name](images), labels)
+    return ClassBaseline(name, frequencies, model)
+
+
+def describe_gradients(images: np.ndarray) -> np.ndarray:
+    """Histograms of oriented gradients (Dalal and Triggs 2005): 9 orientations, cells of 16 of 128 pixels.
+
+    images: uint8, (N, H, W). Returns float32, (N, 1764).
+    """
+    cells = (HOG_CELL, HOG_CELL)
+    found = [hog(_resize(image), orientations=9, pixels_per_cell=cells, cells_per_block=(2, 2)) for image in images]
+    return np.asarray(found, np.float32)
+
+
+def describe_intensities(images: np.ndarray) -> np.ndarray:
+    """Histogram, percentiles and the means of an 8 x 8 grid. uint8, (N, H, W) -> float32, (N, 103)."""
+    return np.asarray([_describe_grey(image) for image in images], np.float32)
+
+
+def _describe_grey(image: np.ndarray) -> np.ndarray:
+    histogram = np.histogram(image, bins=HISTOGRAM_BINS, range=(0, 256))[0] / image.size
+    means = cv2.resize(np.ascontiguousarray(image), (GRID, GRID), interpolation=cv2.INTER_AREA)
+    return np.concatenate([histogram, np.percentile(image, PERCENTILES), means.ravel()])
+
+
+def _resize(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(np.ascontiguousarray(image), (FEATURE_SIDE, FEATURE_SIDE), interpolation=cv2.INTER_AREA)
+
+
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "hog_logistic": describe_gradients,
+    "intensity_logistic": describe_intensities,
+}
+
+
+def _fit_masks(name: str, images: np.ndarray, masks: np.ndarray, classes: Sequence[str]) -> MaskBaseline:
+    lung_classes = [number for number, title in enumerate(classes) if number and "lung" in title]
+    lesions = [number for number in range(1, len(classes)) if number not in lung_classes]
+    if name == "empty_mask" or not lesions:
+        return MaskBaseline(name, 255, 0, ())
+    counts: Counter[int] = Counter()
+    columns: dict[int, list[float]] = {number: [] for number in lung_classes}
+    inside, outside = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    for image, mask in zip(images, masks, strict=True):
+        lungs = find_lungs(image)
+        lesion = np.isin(mask, lesions)
+        inside += np.bincount(image[lungs & lesion], minlength=256)
+        outside += np.bincount(image[lungs & ~lesion], minlength=256)
+        counts.update({number: int((mask == number).sum()) for number in lesions})
+        for number in lung_classes:
+            columns[number] += [float(np.nonzero(mask == number)[1].mean())] if (mask == number).any() else []
+    threshold = choose_threshold(inside, outside, sum(counts.values()))
+    ordered = sorted(lung_classes, key=lambda number: float(np.mean(columns[number] or [0.0])))
+    return MaskBaseline(name, threshold, counts.most_common(1)[0][0], tuple(ordered))
+
+
+def choose_threshold(inside: np.ndarray, outside: np.ndarray, lesion_pixels: int) -> int:
+    """The grey value t for which "brighter than t inside the lungs" has the highest Dice with the lesion.
+
+    inside, outside: int64, (256,), how many lung pixels of each grey value are lesion and how many are not.
+    lesion_pixels: all lesion pixels, those outside the found lungs included.
+    """
+    hits = inside.sum() - np.cumsum(inside)
+    marked = hits + outside.sum() - np.cumsum(outside)
+    return int(np.argmax(2 * hits / np.maximum(marked + lesion_pixels, 1)))
+
+
+def _predict_mask(fitted: MaskBaseline, image: np.ndarray) -> np.ndarray:
+    mask = np.zeros(image.shape, np.uint8)
+    if fitted.name == "empty_mask":
+        return mask
+    lungs = find_lungs(image)
+    if fitted.lungs:
+        columns = np.nonzero(lungs)[1]
+        middle = (columns.min() + columns.max() + 1) / 2 if len(columns) else 0
+        right_half = np.arange(image.shape[1]) >= middle
+        numbers = np.where(right_half, fitted.lungs[-1], fitted.lungs[0])
+        mask = np.where(lungs, numbers[None, :], 0).astype(np.uint8)
+    mask[lungs & (image > fitted.threshold)] = fitted.lesion
+    return mask

@@ -1,0 +1,54 @@
+"""Hashes of files and room on the disk."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from covbench.schema import CovbenchError
+
+SPARE_BYTES = 50 * 2**20  # left free beside what is written: logs and tables of other jobs
+
+
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """Hash of a file's bytes, hexadecimal digits in lower case; `algorithm` as hashlib names it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def show_bytes(count: float) -> str:
+    """A size for people: `1.2 GB` (decimal units, as disks and download pages state them)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raise CovbenchError where the disk of `folder` has no room for `needed` bytes and a little to spare."""
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE_BYTES > free:
+        raise CovbenchError(
+            f"no space left for {what}: it needs {show_bytes(needed)}, {folder.resolve()} has {show_bytes(free)} free; "
+            "free some space or run in a folder on a larger disk (what is downloaded so far is kept)"
+        )
+
+
+@contextmanager
+def explain_full_disk(folder: Path, what: str) -> Iterator[None]:
+    """Turn `no space left on device` while writing below `folder` into a CovbenchError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = show_bytes(shutil.disk_usage(folder).free)
+        raise CovbenchError(
+            f"no space left while writing {what}: {folder.resolve()} has {free} free; "
+            "free some space, then run again (what is downloaded so far is kept)"
+        ) from error

@@ -1,0 +1,164 @@
+"""Where datasets come from: each function here brings one source into a new folder, as published."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tqdm import tqdm
+
+from covbench.schema import Card, CovbenchError, Drawn, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
+from covbench.sources.archives import is_archive, lift_only_folder, unpack
+from covbench.sources.disk import require_space
+from covbench.sources.downloads import download, get_json
+from covbench.sources.kaggle_archive import download_from_kaggle
+
+log = logging.getLogger(__name__)
+
+GITHUB = "https://github.com"
+ZENODO = "https://zenodo.org"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+NOT_DATA = (".git",)  # in a mirror that is a clone
+
+
+def name_source(source: Source) -> str:
+    """The source in one line, for manifests and messages."""
+    match source:
+        case GitHub():
+            return f"github {source.repository} @{source.commit}"
+        case Kaggle():
+            return f"kaggle dataset {source.dataset}"
+        case KaggleCompetition():
+            return f"kaggle competition {source.competition}"
+        case Zenodo():
+            return f"zenodo record {source.record}"
+        case Drawn():
+            return f"drawn by {source.draw.__module__}"
+
+
+def bring_source(source: Source, folder: Path, downloads: Path) -> None:
+    """Bring a source's files into the new folder `folder`; archives are kept in `downloads` until all is done."""
+    match source:
+        case GitHub():
+            bring_github(source, folder, downloads)
+        case Kaggle() | KaggleCompetition():
+            archive = download_from_kaggle(source, downloads)
+            _unpack_download(archive, folder)
+        case Zenodo():
+            bring_zenodo(source, folder, downloads)
+        case Drawn():
+            folder.mkdir(parents=True)
+            source.draw(folder)
+
+
+def bring_github(source: GitHub, folder: Path, downloads: Path) -> None:
+    """The files of a repository at one commit, without the archive's top folder."""
+    if not re.fullmatch("[0-9a-f]{40}", source.commit):
+        raise CovbenchError(f"github {source.repository}: commit {source.commit!r} is not 40 hexadecimal digits")
+    archive = downloads / f"{source.repository.replace('/', '-')}-{source.commit}.zip"
+    download(f"{GITHUB}/{source.repository}/archive/{source.commit}.zip", archive)
+    _unpack_download(archive, folder)
+    with zipfile.ZipFile(archive) as zipped:
+        commit = zipped.comment.decode("ascii", errors="replace")  # git archive writes it there
+    if commit != source.commit:
+        archive.unlink()
+        raise CovbenchError(f"github {source.repository}: the archive is of commit {commit!r}, not {source.commit}")
+    lift_only_folder(folder)
+
+
+def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
+    """The files of a Zenodo record that the card names, each archive as a folder of its name."""
+    url = f"{ZENODO}/api/records/{source.record}"
+    record = get_json(url)
+    try:
+        published = {entry["key"]: entry for entry in record["files"]}
+        _require_published(source, {name: entry["checksum"] for name, entry in published.items()})
+    except (KeyError, TypeError) as error:
+        raise CovbenchError(f"{url}: the answer lists no files with checksums ({error!r}); open it to see") from error
+    folder.mkdir(parents=True)
+    for name, md5 in source.md5.items():
+        entry = published[name]
+        download(entry["links"]["self"], downloads / name, checksum=f"md5:{md5}", size=entry["size"])
+        require_space(folder, entry["size"], name)
+        shutil.copyfile(downloads / name, folder / name)
+
+
+def _require_published(source: Zenodo, published: Mapping[str, str]) -> None:
+    for name, md5 in source.md5.items():
+        if published.get(name) != f"md5:{md5}":
+            raise CovbenchError(
+                f"zenodo record {source.record}: {name} should have md5 {md5}, the record says "
+                f"{published.get(name, 'nothing of it')}; known files: {', '.join(sorted(published))}"
+            )
+
+
+def _unpack_download(archive: Path, folder: Path) -> None:
+    """Unpack; a damaged download is removed, so that the next run fetches it anew."""
+    if not is_archive(archive):
+        folder.mkdir(parents=True)
+        shutil.copyfile(archive, folder / archive.name)
+        return
+    try:
+        unpack(archive, folder)
+    except CovbenchError as error:
+        if "damaged" in str(error):
+            archive.unlink()
+        raise
+
+
+def find_in_mirror(card: Card, mirror: Path) -> Path:
+    """The first of the card's mirror folders that exists in `mirror`."""
+    if not mirror.is_dir():
+        raise CovbenchError(f"fetch.mirror: {mirror} is not a folder")
+    for name in card.mirror_folders:
+        if (mirror / name).is_dir():
+            return mirror / name
+    raise CovbenchError(
+        f"fetch.mirror: {mirror} holds no folder named {' or '.join(card.mirror_folders)} for {card.title!r}; "
+        "put it there under one of these names"
+    )
+
+
+def copy_mirror(mirrored: Path, folder: Path) -> None:
+    """Copy a mirrored dataset as it stands into the new folder `folder`; links are followed, nothing is changed."""
+    files = list(_list_files(mirrored))
+    if not files:
+        raise CovbenchError(f"fetch.mirror: {mirrored} holds no files")
+    folder.mkdir(parents=True)
+    require_space(folder, sum(path.stat().st_size for path in files), f"a copy of {mirrored}")
+    for path in tqdm(files, desc=f"copy {mirrored.name}", unit="file", mininterval=1, leave=False):
+        target = folder / path.relative_to(mirrored)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _list_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            if path.name not in NOT_DATA:
+                yield from _list_files(path)
+        elif path.is_file():
+            yield path
+        else:
+            raise CovbenchError(f"fetch.mirror: {path} is neither file nor folder (a broken link?); mend or remove it")
+
+
+def refuse_lfs_pointers(folder: Path) -> None:
+    """Raise CovbenchError if a file is a git-LFS pointer: a few lines of text that stand for the real content."""
+    pointers = [path for path in folder.rglob("*") if path.is_file() and _is_lfs_pointer(path)]
+    if pointers:
+        names = ", ".join(sorted(str(path.relative_to(folder)) for path in pointers)[:5])
+        raise CovbenchError(
+            f"{len(pointers)} files are git-LFS pointers, not data: {names}; "
+            "get the content with `git lfs pull` in a clone and give its parent folder as fetch.mirror"
+        )
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    if path.stat().st_size > 1024:  # the format allows no larger pointer
+        return False
+    return path.read_bytes().startswith(LFS_POINTER)

@@ -1,0 +1,14 @@
+"""A dataset's card -> its files in data/raw/{dataset}, and their manifest."""
+
+from pathlib import Path
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0], show_progress=True)
+
+from covbench.datasets import DATASETS
+from covbench.sources import fetch_dataset
+
+manifest, mirror = Path(snakemake.output[0]), snakemake.params.mirror
+name = snakemake.wildcards.dataset
+fetch_dataset(name, DATASETS[name].CARD, manifest.parent / name, Path(mirror).expanduser() if mirror else None)

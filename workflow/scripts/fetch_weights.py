@@ -1,0 +1,12 @@
+"""The table of ImageNet weights -> one file in data/weights, verified."""
+
+from pathlib import Path
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0], show_progress=True)
+
+from covbench.weights import fetch_weights
+
+mirror = snakemake.params.mirror
+fetch_weights(snakemake.wildcards.file, Path(snakemake.output[0]).parent, Path(mirror).expanduser() if mirror else None)

@@ -36,9 +36,11 @@ def no_waiting(monkeypatch):
 def interrupt_at_forty_percent(server, target, monkeypatch, **served) -> None:
     """A first run that ends after 65,536 of 163,840 bytes."""
     server.files["/a.zip"] = Served(CONTENT, cuts=[FORTY_PERCENT], **served)
-    with monkeypatch.context() as patch, pytest.raises(CovbenchError, match="keeps breaking"):
-        patch.setattr(downloads, "WAITS", ())
+    waits = downloads.WAITS
+    monkeypatch.setattr(downloads, "WAITS", ())
+    with pytest.raises(CovbenchError, match="keeps breaking"):
         download(f"{server.url}/a.zip", target)
+    monkeypatch.setattr(downloads, "WAITS", waits)
     server.requests.clear()
 
 
@@ -152,7 +154,7 @@ def test_too_many_requests_for_long_is_reported_with_the_seconds(server, tmp_pat
 
 def test_a_server_out_of_order_is_not_called_a_missing_network(server, tmp_path):
     server.files["/a.zip"] = Served(CONTENT, statuses=[503] * 9)
-    with pytest.raises(CovbenchError, match="cannot answer now .HTTP 503"):
+    with pytest.raises(CovbenchError, match=r"cannot answer now \(HTTP 503"):
         download(f"{server.url}/a.zip", tmp_path / "a.zip")
     assert len(server.requests) == 4
 

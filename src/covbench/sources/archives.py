@@ -113,7 +113,7 @@ def _open_archive(archive: Path) -> Iterator[tuple[Iterable[_Member], Callable[[
             yield map(_describe_zip_entry, zipped.infolist()), zipped.open
     else:
         with tarfile.open(archive, "r:*") as tarred:
-            yield map(_describe_tar_entry, tarred), tarred.extractfile  # type: ignore[misc]
+            yield _read_tar_entries(tarred), tarred.extractfile  # type: ignore[misc]
 
 
 def _describe_zip_entry(entry: zipfile.ZipInfo) -> _Member:
@@ -126,6 +126,12 @@ def _describe_zip_entry(entry: zipfile.ZipInfo) -> _Member:
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         flaw = "is a link" if kind == stat.S_IFLNK else "is no plain file"
     return _Member(entry.filename, entry.file_size, entry.is_dir(), flaw)
+
+
+def _read_tar_entries(tarred: tarfile.TarFile) -> Iterator[_Member]:
+    yield from map(_describe_tar_entry, tarred)
+    while tarred.fileobj and tarred.fileobj.read(CHUNK):  # gzip compares its checksum only at the very end
+        pass
 
 
 def _describe_tar_entry(entry: tarfile.TarInfo) -> _Member:

@@ -1,0 +1,461 @@
+"""Whole datasets: from GitHub, Zenodo, Kaggle (the real package against a server here), a mirror, or drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from local_server import LocalServer, Served
+
+from covbench.schema import Card, CovbenchError, Drawn, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
+from covbench.sources import downloads, fetch_dataset, origins
+
+SAMPLES = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n"
+DATASET_CALL = "/v1/datasets.DatasetApiService/DownloadDataset"
+COMPETITION_CALL = "/v1/competitions.CompetitionApiService/DownloadDataFiles"
+
+
+def make_card(*sources: Source, folders: tuple[str, ...] = ("COVID-CT", "covid_ct")) -> Card:
+    return Card("COVID-CT", "ct", (), sources, folders, licence="none", citation="none")
+
+
+def zip_bytes(entries: dict[str, bytes], comment: str = "") -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as zipped:
+        for name, content in entries.items():
+            zipped.writestr(name, content)
+        zipped.comment = comment.encode()
+    return packed.getvalue()
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_tree(folder: Path, entries: dict[str, bytes]) -> Path:
+    for name, content in entries.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(downloads, "WAITS", (0.0, 0.0))
+    with LocalServer() as running:
+        monkeypatch.setattr(origins, "GITHUB", running.url)
+        monkeypatch.setattr(origins, "ZENODO", running.url)
+        yield running
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return tmp_path / "data" / "raw" / "covid_ct"
+
+
+# --- GitHub ---
+
+
+def test_a_github_commit_loses_its_top_folder_and_its_inner_zips_become_folders(server, raw):
+    inner = zip_bytes({"CT_COVID/a%1.png": b"ct"})
+    content = zip_bytes({"COVID-CT-0123/README.md": b"read", "COVID-CT-0123/Images/CT_COVID.zip": inner}, COMMIT)
+    server.files[f"/UCSD-AI4H/COVID-CT/archive/{COMMIT}.zip"] = Served(redirect=f"{server.url}/codeload")
+    server.files["/codeload"] = Served(content)
+    manifest = fetch_dataset("covid_ct", make_card(GitHub("UCSD-AI4H/COVID-CT", COMMIT)), raw, None)
+    assert read_tree(raw) == {"README.md": b"read", "Images/CT_COVID/a%1.png": b"ct"}
+    assert manifest == {
+        "source": f"github UCSD-AI4H/COVID-CT @{COMMIT}",
+        "files": {
+            "Images/CT_COVID/a%1.png": {"sha256": hashlib.sha256(b"ct").hexdigest(), "size": 2},
+            "README.md": {"sha256": hashlib.sha256(b"read").hexdigest(), "size": 4},
+        },
+    }
+    assert json.loads((raw.parent / "covid_ct.manifest.json").read_text()) == manifest
+    assert not (raw.parent / ".downloads" / "covid_ct").exists()
+
+
+def test_an_archive_that_git_itself_makes_is_accepted(server, raw, tmp_path):
+    git = [
+        "git",
+        "-C",
+        str(write_tree(tmp_path / "work", {"a b.png": b"x"})),
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+    ]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    archive = subprocess.run(
+        [*git, "archive", "--format=zip", "--prefix=r-1/", commit], check=True, capture_output=True
+    )
+    server.files[f"/o/r/archive/{commit}.zip"] = Served(archive.stdout, ranges=False, etag="")
+    fetch_dataset("covid_ct", make_card(GitHub("o/r", commit)), raw, None)
+    assert read_tree(raw) == {"a b.png": b"x"}
+
+
+def test_an_archive_of_another_commit_is_refused(server, raw):
+    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/a.png": b"x"}, "f" * 40))
+    with pytest.raises(CovbenchError, match=f"of commit 'f{{40}}', not {COMMIT}"):
+        fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+    assert not raw.exists()
+
+
+def test_git_lfs_pointers_are_not_taken_for_data(server, raw):
+    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/ct/a.nii": LFS_POINTER, "r/b": b"x"}, COMMIT))
+    with pytest.raises(CovbenchError, match=r"1 files are git-LFS pointers, not data: ct/a\.nii; .*git lfs pull"):
+        fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+    assert not raw.exists()
+
+
+def test_a_branch_is_no_commit(raw):
+    with pytest.raises(CovbenchError, match="'master' is not 40 hexadecimal digits"):
+        fetch_dataset("covid_ct", make_card(GitHub("o/r", "master")), raw, None)
+
+
+def test_a_damaged_archive_is_removed_and_the_next_run_fetches_it_anew(server, raw):
+    whole = zip_bytes({"r/a.png": b"x" * 5000}, COMMIT)
+    path, card = f"/o/r/archive/{COMMIT}.zip", make_card(GitHub("o/r", COMMIT))
+    server.files[path] = Served(whole[:2000] + b"!" + whole[2001:])
+    with pytest.raises(CovbenchError, match="damaged"):
+        fetch_dataset("covid_ct", card, raw, None)
+    assert not raw.exists()
+    server.files[path] = Served(whole)
+    fetch_dataset("covid_ct", card, raw, None)
+    assert read_tree(raw) == {"a.png": b"x" * 5000}
+
+
+def test_a_pinned_dataset_that_lies_here_unchanged_is_not_fetched_again_and_a_changed_one_is(server, raw):
+    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/a.png": b"x", "r/b.png": b"y"}, COMMIT))
+    card = make_card(GitHub("o/r", COMMIT))
+    first = fetch_dataset("covid_ct", card, raw, None)
+    (raw.parent / "covid_ct.manifest.json").unlink()  # as Snakemake does before it runs the rule again
+    assert fetch_dataset("covid_ct", card, raw, None) == first
+    assert len(server.requests) == 1
+    (raw / "a.png").write_bytes(b"spoilt")
+    assert fetch_dataset("covid_ct", card, raw, None) == first
+    assert (raw / "a.png").read_bytes() == b"x"
+    assert len(server.requests) == 2
+
+
+SLOW_FETCH = """
+import sys
+from pathlib import Path
+from covbench.schema import Card, GitHub
+from covbench.sources import fetch_dataset, origins
+origins.GITHUB = sys.argv[1]
+card = Card("slow", "ct", (), (GitHub("o/r", sys.argv[2]),), (), "none", "none")
+fetch_dataset("covid_ct", card, Path(sys.argv[3]), None)
+"""
+
+
+def test_a_fetch_killed_in_the_middle_leaves_no_dataset_and_the_next_one_resumes(server, raw):
+    content = zip_bytes({"r/a.png": os.urandom(1_000_000)}, COMMIT)
+    served = server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(content, seconds_per_chunk=0.01)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_FETCH, server.url, COMMIT, str(raw)], stderr=subprocess.DEVNULL
+    )
+    part = raw.parent / ".downloads" / "covid_ct" / f"o-r-{COMMIT}.zip.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > 300_000) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    received = part.stat().st_size
+    assert 300_000 < received < 1_000_000
+    assert not raw.exists()
+    assert not (raw.parent / "covid_ct.manifest.json").exists()
+    served.seconds_per_chunk = 0
+    fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+    assert server.requests[-1][2] == f"bytes={received}-"
+    assert (raw / "a.png").stat().st_size == 1_000_000
+
+
+# --- Zenodo ---
+
+
+def serve_zenodo(server: LocalServer, files: dict[str, bytes]) -> None:
+    entries = []
+    for name, content in files.items():
+        url = f"/api/records/3757476/files/{name}/content"
+        server.files[url] = Served(content)
+        checksum = f"md5:{hashlib.md5(content).hexdigest()}"
+        links = {"self": f"{server.url}{url}"}
+        entries.append({"key": name, "size": len(content), "checksum": checksum, "links": links})
+    server.files["/api/records/3757476"] = Served(json.dumps({"files": entries}).encode())
+
+
+def test_zenodo_files_are_verified_and_each_zip_becomes_a_folder(server, raw):
+    masks, scans = zip_bytes({"c_001.nii.gz": b"mask"}), zip_bytes({"c_001.nii.gz": b"scan"})
+    serve_zenodo(server, {"Infection_Mask.zip": masks, "20cases.zip": scans, "unwanted.zip": b"?"})
+    md5 = {"Infection_Mask.zip": hashlib.md5(masks).hexdigest(), "20cases.zip": hashlib.md5(scans).hexdigest()}
+    fetch_dataset("covid_ct", make_card(Zenodo("3757476", md5)), raw, None)
+    assert read_tree(raw) == {"Infection_Mask/c_001.nii.gz": b"mask", "20cases/c_001.nii.gz": b"scan"}
+
+
+def test_a_zenodo_file_with_another_md5_than_the_card_is_refused_before_the_download(server, raw):
+    serve_zenodo(server, {"Infection_Mask.zip": b"new content"})
+    with pytest.raises(CovbenchError, match=r"3757476: Infection_Mask\.zip should have md5 0000"):
+        fetch_dataset("covid_ct", make_card(Zenodo("3757476", {"Infection_Mask.zip": "0" * 32})), raw, None)
+    assert len(server.requests) == 1
+
+
+def test_a_zenodo_download_that_is_not_what_the_record_says_is_removed(server, raw):
+    serve_zenodo(server, {"Infection_Mask.zip": b"true"})
+    server.files["/api/records/3757476/files/Infection_Mask.zip/content"].content = b"fals"
+    card = make_card(Zenodo("3757476", {"Infection_Mask.zip": hashlib.md5(b"true").hexdigest()}))
+    with pytest.raises(CovbenchError, match=r"Infection_Mask\.zip .*wrong md5: expected .*, got"):
+        fetch_dataset("covid_ct", card, raw, None)
+    assert not raw.exists()
+    assert list((raw.parent / ".downloads" / "covid_ct").iterdir()) == []
+
+
+# --- Kaggle: the package itself, talking to a server on this machine ---
+
+
+@pytest.fixture
+def kaggle_server(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "kaggle"))
+    monkeypatch.setenv("KAGGLE_USERNAME", "reader")
+    monkeypatch.setenv("KAGGLE_KEY", "0123secret")
+    monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
+    from kagglesdk import kaggle_env
+
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
+    return server
+
+
+def test_a_kaggle_dataset_is_brought_and_a_cut_connection_is_continued(kaggle_server, raw, monkeypatch):
+    content = zip_bytes({"COVID/a (1).png": bytes(3_000_000)})
+    kaggle_server.files[DATASET_CALL] = Served(redirect=f"{kaggle_server.url}/storage/archive.zip?signature=x")
+    kaggle_server.files["/storage/archive.zip"] = Served(content, cuts=[2**20])
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the package waits 2 s after a cut
+    manifest = fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
+    assert read_tree(raw) == {"COVID/a (1).png": bytes(3_000_000)}
+    assert manifest["source"] == "kaggle dataset owner/name"
+    assert kaggle_server.requests[0] == ("POST", DATASET_CALL, "")
+    assert kaggle_server.requests[-1] == ("GET", "/storage/archive.zip", f"bytes={2**20}-")
+
+
+def test_a_kaggle_competition_is_brought(kaggle_server, raw):
+    kaggle_server.files[COMPETITION_CALL] = Served(redirect=f"{kaggle_server.url}/storage/bundle.zip?signature=x")
+    kaggle_server.files["/storage/bundle.zip"] = Served(zip_bytes({"masks_medseg.npy": b"mask"}))
+    fetch_dataset("medseg", make_card(KaggleCompetition("covid-segmentation")), raw, None)
+    assert read_tree(raw) == {"masks_medseg.npy": b"mask"}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "refuses the credentials .HTTP 401.: sign in at .*kaggle.json"),
+        (403, "accept the rules at https://www.kaggle.com/competitions/covid-segmentation/rules and verify your phone"),
+        (404, "not there, or private"),
+        (429, "asks to wait .*too many requests"),
+    ],
+)
+def test_each_refusal_of_kaggle_has_words_of_its_own(kaggle_server, raw, status, words):
+    kaggle_server.files[COMPETITION_CALL] = Served(statuses=[status] * 9)
+    with pytest.raises(CovbenchError, match=words):
+        fetch_dataset("medseg", make_card(KaggleCompetition("covid-segmentation")), raw, None)
+    assert not raw.exists()
+
+
+def test_a_kaggle_archive_larger_than_the_disk_is_refused_before_it_is_written(kaggle_server, raw):
+    kaggle_server.files[DATASET_CALL] = Served(redirect=f"{kaggle_server.url}/storage/archive.zip")
+    kaggle_server.files["/storage/archive.zip"] = Served(b"x", claimed=10**16)
+    with pytest.raises(CovbenchError, match=r"no space left for name\.zip: it needs 10000\.0 TB"):
+        fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
+
+
+KAGGLE_FETCH = """
+import logging, sys
+from pathlib import Path
+from covbench.schema import Card, CovbenchError, Kaggle
+from covbench.sources import downloads, fetch_dataset
+logging.basicConfig(level=logging.DEBUG)
+downloads.WAITS = ()
+if len(sys.argv) > 2:
+    from kagglesdk import kaggle_env
+    kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv[2]
+try:
+    card = Card("x", "ct", (), (Kaggle("owner/name"),), (), "none", "none")
+    fetch_dataset("x", card, Path(sys.argv[1]), None)
+except CovbenchError as error:
+    sys.exit(f"CovbenchError: {error}")
+"""
+
+
+def run_kaggle_fetch(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KAGGLE_", "XDG_"))}
+    return subprocess.run(
+        [sys.executable, "-c", KAGGLE_FETCH, str(tmp_path / "raw" / "x"), *arguments],
+        env=kept | {"HOME": str(tmp_path / "home")} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_kaggle_credentials_the_message_says_what_to_create_and_where(tmp_path):
+    (tmp_path / "home").mkdir()
+    ended = run_kaggle_fetch(tmp_path)
+    assert ended.returncode == 1
+    assert "CovbenchError: no Kaggle credentials" in ended.stderr
+    for words in (
+        "https://www.kaggle.com/settings",
+        "~/.kaggle/kaggle.json",
+        "KAGGLE_USERNAME and KAGGLE_KEY",
+        "mirror",
+    ):
+        assert words in ended.stderr
+    assert ended.stdout == ""
+    assert not (tmp_path / "raw" / "x").exists()
+
+
+def test_the_kaggle_key_appears_in_no_output_however_verbose(tmp_path):
+    (tmp_path / "home").mkdir()
+    secret = {"KAGGLE_USERNAME": "reader", "KAGGLE_KEY": "0123secret", "VERBOSE": "1"}
+    with LocalServer() as server:
+        server.files[DATASET_CALL] = Served(statuses=[401])
+        ended = run_kaggle_fetch(tmp_path, server.url, **secret)
+    assert "HTTP 401" in ended.stderr
+    for shown in ("0123secret", "cmVhZGVyOjAxMjNzZWNyZXQ", "Authorization"):  # plain, as Basic sends it, its header
+        assert shown not in ended.stdout + ended.stderr
+
+
+def test_kaggle_without_a_network_is_called_so(tmp_path):
+    (tmp_path / "home").mkdir()
+    ended = run_kaggle_fetch(tmp_path, "http://127.0.0.1:9", KAGGLE_USERNAME="reader", KAGGLE_KEY="0123secret")
+    assert "cannot reach www.kaggle.com" in ended.stderr
+    assert "fetch.mirror" in ended.stderr
+
+
+# --- a mirror ---
+
+
+def test_a_mirror_is_copied_as_it_stands_and_left_alone_even_where_it_is_read_only(tmp_path, raw):
+    files = {"COVID-CT/PROVENANCE.md": b"extra", "COVID-CT/Images/a%1.png": b"ct", "COVID-CT/.git/HEAD": b"clone"}
+    mirror = write_tree(tmp_path / "mirror", files)
+    for folder in (mirror / "COVID-CT" / "Images", mirror / "COVID-CT"):
+        folder.chmod(0o555)
+    manifest = fetch_dataset("covid_ct", make_card(), raw, mirror)
+    assert read_tree(raw) == {"PROVENANCE.md": b"extra", "Images/a%1.png": b"ct"}
+    assert manifest["source"] == "mirror folder COVID-CT"
+    assert read_tree(mirror) == files
+    (raw / "Images" / "new").touch()  # the copy is not read-only
+
+
+def test_a_zip_in_a_mirror_is_unpacked_in_the_copy_only(tmp_path, raw):
+    packed = zip_bytes({"CT_COVID/a.png": b"ct"})
+    mirror = write_tree(tmp_path / "mirror", {"covid_ct/CT_COVID.zip": packed})
+    fetch_dataset("covid_ct", make_card(), raw, mirror)
+    assert read_tree(raw) == {"CT_COVID/a.png": b"ct"}
+    assert read_tree(mirror) == {"covid_ct/CT_COVID.zip": packed}
+
+
+def test_the_first_mirror_folder_that_exists_is_taken_even_through_a_link(tmp_path, raw):
+    write_tree(tmp_path / "disk", {"a.png": b"linked"})
+    mirror = write_tree(tmp_path / "mirror", {"covid_ct/a.png": b"second"})
+    (mirror / "COVID-CT").symlink_to(tmp_path / "disk")
+    fetch_dataset("covid_ct", make_card(), raw, mirror)
+    assert read_tree(raw) == {"a.png": b"linked"}
+    assert not (raw / "a.png").is_symlink()
+
+
+def test_a_mirror_without_the_dataset_lists_the_names_that_were_looked_for(tmp_path, raw):
+    (tmp_path / "mirror").mkdir()
+    with pytest.raises(CovbenchError, match=r"fetch\.mirror: .*mirror holds no folder named COVID-CT or covid_ct"):
+        fetch_dataset("covid_ct", make_card(), raw, tmp_path / "mirror")
+    with pytest.raises(CovbenchError, match="is not a folder"):
+        fetch_dataset("covid_ct", make_card(), raw, tmp_path / "nowhere")
+
+
+def test_an_empty_mirror_folder_and_a_broken_link_are_named(tmp_path, raw):
+    (tmp_path / "COVID-CT").mkdir()
+    with pytest.raises(CovbenchError, match="COVID-CT holds no files"):
+        fetch_dataset("covid_ct", make_card(), raw, tmp_path)
+    (tmp_path / "COVID-CT" / "a.png").symlink_to("gone.png")
+    with pytest.raises(CovbenchError, match=r"a\.png is neither file nor folder"):
+        fetch_dataset("covid_ct", make_card(), raw, tmp_path)
+    assert not raw.exists()
+
+
+@pytest.mark.parametrize(
+    "folder", ["COVID-CT", "covid-chestxray-dataset", "covid-segmentation", "sarscov2-ctscan-dataset"]
+)
+def test_the_real_samples_come_through_a_mirror_byte_for_byte(raw, folder):
+    if not SAMPLES.is_dir():
+        pytest.skip(f"{SAMPLES} is absent")
+    manifest = fetch_dataset("sample", make_card(folders=(folder,)), raw, SAMPLES)
+    original = {
+        path.relative_to(SAMPLES / folder).as_posix(): path for path in (SAMPLES / folder).rglob("*") if path.is_file()
+    }
+    assert manifest["files"].keys() == original.keys()
+    for name, path in original.items():
+        assert manifest["files"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- drawn ---
+
+
+def draw(folder: Path) -> None:
+    (folder / "a.png").write_bytes(b"drawn")
+
+
+def test_a_drawn_dataset_draws_itself_whatever_the_mirror(tmp_path, raw):
+    fetch_dataset("phantom", make_card(Drawn(draw), folders=()), raw, tmp_path)
+    assert read_tree(raw) == {"a.png": b"drawn"}
+
+
+# --- the same at every later fetch ---
+
+
+def test_a_later_fetch_that_differs_fails_although_snakemake_has_deleted_the_manifest(tmp_path, raw):
+    mirror = write_tree(tmp_path / "mirror", {"COVID-CT/a.png": b"1", "COVID-CT/b.png": b"2", "COVID-CT/c.png": b"3"})
+    fetch_dataset("covid_ct", make_card(), raw, mirror)
+    before = read_tree(raw)
+    (raw.parent / "covid_ct.manifest.json").unlink()
+    (mirror / "COVID-CT" / "a.png").write_bytes(b"!")
+    (mirror / "COVID-CT" / "b.png").rename(mirror / "COVID-CT" / "d.png")
+    with pytest.raises(CovbenchError) as error:
+        fetch_dataset("covid_ct", make_card(), raw, mirror)
+    kept = raw.parent / ".manifests" / "covid_ct.json"
+    for words in ("a.png (changed)", "b.png (missing)", "d.png (new)", f"delete {kept}"):
+        assert words in str(error.value)
+    assert "c.png" not in str(error.value)
+    assert read_tree(raw) == before
+    kept.unlink()
+    fetch_dataset("covid_ct", make_card(), raw, mirror)
+    assert read_tree(raw) == read_tree(mirror / "COVID-CT")
+
+
+def test_the_same_files_from_another_source_are_accepted(tmp_path, raw, server):
+    mirror = write_tree(tmp_path / "mirror", {"COVID-CT/a.png": b"1"})
+    fetch_dataset("covid_ct", make_card(), raw, mirror)
+    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/a.png": b"1"}, COMMIT))
+    manifest = fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+    assert manifest["source"].startswith("github")
+
+
+def test_a_disk_that_fills_up_while_writing_is_reported_with_what_is_free(tmp_path, raw):
+    def draw_on_a_full_disk(folder: Path) -> None:
+        with open("/dev/full", "wb") as full:
+            full.write(b"x")
+
+    with pytest.raises(CovbenchError, match=r"no space left while writing covid_ct: .* free"):
+        fetch_dataset("covid_ct", make_card(Drawn(draw_on_a_full_disk)), raw, None)
+    assert not raw.exists()
+    assert not list(raw.parent.glob(".covid_ct*"))

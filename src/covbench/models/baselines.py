@@ -156,10 +156,13 @@ def choose_threshold(inside: np.ndarray, outside: np.ndarray, lesion_pixels: int
 
     inside, outside: int64, (256,), how many lung pixels of each grey value are lesion and how many are not.
     lesion_pixels: all lesion pixels, those outside the found lungs included.
+    The middle of the values that do equally well; 255, which marks nothing, where none finds a lesion.
     """
     hits = inside.sum() - np.cumsum(inside)
     marked = hits + outside.sum() - np.cumsum(outside)
-    return int(np.argmax(2 * hits / np.maximum(marked + lesion_pixels, 1)))
+    scores = 2 * hits / np.maximum(marked + lesion_pixels, 1)
+    best = np.flatnonzero(scores == scores.max())
+    return int(best[len(best) // 2]) if scores.max() > 0 else 255
 
 
 def _predict_mask(fitted: MaskBaseline, image: np.ndarray) -> np.ndarray:

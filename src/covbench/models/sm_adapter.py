@@ -87,10 +87,10 @@ class _Layers:
         return getattr(keras.layers, name)
 
 
-def _without_submodules(constructor: Callable) -> Callable:
-    """A constructor of keras.applications that bears the keyword arguments of keras_applications."""
+def _without_submodules(function: Callable) -> Callable:
+    """A function of keras.applications that bears the keyword arguments of keras_applications."""
     submodules = ("backend", "layers", "models", "utils")
-    return lambda **kwargs: constructor(**{key: value for key, value in kwargs.items() if key not in submodules})
+    return lambda *args, **kwargs: function(*args, **{k: v for k, v in kwargs.items() if k not in submodules})
 
 
 _build_encoder = BackbonesFactory.get_backbone
@@ -111,7 +111,7 @@ efficientnet.get_swish = lambda **_: "swish"
 efficientnet.get_dropout = lambda **_: keras.layers.Dropout
 BackbonesFactory._models_update["densenet121"] = [
     _without_submodules(keras.applications.DenseNet121),
-    keras.applications.densenet.preprocess_input,
+    _without_submodules(keras.applications.densenet.preprocess_input),
 ]
 BackbonesFactory.get_backbone = _build_local_encoder
 

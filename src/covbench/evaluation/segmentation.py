@@ -7,7 +7,7 @@ of a volume pool a patient's slices and mean over patients, and a total pools ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,8 @@ def _score_all(
         per_class[name], why = write_down(regions[name], reasons, f"per_class.{name}.")
         per_class[name]["images_with_class"] = int((cases[f"true_{name}"] > 0).sum())
         undefined |= why
-    values = {_lesion_name(name): value for name, value in regions[LESION].items()}
-    why_lesion = {_lesion_name(name): reason for name, reason in reasons.items()}
+    values = {lesion_name(name): value for name, value in regions[LESION].items()}
+    why_lesion = {lesion_name(name): reason for name, reason in reasons.items()}
     averages = average_classes(regions, task.classes)
     averages["pixel_accuracy"] = float(cases["pixel_accuracy"].mean())
     missing = ", ".join(name for name in task.classes if np.isnan(regions[name]["dice"]))
@@ -167,20 +167,20 @@ def _score_all(
     return metrics, per_class, undefined | why
 
 
-def average_classes(regions: dict[str, dict[str, float]], classes: Sequence[str]) -> dict[str, float]:
-    """Dice and Jaccard over classes; undefined as soon as one class is.
+def average_classes(regions: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """Dice and Jaccard over classes, float64, (…), from those of each class; undefined as soon as one class is.
 
     `dice_mean`: mean over all classes but the first (background) of their means over images. `dice_all_total`: mean
-    over all classes, background too, of pooled pixels; closest to the study's library, which pools the pixels of a batch.
+    over all classes, background too, of pooled pixels; closest to the study's library, which pools those of a batch.
     """
     averages = {}
     for score in ("dice", "jaccard"):
-        averages[f"{score}_mean"] = float(np.mean([regions[name][score] for name in classes[1:]]))
-        averages[f"{score}_all_total"] = float(np.mean([regions[name][f"{score}_total"] for name in classes]))
+        averages[f"{score}_mean"] = np.mean([regions[name][score] for name in classes[1:]], axis=0)
+        averages[f"{score}_all_total"] = np.mean([regions[name][f"{score}_total"] for name in classes], axis=0)
     return averages
 
 
-def _lesion_name(score: str) -> str:
+def lesion_name(score: str) -> str:
     """`dice_volume` -> `dice_lesion_volume`."""
     name, _, pooling = score.partition("_")
     return f"{name}_{LESION}_{pooling}" if pooling else f"{name}_{LESION}"

@@ -1,0 +1,14 @@
+"""Every planned run -> tidy tables with intervals, beside the published values."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+import pandas as pd
+
+from covbench.comparison import compare_runs
+from covbench.files import write_table
+
+tables = compare_runs(snakemake.params.plan, pd.read_csv(snakemake.input.published))
+for name, table in tables.items():
+    write_table(snakemake.output[name], table)

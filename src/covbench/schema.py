@@ -39,7 +39,7 @@ class KaggleCompetition:
 
 @dataclass(frozen=True)
 class Zenodo:
-    """Files of a Zenodo record: file name -> md5 as published in the record."""
+    """Files of a Zenodo record: file name -> md5 as published in the record, or `sha256:…`; empty: all its files."""
 
     record: str
     md5: Mapping[str, str]
@@ -127,7 +127,9 @@ INDEX_COLUMNS: dict[str, Column] = {
     "official_fold": Column("str", "train, val or test where the authors publish a split; else empty"),
     "window_low": Column("float64", "HU shown as 0; NaN: stored values are display values already"),
     "window_high": Column("float64", "HU shown as 255; NaN as above"),
-    "orientation": Column("str", "where a slice's stored axes run ('LP': left, back); empty: upright, or as its header says"),
+    "orientation": Column(
+        "str", "where a slice's stored axes run ('LP': left, back); empty: upright, or as its header says"
+    ),
     "sha256": Column("str", "of the file's bytes; of the frame's pixels for a slice"),
     "phash": Column("str", "64-bit perceptual hash of the grey image, 16 hexadecimal digits; empty if unreadable"),
     "excluded": Column("bool", "cannot be used"),

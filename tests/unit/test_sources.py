@@ -1,53 +1,26 @@
-"""Whole datasets: from GitHub, Zenodo, Kaggle (the real package against a server here), a mirror, or drawn."""
+"""Whole datasets: from GitHub, Zenodo, a mirror, or drawn."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 from local_server import LocalServer, Served
+from small_datasets import make_card, read_tree, write_tree, zip_bytes
 
-from covbench.schema import Card, CovbenchError, Drawn, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
+from covbench.schema import CovbenchError, Drawn, GitHub, Zenodo
 from covbench.sources import downloads, fetch_dataset, origins
 
 SAMPLES = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n"
-DATASET_CALL = "/v1/datasets.DatasetApiService/DownloadDataset"
-COMPETITION_CALL = "/v1/competitions.CompetitionApiService/DownloadDataFiles"
-
-
-def make_card(*sources: Source, folders: tuple[str, ...] = ("COVID-CT", "covid_ct")) -> Card:
-    return Card("COVID-CT", "ct", (), sources, folders, licence="none", citation="none")
-
-
-def zip_bytes(entries: dict[str, bytes], comment: str = "") -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as zipped:
-        for name, content in entries.items():
-            zipped.writestr(name, content)
-        zipped.comment = comment.encode()
-    return packed.getvalue()
-
-
-def read_tree(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def write_tree(folder: Path, entries: dict[str, bytes]) -> Path:
-    for name, content in entries.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 @pytest.fixture
@@ -163,7 +136,7 @@ fetch_dataset("covid_ct", card, Path(sys.argv[3]), None)
 
 def test_a_fetch_killed_in_the_middle_leaves_no_dataset_and_the_next_one_resumes(server, raw):
     content = zip_bytes({"r/a.png": os.urandom(1_000_000)}, COMMIT)
-    served = server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(content, seconds_per_chunk=0.01)
+    served = server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(content, seconds_per_chunk=0.02)
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW_FETCH, server.url, COMMIT, str(raw)], stderr=subprocess.DEVNULL
     )
@@ -207,9 +180,30 @@ def test_zenodo_files_are_verified_and_each_zip_becomes_a_folder(server, raw):
 
 def test_a_zenodo_file_with_another_md5_than_the_card_is_refused_before_the_download(server, raw):
     serve_zenodo(server, {"Infection_Mask.zip": b"new content"})
-    with pytest.raises(CovbenchError, match=r"3757476: Infection_Mask\.zip should have md5 0000"):
+    with pytest.raises(CovbenchError, match=r"3757476: Infection_Mask\.zip should have md5:0000"):
         fetch_dataset("covid_ct", make_card(Zenodo("3757476", {"Infection_Mask.zip": "0" * 32})), raw, None)
     assert len(server.requests) == 1
+
+
+def test_a_card_that_names_no_files_takes_the_whole_zenodo_record(server, raw):
+    serve_zenodo(server, {"a.zip": zip_bytes({"1.nii.gz": b"one"}), "b.zip": zip_bytes({"1.nii.gz": b"two"})})
+    fetch_dataset("covid_ct", make_card(Zenodo("3757476", {})), raw, None)
+    assert read_tree(raw) == {"a/1.nii.gz": b"one", "b/1.nii.gz": b"two"}
+
+
+def test_a_card_may_pin_a_zenodo_file_by_sha256_too(server, raw):
+    serve_zenodo(server, {"a.nii": b"true"})
+    right, wrong = f"sha256:{hashlib.sha256(b'true').hexdigest()}", f"sha256:{hashlib.sha256(b'fals').hexdigest()}"
+    with pytest.raises(CovbenchError, match=rf"a\.nii: wrong sha256: expected {wrong[7:]}, got {right[7:]}"):
+        fetch_dataset("covid_ct", make_card(Zenodo("3757476", {"a.nii": wrong})), raw, None)
+    fetch_dataset("covid_ct", make_card(Zenodo("3757476", {"a.nii": right})), raw, None)
+    assert read_tree(raw) == {"a.nii": b"true"}
+
+
+def test_a_zenodo_file_name_that_leaves_the_folder_is_refused(server, raw):
+    serve_zenodo(server, {"../../evil": b"x"})
+    with pytest.raises(CovbenchError, match="is no plain file name"):
+        fetch_dataset("covid_ct", make_card(Zenodo("3757476", {})), raw, None)
 
 
 def test_a_zenodo_download_that_is_not_what_the_record_says_is_removed(server, raw):
@@ -220,127 +214,6 @@ def test_a_zenodo_download_that_is_not_what_the_record_says_is_removed(server, r
         fetch_dataset("covid_ct", card, raw, None)
     assert not raw.exists()
     assert list((raw.parent / ".downloads" / "covid_ct").iterdir()) == []
-
-
-# --- Kaggle: the package itself, talking to a server on this machine ---
-
-
-@pytest.fixture
-def kaggle_server(server, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "kaggle"))
-    monkeypatch.setenv("KAGGLE_USERNAME", "reader")
-    monkeypatch.setenv("KAGGLE_KEY", "0123secret")
-    monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
-    from kagglesdk import kaggle_env
-
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
-    return server
-
-
-def test_a_kaggle_dataset_is_brought_and_a_cut_connection_is_continued(kaggle_server, raw, monkeypatch):
-    content = zip_bytes({"COVID/a (1).png": bytes(3_000_000)})
-    kaggle_server.files[DATASET_CALL] = Served(redirect=f"{kaggle_server.url}/storage/archive.zip?signature=x")
-    kaggle_server.files["/storage/archive.zip"] = Served(content, cuts=[2**20])
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the package waits 2 s after a cut
-    manifest = fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
-    assert read_tree(raw) == {"COVID/a (1).png": bytes(3_000_000)}
-    assert manifest["source"] == "kaggle dataset owner/name"
-    assert kaggle_server.requests[0] == ("POST", DATASET_CALL, "")
-    assert kaggle_server.requests[-1] == ("GET", "/storage/archive.zip", f"bytes={2**20}-")
-
-
-def test_a_kaggle_competition_is_brought(kaggle_server, raw):
-    kaggle_server.files[COMPETITION_CALL] = Served(redirect=f"{kaggle_server.url}/storage/bundle.zip?signature=x")
-    kaggle_server.files["/storage/bundle.zip"] = Served(zip_bytes({"masks_medseg.npy": b"mask"}))
-    fetch_dataset("medseg", make_card(KaggleCompetition("covid-segmentation")), raw, None)
-    assert read_tree(raw) == {"masks_medseg.npy": b"mask"}
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (401, "refuses the credentials .HTTP 401.: sign in at .*kaggle.json"),
-        (403, "accept the rules at https://www.kaggle.com/competitions/covid-segmentation/rules and verify your phone"),
-        (404, "not there, or private"),
-        (429, "asks to wait .*too many requests"),
-    ],
-)
-def test_each_refusal_of_kaggle_has_words_of_its_own(kaggle_server, raw, status, words):
-    kaggle_server.files[COMPETITION_CALL] = Served(statuses=[status] * 9)
-    with pytest.raises(CovbenchError, match=words):
-        fetch_dataset("medseg", make_card(KaggleCompetition("covid-segmentation")), raw, None)
-    assert not raw.exists()
-
-
-def test_a_kaggle_archive_larger_than_the_disk_is_refused_before_it_is_written(kaggle_server, raw):
-    kaggle_server.files[DATASET_CALL] = Served(redirect=f"{kaggle_server.url}/storage/archive.zip")
-    kaggle_server.files["/storage/archive.zip"] = Served(b"x", claimed=10**16)
-    with pytest.raises(CovbenchError, match=r"no space left for name\.zip: it needs 10000\.0 TB"):
-        fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
-
-
-KAGGLE_FETCH = """
-import logging, sys
-from pathlib import Path
-from covbench.schema import Card, CovbenchError, Kaggle
-from covbench.sources import downloads, fetch_dataset
-logging.basicConfig(level=logging.DEBUG)
-downloads.WAITS = ()
-if len(sys.argv) > 2:
-    from kagglesdk import kaggle_env
-    kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv[2]
-try:
-    card = Card("x", "ct", (), (Kaggle("owner/name"),), (), "none", "none")
-    fetch_dataset("x", card, Path(sys.argv[1]), None)
-except CovbenchError as error:
-    sys.exit(f"CovbenchError: {error}")
-"""
-
-
-def run_kaggle_fetch(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KAGGLE_", "XDG_"))}
-    return subprocess.run(
-        [sys.executable, "-c", KAGGLE_FETCH, str(tmp_path / "raw" / "x"), *arguments],
-        env=kept | {"HOME": str(tmp_path / "home")} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_without_kaggle_credentials_the_message_says_what_to_create_and_where(tmp_path):
-    (tmp_path / "home").mkdir()
-    ended = run_kaggle_fetch(tmp_path)
-    assert ended.returncode == 1
-    assert "CovbenchError: no Kaggle credentials" in ended.stderr
-    for words in (
-        "https://www.kaggle.com/settings",
-        "~/.kaggle/kaggle.json",
-        "KAGGLE_USERNAME and KAGGLE_KEY",
-        "mirror",
-    ):
-        assert words in ended.stderr
-    assert ended.stdout == ""
-    assert not (tmp_path / "raw" / "x").exists()
-
-
-def test_the_kaggle_key_appears_in_no_output_however_verbose(tmp_path):
-    (tmp_path / "home").mkdir()
-    secret = {"KAGGLE_USERNAME": "reader", "KAGGLE_KEY": "0123secret", "VERBOSE": "1"}
-    with LocalServer() as server:
-        server.files[DATASET_CALL] = Served(statuses=[401])
-        ended = run_kaggle_fetch(tmp_path, server.url, **secret)
-    assert "HTTP 401" in ended.stderr
-    for shown in ("0123secret", "cmVhZGVyOjAxMjNzZWNyZXQ", "Authorization"):  # plain, as Basic sends it, its header
-        assert shown not in ended.stdout + ended.stderr
-
-
-def test_kaggle_without_a_network_is_called_so(tmp_path):
-    (tmp_path / "home").mkdir()
-    ended = run_kaggle_fetch(tmp_path, "http://127.0.0.1:9", KAGGLE_USERNAME="reader", KAGGLE_KEY="0123secret")
-    assert "cannot reach www.kaggle.com" in ended.stderr
-    assert "fetch.mirror" in ended.stderr
 
 
 # --- a mirror ---
@@ -418,6 +291,12 @@ def draw(folder: Path) -> None:
 def test_a_drawn_dataset_draws_itself_whatever_the_mirror(tmp_path, raw):
     fetch_dataset("phantom", make_card(Drawn(draw), folders=()), raw, tmp_path)
     assert read_tree(raw) == {"a.png": b"drawn"}
+
+
+def test_a_source_that_brings_nothing_is_an_error(raw):
+    with pytest.raises(CovbenchError, match="brought no files"):
+        fetch_dataset("phantom", make_card(Drawn(lambda folder: None)), raw, None)
+    assert not raw.exists()
 
 
 # --- the same at every later fetch ---

@@ -67,7 +67,10 @@ def _assemble(card: Card, new: Path, downloads: Path, mirror: Path | None) -> di
         origin = name_source(source)
     unpack_inner_archives(new)
     refuse_lfs_pointers(new)
-    return build_manifest(new, origin)
+    manifest = build_manifest(new, origin)
+    if not manifest["files"]:
+        raise CovbenchError(f"{origin} brought no files")
+    return manifest
 
 
 def _find_unchanged(card: Card, raw: Path, mirror: Path | None) -> dict[str, Any] | None:

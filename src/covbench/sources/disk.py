@@ -11,7 +11,7 @@ from pathlib import Path
 
 from covbench.schema import CovbenchError
 
-SPARE_BYTES = 50 * 2**20  # left free beside what is written: logs and tables of other jobs
+SPARE_BYTES = 50 * 10**6  # left free beside what is written: logs and tables of other jobs
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
@@ -34,7 +34,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
         raise CovbenchError(
-            f"no space left for {what}: it needs {show_bytes(needed)}, {folder.resolve()} has {show_bytes(free)} free; "
+            f"no space left for {what}: it needs {show_bytes(needed)} and {show_bytes(SPARE_BYTES)} to spare, "
+            f"the disk of {folder.resolve()} has {show_bytes(free)} free; "
             "free some space or run in a folder on a larger disk (what is downloaded so far is kept)"
         )
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from covbench.schema import Card, CovbenchError, Drawn, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
 from covbench.sources.archives import is_archive, lift_only_folder, unpack
 from covbench.sources.disk import require_space
-from covbench.sources.downloads import download, get_json
+from covbench.sources.downloads import download, find_wrong_sum, get_json
 from covbench.sources.kaggle_archive import download_from_kaggle
 
 log = logging.getLogger(__name__)
@@ -71,29 +71,45 @@ def bring_github(source: GitHub, folder: Path, downloads: Path) -> None:
 
 
 def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
-    """The files of a Zenodo record that the card names, each archive as a folder of its name."""
+    """The files of a Zenodo record that the card names (all, if it names none), verified by the record's md5."""
     url = f"{ZENODO}/api/records/{source.record}"
     record = get_json(url)
     try:
-        published = {entry["key"]: entry for entry in record["files"]}
-        _require_published(source, {name: entry["checksum"] for name, entry in published.items()})
+        published = {
+            entry["key"]: (entry["links"]["self"], entry["checksum"], entry["size"]) for entry in record["files"]
+        }
     except (KeyError, TypeError) as error:
         raise CovbenchError(f"{url}: the answer lists no files with checksums ({error!r}); open it to see") from error
+    _require_published(source, {name: checksum for name, (_, checksum, _) in published.items()})
     folder.mkdir(parents=True)
-    for name, md5 in source.md5.items():
-        entry = published[name]
-        download(entry["links"]["self"], downloads / name, checksum=f"md5:{md5}", size=entry["size"])
-        require_space(folder, entry["size"], name)
-        shutil.copyfile(downloads / name, folder / name)
+    for name in source.md5 or published:
+        address, checksum, size = published[name]
+        archive = downloads / name
+        download(address, archive, checksum=checksum, size=size)
+        if wrong := find_wrong_sum(archive, _pin(source, name)):
+            archive.unlink()
+            raise CovbenchError(f"zenodo record {source.record}: {name}: {wrong}; the file was removed")
+        require_space(folder, size, name)
+        shutil.copyfile(archive, folder / name)
+
+
+def _pin(source: Zenodo, name: str) -> str:
+    """The card's own checksum of a file, `md5:…` or `sha256:…`; empty if it has none."""
+    digits = source.md5.get(name, "")
+    return digits if ":" in digits or not digits else f"md5:{digits}"
 
 
 def _require_published(source: Zenodo, published: Mapping[str, str]) -> None:
-    for name, md5 in source.md5.items():
-        if published.get(name) != f"md5:{md5}":
+    for name in source.md5:
+        pin, stated = _pin(source, name), published.get(name, "nothing of it")
+        if name not in published or (pin.startswith("md5:") and stated != pin):
             raise CovbenchError(
-                f"zenodo record {source.record}: {name} should have md5 {md5}, the record says "
-                f"{published.get(name, 'nothing of it')}; known files: {', '.join(sorted(published))}"
+                f"zenodo record {source.record}: {name} should have {pin}, the record says {stated}; "
+                f"its files: {', '.join(sorted(published))}"
             )
+    for name in source.md5 or published:
+        if Path(name).name != name or name.startswith("."):
+            raise CovbenchError(f"zenodo record {source.record}: {name!r} is no plain file name; the record is refused")
 
 
 def _unpack_download(archive: Path, folder: Path) -> None:
@@ -128,8 +144,8 @@ def copy_mirror(mirrored: Path, folder: Path) -> None:
     files = list(_list_files(mirrored))
     if not files:
         raise CovbenchError(f"fetch.mirror: {mirrored} holds no files")
+    require_space(folder.parent, sum(path.stat().st_size for path in files), f"a copy of {mirrored}")
     folder.mkdir(parents=True)
-    require_space(folder, sum(path.stat().st_size for path in files), f"a copy of {mirrored}")
     for path in tqdm(files, desc=f"copy {mirrored.name}", unit="file", mininterval=1, leave=False):
         target = folder / path.relative_to(mirrored)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -50,7 +51,7 @@ def turn_upright(values: np.ndarray, orientation: str) -> np.ndarray:
     """
     if not orientation:
         return values
-    down, right = orientation[:2]
+    down, right = orientation[0], orientation[1]
     if down in "LR":
         values, down, right = values.swapaxes(0, 1), right, down
     if down == "A":
@@ -77,6 +78,14 @@ def show_values(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if math.isnan(low):
         return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
     return np.rint(np.clip((values.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def show_frame(path: Path, frame: int, values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`show_values` of a slice of a file; an error names both."""
+    try:
+        return show_values(values, low, high)
+    except CovbenchError as error:
+        raise CovbenchError(f"{path}: frame {frame} {error}") from error
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -115,7 +124,8 @@ def header_orientation(path: Path) -> str:
     import nibabel as nib
 
     with _naming(path):
-        affine = nib.load(path).affine
+        image: Any = nib.load(path)
+        affine = image.affine
         return "" if np.allclose(affine, np.eye(4)) else "".join(nib.aff2axcodes(affine))
 
 
@@ -126,7 +136,7 @@ def count_frames(path: Path) -> int:
     with _naming(path):
         if not is_volume(path):
             return int(np.load(path, mmap_mode="r").shape[0])
-        image = nib.load(path)
+        image: Any = nib.load(path)
         return int(image.shape[_slice_axis("".join(nib.aff2axcodes(image.affine)))])
 
 
@@ -157,7 +167,7 @@ def _read_volume(path: Path, frames: Sequence[int], orientation: str) -> Iterato
     """One slice alone is sliced from the file; several share one pass, kept in the stored type to save memory."""
     import nibabel as nib
 
-    image = nib.load(path)
+    image: Any = nib.load(path)
     codes = orientation if len(orientation) == 3 else "".join(nib.aff2axcodes(image.affine))
     axis = _slice_axis(codes)
     in_plane = codes.replace(codes[axis], "")
@@ -181,10 +191,7 @@ def read_images(
         yield np.ascontiguousarray(turn_upright(read_picture(path), orientation))
         return
     for frame, values in zip(frames, read_frames(path, frames, orientation), strict=True):
-        try:
-            yield show_values(values, window_low, window_high)
-        except CovbenchError as error:
-            raise CovbenchError(f"{path}: frame {frame} {error}") from error
+        yield show_frame(path, frame, values, window_low, window_high)
 
 
 def read_image(path: Path, frame: int, window_low: float, window_high: float, orientation: str = "") -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.datasets._rows import count_workers, image_orientation, raise_all, usable_rows
+from covbench.datasets._rows import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
 from covbench.files import write_whole
 from covbench.images import read_images, read_masks, resize_image, resize_mask
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
@@ -30,7 +31,7 @@ def prepare_images(index: pd.DataFrame, raw: Path, task: Task, size: int, out: P
     rows = _require_rows(index, task)
 
     def decode(group: pd.DataFrame) -> Iterator[np.ndarray]:
-        first = group.iloc[0]
+        first = first_row(group)
         window = first["window_low"], first["window_high"]
         return read_images(raw / first["path"], list(group["frame"]), *window, first["orientation"])
 
@@ -47,7 +48,7 @@ def prepare_masks(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Pa
     rows = _require_rows(index, task)
 
     def decode(group: pd.DataFrame) -> Iterator[np.ndarray]:
-        first = group.iloc[0]
+        first = first_row(group)
         orientation = image_orientation(first, raw)
         return read_masks(raw / first["mask"], list(group["frame"]), first["mask_values"], task.classes, orientation)
 
@@ -75,17 +76,17 @@ def _write_array(
     with write_whole(out) as temporary, temporary.open("wb") as file:
         start = _write_header(file, (len(rows), size, size))
 
-        def write_group(group: pd.DataFrame) -> None:
+        def write_file(numbers: np.ndarray) -> None:
             try:
-                for number, picture in zip(group.index, decode(group), strict=True):
+                for number, picture in zip(numbers.tolist(), decode(rows.take(numbers)), strict=True):
                     shapes[number] = picture.shape
                     _write_at(file, resize(picture, size), start + number * size * size)
             except CovbenchError as error:
                 errors.append(str(error))
 
-        groups = [group for _, group in rows.groupby("path", sort=False)]
+        files = group_by_file(rows)
         with ThreadPoolExecutor(count_workers()) as pool:
-            list(tqdm(pool.map(write_group, groups), total=len(groups), unit="file"))
+            deque(tqdm(pool.map(write_file, files), total=len(files), unit="file"), maxlen=0)
         raise_all(sorted(errors), raw)
     return shapes
 
@@ -99,7 +100,7 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
 
 def _write_at(file: BinaryIO, picture: np.ndarray, offset: int) -> None:
     """Write by position, so that threads need no lock; pages of a memory map would count as this process's memory."""
-    data = memoryview(np.ascontiguousarray(picture)).cast("B")
+    data = memoryview(picture.tobytes())
     while data:
         written = os.pwrite(file.fileno(), data, offset)
         data, offset = data[written:], offset + written

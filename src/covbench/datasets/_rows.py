@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from covbench.images import (
     read_frames,
     read_images,
     read_masks,
-    show_values,
+    show_frame,
 )
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, CovbenchError, Task
 
@@ -40,9 +40,9 @@ def fill_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A table with schema.INDEX_COLUMNS; a cell that a row leaves out is empty, -1, NaN or False."""
     table = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
     for name, column in INDEX_COLUMNS.items():
-        empty = DEFAULTS[column.dtype]
-        table[name] = table[name].astype(object).where(table[name].notna(), empty).astype(column.dtype)
-    return table
+        table[name] = table[name].astype(object).where(table[name].notna(), DEFAULTS[column.dtype])
+    types: dict[str, Any] = {name: column.dtype for name, column in INDEX_COLUMNS.items()}
+    return table.astype(types)
 
 
 def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
@@ -57,12 +57,21 @@ def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
     table = fill_columns(rows)
     table["patient_id"] = table["patient_id"].where(table["patient_id"] != "", table["image_id"])
     table["excluded"] = table["reason"] != ""
-    groups = [group for _, group in table.groupby("path", sort=False)]
+    files = group_by_file(table)
     with ThreadPoolExecutor(count_workers()) as pool:
-        found = list(tqdm(pool.map(lambda group: _inspect_file(group, raw), groups), total=len(groups), unit="file"))
-    raise_all([error for _, errors in found for error in errors], raw)
-    hashes = pd.concat([frame for frame, _ in found]).sort_index()
-    return table.assign(sha256=hashes["sha256"].astype("str"), phash=hashes["phash"].astype("str"))
+        found = pool.map(lambda numbers: _inspect_file(table.take(numbers), raw), files)
+        hashes, errors = zip(*tqdm(found, total=len(files), unit="file"), strict=True)
+    raise_all([error for several in errors for error in several], raw)
+    order = np.argsort(np.concatenate(files))
+    sha256, phash = np.array([pair for pairs in hashes for pair in pairs])[order].T
+    return table.assign(sha256=pd.Series(sha256, dtype="str"), phash=pd.Series(phash, dtype="str"))
+
+
+def group_by_file(table: pd.DataFrame) -> list[np.ndarray]:
+    """Row positions of each file, in order of appearance, so that a volume is read once."""
+    codes, _ = pd.factorize(table["path"])
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
 
 def raise_all(errors: Sequence[str], raw: Path) -> None:
@@ -76,53 +85,51 @@ def raise_all(errors: Sequence[str], raw: Path) -> None:
         )
 
 
-def _inspect_file(group: pd.DataFrame, raw: Path) -> tuple[pd.DataFrame, list[str]]:
-    """sha256 and phash of the rows that share a file, by the table's row numbers, and what is wrong with it."""
-    first = group.iloc[0]
-    path = raw / first["path"]
-    hashes = pd.DataFrame({"sha256": "", "phash": ""}, index=group.index)
+def first_row(rows: pd.DataFrame) -> dict[str, Any]:
+    """The first row by column name: the rows of one file share window, mask file and orientation."""
+    return {str(name): value for name, value in rows.iloc[0].items()}
+
+
+def _inspect_file(rows: pd.DataFrame, raw: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """sha256 and phash of each of the rows that share a file, and what is wrong with it."""
+    path, needed = raw / str(first_row(rows)["path"]), ~rows["excluded"]
+    nothing = [("", "")] * len(rows)
     if not path.is_file():
-        return hashes, [] if group["excluded"].all() else [f"{path}: not there"]
+        return nothing, [f"{path}: not there"] if needed.any() else []
     try:
-        shapes = _hash_stack(group, path, hashes) if first["frame"] >= 0 else _hash_picture(group, path, hashes)
-        return hashes, _check_masks(group[~group["excluded"] & (group["mask"] != "")], raw, shapes)
+        found = list(_hash_frames(rows, path))
+        hashes = [(sha256, phash) for sha256, phash, _ in found]
+        shapes = dict(zip(rows["frame"], [shape for _, _, shape in found], strict=True))
+        return hashes, _check_masks(rows[needed & (rows["mask"] != "")], raw, shapes)
     except CovbenchError as error:
-        return hashes, [] if group["excluded"].all() else [str(error)]
+        return nothing, [str(error)] if needed.any() else []
 
 
-def _hash_picture(group: pd.DataFrame, path: Path, hashes: pd.DataFrame) -> dict[int, tuple[int, int]]:
-    row = group.iloc[0]
-    hashes["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    image = next(read_images(path, [-1], row["window_low"], row["window_high"], row["orientation"]))
-    hashes["phash"] = perceptual_hash(image)
-    return {-1: image.shape}
+def _hash_frames(rows: pd.DataFrame, path: Path) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """sha256, phash and shape of each row of a file: a picture's bytes, a slice's stored pixels."""
+    first = first_row(rows)
+    low, high, orientation = first["window_low"], first["window_high"], first["orientation"]
+    if first["frame"] < 0:
+        image = next(read_images(path, [-1], low, high, orientation))
+        found = hashlib.sha256(path.read_bytes()).hexdigest(), perceptual_hash(image), image.shape
+        yield from [found] * len(rows)
+        return
+    frames = list(rows["frame"])
+    for frame, values in zip(frames, read_frames(path, frames, orientation), strict=True):
+        image = show_frame(path, frame, values, low, high)
+        yield hashlib.sha256(values.tobytes()).hexdigest(), perceptual_hash(image), image.shape
 
 
-def _hash_stack(group: pd.DataFrame, path: Path, hashes: pd.DataFrame) -> dict[int, tuple[int, int]]:
-    row, shapes = group.iloc[0], {}
-    for number, frame, values in zip(
-        group.index, group["frame"], read_frames(path, list(group["frame"]), row["orientation"]), strict=True
-    ):
-        try:
-            image = show_values(values, row["window_low"], row["window_high"])
-        except CovbenchError as error:
-            raise CovbenchError(f"{path}: frame {frame} {error}") from error
-        hashes.loc[number, "sha256"] = hashlib.sha256(values.tobytes()).hexdigest()
-        hashes.loc[number, "phash"] = perceptual_hash(image)
-        shapes[frame] = image.shape
-    return shapes
-
-
-def _check_masks(group: pd.DataFrame, raw: Path, shapes: Mapping[int, tuple[int, int]]) -> list[str]:
+def _check_masks(table: pd.DataFrame, raw: Path, shapes: Mapping[int, tuple[int, ...]]) -> list[str]:
     """What is wrong with the masks of the rows that share an image file."""
     errors = []
-    for name, rows in group.groupby("mask", sort=False):
-        frames, path = list(rows["frame"]), raw / name
+    for name, rows in table.groupby("mask", sort=False):
+        frames, path = list(rows["frame"]), raw / str(name)
         if not path.is_file():
             errors.append(f"{path}: not there, but it is the mask of {rows['path'].iloc[0]}")
             continue
         try:
-            masks = read_masks(path, frames, rows["mask_values"].iloc[0], (), image_orientation(rows.iloc[0], raw))
+            masks = read_masks(path, frames, rows["mask_values"].iloc[0], (), image_orientation(first_row(rows), raw))
             for frame, mask in zip(frames, masks, strict=True):
                 if mask.shape != shapes[frame]:
                     where = f" frame {frame}" if frame >= 0 else ""
@@ -134,7 +141,7 @@ def _check_masks(group: pd.DataFrame, raw: Path, shapes: Mapping[int, tuple[int,
     return errors
 
 
-def image_orientation(row: pd.Series, raw: Path) -> str:
+def image_orientation(row: Mapping[str, Any], raw: Path) -> str:
     """How the image of a row is stored, so that its mask is turned likewise whatever the mask's own header says."""
     if row["orientation"] or not is_volume(raw / row["path"]):
         return row["orientation"]

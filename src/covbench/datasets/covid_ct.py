@@ -65,7 +65,7 @@ def _paper(stem: str) -> str:
 
 
 def _guess_patient(stem: str, label: str) -> str:
-    """Without an entry: the slices of a paper are one patient, and so are those of a crawled figure ('12%0', '12%1')."""
+    """Without an entry: the slices of a paper are one patient, and so are those of a figure ('12%0', '12%1')."""
     return _paper(stem) if label == "covid" else f"crawled_figure_{re.split('[%_]', stem)[0]}"
 
 

@@ -37,7 +37,7 @@ def index(raw: Path) -> pd.DataFrame:
         raise CovbenchError(f"{raw / 'metadata.csv'}: not there; delete {raw} and its manifest and fetch again")
     metadata = pd.read_csv(raw / "metadata.csv", dtype=str, keep_default_na=False)
     rows: dict[str, dict[str, str]] = {}
-    for entry in metadata.to_dict("records"):
+    for _, entry in metadata.iterrows():
         row = _read_entry(raw, entry)
         if row["path"] in rows:
             first = rows[row["path"]]["patient_id"]
@@ -51,7 +51,7 @@ def index(raw: Path) -> pd.DataFrame:
     return build_index(list(rows.values()), raw)
 
 
-def _read_entry(raw: Path, entry: dict[str, str]) -> dict[str, str]:
+def _read_entry(raw: Path, entry: pd.Series) -> dict[str, str]:
     path = f"{entry['folder'].strip()}/{entry['filename'].strip()}"
     finding, view = entry["finding"].strip(), entry["view"].strip()
     modality = "ct" if entry["modality"].strip() == "CT" else "xray"

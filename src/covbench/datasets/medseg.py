@@ -44,7 +44,7 @@ WINDOW = (-1500.0, 500.0)
 ONE_HOT = "0:ground_glass 1:consolidation 2:lungs_other 3:background"
 LABELS = "1:ground_glass 2:consolidation 3:effusion"
 RADIOPAEDIA_PATIENTS = 9
-# How slices lie where nothing says so: all COVID-SemiSeg pictures have the vertebra at the right edge, the liver on top.
+# How slices lie where nothing says so: COVID-SemiSeg pictures have the vertebra at the right edge, the liver on top.
 LYING = "LPS"
 THUMBNAIL = 64
 

@@ -40,7 +40,9 @@ def log_to(path: str, show_progress: bool = False) -> None:
     os.dup2(log.fileno(), 2)
     if show_progress:
         sys.stderr = _Tee(terminal, log)  # type: ignore[assignment]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
     sys.excepthook = _report_error
 
 

@@ -4,10 +4,11 @@ from dataclasses import asdict
 
 from covbench.configuration import check_config
 from covbench.datasets import TASKS, dataset_of
-from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, weights_file
+from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
 from covbench.plan import describe_plan, is_baseline, options_of, plan_runs, planned_datasets
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+from covbench.weights import weights_file
 
 try:
     config = check_config(config)
@@ -45,8 +46,8 @@ def prepared_for(wildcards):
 
 
 def weights_for(wildcards):
-    file = weights_file(wildcards.architecture)
-    return [f"data/weights/{file}"] if file and config["weights"] != "none" else []
+    key = architecture(wildcards.architecture).weights
+    return [f"data/weights/{weights_file(key)}"] if key and config["weights"] != "none" else []
 
 
 def masks_for(wildcards):

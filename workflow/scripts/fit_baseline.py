@@ -21,7 +21,7 @@ run = Run(w.task, w.protocol, w.architecture, int(w.seed))
 classes = TASKS[run.task].classes
 started = time.monotonic()
 train, val, test = open_folds(snakemake.input.split, snakemake.input.prepared, ("train", "val", "test"), len(classes))
-fitted = fit_baseline(run.architecture, train.load_images(), train.load_targets(), TASKS[run.task], run.seed)
+fitted = fit_baseline(run.architecture, train.load_images(), train.load_targets(), classes, run.seed)
 
 predicted = {fold: predict_baseline(fitted, rows.load_images()) for fold, rows in (("val", val), ("test", test))}
 labels_pixels = TASKS[run.task].kind == SEGMENTATION

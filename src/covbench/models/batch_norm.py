@@ -27,7 +27,7 @@ def refresh_batch_norm(model: keras.Model, batches: Iterable[Any]) -> None:
     norms = [layer for layer in _all_layers(model) if isinstance(layer, layers.BatchNormalization) and layer.trainable]
     if not norms:
         return
-    sums = [[0.0, 0.0] for _ in norms]
+    sums = [np.zeros((2, *layer.moving_mean.shape)) for layer in norms]
     count = 0
     with _statistics_of_last_batch(model, norms):
         forward = _training_forward(model)
@@ -36,20 +36,19 @@ def refresh_batch_norm(model: keras.Model, batches: Iterable[Any]) -> None:
             forward(images)
             count += len(images)
             for total, layer in zip(sums, norms, strict=True):
-                mean, variance = _statistics(layer)
-                total[0] += len(images) * mean
-                total[1] += len(images) * (variance + mean**2)
+                total += len(images) * _moments(layer)
     if count == 0:
         raise ValueError("no batch to estimate batch-norm statistics from")
-    for (first, second), layer in zip(sums, norms, strict=True):
-        mean = first / count
+    for total, layer in zip(sums, norms, strict=True):
+        mean, square = total / count
         layer.moving_mean.assign(mean)
-        layer.moving_variance.assign(np.maximum(second / count - mean**2, 0.0))
+        layer.moving_variance.assign(np.maximum(square - mean**2, 0.0))
 
 
-def _statistics(layer: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+def _moments(layer: layers.BatchNormalization) -> np.ndarray:
+    """Mean and mean square by the layer's moving statistics, float64, (2, channels)."""
     mean = ops.convert_to_numpy(layer.moving_mean).astype(np.float64)
-    return mean, ops.convert_to_numpy(layer.moving_variance).astype(np.float64)
+    return np.stack([mean, ops.convert_to_numpy(layer.moving_variance) + mean**2])
 
 
 def _all_layers(model: keras.Model) -> list[layers.Layer]:
@@ -90,10 +89,9 @@ def _training_forward(model: keras.Model) -> Callable[[Any], Any]:
 
     frozen = tuple(layer.trainable for layer in _all_layers(model))
     if _TRACED.get(model, (None, None))[0] != frozen:
-        reference = weakref.ref(model)  # the model itself would keep its own entry alive
+        network = weakref.proxy(model)  # the model itself would keep its own entry alive
         shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-        traced = tf.function(lambda images: reference()(images, training=True), input_signature=[shape])
-        _TRACED[model] = (frozen, traced)
+        _TRACED[model] = (frozen, tf.function(lambda images: network(images, training=True), input_signature=[shape]))
     traced = _TRACED[model][1]
     return lambda images: traced(tf.cast(images, tf.float32))
 

@@ -1,0 +1,66 @@
+"""One promise, asked of every architecture of the catalogue: it builds, learns, predicts, and comes back from disk."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+
+from covbench.models.catalogue import CLASSIFIERS, SEGMENTERS, input_size
+from covbench.models.classifier import build_classifier
+from covbench.models.losses import build_loss
+from covbench.models.segmenter import build_segmenter
+from covbench.schema import CLASSIFICATION
+
+pytestmark = pytest.mark.slow
+SIDE = 64  # pixels, or the least that the network takes
+CLASSES = 3
+
+
+@pytest.fixture(autouse=True)
+def _one_network_in_memory():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+
+
+@pytest.mark.parametrize("entry", [*CLASSIFIERS.values(), *SEGMENTERS.values()], ids=lambda entry: entry.name)
+def test_it_builds_takes_a_training_step_gives_probabilities_and_is_the_same_after_saving(entry, tmp_path):
+    side = input_size(entry.name, SIDE)
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    if entry.kind == CLASSIFICATION:
+        model = build_classifier(entry.name, side, CLASSES, "average_pool", "own")
+        targets, loss = np.eye(CLASSES)[[0, 2]], "categorical_crossentropy"
+        _check_the_gradcam_layer(model, entry)
+    else:
+        model = build_segmenter(entry.name, side, CLASSES, "own")
+        targets, loss = np.eye(CLASSES)[images[..., 0] % CLASSES], "crossentropy_dice"
+    assert np.isfinite(_train_one_step(model, images, targets, loss))
+    probabilities = _predict(model, images)
+    assert probabilities.shape == targets.shape
+    assert probabilities.dtype == np.float32
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()  # NaN is neither
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    assert np.array_equal(_predict(keras.saving.load_model(tmp_path / "model.keras"), images), probabilities)
+
+
+def _train_one_step(model, images, targets, loss):
+    """Without a graph, whose tracing takes the largest networks minutes; the workflow's tests train with one."""
+    model.compile(keras.optimizers.SGD(1e-3), build_loss(loss), run_eagerly=True)
+    before = model.get_weights()
+    cost = model.train_on_batch(images, targets)
+    changed = [not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
+    assert sum(changed) > 0.9 * len(changed)
+    return cost
+
+
+def _predict(model, images):
+    return keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
+
+
+def _check_the_gradcam_layer(model, entry):
+    network = model.get_layer("backbone" if entry.weights else "network")
+    layer = network.get_layer(entry.gradcam_layer) if entry.gradcam_layer else network
+    assert len(layer.output.shape) == 4

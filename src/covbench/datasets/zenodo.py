@@ -20,6 +20,11 @@ from covbench.schema import SEGMENTATION, Card, Task, Zenodo
 
 INFECTION = ("background", "infection")
 LUNGS_TOO = ("background", "right_lung", "left_lung", "infection")
+# sha256 as torch-em (MIT) checks them; the record itself states md5, which the download reads from its API.
+ARCHIVES = {
+    "COVID-19-CT-Seg_20cases.zip": "sha256:a5060480eff9315b069b086312dac4872777901fb80d268a5a83edd9f4e7b440",
+    "Lung_and_Infection_Mask.zip": "sha256:34f5a573cb8fb53cb15abe81868395d9addf436854826a6fd6e70c2b294f19c3",
+}
 CARD = Card(
     title="COVID-19 CT lung and infection segmentation",
     modality="ct",
@@ -27,7 +32,7 @@ CARD = Card(
         Task("zenodo_infection", SEGMENTATION, INFECTION, lesions=("infection",)),
         Task("zenodo_multiclass", SEGMENTATION, LUNGS_TOO, lesions=("infection",)),
     ),
-    sources=(Zenodo("3757476", {}),),
+    sources=(Zenodo("3757476", ARCHIVES),),
     mirror_folders=("zenodo-3757476", "COVID-19-CT-Seg_20cases"),
     licence="CC BY 4.0",
     citation=(

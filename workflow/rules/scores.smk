@@ -20,7 +20,7 @@ rule compare:
         metrics=files_of_runs("metrics.json"),
         cases=files_of_runs("cases.parquet"),
         manifests=files_of_runs("manifest.json"),
-        published=workflow.source_path("../resources/published_results.csv"),
+        published=f"{workflow.basedir}/workflow/resources/published_results.csv",
     output:
         metrics="results/compare/metrics.csv",
         summary="results/compare/summary.csv",

@@ -1,0 +1,1 @@
+"""The report: figures, tables and one page that opens offline."""

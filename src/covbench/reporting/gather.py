@@ -1,0 +1,242 @@
+"""Reads what the report shows: result tables, run folders, indexes, splits and prepared arrays; any may be missing."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.comparison import METRIC_COLUMNS, PUBLISHED_COLUMNS, RUN_COLUMNS, SUMMARY_COLUMNS
+from covbench.datasets import DATASETS, TASKS, dataset_of
+from covbench.schema import SEGMENTATION, Card, Run, Task
+
+log = logging.getLogger(__name__)
+
+KEYS = ["task", "protocol", "architecture", "seed"]
+WORDS = {
+    *[
+        "task",
+        "protocol",
+        "architecture",
+        "family",
+        "class",
+        "metric",
+        "our_metric",
+        "source",
+        "note",
+        "state",
+        "reason",
+    ],
+    *["device", "weights", "fingerprint", "git_commit", "finished", "phase"],
+}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A scored run and what it left behind."""
+
+    run: Run
+    metrics: dict[str, Any]
+    folder: Path
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Columns of schema.HISTORY_COLUMNS; empty for baselines."""
+        return read_table(self.folder / "history.csv", [])
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """A row per test image."""
+        path = self.folder / "cases.parquet"
+        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+
+    def read_masks(self) -> dict[tuple[str, int], np.ndarray]:
+        """Predicted masks of the test fold by (image_id, copy): uint8, (H, W)."""
+        path = self.folder / "predicted_masks.npz"
+        if not path.exists():
+            return {}
+        rows = pd.read_parquet(self.folder / "predictions.parquet")
+        masks = np.load(path)["masks"]
+        test = np.flatnonzero(rows["fold"] == "test")
+        return {(rows["image_id"].iloc[i], int(rows["copy"].iloc[i])): masks[i] for i in test}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that runs and comparison left: tables, and the scored runs of the plan in its order."""
+
+    runs: pd.DataFrame
+    metrics: pd.DataFrame
+    summary: pd.DataFrame
+    published: pd.DataFrame
+    leaks: pd.DataFrame
+    finished: tuple[FinishedRun, ...]
+
+    def of(self, task: str, protocol: str = "") -> list[FinishedRun]:
+        """The scored runs of a task, of one protocol if given."""
+        return [run for run in self.finished if run.run.task == task and protocol in ("", run.run.protocol)]
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file; without rows where it is missing. Columns of WORDS stay text, as do others with any word in them."""
+    if not path.exists():
+        return pd.DataFrame(columns=list(columns))
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column in set(table.columns) - WORDS:
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if (numbers.notna() | table[column].isin(["", "nan"])).all():
+            table[column] = numbers
+    return table
+
+
+def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path) -> Results:
+    """All of `results` that belongs to the plan (dicts with task, protocol, architecture, seed and perhaps family).
+
+    compare: folder of metrics.csv, summary.csv, published.csv and runs.csv; any may be missing.
+    """
+    runs = read_states(results, plan, compare)
+    return Results(
+        runs=runs,
+        metrics=_keep_planned(read_table(compare / "metrics.csv", METRIC_COLUMNS), runs, KEYS[:3]),
+        summary=_keep_planned(read_table(compare / "summary.csv", SUMMARY_COLUMNS), runs, KEYS[:3]),
+        published=_keep_planned(
+            read_table(compare / "published.csv", PUBLISHED_COLUMNS), runs, ["task", "architecture"]
+        ),
+        leaks=_keep_planned(read_table(results / "audit" / "splits.csv", KEYS[:2]), runs, KEYS[:2]),
+        finished=tuple(_read_finished(results, runs)),
+    )
+
+
+def _keep_planned(table: pd.DataFrame, runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    planned = set(runs[keys].itertuples(index=False, name=None))
+    kept = [row in planned for row in table[keys].itertuples(index=False, name=None)]
+    return table[np.array(kept, dtype=bool)]
+
+
+def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path) -> pd.DataFrame:
+    """A row per planned run, columns as runs.csv: as compare/runs.csv says, else by whether it is scored."""
+    planned = pd.DataFrame([{**run, "family": run.get("family") or "deep"} for run in plan], columns=[*KEYS, "family"])
+    known = read_table(compare / "runs.csv", RUN_COLUMNS).drop(columns="family")
+    runs = planned.merge(known.astype({"seed": "int64"}), on=KEYS, how="left")
+    runs[["state", "reason"]] = runs[["state", "reason"]].astype(object).fillna("")
+    for row in runs.index[runs["state"] == ""]:
+        scores = _folder(results, _run_of(runs.loc[row])) / "metrics.json"
+        runs.loc[row, "state"] = "done" if scores.exists() else "missing"
+    return runs
+
+
+def _run_of(row: pd.Series) -> Run:
+    return Run(str(row["task"]), str(row["protocol"]), str(row["architecture"]), int(row["seed"]))
+
+
+def _folder(results: Path, run: Run) -> Path:
+    return results / "runs" / run.task / run.protocol / run.architecture / str(run.seed)
+
+
+def _read_finished(results: Path, runs: pd.DataFrame) -> Iterator[FinishedRun]:
+    for _, row in runs[runs["state"] == "done"].iterrows():
+        run = _run_of(row)
+        folder = _folder(results, run)
+        if not (folder / "metrics.json").exists():
+            log.warning("%s: listed as done, but metrics.json is missing", folder)
+            continue
+        yield FinishedRun(run, json.loads((folder / "metrics.json").read_text(encoding="utf-8")), folder)
+
+
+def describe_task(name: str, finished: Sequence[FinishedRun]) -> Task:
+    """The task as registered; one that is not is described from the scores of its runs."""
+    if name in TASKS:
+        return TASKS[name]
+    metrics = finished[0].metrics if finished else {}
+    return Task(
+        name,
+        metrics.get("kind", ""),
+        tuple(metrics.get("classes", ())),
+        metrics.get("positive", ""),
+        tuple(metrics.get("lesions", ())),
+    )
+
+
+def find_card(task: str) -> tuple[str, Card | None]:
+    """Name and card of the task's dataset; the task's own name and no card where it is not registered."""
+    if task not in TASKS:
+        return task, None
+    dataset = dataset_of(task)
+    return dataset, DATASETS[dataset].CARD
+
+
+def read_index(data: Path, dataset: str) -> pd.DataFrame | None:
+    """The dataset's index, or None before it is made."""
+    path = data / "index" / f"{dataset}.parquet"
+    return pd.read_parquet(path) if path.exists() else None
+
+
+def read_split(data: Path, task: str, protocol: str) -> pd.DataFrame | None:
+    """The split with the lowest seed, or None before any is made."""
+    paths = sorted((data / "splits" / task / protocol).glob("*.parquet"), key=lambda path: (len(path.stem), path.stem))
+    return pd.read_parquet(paths[0]) if paths else None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task's arrays at one size: images uint8, (N, H, W), 0-255; masks uint8, (N, H, W), class numbers, or None."""
+
+    rows: pd.DataFrame
+    images: np.ndarray
+    masks: np.ndarray | None
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Row of each image_id."""
+        return {image: row for row, image in enumerate(self.rows["image_id"])}
+
+
+def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | None:
+    """The arrays of `size`, by default the smallest one; None where they are not there."""
+    folders = [path for path in (data / "prepared" / task).glob("*") if path.name.isdigit()]
+    folders = [path for path in folders if (path / "images.npy").exists() and (path / "rows.parquet").exists()]
+    folders = [path for path in folders if size in (None, int(path.name))]
+    if not folders:
+        return None
+    folder = min(folders, key=lambda path: int(path.name))
+    masks = folder / "masks.npy"
+    return Prepared(
+        pd.read_parquet(folder / "rows.parquet"),
+        np.load(folder / "images.npy", mmap_mode="r"),
+        np.load(masks, mmap_mode="r") if masks.exists() else None,
+    )
+
+
+def measure_areas(masks: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels of each class in each mask. masks: uint8, (N, H, W), class numbers. Returns int64, (N, classes)."""
+    areas = np.zeros((len(masks), classes), dtype=np.int64)
+    for start in range(0, len(masks), 64):
+        block = np.asarray(masks[start : start + 64])
+        for number in range(classes):
+            areas[start : start + 64, number] = (block == number).sum(axis=(1, 2))
+    return areas
+
+
+def find_members(task: Task, prepared: Prepared) -> dict[str, np.ndarray]:
+    """Rows of the prepared arrays that belong to each class; for segmentation those with it, background left out.
+
+    Slices are in order of the class's area. Empty for a segmentation whose masks are not prepared.
+    """
+    if task.kind != SEGMENTATION:
+        labels = prepared.rows["label"].to_numpy()
+        return {name: np.flatnonzero(labels == number) for number, name in enumerate(task.classes)}
+    if prepared.masks is None:
+        return {}
+    areas = measure_areas(prepared.masks, len(task.classes))
+    return {
+        name: np.argsort(areas[:, number], kind="stable")[(areas[:, number] == 0).sum() :]
+        for number, name in enumerate(task.classes)
+        if number > 0
+    }

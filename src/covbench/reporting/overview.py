@@ -1,0 +1,129 @@
+"""Tables about the data: what each dataset is, how it was divided, and what was left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from covbench.reporting.gather import Results, find_card, read_index, read_split
+from covbench.reporting.tables import Cell, Table, build_plain_table, order_protocols
+from covbench.reporting.wording import DASH, count
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """A dataset as the page shows it; counts are None before it is indexed."""
+
+    name: str
+    title: str
+    modality: str
+    tasks: Sequence[str]
+    licence: str
+    citation: str
+    homepage: str
+    index: pd.DataFrame | None
+
+
+def view_datasets(data: Path, tasks: Sequence[str]) -> list[DatasetView]:
+    """The datasets of these tasks, each once."""
+    grouped: dict[str, list[str]] = {}
+    for task in tasks:
+        grouped.setdefault(find_card(task)[0], []).append(task)
+    views = []
+    for name, of_dataset in grouped.items():
+        card = find_card(of_dataset[0])[1]
+        index = read_index(data, name)
+        if card is None:
+            views.append(DatasetView(name, name, "", of_dataset, "", "", "", index))
+            continue
+        homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
+        views.append(
+            DatasetView(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
+        )
+    return views
+
+
+def build_dataset_table(views: Sequence[DatasetView]) -> Table:
+    """A row per dataset: how much there is, what is excluded, and copies within it."""
+    headings = [("Dataset", ""), ("Modality", ""), ("Tasks", ""), ("Images", "rows of the index"), ("Usable", "")]
+    headings += [("Patients", "as published or inferred; an image without one counts as its own"), ("Sources", "")]
+    headings += [("Excluded", ""), ("Exact copies", "images whose bytes or pixels stand in the dataset before")]
+    headings += [("Look-alikes", "images whose perceptual hash stands in the dataset before, exact copies left out")]
+    rows = []
+    for view in views:
+        cells = [Cell(view.name, view.name), Cell(view.modality or DASH), Cell(", ".join(view.tasks))]
+        if view.index is None:
+            missing = Cell(DASH, note="not indexed yet", kind="undefined")
+            rows.append([*cells, *[missing] * 7])
+            continue
+        rows.append(cells + [Cell(f"{number:,}", float(number)) for number in _count_index(view.index)])
+    return Table("Datasets", headings, rows)
+
+
+def _count_index(index: pd.DataFrame) -> list[int]:
+    used = index[~index["excluded"]]
+    copies = used["sha256"].duplicated() & (used["sha256"] != "")
+    similar = used.loc[~copies, "phash"]
+    patients, sources = used["patient_id"].nunique(), used.loc[used["source"] != "", "source"].nunique()
+    alike = int((similar.duplicated() & (similar != "")).sum())
+    return [len(index), len(used), patients, sources, len(index) - len(used), int(copies.sum()), alike]
+
+
+def build_exclusion_table(views: Sequence[DatasetView]) -> Table:
+    """Images left out, by dataset and reason."""
+    rows = []
+    for view in views:
+        if view.index is None:
+            continue
+        reasons = view.index.loc[view.index["excluded"], "reason"].value_counts()
+        rows += [[Cell(view.name, view.name), Cell(str(why)), Cell(f"{n:,}", float(n))] for why, n in reasons.items()]
+    return Table("Images left out", [("Dataset", ""), ("Reason", ""), ("Images", "")], rows)
+
+
+def build_split_table(data: Path, results: Results) -> Table:
+    """Images and patients per fold under each protocol, and patients who stand in both train and test."""
+    rows = []
+    for task in dict.fromkeys(results.runs["task"]):
+        for protocol in order_protocols(results.runs.loc[results.runs["task"] == task, "protocol"]):
+            split = read_split(data, task, protocol)
+            if split is not None:
+                rows.append([Cell(task, task), Cell(protocol), *_count_folds(split)])
+    headings = [("Task", ""), ("Protocol", ""), ("Train", "images · patients"), ("Validation", "images · patients")]
+    headings += [("Test", "images · patients"), ("Shared patients", "patients in both train and test")]
+    headings += [("Test images of shared patients", "share of the test fold")]
+    return Table("Folds of the lowest seed", headings, rows, ("Protocol",))
+
+
+def _count_folds(split: pd.DataFrame) -> list[Cell]:
+    cells = []
+    for fold in ("train", "val", "test"):
+        rows = split[split["fold"] == fold]
+        cells.append(Cell(f"{len(rows):,}", float(len(rows)), count(rows["patient_id"].nunique(), "patient")))
+    train, test = (split.loc[split["fold"] == fold, "patient_id"] for fold in ("train", "test"))
+    shared = set(train) & set(test)
+    share = float(test.isin(shared).mean()) if len(test) else 0.0
+    return [*cells, Cell(f"{len(shared):,}", float(len(shared))), Cell(f"{share:.0%}", share)]
+
+
+def build_leak_table(leaks: pd.DataFrame) -> Table:
+    """results/audit/splits.csv as it stands."""
+    headings = {name: name.replace("_", " ").capitalize() for name in leaks.columns}
+    shown = leaks.assign(**{"class": leaks["class"].replace("", "all")}) if "class" in leaks else leaks
+    return build_plain_table("Test images that training has seen, or something of their patient", shown, headings)
+
+
+def build_missing_table(runs: pd.DataFrame) -> Table:
+    """Runs that are not done: a row per task, protocol and model, with the reasons."""
+    rows = []
+    undone = runs[runs["state"] != "done"]
+    for keys, group in undone.groupby(["task", "protocol", "architecture", "state"], sort=False):
+        task, protocol, model, state = map(str, keys)
+        seeds = ", ".join(str(seed) for seed in group["seed"])
+        why = "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason))
+        why = why or ("not run yet" if state == "missing" else DASH)
+        rows.append([Cell(task, task), Cell(protocol), Cell(model), Cell(seeds), Cell(state, kind=state), Cell(why)])
+    headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seeds", "State", "Reason")]
+    return Table("Runs that are not done", headings, rows, ("Task", "Protocol", "State"))

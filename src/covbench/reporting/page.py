@@ -1,0 +1,215 @@
+"""Builds the report's folder: reads what there is, draws, renders one page, and swaps the folder in whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from covbench.manifest import read_commit
+from covbench.reporting import overview, plates, tables, wording
+from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.plates import Gallery, Plate
+from covbench.reporting.summary import write_summary
+from covbench.reporting.tables import Table
+from covbench.schema import SEGMENTATION, Task
+
+log = logging.getLogger(__name__)
+TOP = 5
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """What the page shows of one task."""
+
+    task: Task
+    anchor: str
+    dataset: str
+    images: str
+    reading: str
+    leaders: Table
+    leaderboard: Table
+    metrics: Table
+    study: Table | None
+    classes: Table | None
+    cost: Table
+    plates: Sequence[Plate]
+    samples: Gallery | None
+    galleries: Sequence[Gallery]
+
+
+def build_report(
+    results: Path,
+    data: Path,
+    plan: Sequence[Mapping[str, Any]],
+    out: Path,
+    title: str,
+    provenance: Mapping[str, str],
+    compare: Path | None = None,
+) -> None:
+    """Write index.html, summary.md and figures/ into `out`, from whatever is finished.
+
+    plan: a dict per run with task, protocol, architecture, seed and perhaps family (`deep` or `baseline`).
+    provenance: heading -> text, shown at the top. compare: folder of the tables, by default results/compare.
+    `out` is replaced as a whole, or left as it was if anything fails.
+    """
+    start = time.monotonic()
+    gathered = read_results(results, plan, compare or results / "compare")
+    with replace_folder(out) as folder:
+        context = build_context(gathered, data, folder)
+        page = render_page({**context, "title": title, "provenance": provenance})
+        (folder / "index.html").write_text(page, encoding="utf-8")
+        write_summary(folder / "summary.md", gathered, title)
+    log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
+
+
+def describe_origin() -> dict[str, str]:
+    """When and from which commit the report is made, for its head."""
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return {"Made": made, "Commit": read_commit(), "Version": importlib.metadata.version("covbench")}
+
+
+@contextmanager
+def replace_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` to write to, which takes its place if nothing is raised."""
+    new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if out.exists():
+            os.replace(out, old)
+        os.replace(new, out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
+    """Everything that the templates name; figures are written under `folder`."""
+    names = list(dict.fromkeys(results.runs["task"]))
+    tasks = [describe_task(name, results.of(name)) for name in names]
+    views, counts = [], {}
+    for task in tasks:
+        view, counts[task.name] = build_task(results, data, folder, task)
+        views.append(view)
+        log.info("%s: %d figures", task.name, len(view.plates) + len(view.galleries))
+    datasets = overview.view_datasets(data, names)
+    protocols = tables.order_protocols(results.runs["protocol"])
+    return {
+        "states": {state: int((results.runs["state"] == state).sum()) for state in ("done", "missing", "failed")},
+        "planned": len(results.runs),
+        "grids": list(build_grids(results.runs, tasks, protocols)),
+        "tasks": views,
+        "datasets": datasets,
+        "dataset_table": overview.build_dataset_table(datasets),
+        "split_table": overview.build_split_table(data, results),
+        "leak_table": None if results.leaks.empty else overview.build_leak_table(results.leaks),
+        "counts": plates.draw_counts(folder, counts),
+        "exclusions": overview.build_exclusion_table(datasets),
+        "undone": overview.build_missing_table(results.runs),
+        "unweighted": list_unweighted(results.runs),
+        "definitions": [
+            wording.METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if wording.METRICS[kind]
+        ],
+    }
+
+
+def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[str]) -> Iterator[Table]:
+    """The state of the grid: a table per protocol and kind of task."""
+    for protocol, kind in product(protocols, dict.fromkeys(task.kind for task in tasks)):
+        names = [task.name for task in tasks if task.kind == kind]
+        chosen = runs[(runs["protocol"] == protocol) & runs["task"].isin(names)]
+        if len(chosen):
+            yield tables.build_grid(chosen, f"{protocol}, {kind or 'unknown kind'}")
+
+
+def list_unweighted(runs: pd.DataFrame) -> list[str]:
+    """Deep models that started from random weights: `task: a, b`."""
+    if "weights" not in runs:
+        return []
+    random = runs[(runs["family"] == "deep") & (runs["state"] == "done") & (runs["weights"] == "none")]
+    return [
+        f"{task}: {', '.join(dict.fromkeys(rows['architecture']))}" for task, rows in random.groupby("task", sort=False)
+    ]
+
+
+def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[TaskView, dict[str, int]]:
+    """A task's tables and figures, and its images per class."""
+    summary, metrics, runs, published = (
+        table[table["task"] == task.name]
+        for table in (results.summary, results.metrics, results.runs, results.published)
+    )
+    headline = tables.choose_headline(task.kind, published)
+    study = tables.find_study(task.kind, published, headline)
+    prepared = read_prepared(data, task.name)
+    members = find_members(task, prepared) if prepared else {}
+    galleries: list[Gallery] = []
+    if task.kind == SEGMENTATION:
+        for protocol in tables.order_protocols(runs["protocol"]):
+            galleries += plates.draw_cases(folder, data, task, protocol, results)
+    view = TaskView(
+        task=task,
+        anchor=wording.slug("task", task.name),
+        dataset=overview.find_card(task.name)[0],
+        images=describe_size(results, task),
+        reading=wording.read_leaders(summary, headline),
+        leaders=tables.build_leaderboard(summary, runs, headline, study, TOP),
+        leaderboard=tables.build_leaderboard(summary, runs, headline, study),
+        metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
+        study=tables.build_study_table(published) if len(published) else None,
+        classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
+        cost=tables.build_cost_table(runs),
+        plates=list(plates.draw_task(folder, task, results)),
+        samples=plates.draw_samples(folder, task, prepared, members) if prepared else None,
+        galleries=galleries,
+    )
+    return view, {name: len(places) for name, places in members.items()}
+
+
+def describe_size(results: Results, task: Task) -> str:
+    """`audited: 40 test images of 12 patients`, per protocol."""
+    parts = []
+    for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
+        scores = results.of(task.name, protocol)[0].metrics
+        images, patients = scores.get("images", 0), scores.get("patients", 0)
+        parts.append(f"{protocol}: {wording.count(images, 'test image')} of {wording.count(patients, 'patient')}")
+    return "; ".join(parts)
+
+
+def render_page(context: Mapping[str, Any]) -> str:
+    """The page as HTML; style and script are inside it, allowed by their hashes and nothing else is."""
+    environment = Environment(
+        loader=PackageLoader("covbench.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = (_read_template(environment, name) for name in ("style.css", "report.js"))
+    environment.filters["show"] = wording.show
+    return environment.get_template("index.html.j2").render(
+        **context, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
+    )
+
+
+def _read_template(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,57 @@
+"""Pictures of cases as PNG: grey thumbnails, class masks and error overlays; Pillow only.
+
+Overlay colours are the study's: true positive yellow, false positive red, false negative green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASS_COLOURS = ((86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 158, 115), (213, 94, 0), (0, 114, 178))
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 221, 0), (226, 26, 28), (0, 200, 70)
+
+
+def colour_masks(image: np.ndarray, mask: np.ndarray, strength: float = 0.55) -> np.ndarray:
+    """The image with each class but 0 tinted. image: uint8, (H, W), 0-255; mask: uint8, (H, W). uint8, (H, W, 3)."""
+    picture = np.repeat(image[..., None], 3, axis=2).astype(np.float32)
+    for number in range(1, int(mask.max()) + 1):
+        picture = _tint(picture, mask == number, CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)], strength)
+    return picture.round().astype(np.uint8)
+
+
+def overlay_errors(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, strength: float = 0.6) -> np.ndarray:
+    """True positives yellow, false positives red, false negatives green on the image.
+
+    image: uint8, (H, W), 0-255; truth, predicted: bool, (H, W). Returns uint8, (H, W, 3).
+    """
+    picture = np.repeat(image[..., None], 3, axis=2).astype(np.float32)
+    picture = _tint(picture, truth & predicted, TRUE_POSITIVE, strength)
+    picture = _tint(picture, ~truth & predicted, FALSE_POSITIVE, strength)
+    picture = _tint(picture, truth & ~predicted, FALSE_NEGATIVE, strength)
+    return picture.round().astype(np.uint8)
+
+
+def _tint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], strength: float) -> np.ndarray:
+    tinted = (1 - strength) * picture + strength * np.array(colour, dtype=np.float32)
+    return np.where(where[..., None], tinted, picture)
+
+
+def save_picture(path: Path, picture: np.ndarray, side: int) -> None:
+    """Write uint8, (H, W) or (H, W, 3), as PNG, shrunk so that its longer side has `side` pixels at most."""
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side), Image.Resampling.BILINEAR)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, optimize=False)
+
+
+def choose_spread(values: Iterable[float], number: int) -> list[int]:
+    """Positions of `number` defined values spread evenly from the lowest to the highest: worst, …, best."""
+    values = np.asarray(list(values), dtype=float)
+    ranked = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
+    if len(ranked) <= number:
+        return [int(place) for place in ranked]
+    return [int(ranked[place]) for place in np.linspace(0, len(ranked) - 1, number).round().astype(int)]

@@ -1,0 +1,373 @@
+"""Tables of the report as plain cells: what they say is decided here, how they look in templates/."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.protocols import AUDITED, PUBLISHED
+from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, label_metric, show, show_interval
+from covbench.schema import SEGMENTATION
+
+BASELINE_TAG = "baseline"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval bar: fractions of the cell's width; None: not there."""
+
+    low: float | None
+    mean: float
+    high: float | None
+    study: float | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. sort: what ordering compares; detail: a second, smaller line; note: shown as title and footnote."""
+
+    text: str
+    sort: float | str | None = None
+    detail: str = ""
+    note: str = ""
+    kind: str = ""
+    tag: str = ""
+    bar: Bar | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table.
+
+    columns: heading and meaning; the first cell of a row names it; filters: headings to choose by.
+    """
+
+    caption: str
+    columns: Sequence[tuple[str, str]]
+    rows: Sequence[Sequence[Cell]]
+    filters: Sequence[str] = ()
+    notes: Sequence[str] = field(default_factory=list)
+
+
+def number_cell(value: object, low: object = None, high: object = None, sd: object = None, note: str = "") -> Cell:
+    """A number, its interval and spread beneath; a dash with its reason where undefined."""
+    if not is_number(value):
+        return Cell(DASH, None, note=note or "not measured", kind="undefined")
+    parts = [f"±{show(sd)}" if is_number(sd) else "", show_interval(low, high)]
+    return Cell(show(value), float(value), " · ".join(part for part in parts if part), note)  # type: ignore[arg-type]
+
+
+def order_protocols(names: Iterable[str]) -> list[str]:
+    """audited first, the one to believe; then published, then others by name."""
+    return sorted(set(names), key=lambda name: ({AUDITED: 0, PUBLISHED: 1}.get(name, 2), name))
+
+
+def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:
+    """Architectures from best to worst: by audited mean, and by published mean where there is no audited one."""
+    rows = summary[summary["metric"] == metric]
+    means = rows.pivot_table(index="architecture", columns="protocol", values="mean", aggfunc="first")
+    order = [name for name in (AUDITED, PUBLISHED) if name in means] + [
+        name for name in means if name not in (AUDITED, PUBLISHED)
+    ]
+    if not order:
+        return []
+    first = means[order].bfill(axis=1).iloc[:, 0]
+    return [str(name) for name in first.sort_values(ascending=False, kind="stable").index]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the study reports for a task. comparable: it is the very metric that ranks the models here."""
+
+    heading: str
+    numbers: Mapping[str, float]
+    comparable: bool
+    note: str = ""
+
+
+def choose_headline(kind: str, published: pd.DataFrame) -> str:
+    """The metric that ranks a task's models: lesion Dice; accuracy where the study reports it; else AUROC."""
+    if kind == SEGMENTATION:
+        return "dice_lesion"
+    return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"
+
+
+def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
+    """The study's number nearest to the headline: its accuracy or F1. published: rows of one task."""
+    theirs = "f1" if kind == SEGMENTATION else "accuracy"
+    rows = published[published["metric"] == theirs]
+    ours = next(iter(rows["our_metric"]), "")
+    values = dict(zip(rows["architecture"], rows["reported"], strict=True))
+    comparable = ours == headline
+    note = "" if comparable or not ours else f"The study's F1 corresponds to our {label_metric(ours)}, not to the bars."
+    return Study(f"Study, {label_study(theirs)}", values, comparable, note)
+
+
+def build_leaderboard(
+    summary: pd.DataFrame, runs: pd.DataFrame, metric: str, reported: Study, top: int | None = None
+) -> Table:
+    """Models from best to worst on one metric: a bar per protocol, the study's number beside; baselines marked.
+
+    summary, runs: rows of one task. top: this many deep models and the best baseline only.
+    """
+    study = reported.numbers
+    marks = study if reported.comparable else {}
+    families = dict(zip(runs["architecture"], runs["family"], strict=True))
+    ranked = rank_models(summary, metric)
+    ranked += [name for name in families if name not in ranked]
+    shown = ranked if top is None else _keep_top(ranked, families, top)
+    protocols = order_protocols(runs["protocol"])
+    values = {
+        (row["architecture"], row["protocol"]): row
+        for _, row in summary[summary["metric"] == metric].iterrows()
+        if row["architecture"] in shown
+    }
+    floor = _find_floor(values.values(), [marks[name] for name in shown if name in marks])
+    rows = []
+    for name in shown:
+        tag = BASELINE_TAG if families.get(name) == "baseline" else ""
+        cells = [Cell(name, name, tag=tag)]
+        cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
+        rows.append(
+            [*cells, Cell(show(study[name]), study[name])] if name in study else cells + [Cell(DASH)] * bool(study)
+        )
+    headings = [("Model", "")] + [(protocol, "mean over seeds, 95 % interval") for protocol in protocols]
+    headings += [(reported.heading, reported.note or "as the study reports it")] * bool(study)
+    return Table(
+        f"{label_metric(metric)}; bars span {floor:.1f} to 1",
+        headings,
+        rows,
+        notes=[reported.note] if study and reported.note else [],
+    )
+
+
+def _keep_top(ranked: Sequence[str], families: Mapping[str, str], top: int) -> list[str]:
+    deep = [name for name in ranked if families.get(name) != "baseline"][:top]
+    simple = [name for name in ranked if families.get(name) == "baseline"][:1]
+    return [name for name in ranked if name in deep + simple]
+
+
+def _find_floor(rows: Iterable[pd.Series], others: Sequence[float]) -> float:
+    lowest = [value for row in rows for value in (row["low"], row["mean"]) if is_number(value)] + list(others)
+    return max(0.0, int(min(lowest, default=0.0) * 10) / 10)
+
+
+def _bar_cell(
+    row: pd.Series | None, name: str, protocol: str, runs: pd.DataFrame, floor: float, study: float | None
+) -> Cell:
+    if row is None or not is_number(row["mean"]):
+        return state_cell(runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)], row is not None)
+
+    def place(value: object) -> float | None:
+        return (float(value) - floor) / (1 - floor) if is_number(value) else None  # type: ignore[arg-type]
+
+    bar = Bar(place(row["low"]), place(row["mean"]) or 0.0, place(row["high"]), place(study))
+    return Cell(show(row["mean"]), float(row["mean"]), show_interval(row["low"], row["high"]), bar=bar)
+
+
+def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:
+    """How many seeds of one cell of the grid are done, with the reasons of those that are not.
+
+    scored: there are scores, but the value asked for is undefined.
+    """
+    if runs.empty:
+        return Cell(DASH, -1.0, note="not planned", kind="unplanned")
+    if scored:
+        return Cell(DASH, None, note="undefined: see the notes of the metric table", kind="undefined")
+    done, planned = int((runs["state"] == "done").sum()), len(runs)
+    failed = int((runs["state"] == "failed").sum())
+    reasons = "; ".join(dict.fromkeys(reason for reason in runs["reason"] if reason))
+    if done == planned:
+        return Cell(f"✓ {done}/{planned}", float(done), kind="done", note="done")
+    word = "✗ failed" if failed else "○ missing"
+    return Cell(f"{word} {done}/{planned}", done - 0.5 * (failed > 0), note=reasons or "not run yet", kind=word[2:])
+
+
+def build_grid(runs: pd.DataFrame, caption: str) -> Table:
+    """State of these runs: a row per architecture, a column per task."""
+    tasks = list(dict.fromkeys(runs["task"]))
+    groups = dict(list(runs.groupby(["architecture", "task"])))
+    rows = [
+        [Cell(name, name)] + [state_cell(groups.get((name, task), runs.iloc[:0])) for task in tasks]
+        for name in dict.fromkeys(runs["architecture"])
+    ]
+    headings = [("Model", ""), *[(task, "finished / planned seeds") for task in tasks]]
+    return Table(f"{caption}: finished / planned seeds", headings, rows)
+
+
+def build_metric_table(
+    summary: pd.DataFrame, metrics: pd.DataFrame, runs: pd.DataFrame, kind: str, headline: str
+) -> Table:
+    """Every metric of a task: a row per model and protocol, mean ± sd over seeds and 95 % interval.
+
+    summary, metrics, runs: rows of one task. headline: the metric that orders the models.
+    """
+    present = set(summary["metric"])
+    names = [name for name in TABLE_METRICS[kind] if name in present]
+    values = {(row["architecture"], row["protocol"], row["metric"]): row for _, row in summary.iterrows()}
+    reasons = collect_reasons(metrics[metrics["class"] == ""])
+    rows = []
+    groups = dict(list(runs.groupby(["architecture", "protocol"])))
+    ranked = list(dict.fromkeys([*rank_models(summary, headline), *runs["architecture"]]))
+    for architecture, protocol in product(ranked, order_protocols(runs["protocol"])):
+        group = groups.get((architecture, protocol))
+        if group is None:
+            continue
+        tag = BASELINE_TAG if (group["family"] == "baseline").any() else ""
+        seeds = state_cell(group)
+        cells = [Cell(architecture, architecture, tag=tag), Cell(protocol), Cell(f"{tag or 'deep'}"), seeds]
+        for name in names:
+            row = values.get((architecture, protocol, name))
+            note = reasons.get((architecture, protocol, name), "" if seeds.kind == "done" else seeds.kind)
+            cells.append(
+                number_cell(None, note=note)
+                if row is None
+                else number_cell(row["mean"], row["low"], row["high"], row["sd"], note)
+            )
+        rows.append(cells)
+    headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "finished / planned")]
+    headings += [(label_metric(name), "mean ± sd over seeds · 95 % interval") for name in names]
+    return Table("All metrics", headings, rows, ("Protocol", "Family"), list_notes(reasons))
+
+
+def collect_reasons(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """(architecture, protocol, metric) -> why it is undefined in some seed."""
+    undefined = metrics[metrics["value"].isna() & (metrics["reason"] != "")]
+    return {
+        (str(architecture), str(protocol), str(metric)): "; ".join(dict.fromkeys(rows["reason"]))
+        for (architecture, protocol, metric), rows in undefined.groupby(["architecture", "protocol", "metric"])
+    }
+
+
+def list_notes(reasons: Mapping[tuple[str, str, str], str]) -> list[str]:
+    """Footnotes: a line per reason, naming what it makes undefined."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for (architecture, protocol, metric), reason in reasons.items():
+        grouped.setdefault((metric, reason), []).append(f"{architecture} ({protocol})")
+    return [
+        f"{label_metric(metric)} of {', '.join(models)}: {reason}"
+        for (metric, reason), models in sorted(grouped.items())
+    ]
+
+
+def build_class_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
+    """Scores per class: a row per model, protocol and class, mean ± sd over seeds.
+
+    metrics: rows of one task with a class, as results/compare/metrics.csv.
+    """
+    scores: dict[tuple[str, str, str], dict[str, list[Mapping[Any, Any]]]] = {}
+    for row in metrics[(metrics["class"] != "") & metrics["metric"].isin(names)].to_dict("records"):
+        key = (row["architecture"], row["protocol"], row["class"])
+        scores.setdefault(key, {}).setdefault(row["metric"], []).append(row)
+    names = [name for name in names if any(name in found for found in scores.values())]
+    rows: list[list[Cell]] = []
+    notes: dict[tuple[str, str, str], str] = {}
+    for (architecture, protocol, label), found in scores.items():
+        cells = [Cell(architecture, architecture), Cell(protocol), Cell(label)]
+        for name in names:
+            cells.append(_class_cell(found.get(name, [])))
+            if cells[-1].note:
+                notes[architecture, protocol, f"{label_metric(name)} ({label})"] = cells[-1].note
+        rows.append(cells)
+    headings = [
+        ("Model", ""),
+        ("Protocol", ""),
+        ("Class", ""),
+        *[(label_metric(name), "mean over seeds") for name in names],
+    ]
+    return Table("Per class", headings, rows, ("Protocol", "Class"), list_notes(notes))
+
+
+def _class_cell(seeds: Sequence[Mapping[Any, Any]]) -> Cell:
+    values = [row["value"] for row in seeds if is_number(row["value"])]
+    reason = "; ".join(dict.fromkeys(row["reason"] for row in seeds if not is_number(row["value"])))
+    if not values:
+        return number_cell(None, note=reason)
+    if len(values) > 1:
+        return number_cell(float(np.mean(values)), sd=float(np.std(values, ddof=1)), note=reason)
+    first = next(row for row in seeds if is_number(row["value"]))
+    return number_cell(values[0], first["low"], first["high"], note=reason)
+
+
+def build_cost_table(runs: pd.DataFrame) -> Table:
+    """What each finished run took. runs: rows of one task, as results/compare/runs.csv."""
+    numbers = [
+        ("parameters", "Parameters", "{:,.0f}"),
+        ("epochs_run", "Epochs", "{:.0f}"),
+        ("best_epoch", "Best epoch", "{:.0f}"),
+        ("seconds", "Seconds", "{:,.0f}"),
+        ("peak_memory_mb", "Peak memory, MB", "{:,.0f}"),
+    ]
+    words = [("device", "Device"), ("weights", "Weights"), ("git_commit", "Commit")]
+    rows = []
+    for _, run in runs[runs["state"] == "done"].iterrows():
+        cells = [Cell(run["architecture"], run["architecture"]), Cell(run["protocol"])]
+        cells.append(Cell(str(run["seed"]), float(run["seed"])))
+        for key, _, pattern in numbers:
+            value = float(run.get(key, math.nan))
+            cells.append(Cell(pattern.format(value), value) if is_number(value) else Cell(DASH))
+        cells += [Cell(str(run.get(key) or DASH)[:40]) for key, _ in words]
+        rows.append(cells)
+    headings = [("Model", ""), ("Protocol", ""), ("Seed", ""), *[(heading, "") for _, heading, _ in numbers]]
+    headings += [(heading, "") for _, heading in words]
+    return Table("Cost and origin of each run", headings, rows, ("Protocol",))
+
+
+def build_study_table(published: pd.DataFrame) -> Table:
+    """The study's numbers beside ours. published: rows of one task, as results/compare/published.csv."""
+    protocols = [name for name in (PUBLISHED, AUDITED) if published.get(f"value_{name}", pd.Series()).notna().any()]
+    rows = []
+    for _, line in published.iterrows():
+        cells = [Cell(line["architecture"], line["architecture"]), Cell(label_study(line["metric"]))]
+        cells.append(Cell(show(line["reported"]), line["reported"], note=str(line["source"])))
+        cells.append(Cell(label_metric(str(line["our_metric"]))))
+        for name in protocols:
+            cells.append(
+                number_cell(line[f"value_{name}"], line[f"low_{name}"], line[f"high_{name}"], note=line["note"])
+            )
+            difference = line[f"difference_{name}"]
+            cells.append(
+                Cell(f"{difference:+.3f}".replace("-", "−"), float(difference)) if is_number(difference) else Cell(DASH)
+            )
+        rows.append(cells)
+    headings = [
+        ("Model", ""),
+        ("Study's metric", ""),
+        ("Study", "as reported"),
+        ("Our metric", "what is set beside it"),
+    ]
+    for name in protocols:
+        headings += [
+            (f"Ours, {name}", "mean over seeds · 95 % interval"),
+            ("Difference", f"ours, {name}, minus the study"),
+        ]
+    sources = ", ".join(dict.fromkeys(str(source) for source in published["source"]))
+    notes = [f"Source of the study's numbers: {sources}."] if sources else []
+    notes += [note for note in dict.fromkeys(published["note"]) if note]
+    return Table("The study's numbers beside ours", headings, rows, ("Study's metric",), notes)
+
+
+def label_study(metric: str) -> str:
+    """The study's own name of a metric."""
+    return {"f1": "F1", "jaccard": "Jaccard"}.get(metric, str(metric).capitalize())
+
+
+def build_plain_table(caption: str, table: pd.DataFrame, headings: Mapping[str, str]) -> Table:
+    """Columns of a data frame as they are; whole numbers without decimals."""
+    names = [name for name in headings if name in table]
+    rows = [[_plain_cell(row[name]) for name in names] for _, row in table.iterrows()]
+    return Table(caption, [(headings[name], "") for name in names], rows, ("Protocol", "Seed", "Class"))
+
+
+def _plain_cell(value: Any) -> Cell:
+    if not isinstance(value, str) and pd.notna(value):
+        number = float(value)
+        return Cell(f"{number:,.0f}" if number.is_integer() else show(number), number)
+    return Cell(value or DASH if isinstance(value, str) else DASH)

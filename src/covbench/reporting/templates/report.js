@@ -1,0 +1,91 @@
+"use strict";
+
+// Sorting: a button in each heading; cells without a value stay at the end.
+function sortKey(row, column) {
+  const cell = row.cells[column];
+  const text = cell.dataset.sort ?? (cell.classList.contains("undefined") ? "" : cell.textContent.trim());
+  if (text === "" || text === "–") return null;
+  const number = Number(text);
+  return Number.isNaN(number) ? text.toLowerCase() : number;
+}
+
+function compareKeys(a, b, sign) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  if (typeof a === typeof b) return sign * (a < b ? -1 : a > b ? 1 : 0);
+  return typeof a === "number" ? -1 : 1;
+}
+
+function sortTable(table, column) {
+  const headings = [...table.tHead.rows[0].cells];
+  const descending = headings[column].getAttribute("aria-sort") !== "descending";
+  headings.forEach((heading) => heading.removeAttribute("aria-sort"));
+  headings[column].setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const rows = [...table.tBodies[0].rows].map((row) => [sortKey(row, column), row]);
+  rows.sort((a, b) => compareKeys(a[0], b[0], descending ? -1 : 1));
+  table.tBodies[0].append(...rows.map((entry) => entry[1]));
+}
+
+function makeSortable(table) {
+  [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    button.addEventListener("click", () => sortTable(table, column));
+    heading.append(button);
+  });
+}
+
+// Filtering: a choice per heading that asks for one; a row shows if it fits all.
+function makeFilterable(table) {
+  const columns = [...table.tHead.rows[0].cells].filter((heading) => "filter" in heading.dataset);
+  const rows = [...table.tBodies[0].rows];
+  const read = (row, heading) => row.cells[heading.cellIndex].textContent.trim();
+  const bar = document.createElement("div");
+  bar.className = "filters";
+  const choices = [];
+  for (const heading of columns) {
+    const values = [...new Set(rows.map((row) => read(row, heading)))].sort();
+    if (values.length < 2) continue;
+    const label = document.createElement("label");
+    const select = document.createElement("select");
+    select.append(new Option("all", ""), ...values.map((value) => new Option(value)));
+    label.append(heading.dataset.filter + " ", select);
+    bar.append(label);
+    choices.push([heading, select]);
+  }
+  const apply = () => rows.forEach((row) => {
+    row.hidden = choices.some(([heading, select]) => select.value && select.value !== read(row, heading));
+  });
+  choices.forEach(([, select]) => select.addEventListener("change", apply));
+  if (choices.length) table.closest(".tablebox").prepend(bar);
+}
+
+// Theme: auto, light, dark; remembered where the browser allows it.
+function remember(value) {
+  try {
+    if (value === undefined) return localStorage.getItem("covbench-theme");
+    localStorage.setItem("covbench-theme", value);
+  } catch { /* a page opened from disk may have no storage */ }
+  return null;
+}
+
+function setTheme(theme) {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  document.getElementById("theme").textContent = "Theme: " + theme;
+}
+
+const themes = ["auto", "light", "dark"];
+let theme = themes.includes(remember()) ? remember() : "auto";
+document.getElementById("theme").hidden = false;
+document.getElementById("theme").addEventListener("click", () => {
+  theme = themes[(themes.indexOf(theme) + 1) % themes.length];
+  remember(theme);
+  setTheme(theme);
+});
+setTheme(theme);
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  makeFilterable(table);
+  makeSortable(table);
+}

@@ -1,0 +1,28 @@
+"""The runs that have finished so far -> tables and a page of their own in results/partial."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0], show_progress=True)
+
+from pathlib import Path
+
+import pandas as pd
+
+from covbench.comparison import compare_runs
+from covbench.files import write_table
+from covbench.reporting.page import build_report, describe_origin
+
+partial = Path("results/partial")
+reported = pd.read_csv(Path(snakemake.scriptdir).parent / "resources" / "published_results.csv")
+for name, table in compare_runs(snakemake.params.plan, reported).items():
+    write_table(partial / "compare" / f"{name}.csv", table)
+build_report(
+    results=Path("results"),
+    data=Path("data"),
+    plan=snakemake.params.plan,
+    out=partial / "report",
+    title="covbench: what has finished so far",
+    provenance=describe_origin(),
+    compare=partial / "compare",
+)
+print(f"Report: {(partial / 'report' / 'index.html').resolve()}")

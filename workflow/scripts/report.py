@@ -1,0 +1,18 @@
+"""Comparison, runs and data -> one page that opens offline, and its summary in Markdown."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+from pathlib import Path
+
+from covbench.reporting.page import build_report, describe_origin
+
+build_report(
+    results=Path("results"),
+    data=Path("data"),
+    plan=snakemake.params.plan,
+    out=Path(snakemake.output.page).parent,
+    title="covbench: deep learning architectures on COVID-19 images",
+    provenance=describe_origin(),
+)

@@ -4,6 +4,7 @@ from covbench.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -25,4 +26,4 @@ build_report(
     provenance=describe_origin(),
     compare=partial / "compare",
 )
-print(f"Report: {(partial / 'report' / 'index.html').resolve()}")
+logging.getLogger("covbench").info("report: %s", (partial / "report" / "index.html").resolve())

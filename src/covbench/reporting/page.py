@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,7 +81,8 @@ def build_report(
 def describe_origin() -> dict[str, str]:
     """When and from which commit the report is made, for its head."""
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"Made": made, "Commit": read_commit(), "Version": importlib.metadata.version("covbench")}
+    commit = re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", read_commit())
+    return {"Made": made, "Commit": commit, "Version": importlib.metadata.version("covbench")}
 
 
 @contextmanager

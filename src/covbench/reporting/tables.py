@@ -107,7 +107,7 @@ def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
     values = dict(zip(rows["architecture"], rows["reported"], strict=True))
     comparable = ours == headline
     note = "" if comparable or not ours else f"The study's F1 corresponds to our {label_metric(ours)}, not to the bars."
-    return Study(f"Study, {label_study(theirs)}", values, comparable, note)
+    return Study("Study" if comparable else f"Study, {label_study(theirs)}", values, comparable, note)
 
 
 def build_leaderboard(

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.comparison import METRIC_COLUMNS, PUBLISHED_COLUMNS, RUN_COLUMNS, SUMMARY_COLUMNS
 from covbench.datasets import DATASETS, TASKS, dataset_of
 from covbench.schema import SEGMENTATION, Card, Run, Task
 
 log = logging.getLogger(__name__)
 
 KEYS = ["task", "protocol", "architecture", "seed"]
+METRIC_COLUMNS = [*KEYS[:3], "family", "class", "metric", "value", "low", "high", "reason"]
+SUMMARY_COLUMNS = [*KEYS[:3], "family", "metric", "mean", "sd", "low", "high"]
+PUBLISHED_COLUMNS = ["task", "architecture", "metric", "reported", "source", "our_metric", "note"]
+RUN_COLUMNS = [*KEYS, "family", "state", "reason"]
 WORDS = {
     *[
         "task",

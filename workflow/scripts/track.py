@@ -1,0 +1,16 @@
+"""Finished runs -> MLflow, and a list of what is where."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+from pathlib import Path
+
+from covbench.files import write_json
+from covbench.reporting.single import draw_run
+from covbench.tracking import prepare_store, read_run, track_runs
+
+uri = snakemake.params.uri
+prepare_store(uri)
+runs = [read_run(Path(path).parent) for path in snakemake.input.metrics]
+write_json(snakemake.output[0], track_runs(uri, runs, draw_run))

@@ -23,7 +23,7 @@ def test_the_default_grid_is_the_studys_12_classifiers():
         "vgg16", "vgg19", "resnet50", "resnet50v2", "resnet101v2", "nasnetlarge", "inceptionv3", "inceptionresnetv2",
         "efficientnetb0", "xception", "mobilenetv2", "densenet121",
     }  # fmt: skip
-    assert set(CLASSIFIERS) - set(DEFAULT_CLASSIFIERS) == {"mobilenetv2_035", "small_cnn"}
+    assert set(CLASSIFIERS) - set(DEFAULT_CLASSIFIERS) == {"mobilenetv2_035", "small_cnn", "small_resnet"}
 
 
 def test_the_default_grid_is_the_studys_24_segmenters():

@@ -128,38 +128,32 @@ _OTHER_ENCODERS = (
 )
 # fmt: on
 
-_SMALL_CNN = Architecture(
-    name="small_cnn",
-    kind=CLASSIFICATION,
-    constructor="",
-    encoder="",
-    alpha=1.0,
-    weights=None,
-    scaling="unit",
-    smallest=32,
-    multiple=1,
-    gradcam_layer="",
-    family="Small CNN",
-    title="Small CNN",
-    citation="this project",
-    year=2025,
+
+def _small(name: str, kind: str, title: str, citation: str, year: int) -> Architecture:
+    """A small network that this package draws and that is only trained from scratch."""
+    return Architecture(
+        name=name,
+        kind=kind,
+        constructor="",
+        encoder="",
+        alpha=1.0,
+        weights=None,
+        scaling="unit",
+        smallest=32,
+        multiple=16 if kind == SEGMENTATION else 1,
+        gradcam_layer="",
+        family=title.removeprefix("Small "),
+        title=title,
+        citation=citation,
+        year=year,
+    )
+
+
+_SMALL_CLASSIFIERS = (
+    _small("small_cnn", CLASSIFICATION, "Small CNN", "this project", 2026),
+    _small("small_resnet", CLASSIFICATION, "Small ResNet", f"this project, after {_RESNET[0]}", 2026),
 )
-_UNET_SMALL = Architecture(
-    name="unet_small",
-    kind=SEGMENTATION,
-    constructor="",
-    encoder="",
-    alpha=1.0,
-    weights=None,
-    scaling="unit",
-    smallest=32,
-    multiple=16,
-    gradcam_layer="",
-    family="Unet",
-    title="Small Unet",
-    citation="after Ronneberger et al., arXiv:1505.04597",
-    year=2015,
-)
+_SMALL_SEGMENTERS = (_small("unet_small", SEGMENTATION, "Small Unet", "Ronneberger et al., arXiv:1505.04597", 2015),)
 
 BASELINES: dict[str, str] = {
     "majority": CLASSIFICATION,
@@ -198,8 +192,8 @@ def _by_name(*architectures: Architecture) -> dict[str, Architecture]:
 _STUDIED_SEGMENTERS = tuple(_segmenter(decoder, encoder) for decoder in _DECODERS for encoder in _STUDIED_ENCODERS)
 _OTHER_SEGMENTERS = tuple(_segmenter(decoder, encoder) for decoder in _DECODERS for encoder in _OTHER_ENCODERS)
 
-CLASSIFIERS: dict[str, Architecture] = _by_name(*_STUDIED_CLASSIFIERS, *_OTHER_CLASSIFIERS, _SMALL_CNN)
-SEGMENTERS: dict[str, Architecture] = _by_name(*_STUDIED_SEGMENTERS, *_OTHER_SEGMENTERS, _UNET_SMALL)
+CLASSIFIERS: dict[str, Architecture] = _by_name(*_STUDIED_CLASSIFIERS, *_OTHER_CLASSIFIERS, *_SMALL_CLASSIFIERS)
+SEGMENTERS: dict[str, Architecture] = _by_name(*_STUDIED_SEGMENTERS, *_OTHER_SEGMENTERS, *_SMALL_SEGMENTERS)
 DEFAULT_CLASSIFIERS: tuple[str, ...] = tuple(architecture.name for architecture in _STUDIED_CLASSIFIERS)
 DEFAULT_SEGMENTERS: tuple[str, ...] = tuple(architecture.name for architecture in _STUDIED_SEGMENTERS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers
@@ -13,7 +14,7 @@ from covbench.models.scaling import IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, 
 from covbench.models.weights import load_weights_file
 from covbench.schema import CLASSIFICATION, CovbenchError
 
-SMALL_CNN_FILTERS = (16, 32, 64, 128, 128)
+SMALL_FILTERS = (16, 32, 64, 128, 128)
 SMALL_MOMENTUM = 0.9  # of batch norm: statistics follow within tens of steps, where Keras's .99 needs hundreds
 
 
@@ -24,8 +25,9 @@ def build_classifier(
 
     The model takes raw RGB, uint8 or float, (B, size, size, 3), 0-255, and gives probabilities, float32, (B, classes),
     0-1; with head `average_pool` they sum to 1, with `dense_512_64` each is a sigmoid of its own, as in the study.
-    Its layers: `resize` (only where covbench.models.catalogue.input_size says so), `scaling`, `backbone` (for small_cnn
-    `network`, since nothing in it is pre-trained and worth freezing), `head`. Random values come from Keras's seed.
+    Its layers: `resize` (only where covbench.models.catalogue.input_size says so), `scaling`, `backbone` (for the
+    small networks `network`, since nothing in it is pre-trained and worth freezing), `head`. Random values come from
+    Keras's seed.
 
     head: a name of HEADS. scaling: `unit` (1/255 for every backbone, as in the study: EfficientNet then scales a second
         time inside) or `own`.
@@ -51,7 +53,7 @@ def _build_backbone(entry: Architecture, side: int, weights: Path | None) -> ker
     if entry.weights is None:
         if weights is not None:
             raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
-        return _build_small_cnn(side)
+        return _SMALL_NETWORKS[entry.name](side)
     arguments = {"alpha": entry.alpha} if entry.alpha != 1.0 else {}
     constructor = getattr(keras.applications, entry.constructor)
     backbone = constructor(include_top=False, weights=None, input_shape=(side, side, 3), name="backbone", **arguments)
@@ -79,13 +81,34 @@ def _build_small_cnn(side: int) -> keras.Model:
     """Five blocks of convolution, batch norm, relu; 0.25 million parameters; trains in minutes on a CPU."""
     inputs = keras.Input((side, side, 3))
     x = inputs
-    for number, filters in enumerate(SMALL_CNN_FILTERS, start=1):
+    for number, filters in enumerate(SMALL_FILTERS, start=1):
         if number > 1:
             x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{number}_conv")(x)
-        x = layers.BatchNormalization(momentum=SMALL_MOMENTUM, name=f"block{number}_bn")(x)
-        x = layers.Activation("relu", name=f"block{number}_relu")(x)
+        x = layers.Activation("relu", name=f"block{number}_relu")(_convolve(x, filters, f"block{number}"))
     return keras.Model(inputs, x, name="network")
+
+
+def _build_small_resnet(side: int) -> keras.Model:
+    """A convolution and four residual blocks, each halving the side (He et al. 2015, figure 2); 0.6 million parameters."""
+    inputs = keras.Input((side, side, 3))
+    x = layers.Activation("relu", name="stem_relu")(_convolve(inputs, SMALL_FILTERS[0], "stem", stride=2))
+    for number, filters in enumerate(SMALL_FILTERS[1:], start=1):
+        shortcut = _convolve(x, filters, f"block{number}_shortcut", kernel=1, stride=2)
+        y = layers.Activation("relu", name=f"block{number}a_relu")(_convolve(x, filters, f"block{number}a", stride=2))
+        y = layers.Add(name=f"block{number}_add")([shortcut, _convolve(y, filters, f"block{number}b")])
+        x = layers.Activation("relu", name=f"block{number}_relu")(y)
+    return keras.Model(inputs, x, name="network")
+
+
+def _convolve(x: Any, filters: int, name: str, kernel: int = 3, stride: int = 1) -> Any:
+    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return layers.BatchNormalization(momentum=SMALL_MOMENTUM, name=f"{name}_bn")(x)
+
+
+_SMALL_NETWORKS: dict[str, Callable[[int], keras.Model]] = {
+    "small_cnn": _build_small_cnn,
+    "small_resnet": _build_small_resnet,
+}
 
 
 def _build_dense_head(features: tuple[int, ...], classes: int) -> keras.Model:

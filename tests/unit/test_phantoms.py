@@ -50,7 +50,7 @@ def test_indexes_have_every_column_and_unique_names(xray, ct) -> None:
 def test_xray_patients_have_several_pictures_of_one_finding_from_one_hospital(xray) -> None:
     _, index = xray
     by_patient = index[~index["excluded"] & (index["patient_id"] != "P900")].groupby("patient_id")
-    assert by_patient.ngroups == 60
+    assert by_patient.ngroups == 80
     assert by_patient.size().between(2, 6).all()
     assert by_patient["label"].nunique().max() == 1
     assert by_patient["source"].nunique().max() == 1

@@ -32,6 +32,13 @@ def coordinates(size: int, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     return x * cos + y * sin, y * cos - x * sin
 
 
+def move(picture: np.ndarray, pose: Pose) -> np.ndarray:
+    """A picture (size, size) drawn in the middle as it looks in another pose; what enters it continues the border."""
+    x, y = coordinates(len(picture), pose)
+    places = (np.stack([y, x]) + 1.0) * (0.5 * (len(picture) - 1))
+    return ndimage.map_coordinates(picture, places, order=1, mode="nearest")
+
+
 def inside(distance: np.ndarray, softness: float) -> np.ndarray:
     """1 where `distance` is negative, 0 where it is positive, with an edge about `softness` wide."""
     return 0.5 - 0.5 * np.tanh(distance / softness)

@@ -34,7 +34,7 @@ from covbench.schema import CLASSIFICATION, SEGMENTATION, Card, Drawn, Task
 
 SIZE = 128
 SEED = 20261
-PATIENTS = 42
+PATIENTS = 48
 BLANK = 7  # the volume that begins with a slice of air
 TWICE = 11  # the volume that is filed again under another patient
 CLASSES = ("normal", "other_pneumonia", "covid")

@@ -20,6 +20,7 @@ from covbench.datasets._phantom import (
     coordinates,
     draw_pose,
     inside,
+    move,
     radius,
     segment,
     smooth_noise,
@@ -30,7 +31,7 @@ from covbench.schema import CLASSIFICATION, Card, Drawn, Task
 
 SIZE = 160
 SEED = 20260
-PATIENTS = 60
+PATIENTS = 80
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Patient:
 
 def draw_opacities(rng: np.random.Generator) -> tuple[Opacity, ...]:
     """Patches near the chest wall on both sides, more of them low than high."""
-    depth = rng.uniform(0.24, 0.50)
+    depth = rng.uniform(0.34, 0.64)
     patches = []
     for side in (-1, 1):
         for _ in range(rng.integers(2, 5)):
@@ -116,7 +117,7 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
         heart=rng.uniform(0.85, 1.25),
         fat=rng.uniform(0.0, 0.35),
         ribs=rng.uniform(0.7, 1.2),
-        hilum=rng.uniform(0.0, 0.30),
+        hilum=rng.uniform(0.0, 0.25),
         seed=int(rng.integers(2**31)),
     )
 
@@ -146,10 +147,10 @@ def draw_ribs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return bones * inside(away - 0.80, 0.05)
 
 
-def attenuation(patient: Patient, pose: Pose) -> np.ndarray:
+def attenuation(patient: Patient) -> np.ndarray:
     """What the body takes from the beam: float32, (SIZE, SIZE), 0 in air, about 2 behind the spine."""
     rng = np.random.default_rng(patient.seed)
-    x, y = coordinates(SIZE, pose)
+    x, y = coordinates(SIZE, Pose())
     flank = 0.26 + 0.68 * inside(-0.80 - y, 0.12) + 0.05 * y
     body = np.sqrt(np.clip(1.0 - (x / flank) ** 2, 0.0, 1.0)) * (1.25 + patient.fat)
     lungs = np.maximum(lung_depth(patient, -1, x, y), lung_depth(patient, 1, x, y))
@@ -179,7 +180,7 @@ def draw_ground_glass(
     for patch in opacities:
         rim = radius(x, y, patch.centre, patch.axes, patch.angle) + 0.16 * smooth_noise(rng, SIZE, 4.0)
         haze = np.maximum(haze, patch.depth * inside(rim - 1.0, 0.30))
-    return haze * np.clip(1.0 + 0.25 * smooth_noise(rng, SIZE, 2.5), 0.3, 1.7)
+    return haze * np.clip(1.0 + 0.4 * smooth_noise(rng, SIZE, 2.0), 0.2, 2.0)
 
 
 def draw_lateral(rng: np.random.Generator) -> np.ndarray:
@@ -217,7 +218,7 @@ def expose(rng: np.random.Generator, shadow: np.ndarray, hospital: Hospital) -> 
             segment(x, y, (hospital.marker, -0.78), (hospital.marker + 0.06, -0.78), 0.012),
         )
         picture = np.maximum(picture, 240.0 * letter)
-    if rng.random() < 0.4:
+    if rng.random() < 0.25:
         picture = np.maximum(picture, 225.0 * draw_electrodes(rng))
     border = round(hospital.border * SIZE * rng.uniform(0.6, 1.4))
     if border:
@@ -234,10 +235,11 @@ def draw(raw: Path) -> None:
     rows: list[dict[str, str]] = []
     for number in range(PATIENTS):
         patient = draw_patient(rng, number)
+        shadow = attenuation(patient)
         for picture in range(rng.integers(2, 7)):
-            shadow = attenuation(patient, draw_pose(rng, 0.045))
             rows.append(_row(patient, picture, "PA"))
-            Image.fromarray(expose(rng, shadow, patient.hospital)).save(raw / rows[-1]["filename"])
+            moved = move(shadow, draw_pose(rng, 0.05))
+            Image.fromarray(expose(rng, moved, patient.hospital)).save(raw / rows[-1]["filename"])
         if number % 15 == 4:
             rows.append(_row(patient, 9, "L"))
             Image.fromarray(expose(rng, draw_lateral(rng), patient.hospital)).save(raw / rows[-1]["filename"])

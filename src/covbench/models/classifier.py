@@ -89,7 +89,7 @@ def _build_small_cnn(side: int) -> keras.Model:
 
 
 def _build_small_resnet(side: int) -> keras.Model:
-    """A convolution and four residual blocks, each halving the side (He et al. 2015, figure 2); 0.6 million parameters."""
+    """A convolution and four residual blocks that halve the side (He et al. 2015); 0.6 million parameters."""
     inputs = keras.Input((side, side, 3))
     x = layers.Activation("relu", name="stem_relu")(_convolve(inputs, SMALL_FILTERS[0], "stem", stride=2))
     for number, filters in enumerate(SMALL_FILTERS[1:], start=1):

@@ -18,6 +18,8 @@ from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 
+HEADS = {CLASSIFICATION: ("dense_512_64", "average_pool"), SEGMENTATION: ("softmax_map",)}
+
 Config = dict[str, Any]
 
 
@@ -28,7 +30,7 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Confi
     mistakes = [_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(checked)]
     if not mistakes:
         _fill_defaults(checked, schema)
-        mistakes = [*_unknown_names(checked), *_unknown_levels(checked)]
+        mistakes = [*_unknown_names(checked), *_unknown_levels(checked)] or list(_misfits(checked))
     if mistakes:
         raise CovbenchError("config: " + "\nconfig: ".join(mistakes))
     return checked
@@ -36,7 +38,7 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Confi
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """How to end a message about an unknown name: the nearest known one, or all of them."""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
 
 
@@ -48,7 +50,13 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return "; ".join(f"{place}.{key}: unknown key; {suggest(str(key), known)}".lstrip(".") for key in wrong)
     if error.validator == "oneOf":
         return f"{place}: {error.instance!r}; write none, or mirror: DIR"
+    if error.validator == "enum":
+        return f"{place}: {error.instance!r} is no choice; {suggest(str(error.instance), error.validator_value)}"
+    if error.validator == "pattern":
+        return f"{place}: {error.instance!r}; {error.schema['description']}"
     if isinstance(error.instance, str) and error.validator == "type" and _reads_as_number(error.instance):
+        if error.validator_value == "integer":
+            return f"{place}: {error.instance!r} is text, not a whole number; write it without quotes"
         return f"{place}: YAML reads {error.instance} as text; write {float(error.instance):.1e} with a decimal point"
     return f"{place}: {error.message}".lstrip(": ")
 
@@ -74,7 +82,9 @@ def _fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:
 
 
 def _unknown_names(config: Config) -> Iterator[str]:
-    baselines = {kind: [name for name in BASELINES if BASELINES[name] == kind] for kind in (CLASSIFICATION, SEGMENTATION)}
+    baselines = {
+        kind: [name for name in BASELINES if BASELINES[name] == kind] for kind in (CLASSIFICATION, SEGMENTATION)
+    }
     known: dict[str, tuple[list[str], list[str]]] = {
         "tasks": (config["tasks"], list(TASKS)),
         "protocols": (config["protocols"], list(PROTOCOLS)),
@@ -90,6 +100,11 @@ def _unknown_names(config: Config) -> Iterator[str]:
 
 
 def _other_kind(key: str, name: str) -> str:
+    family, kind = key.split(".") if "." in key else ("", "")
+    if family == "architectures" and BASELINES.get(name) == kind:
+        return f"it is a baseline; move it to baselines.{kind}"
+    if family == "baselines" and name in (CLASSIFIERS if kind == CLASSIFICATION else SEGMENTERS):
+        return f"it is no baseline; move it to architectures.{kind}"
     if key.endswith(CLASSIFICATION) and (name in SEGMENTERS or BASELINES.get(name) == SEGMENTATION):
         return f"it segments; move it to {key.replace(CLASSIFICATION, SEGMENTATION)}"
     if key.endswith(SEGMENTATION) and (name in CLASSIFIERS or BASELINES.get(name) == CLASSIFICATION):
@@ -105,3 +120,18 @@ def _unknown_levels(config: Config) -> Iterator[str]:
         for level in changes:
             if level not in levels:
                 yield f"options.{protocol}.{level}: neither a kind of task nor a task; {suggest(level, levels)}"
+
+
+def _misfits(config: Config) -> Iterator[str]:
+    """Names that are known, but lead nowhere together."""
+    for kind in dict.fromkeys(TASKS[name].kind for name in config["tasks"]):
+        if not config["architectures"][kind] and not config["baselines"][kind]:
+            yield f"tasks: a {kind} task, but architectures.{kind} and baselines.{kind} are both empty"
+    for protocol, changes in config["options"].items():
+        for level, options in changes.items():
+            kind = TASKS[level].kind if level in TASKS else level
+            if "head" in options and options["head"] not in HEADS[kind]:
+                yield (
+                    f"options.{protocol}.{level}.head: {options['head']!r} does not suit {kind}; "
+                    f"known: {', '.join(HEADS[kind])}"
+                )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -257,7 +257,7 @@ def index(raw: Path) -> pd.DataFrame:
     return build_index(rows, raw)
 
 
-def _index_volume(raw: Path, patient: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _index_volume(raw: Path, patient: Mapping[Hashable, Any]) -> Iterator[dict[str, Any]]:
     path, mask = (f"{folder}/{patient['patient']}.nii.gz" for folder in ("volumes", "masks"))
     frames = range(int(patient["slices"]))
     for frame, values in zip(frames, read_frames(raw / path, frames), strict=True):

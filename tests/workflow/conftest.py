@@ -19,24 +19,25 @@ BASELINES_ONLY = {
     "fetch": {"mirror": None},
     "weights": "none",
     "options": {
-        protocol: {"classification": {"size": 64}, "segmentation": {"size": 64}} for protocol in ("published", "audited")
+        protocol: {"classification": {"size": 64}, "segmentation": {"size": 64}}
+        for protocol in ("published", "audited")
     },
     "deterministic": True,
     "tracking": {"uri": "sqlite:///results/mlflow.db"},
 }
 
 
-def run_snakemake(folder, config, *arguments, environment=None, timeout=600):
+def run_snakemake(folder, config, *arguments, python=sys.executable, environment=None):
     """Run the project's workflow on `config` in `folder`; returns the finished process with its output as text."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+    command = [str(python), "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
     command += ["--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
     return subprocess.run(
         command,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=600,
         env=os.environ | (environment or {}),
         cwd=folder,
     )

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import pandas as pd
 import yaml
@@ -25,10 +27,12 @@ def test_the_full_benchmark_plans_48_classifiers_and_72_segmenters_a_protocol_an
     (tmp_path / "tensorflow.py").write_text("raise ImportError('a dry run must not import TensorFlow')")
     (tmp_path / "keras.py").write_text("raise ImportError('a dry run must not import Keras')")
     blocked = {"PYTHONPATH": str(tmp_path)}
-    done = run_snakemake(tmp_path / "one", FULL | {"protocols": ["audited"], "seeds": [0]}, "-n", "-q", environment=blocked)
+    done = run_snakemake(
+        tmp_path / "one", FULL | {"protocols": ["audited"], "seeds": [0]}, "-n", "--quiet", "rules", environment=blocked
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert trainings(planned_jobs(done.stdout + done.stderr)) == (4 * 12, 3 * 24)
-    done = run_snakemake(tmp_path / "all", FULL, "-n", "-q", environment=blocked)
+    done = run_snakemake(tmp_path / "all", FULL, "-n", "--quiet", "rules", environment=blocked)
     assert trainings(planned_jobs(done.stdout + done.stderr)) == (4 * 12 * 6, 3 * 24 * 6)
 
 
@@ -73,11 +77,11 @@ def test_running_again_does_nothing(finished):
 def test_changing_a_segmentation_option_leaves_classifiers_alone(finished):
     changed = json.loads(json.dumps(BASELINES_ONLY))
     changed["options"]["audited"]["segmentation"]["size"] = 96
-    done = run_snakemake(finished, changed, "all", "-n", "-q")
+    done = run_snakemake(finished, changed, "all", "-n", "--quiet", "rules")
     jobs = planned_jobs(done.stdout + done.stderr)
     assert "fit_classification_baseline" not in jobs
     assert jobs["fit_segmentation_baseline"] == 1
-    run_snakemake(finished, BASELINES_ONLY, "all", "-n", "-q")
+    run_snakemake(finished, BASELINES_ONLY, "all", "-n", "--quiet", "rules")
 
 
 def test_a_partial_report_shows_a_missing_run_as_missing(finished, tmp_path):
@@ -89,7 +93,9 @@ def test_a_partial_report_shows_a_missing_run_as_missing(finished, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     runs = pd.read_csv(partial / "results/partial/compare/runs.csv")
     missing = runs[runs["state"] == "missing"]
-    assert missing[["task", "protocol", "architecture"]].to_numpy().tolist() == [["phantom_xray", "audited", "majority"]]
+    assert missing[["task", "protocol", "architecture"]].to_numpy().tolist() == [
+        ["phantom_xray", "audited", "majority"]
+    ]
     page = (partial / "results/partial/report/index.html").read_text()
     assert "missing" in page
 
@@ -103,3 +109,10 @@ def test_a_dataset_whose_file_changed_after_fetching_is_refused(finished, tmp_pa
     done = run_snakemake(changed, BASELINES_ONLY, "data/index/phantom_xray.parquet")
     assert done.returncode != 0
     assert picture.name in done.stdout + done.stderr
+
+
+def test_an_environment_below_a_folder_with_a_space_runs_scripts(tmp_path):
+    python = tmp_path / "an environment" / "bin" / "python"
+    python.parent.parent.symlink_to(Path(sys.prefix), target_is_directory=True)
+    done = run_snakemake(tmp_path / "run", BASELINES_ONLY, "data/index/phantom_xray.parquet", python=python)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 
+from snakemake.script import PythonScript
+
 from covbench.configuration import check_config
 from covbench.datasets import TASKS, dataset_of
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
@@ -9,6 +11,17 @@ from covbench.plan import describe_plan, is_baseline, options_of, plan_runs, pla
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 from covbench.weights import weights_file
+
+def quote_interpreter(execute):
+    """Snakemake 9.27 does not quote the interpreter's path: below a folder with a space no script would start."""
+
+    def execute_quoted(script, command, **parts):
+        return execute(script, command.replace("{py_exec} ", "{py_exec:q} "), **parts)
+
+    return execute_quoted
+
+
+PythonScript._execute_cmd = quote_interpreter(PythonScript._execute_cmd)
 
 try:
     config = check_config(config)

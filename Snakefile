@@ -36,4 +36,6 @@ rule all:
 
 
 onerror:
-    print("A job failed; its log is named above. What has finished can be seen: snakemake partial_report --cores 1")
+    print(
+        "A job failed; its log is named above. What has finished can be seen: snakemake partial_report --cores 1"
+    )

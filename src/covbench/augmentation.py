@@ -1,6 +1,7 @@
 """Augmentation as one affine warp per image plus cheap pixel operations; numpy and OpenCV, no TensorFlow.
 
-What an image looks like depends on (seed, epoch, image) alone: not on batch size, worker count or where training resumed.
+What an image looks like depends on (seed, epoch, image) alone: not on batch size, worker count or where training
+resumed.
 """
 
 from __future__ import annotations

@@ -37,6 +37,11 @@ class Fold:
         """Class numbers, int64, (R,)."""
         return self.rows["label"].to_numpy()
 
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """0 for an image itself, k > 0 for its k-th augmented copy: int64, (R,)."""
+        return self.rows["copy"].to_numpy()
+
     def __len__(self) -> int:
         return len(self.positions)
 
@@ -44,7 +49,7 @@ class Fold:
         """Image and mask of a row, uint8, (H, W); for an augmented copy (published Zenodo splits) both are warped."""
         image = np.asarray(self.images[self.positions[row]])
         mask = None if self.masks is None else np.asarray(self.masks[self.positions[row]])
-        if self.rows["copy"].iat[row] == 0:
+        if self.copies[row] == 0:
             return image, mask
         return augment(image, mask, AUGMENTATIONS["segmentation"], (*COPY_KEY, int(self.keys[row])))
 
@@ -53,7 +58,7 @@ class Fold:
         return np.stack([self.load(row)[0] for row in range(len(self))])
 
     def load_masks(self) -> np.ndarray:
-        """All masks of the fold at once: uint8, (R, H, W), class numbers. Raises ValueError where pixels have no class."""
+        """All masks of the fold at once: uint8, (R, H, W), class numbers. ValueError for a classification task."""
         if self.masks is None:
             raise ValueError("this fold labels images, not pixels")
         return np.stack([np.asarray(self.load(row)[1]) for row in range(len(self))])

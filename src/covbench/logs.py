@@ -33,7 +33,7 @@ def log_to(path: str, show_progress: bool = False) -> None:
     """Send this process's output, native libraries' included, to `path`; `show_progress` keeps the terminal too."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
-    log = open(path, "w", buffering=1, encoding="utf-8")
+    log = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(log.fileno(), 1)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +29,7 @@ REFRESH_BATCHES = 30  # enough images for stable statistics, a fraction of an ep
 class Progress:
     """What training has seen so far: a row per epoch, and the weights of the best one."""
 
-    history: list[dict[str, object]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     best_loss: float = np.inf
     best_epoch: int = -1
     best_weights: list[np.ndarray] = field(default_factory=list)
@@ -133,7 +134,7 @@ def _run_phase(
 
 def _run_epoch(
     model: keras.Model, phase: str, epoch: int, train: Fold, val: Fold, options: Options, seed: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     started = time.monotonic()
     augmentation = AUGMENTATIONS[options.augmentation]
     batches = Batches(train, options.batch_size, seed, epoch, augmentation, shuffle=True)

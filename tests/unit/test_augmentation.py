@@ -6,7 +6,7 @@ import pytest
 from covbench.augmentation import AUGMENTATIONS, Augmentation, augment, draw_warp, image_key
 
 
-@pytest.fixture()
+@pytest.fixture
 def picture():
     return np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
 

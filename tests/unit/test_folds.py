@@ -23,7 +23,7 @@ def split_of(ids, folds, copies=None, labels=None):
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def prepared():
     images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 16, 16), np.uint8) * 10
     return images, pd.DataFrame({"image_id": ["a", "b", "c", "d"]})

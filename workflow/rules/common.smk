@@ -1,5 +1,6 @@
 """The plan: read from the config once, before the first job; the rules below expand from it."""
 
+import os
 from dataclasses import asdict
 
 from snakemake.script import PythonScript
@@ -7,10 +8,20 @@ from snakemake.script import PythonScript
 from covbench.configuration import check_config
 from covbench.datasets import TASKS, dataset_of
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
-from covbench.plan import describe_plan, is_baseline, options_of, plan_runs, planned_datasets
+from covbench.plan import (
+    describe_plan,
+    is_baseline,
+    options_of,
+    plan_runs,
+    planned_datasets,
+)
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 from covbench.weights import weights_file
+
+# Environments of --software-deployment-method conda hold the lock; the package itself comes from the checkout.
+os.environ.update(PYTHONPATH=f"{workflow.basedir}/src")
+
 
 def quote_interpreter(execute):
     """Snakemake 9.27 does not quote the interpreter's path: below a folder with a space no script would start."""
@@ -31,8 +42,12 @@ except CovbenchError as mistake:
     raise WorkflowError(str(mistake))
 
 
-CLASSIFICATION_TASKS = "|".join(name for name, task in TASKS.items() if task.kind == CLASSIFICATION)
-SEGMENTATION_TASKS = "|".join(name for name, task in TASKS.items() if task.kind == SEGMENTATION)
+CLASSIFICATION_TASKS = "|".join(
+    name for name, task in TASKS.items() if task.kind == CLASSIFICATION
+)
+SEGMENTATION_TASKS = "|".join(
+    name for name, task in TASKS.items() if task.kind == SEGMENTATION
+)
 
 
 wildcard_constraints:
@@ -54,13 +69,19 @@ def options_for(wildcards):
 def prepared_for(wildcards):
     """The arrays that a run reads; masks too where pixels are labelled."""
     size = options_of(config, wildcards.task, wildcards.protocol).size
-    names = ["images.npy", "rows.parquet"] + ["masks.npy"] * (TASKS[wildcards.task].kind == SEGMENTATION)
+    names = ["images.npy", "rows.parquet"] + ["masks.npy"] * (
+        TASKS[wildcards.task].kind == SEGMENTATION
+    )
     return [f"data/prepared/{wildcards.task}/{size}/{name}" for name in names]
 
 
 def weights_for(wildcards):
     key = architecture(wildcards.architecture).weights
-    return [f"data/weights/{weights_file(key)}"] if key and config["weights"] != "none" else []
+    return (
+        [f"data/weights/{weights_file(key)}"]
+        if key and config["weights"] != "none"
+        else []
+    )
 
 
 def masks_for(wildcards):
@@ -76,7 +97,9 @@ def files_of_runs(name):
 
 
 def planned_splits():
-    return sorted({f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet" for run in RUNS})
+    return sorted(
+        {f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet" for run in RUNS}
+    )
 
 
 def planned_indexes():

@@ -2,10 +2,12 @@ rule fetch:
     """Bring a dataset as published, verified, into data/raw/{dataset}, beside its manifest."""
     output:
         "data/raw/{dataset}.manifest.json",
-    params:
-        mirror=config["fetch"]["mirror"],
     log:
         "logs/fetch/{dataset}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    params:
+        mirror=config["fetch"]["mirror"],
     script:
         "../scripts/fetch.py"
 
@@ -14,10 +16,12 @@ rule fetch_weights:
     """Bring an ImageNet weight file, verified: compute nodes have no internet."""
     output:
         "data/weights/{file}",
-    params:
-        mirror=config["weights"]["mirror"] if config["weights"] != "none" else None,
     log:
         "logs/fetch_weights/{file}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    params:
+        mirror=config["weights"]["mirror"] if config["weights"] != "none" else None,
     script:
         "../scripts/fetch_weights.py"
 
@@ -30,6 +34,8 @@ rule index:
         "data/index/{dataset}.parquet",
     log:
         "logs/index/{dataset}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
         mem_mb=4000,
@@ -45,6 +51,8 @@ rule split:
         "data/splits/{task}/{protocol}/{seed}.parquet",
     log:
         "logs/split/{task}/{protocol}/{seed}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     script:
         "../scripts/split.py"
 
@@ -58,6 +66,8 @@ rule audit:
         "results/audit/splits.csv",
     log:
         "logs/audit.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=4000,
     script:
@@ -75,6 +85,8 @@ rule prepare:
         "logs/prepare/{task}/{size}.log",
     benchmark:
         "benchmarks/prepare/{task}/{size}.tsv"
+    conda:
+        "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
         mem_mb=4000,
@@ -91,6 +103,8 @@ rule prepare_masks:
         "data/prepared/{task}/{size}/masks.npy",
     log:
         "logs/prepare_masks/{task}/{size}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
         mem_mb=4000,

@@ -9,9 +9,6 @@ rule train_classifier:
         history="results/runs/{task}/{protocol}/{architecture}/{seed}/history.csv",
         manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
         predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
-    params:
-        options=options_for,
-        deterministic=config["deterministic"],
     log:
         "logs/train/{task}/{protocol}/{architecture}/{seed}.log",
     benchmark:
@@ -19,11 +16,16 @@ rule train_classifier:
     wildcard_constraints:
         task=CLASSIFICATION_TASKS,
         architecture="|".join(CLASSIFIERS),
+    conda:
+        "../../envs/cpu.conda.yaml"
     threads: 4
     resources:
         gpu=1,
         mem_mb=12000,
         runtime="8h",
+    params:
+        options=options_for,
+        deterministic=config["deterministic"],
     script:
         "../scripts/train.py"
 
@@ -54,6 +56,8 @@ rule fit_classification_baseline:
     wildcard_constraints:
         task=CLASSIFICATION_TASKS,
         architecture="|".join(BASELINES),
+    conda:
+        "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=8000,
     script:

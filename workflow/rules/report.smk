@@ -9,22 +9,28 @@ rule report:
     output:
         page="results/report/index.html",
         summary="results/report/summary.md",
-    params:
-        plan=PLAN,
     log:
         "logs/report.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=4000,
+    params:
+        plan=PLAN,
     script:
         "../scripts/report.py"
 
 
 rule partial_report:
     """Write a report of what has finished so far, missing runs shown as missing, into results/partial."""
-    params:
-        plan=PLAN,
+    input:
+        published=f"{workflow.basedir}/workflow/resources/published_results.csv",
     log:
         "logs/partial_report.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    params:
+        plan=PLAN,
     script:
         "../scripts/partial_report.py"
 
@@ -36,10 +42,12 @@ rule track:
         manifests=files_of_runs("manifest.json"),
     output:
         "results/tracking.json",
+    log:
+        "logs/track.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     params:
         uri=config["tracking"]["uri"],
         plan=PLAN,
-    log:
-        "logs/track.log",
     script:
         "../scripts/track.py"

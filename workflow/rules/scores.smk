@@ -8,6 +8,8 @@ rule evaluate:
         cases="results/runs/{task}/{protocol}/{architecture}/{seed}/cases.parquet",
     log:
         "logs/evaluate/{task}/{protocol}/{architecture}/{seed}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=2000,
     script:
@@ -26,11 +28,13 @@ rule compare:
         summary="results/compare/summary.csv",
         published="results/compare/published.csv",
         runs="results/compare/runs.csv",
-    params:
-        plan=PLAN,
     log:
         "logs/compare.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=4000,
+    params:
+        plan=PLAN,
     script:
         "../scripts/compare.py"

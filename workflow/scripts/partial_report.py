@@ -14,7 +14,7 @@ from covbench.files import write_table
 from covbench.reporting.page import build_report, describe_origin
 
 partial = Path("results/partial")
-reported = pd.read_csv(Path(snakemake.scriptdir).parent / "resources" / "published_results.csv")
+reported = pd.read_csv(snakemake.input.published)
 for name, table in compare_runs(snakemake.params.plan, reported).items():
     write_table(partial / "compare" / f"{name}.csv", table)
 build_report(

@@ -59,8 +59,8 @@ def _name_runs(table: pd.DataFrame, raw: Path, label: str) -> list[str]:
     """'covid_run_012': a run ends where a number is missing or a slice differs from the one before.
 
     Differs: correlation below 0.5 at 64x64 pixels. Of the 180 neighbours among the first 91 slices of each class,
-    looked at one by one, eight show another patient: six lie below .48, the others at .55 and .61. Of the 172 that show the
-    same patient one lies below .5 (the dome of the liver), three up to .55, and 95 % above .67. The threshold errs
+    looked at one by one, eight show another patient: six lie below .48, the others at .55 and .61. Of the 172 that show
+    the same patient one lies below .5 (the dome of the liver), three up to .55, and 95 % above .67. The threshold errs
     towards larger groups: a run cut too often lets one patient into two folds. The perceptual hash separates worse:
     the eight span distances 20-34, and fourteen of the others reach 20.
     """

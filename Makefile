@@ -1,5 +1,5 @@
 # Thin targets: every command that they run is shown in README.md.
-.PHONY: demo test test-all check mlflow lock clean
+.PHONY: demo sample test test-slow check mlflow lock clean
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -10,11 +10,18 @@ demo: .venv/installed
 	$(BIN)/python -m covbench.reporting.summary demo/results
 	@echo "Report: $(CURDIR)/demo/results/report/index.html"
 
-test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+# Real images of all seven tasks, a few hundred a task, from a folder that holds each dataset under its upstream name.
+sample: .venv/installed
+	@test -n "$(MIRROR)" || (echo "make sample MIRROR=/path/to/a/mirror/of/the/six/datasets" && false)
+	mirror="$$(realpath "$(MIRROR)")" && $(BIN)/snakemake all --configfile config/sample.yaml --config "fetch={mirror: '$$mirror'}" "weights={mirror: '$$mirror/weights'}" --directory sample --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1
+	$(BIN)/python -m covbench.reporting.summary sample/results
+	@echo "Report: $(CURDIR)/sample/results/report/index.html"
 
-test-all: .venv/installed
-	$(BIN)/python -m pytest
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -25,8 +32,10 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check_links.py
 
+RESULTS ?= results
 mlflow: .venv/installed
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port 5000
+	@test -f "$(RESULTS)/mlflow.db" || (echo "no $(RESULTS)/mlflow.db yet: run the benchmark first, or say RESULTS=demo/results" && false)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///$(RESULTS)/mlflow.db --default-artifact-root $(RESULTS)/mlartifacts --host 127.0.0.1 --port 5000
 
 # The lock is installed with hashes only: what is not in it cannot get in.
 .venv/installed: $(LOCK) pyproject.toml

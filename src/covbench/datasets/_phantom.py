@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def move(picture: np.ndarray, pose: Pose) -> np.ndarray:
     """A picture (size, size) drawn in the middle as it looks in another pose; what enters it continues the border."""
     x, y = coordinates(len(picture), pose)
     places = (np.stack([y, x]) + 1.0) * (0.5 * (len(picture) - 1))
-    return ndimage.map_coordinates(picture, places, order=1, mode="nearest")
+    return scipy.ndimage.map_coordinates(picture, places, order=1, mode="nearest")
 
 
 def inside(distance: np.ndarray, softness: float) -> np.ndarray:
@@ -66,7 +66,7 @@ def segment(
 
 def smooth_noise(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
     """Noise of mean 0 and standard deviation 1 with lumps of about `scale` pixels: float32, (size, size)."""
-    noise = ndimage.gaussian_filter(rng.normal(size=(size, size)).astype(np.float32), scale, mode="wrap")
+    noise = scipy.ndimage.gaussian_filter(rng.normal(size=(size, size)).astype(np.float32), scale, mode="wrap")
     return (noise - noise.mean()) / noise.std()
 
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from scipy import ndimage
+import scipy
 
 from covbench.datasets._phantom import (
     Pose,
@@ -189,7 +188,7 @@ def draw_slice(patient: Patient, level: float, pose: Pose, rng: np.random.Genera
     split = 0.10 * max(0.0, level - 0.25)
     for side in (-1, 1):
         image = np.where(radius(x, y, (side * split - 0.01, 0.10), (0.045, 0.05)) < 1.0, -950.0, image)
-    image = ndimage.gaussian_filter(image, 0.6) + rng.normal(0.0, patient.noise, image.shape)
+    image = scipy.ndimage.gaussian_filter(image, 0.6) + rng.normal(0.0, patient.noise, image.shape)
     return np.clip(image, -1024, 1500), lungs.astype(np.uint8) + lesions
 
 
@@ -231,6 +230,8 @@ def save_volume(path: Path, voxels: np.ndarray) -> None:
 
     The archive carries no time stamp, so that the same voxels are the same bytes.
     """
+    import nibabel as nib  # half a second that planning does without
+
     affine = np.diag([-PIXEL_MM, -PIXEL_MM, -SLICE_MM, 1.0])
     image = nib.Nifti1Image(voxels.transpose(1, 0, 2), affine)
     path.write_bytes(gzip.compress(image.to_bytes(), mtime=0))

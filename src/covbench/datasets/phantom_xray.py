@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy
 from PIL import Image
-from scipy import ndimage
 
 from covbench.datasets._phantom import (
     Pose,
@@ -209,7 +209,7 @@ def expose(rng: np.random.Generator, shadow: np.ndarray, hospital: Hospital) -> 
     """The picture that the hospital's machine makes of an attenuation map: uint8, (SIZE, SIZE), dense is bright."""
     exposure, contrast = rng.normal(0.0, 0.05), rng.uniform(0.85, 1.15)
     light = np.clip(0.47 + exposure + contrast * 0.40 * (shadow - 0.85), 0.0, 1.0) ** hospital.gamma
-    picture = ndimage.gaussian_filter(235.0 * light, hospital.blur)
+    picture = scipy.ndimage.gaussian_filter(235.0 * light, hospital.blur)
     picture = picture + rng.normal(0.0, hospital.noise, picture.shape) * (0.4 + light)
     if hospital.marker:
         x, y = coordinates(SIZE, Pose())

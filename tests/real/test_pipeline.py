@@ -1,4 +1,4 @@
-"""The whole pipeline on the real samples of all seven tasks: `make sample MIRROR=../shared/data`, and what it has to show."""
+"""The pipeline on the real samples of all seven tasks, `make sample MIRROR=../shared/data`, and what it has to show."""
 
 import os
 import shutil
@@ -61,7 +61,7 @@ def test_covid_ct_is_split_as_its_authors_published():
         (1, "val"): 43,
         (1, "test"): 56,
     }
-    assert (split.groupby("patient_id")["fold"].nunique() == 1).all()
+    assert split.groupby("patient_id")["fold"].nunique().max() == 1
 
 
 def test_a_small_unet_beats_the_threshold_on_medseg(summary):

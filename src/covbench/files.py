@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """Hash of a file's bytes, hexadecimal digits in lower case; `algorithm` as hashlib names it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextmanager

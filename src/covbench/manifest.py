@@ -14,17 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from covbench.files import hash_file
 from covbench.schema import Run
 
 PACKAGE = Path(__file__).resolve().parent
 PACKAGES = ("covbench", "keras", "tensorflow", "numpy", "scikit-learn", "opencv-python-headless", "segmentation-models")
 TRAINING_CODE = ("augmentation.py", "loading.py", "training.py", "prediction.py", "schema.py", "models/*.py")
-
-
-def hash_file(path: Path) -> str:
-    """sha256 of a file's bytes, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_code(patterns: Iterable[str] = TRAINING_CODE) -> str:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from covbench.datasets import phantom_ct, phantom_xray
+from covbench.files import hash_file
 from covbench.images import read_frames
-from covbench.manifest import hash_file
 from covbench.schema import INDEX_COLUMNS
 
 

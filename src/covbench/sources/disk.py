@@ -1,9 +1,8 @@
-"""Hashes of files and room on the disk."""
+"""Room on the disk, told in words."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +11,6 @@ from pathlib import Path
 from covbench.schema import CovbenchError
 
 SPARE_BYTES = 50 * 10**6  # left free beside what is written: logs and tables of other jobs
-
-
-def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """Hash of a file's bytes, hexadecimal digits in lower case; `algorithm` as hashlib names it."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def show_bytes(count: float) -> str:

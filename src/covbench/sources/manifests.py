@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from covbench.files import write_json
+from covbench.files import hash_file, write_json
 from covbench.schema import CovbenchError
-from covbench.sources.disk import hash_file
 
 SHOWN = 5  # differing files that a message lists
 

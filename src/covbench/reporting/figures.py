@@ -224,7 +224,7 @@ def draw_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Fig
     """
     across = min(4, len(histories))
     down = math.ceil(len(histories) / across)
-    figure = Figure(figsize=(WIDTH if across > 2 else 2.6 * across + 0.6, 2.7 * down + 0.3))
+    figure = Figure(figsize=(WIDTH, 2.7 * down + 0.3))
     grid = figure.add_gridspec(
         3 * down - 1, across, height_ratios=[1, 1, 0.45] * (down - 1) + [1, 1], wspace=0.1, hspace=0.12
     )

@@ -15,12 +15,13 @@ from covbench.running import train_run
 from covbench.schema import Run
 
 w = snakemake.wildcards
+weights = snakemake.input.get("weights")
 train_run(
     Run(w.task, w.protocol, w.architecture, int(w.seed)),
     snakemake.params.options,
     split_path=snakemake.input.split,
     prepared_paths=snakemake.input.prepared,
-    weights_path=snakemake.input.get("weights") or None,
+    weights_path=weights[0] if weights else None,
     outputs=dict(snakemake.output.items()),
     deterministic=snakemake.params.deterministic,
 )

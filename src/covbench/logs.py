@@ -40,6 +40,8 @@ def log_to(path: str, show_progress: bool = False) -> None:
     os.dup2(log.fileno(), 2)
     if show_progress:
         sys.stderr = _Tee(terminal, log)  # type: ignore[assignment]
+    if not (show_progress and terminal.isatty()):
+        os.environ.setdefault("TQDM_MININTERVAL", "30")  # seconds: a line now and then is enough for a file
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
     )

@@ -47,7 +47,7 @@ def train_run(
             model, train, val, choices, run.seed, after_epoch=lambda curves: write_table(outputs["history"], curves)
         )
     with write_whole(outputs["model"]) as temporary:
-        model.save(temporary)
+        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)  # no optimizer: a third of the size
     predict_run(model, {"val": val, "test": test}, choices, run.seed, outputs)
     inputs = {
         Path(path).name: Path(path) for path in [split_path, *prepared_paths, *([weights_path] if weights_path else [])]

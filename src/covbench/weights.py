@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from covbench.files import hash_file
+from covbench.files import hash_file, write_whole
 from covbench.schema import CovbenchError
 from covbench.sources.disk import explain_full_disk, require_space
 from covbench.sources.downloads import download, find_wrong_sum
@@ -142,6 +142,5 @@ def _record_path(target: Path) -> Path:
 def _record(target: Path, sha256: str) -> None:
     """Note the hash as `sha256sum -c` reads it."""
     record = _record_path(target)
-    temporary = record.with_name(f".{record.name}.tmp")
-    temporary.write_text(f"{sha256}  {target.name}\n", encoding="utf-8")
-    os.replace(temporary, record)
+    with write_whole(record) as temporary:
+        temporary.write_text(f"{sha256}  {target.name}\n", encoding="utf-8")

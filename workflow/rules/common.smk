@@ -10,7 +10,6 @@ from covbench.datasets import TASKS, dataset_of
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
 from covbench.plan import (
     describe_plan,
-    is_baseline,
     options_of,
     plan_runs,
     planned_datasets,

@@ -9,13 +9,13 @@ from typing import Any
 import keras
 from keras import layers
 
+from covbench.models.batch_norm import SMALL_MOMENTUM
 from covbench.models.catalogue import Architecture, architecture, input_size
 from covbench.models.scaling import IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, build_scaling
 from covbench.models.weights import load_weights_file
 from covbench.schema import CLASSIFICATION, CovbenchError
 
 SMALL_FILTERS = (16, 32, 64, 128, 128)
-SMALL_MOMENTUM = 0.9  # of batch norm: statistics follow within tens of steps, where Keras's .99 needs hundreds
 
 
 def build_classifier(

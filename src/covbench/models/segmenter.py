@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from covbench.models.batch_norm import SMALL_MOMENTUM
 from covbench.models.catalogue import Architecture, architecture, input_size
-from covbench.models.classifier import SMALL_MOMENTUM
 from covbench.models.scaling import build_scaling
 from covbench.schema import SEGMENTATION, CovbenchError
 

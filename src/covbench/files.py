@@ -22,15 +22,28 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
 
 @contextmanager
 def write_whole(path: Path | str) -> Iterator[Path]:
-    """A temporary name beside `path` to write to, with the same suffixes; renamed to `path` if nothing is raised."""
+    """A temporary name beside `path` to write to, with the same suffixes; renamed to `path` if nothing is raised.
+
+    The bytes are on the disk before the name is: after a loss of power `path` is the old file or the new one.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
+        _flush_to_disk(temporary)
         os.replace(temporary, path)
+        _flush_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path | str, value: Any) -> None:

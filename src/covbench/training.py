@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import pandas as pd
 
 from covbench.augmentation import AUGMENTATIONS
+from covbench.epochs import Phase, run_epoch
 from covbench.folds import Fold
 from covbench.loading import Batches
-from covbench.models.batch_norm import refresh_batch_norm
 from covbench.models.losses import build_loss
 from covbench.protocols import Options
-from covbench.schema import HISTORY_COLUMNS, CovbenchError
+from covbench.training_state import Keeper, Progress, restore_optimizer
 
 log = logging.getLogger(__name__)
-
-REFRESH_BATCHES = 30  # enough images for stable statistics, a fraction of an epoch on the large datasets
-
-
-@dataclass
-class Progress:
-    """What training has seen so far: a row per epoch, and the weights of the best one."""
-
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_loss: float = np.inf
-    best_epoch: int = -1
-    best_weights: list[np.ndarray] = field(default_factory=list)
-
-    def table(self) -> pd.DataFrame:
-        """The learning curves, in the columns of schema.HISTORY_COLUMNS."""
-        dtypes = {name: column.dtype for name, column in HISTORY_COLUMNS.items()}
-        return pd.DataFrame(self.history, columns=list(HISTORY_COLUMNS)).astype(dtypes)
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -56,22 +36,33 @@ def train_model(
     options: Options,
     seed: int,
     after_epoch: Callable[[pd.DataFrame], None],
+    keeper: Keeper | None = None,
+    parts: int = 1,
 ) -> Progress:
     """Fit `model` in place and leave it with the weights of the epoch of lowest validation loss.
 
-    after_epoch receives the learning curves so far. Raises CovbenchError when the loss is not a number.
+    after_epoch receives the learning curves so far. keeper: saves the state, and finds the last one to go on from.
+    parts: micro-batches that each batch is cut into, their gradients accumulated: the effective batch stays.
+    Raises CovbenchError when a loss is not a number.
     """
     weights = weigh_classes(train) if options.class_weights else None
-    progress = Progress()
-    for phase, epochs, rate in (
-        ("head", options.head_epochs, options.head_rate),
-        ("fine_tune", options.fine_tune_epochs, options.fine_tune_rate),
-    ):
-        if epochs:
-            _restore(model, progress)
-            _compile(model, phase, epochs * -(-len(train) // options.batch_size), rate, options, weights)
-            _run_phase(model, phase, epochs, train, val, options, seed, progress, after_epoch)
-    _restore(model, progress)
+    progress = keeper.resume(model) if keeper else Progress()
+    micro_steps, progress.parts = max(1, parts // progress.parts), max(parts, progress.parts)
+    for phase in _list_phases(model, train, val, options, seed, progress.parts):
+        if _is_over(phase, progress, options.patience):
+            continue
+        _enter(model, phase, progress, options, weights, micro_steps)
+        while not _is_over(phase, progress, options.patience):
+            progress.history.append(run_epoch(model, phase, progress, seed, keeper))
+            progress.batch, progress.fitted = 0, None
+            if progress.best_epoch == len(progress.history) - 1:
+                progress.best_weights = model.get_weights()
+            after_epoch(progress.table())
+            if keeper:
+                keeper.safe_point(model, phase.network, progress)
+        if keeper:
+            keeper.save(model, phase.network, progress)
+    _take_best_weights(model, progress)
     return progress
 
 
@@ -92,93 +83,75 @@ def weigh_classes(train: Fold) -> list[float]:
     return (raw / raw.mean()).tolist()
 
 
-def _compile(
-    model: keras.Model, phase: str, steps: int, rate: float, options: Options, class_weights: list[float] | None
+def _list_phases(
+    model: keras.Model, train: Fold, val: Fold, options: Options, seed: int, parts: int
+) -> Iterator[Phase]:
+    """The phases that the options ask for: the head on a frozen backbone, then everything."""
+    augmentation = AUGMENTATIONS[options.augmentation]
+
+    def load(epoch: int, first: int, parts: int = parts) -> Batches:
+        return Batches(train, options.batch_size, seed, epoch, augmentation, shuffle=True, first=first, parts=parts)
+
+    for name, epochs, rate in (
+        ("head", options.head_epochs, options.head_rate),
+        ("fine_tune", options.fine_tune_epochs, options.fine_tune_rate),
+    ):
+        has_backbone = "backbone" in {layer.name for layer in model.layers}
+        yield Phase(
+            name=name,
+            epochs=epochs,
+            rate=rate,
+            network=model,
+            batches=load,
+            val_batches=Batches(val, options.batch_size, seed),
+            steps=-(-len(train) // options.batch_size),
+            image_ids=lambda epoch, batch: list(train.rows["image_id"].iloc[load(epoch, batch, parts=1).chosen[0]]),
+            refresh=options.refresh_batch_norm and not (name == "head" and has_backbone),
+        )
+
+
+def _is_over(phase: Phase, progress: Progress, patience: int) -> bool:
+    """Whether a phase has had all its epochs, or `patience` of them without a better validation loss (0: no limit)."""
+    done = sum(row["phase"] == phase.name for row in progress.history)
+    if done >= phase.epochs:
+        return True
+    waited = min(done, len(progress.history) - 1 - progress.best_epoch)
+    if patience and waited >= patience:
+        log.info("%s stops early: no better validation loss in %d epochs", phase.name, waited)
+        return True
+    return False
+
+
+def _enter(
+    model: keras.Model,
+    phase: Phase,
+    progress: Progress,
+    options: Options,
+    class_weights: list[float] | None,
+    micro_steps: int,
 ) -> None:
+    """Compile for a phase: with the optimizer as it was saved inside it, or fresh from the best weights so far."""
+    resumed = progress.phase == phase.name
+    if not resumed:
+        _take_best_weights(model, progress)
+        progress.phase = phase.name
     if "backbone" in {layer.name for layer in model.layers}:
-        model.get_layer("backbone").trainable = phase == "fine_tune"
-    schedule = keras.optimizers.schedules.ExponentialDecay(rate, steps, options.decay) if options.decay < 1 else rate
-    model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
+        model.get_layer("backbone").trainable = phase.name == "fine_tune"
+    steps = phase.epochs * phase.steps
+    rate = keras.optimizers.schedules.ExponentialDecay(phase.rate, steps, options.decay) if options.decay < 1 else None
+    phase.network.compile(
+        optimizer=keras.optimizers.Adam(
+            rate or phase.rate, gradient_accumulation_steps=progress.parts if progress.parts > 1 else None
+        ),
         loss=build_loss(options.loss, class_weights),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=False,
     )
+    if resumed:
+        phase.network.optimizer.build(phase.network.trainable_variables)
+        restore_optimizer(phase.network.optimizer, progress.restored["optimizer"], micro_steps)
 
 
-def _run_phase(
-    model: keras.Model,
-    phase: str,
-    epochs: int,
-    train: Fold,
-    val: Fold,
-    options: Options,
-    seed: int,
-    progress: Progress,
-    after_epoch: Callable[[pd.DataFrame], None],
-) -> None:
-    first = len(progress.history)
-    waited = 0
-    for epoch in range(first, first + epochs):
-        row = _run_epoch(model, phase, epoch, train, val, options, seed)
-        progress.history.append(row)
-        after_epoch(progress.table())
-        waited += 1
-        if row["val_loss"] < progress.best_loss:
-            progress.best_loss, progress.best_epoch, waited = row["val_loss"], epoch, 0
-            progress.best_weights = model.get_weights()
-        if options.patience and waited >= options.patience:
-            log.info("%s stops early after epoch %d: no better validation loss in %d epochs", phase, epoch, waited)
-            return
-
-
-def _run_epoch(
-    model: keras.Model, phase: str, epoch: int, train: Fold, val: Fold, options: Options, seed: int
-) -> dict[str, Any]:
-    started = time.monotonic()
-    augmentation = AUGMENTATIONS[options.augmentation]
-    batches = Batches(train, options.batch_size, seed, epoch, augmentation, shuffle=True)
-    keras.utils.set_random_seed(seed + epoch)
-    _reseed_layers(model, seed, epoch)
-    fitted = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, verbose=0).history
-    if not np.isfinite(fitted["loss"][-1]):
-        raise CovbenchError(
-            f"epoch {epoch}: the training loss is {fitted['loss'][-1]} at rate {_learning_rate(model):.2e}; no model "
-            "is published. Lower head_rate or fine_tune_rate under `options` in the config."
-        )
-    if options.refresh_batch_norm and (phase == "fine_tune" or _has_no_backbone(model)):
-        refresh_batch_norm(model, (batches[i][0] for i in range(min(len(batches), REFRESH_BATCHES))))
-    checked = model.evaluate(Batches(val, options.batch_size, seed), verbose=0, return_dict=True)
-    row = {
-        "epoch": epoch,
-        "phase": phase,
-        "learning_rate": _learning_rate(model),
-        "loss": fitted["loss"][-1],
-        "accuracy": fitted["accuracy"][-1],
-        "val_loss": checked["loss"],
-        "val_accuracy": checked["accuracy"],
-        "seconds": time.monotonic() - started,
-    }
-    log.info("epoch %(epoch)d %(phase)s loss %(loss).4f val_loss %(val_loss).4f val_accuracy %(val_accuracy).3f", row)
-    return row
-
-
-def _has_no_backbone(model: keras.Model) -> bool:
-    return all(layer.name != "backbone" for layer in model.layers)
-
-
-def _reseed_layers(model: keras.Model, seed: int, epoch: int) -> None:
-    """Dropout's generators are saved in no file: their state is set from (seed, epoch, place)."""
-    for place, layer in enumerate(model._flatten_layers()):
-        if hasattr(layer, "seed_generator"):
-            state = np.random.default_rng([seed, epoch, place]).integers(0, 2**31, 2)
-            layer.seed_generator.state.assign(state.astype("uint32"))
-
-
-def _learning_rate(model: keras.Model) -> float:
-    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-
-
-def _restore(model: keras.Model, progress: Progress) -> None:
+def _take_best_weights(model: keras.Model, progress: Progress) -> None:
     if progress.best_weights:
         model.set_weights(progress.best_weights)

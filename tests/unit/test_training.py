@@ -84,7 +84,7 @@ def test_training_stops_early_when_validation_gets_no_better():
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_names_epoch_and_rate():
-    with pytest.raises(CovbenchError, match=r"epoch \d+: the training loss is (nan|inf).*fine_tune_rate"):
+    with pytest.raises(CovbenchError, match=r"epoch \d+, batch \d+ of 3: the training loss is (nan|inf) at rate .* on image_\d+, .*fine_tune_rate"):
         train(options=replace(OPTIONS, fine_tune_rate=1e30, decay=1.0))
 
 

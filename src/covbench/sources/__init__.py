@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from covbench.disk import explain_full_disk, show_bytes
 from covbench.schema import Card, CovbenchError, Drawn, GitHub, Zenodo
 from covbench.sources.archives import unpack_inner_archives
-from covbench.sources.disk import explain_full_disk, show_bytes
 from covbench.sources.manifests import build_manifest, read_first_manifest, require_same_files, write_manifests
 from covbench.sources.origins import (
     bring_source,

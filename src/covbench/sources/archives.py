@@ -20,8 +20,8 @@ from typing import IO
 
 from tqdm import tqdm
 
+from covbench.disk import require_space, show_bytes
 from covbench.schema import CovbenchError
-from covbench.sources.disk import require_space, show_bytes
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ import requests
 from tqdm import tqdm
 
 from covbench import __version__
+from covbench.disk import require_space
 from covbench.files import hash_file, write_json
 from covbench.schema import CovbenchError
-from covbench.sources.disk import require_space
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
+from covbench.disk import require_space
 from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
-from covbench.sources.disk import require_space
 from covbench.sources.downloads import FETCH_REMEDY, TryAgain, check_status, with_retries
 
 log = logging.getLogger(__name__)

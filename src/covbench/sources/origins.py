@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from covbench.disk import require_space
 from covbench.schema import Card, CovbenchError, Drawn, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
 from covbench.sources.archives import is_archive, lift_only_folder, unpack
-from covbench.sources.disk import require_space
 from covbench.sources.downloads import download, find_wrong_sum, get_json
 from covbench.sources.kaggle_archive import download_from_kaggle
 

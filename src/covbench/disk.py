@@ -29,7 +29,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         raise CovbenchError(
             f"no space left for {what}: it needs {show_bytes(needed)} and {show_bytes(SPARE_BYTES)} to spare, "
             f"the disk of {folder.resolve()} has {show_bytes(free)} free; "
-            "free some space or run in a folder on a larger disk (what is downloaded so far is kept)"
+            "free some space or run in a folder on a larger disk (what is written so far is kept)"
         )
 
 
@@ -44,5 +44,5 @@ def explain_full_disk(folder: Path, what: str) -> Iterator[None]:
         free = show_bytes(shutil.disk_usage(folder).free)
         raise CovbenchError(
             f"no space left while writing {what}: {folder.resolve()} has {free} free; "
-            "free some space, then run again (what is downloaded so far is kept)"
+            "free some space, then run again (what is written so far is kept)"
         ) from error

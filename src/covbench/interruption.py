@@ -1,0 +1,45 @@
+"""SIGTERM and SIGINT: a training saves its state and leaves with a code that a scheduler starts again."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from types import FrameType, TracebackType
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+class Interruption:
+    """While entered, SIGTERM and SIGINT leave at once with exit code 75, unless something is unsaved.
+
+    Then they only set `requested`, and whoever set `unsaved` saves and calls `leave` at its next safe point, between
+    two training steps.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.unsaved = False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        log.warning("%s received", signal.Signals(number).name)
+        self.requested = True
+        if not self.unsaved:
+            self.leave()
+
+    def leave(self) -> None:
+        """Raise SystemExit with code 75; started again, the run goes on from its last saved state."""
+        log.warning("interrupted: started again, this run goes on from its last saved state")
+        raise SystemExit(INTERRUPTED)

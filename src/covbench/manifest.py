@@ -1,33 +1,73 @@
-"""Where a number came from: the fingerprint of a run's inputs, and the machine that made it."""
+"""Where a number came from: everything that decided a run, its fingerprint, and the machine that made it."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import json
+import logging
 import platform
 import resource
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from covbench.files import hash_file
+from covbench.datasets import TASKS
+from covbench.dependencies import PACKAGE, hash_code, kind_of_run, read_pins
+from covbench.models.catalogue import BASELINES, architecture, input_size
+from covbench.records import hash_content
 from covbench.schema import Run
 
-PACKAGE = Path(__file__).resolve().parent
+log = logging.getLogger(__name__)
+
 PACKAGES = ("covbench", "keras", "tensorflow", "numpy", "scikit-learn", "opencv-python-headless", "segmentation-models")
-TRAINING_CODE = ("augmentation.py", "loading.py", "training.py", "prediction.py", "schema.py", "models/*.py")
 
 
-def hash_code(patterns: Iterable[str] = TRAINING_CODE) -> str:
-    """One sha256 over the package's modules that decide what a trained model is."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in PACKAGE.glob(pattern)):
-        digest.update(f"{path.relative_to(PACKAGE)} {hash_file(path)}\n".encode())
-    return digest.hexdigest()
+def name_inputs(split: str, prepared: Sequence[str], weights: str | None = None) -> dict[str, str]:
+    """The files that a run reads, by what they are to it: split, images, rows, masks, weights."""
+    files = {"split": split, **{Path(path).stem: path for path in prepared}}
+    return files | ({"weights": weights} if weights else {})
+
+
+def gather_inputs(
+    run: Run, options: Mapping[str, Any], input_files: Mapping[str, Path | str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that decides what a run makes, as plain JSON values: what the fingerprint covers.
+
+    options: resolved, as covbench.protocols.Options; empty for a baseline. input_files: as name_inputs returns; a file
+    that does not exist has the hash None. settings: `deterministic` and `precision`; empty for a baseline. Large files
+    are not read: their records are (covbench.records).
+    """
+    files = {name: hash_content(Path(path)) if Path(path).exists() else None for name, path in input_files.items()}
+    return decide_inputs(run, options, settings) | {"files": files}
+
+
+def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a run without its files: known before the first job."""
+    baseline = run.architecture in BASELINES
+    task = TASKS[run.task]
+    kind = kind_of_run(task.kind, baseline)
+    inputs = {
+        "run": asdict(run),
+        "classes": task.classes,
+        "network": {} if baseline else _describe_network(run.architecture, options["size"]),
+        "options": dict(options),
+        "settings": dict(settings),
+        "code": hash_code(kind),
+        "packages": read_pins(kind),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(inputs))
+    return plain
+
+
+def _describe_network(name: str, size: int) -> dict[str, Any]:
+    """What the catalogue says of a network that changes what is built."""
+    entry = architecture(name)
+    parts = {part: getattr(entry, part) for part in ("constructor", "encoder", "alpha", "scaling")}
+    return {**parts, "input_size": input_size(name, size)}
 
 
 def fingerprint_inputs(inputs: Mapping[str, Any]) -> str:
@@ -35,22 +75,22 @@ def fingerprint_inputs(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def describe_run(run: Run, options: Mapping[str, Any], input_files: Mapping[str, Path], **facts: Any) -> dict[str, Any]:
-    """manifest.json of a finished run: identity, fingerprint of all inputs, machine, and the given facts."""
-    inputs = {
-        "run": asdict(run),
-        "options": dict(options),
-        "files": {name: hash_file(path) for name, path in input_files.items()},
-        "code": hash_code(),
-        "packages": installed_packages(),
-    }
+def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+    """manifest.json of a finished run: identity, all inputs and their fingerprint, machine, and the given facts.
+
+    Packages whose installed version is not the locked one are named in the log and under `unlocked`.
+    """
+    unlocked = find_unlocked(inputs["packages"])
+    for name, versions in unlocked.items():
+        log.warning("%s %s is installed, the lock says %s", name, versions["installed"], versions["locked"])
     return {
-        "run": asdict(run),
-        "options": dict(options),
+        "run": inputs["run"],
+        "options": inputs["options"],
         "fingerprint": fingerprint_inputs(inputs),
-        "inputs": {"files": inputs["files"], "code": inputs["code"]},
+        "inputs": dict(inputs),
         "git_commit": read_commit(),
-        "packages": inputs["packages"],
+        "packages": installed_packages(),
+        "unlocked": unlocked,
         "python": platform.python_version(),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,17 +98,28 @@ def describe_run(run: Run, options: Mapping[str, Any], input_files: Mapping[str,
     }
 
 
+def find_unlocked(pins: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Packages installed in another version than locked: name -> `installed` (`none`: not at all) and `locked`."""
+    installed = {name: _installed_version(name) or "none" for name in pins}
+    return {
+        name: {"installed": installed[name], "locked": version}
+        for name, version in pins.items()
+        if installed[name] != version
+    }
+
+
 def installed_packages() -> dict[str, str]:
     """Versions of the packages that decide numbers; tensorflow stands for its CPU build too."""
-    versions = {}
-    for name in PACKAGES:
-        for candidate in (name, f"{name}-cpu"):
-            try:
-                versions[name] = importlib.metadata.version(candidate)
-                break
-            except importlib.metadata.PackageNotFoundError:
-                continue
-    return versions
+    return {name: version for name in PACKAGES if (version := _installed_version(name))}
+
+
+def _installed_version(name: str) -> str:
+    for candidate in (name, f"{name}-cpu"):
+        try:
+            return importlib.metadata.version(candidate)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
 
 
 def read_commit() -> str:

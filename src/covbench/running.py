@@ -14,7 +14,7 @@ import pandas as pd
 from covbench.datasets import TASKS
 from covbench.files import write_json, write_predictions, write_table, write_whole
 from covbench.folds import Fold, open_folds, tabulate_predictions
-from covbench.manifest import describe_run
+from covbench.manifest import describe_run, gather_inputs, name_inputs
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
@@ -49,13 +49,9 @@ def train_run(
     with write_whole(outputs["model"]) as temporary:
         keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)  # no optimizer: a third of the size
     predict_run(model, {"val": val, "test": test}, choices, run.seed, outputs)
-    inputs = {
-        Path(path).name: Path(path) for path in [split_path, *prepared_paths, *([weights_path] if weights_path else [])]
-    }
+    files = name_inputs(split_path, prepared_paths, weights_path)
     manifest = describe_run(
-        run,
-        options,
-        inputs,
+        gather_inputs(run, options, files, {"deterministic": deterministic}),
         device=describe_device(),
         seconds=round(time.monotonic() - started, 1),
         parameters=model.count_params(),

@@ -5,14 +5,13 @@ from covbench.logs import log_to
 log_to(snakemake.log[0])
 
 import time
-from pathlib import Path
 
 import pandas as pd
 
 from covbench.datasets import TASKS
 from covbench.files import write_json, write_predictions
 from covbench.folds import open_folds, tabulate_predictions
-from covbench.manifest import describe_run
+from covbench.manifest import describe_run, gather_inputs, name_inputs
 from covbench.models.baselines import fit_baseline, predict_baseline
 from covbench.schema import SEGMENTATION, Run
 
@@ -32,7 +31,7 @@ tables = [
 masks = list(predicted.values()) if labels_pixels else []
 write_predictions(pd.concat(tables, ignore_index=True), masks, dict(snakemake.output.items()))
 
-inputs = {Path(path).name: Path(path) for path in [snakemake.input.split, *snakemake.input.prepared]}
+inputs = gather_inputs(run, {}, name_inputs(snakemake.input.split, snakemake.input.prepared), {})
 seconds = round(time.monotonic() - started, 1)
 facts = {"device": "cpu", "seconds": seconds, "parameters": 0, "epochs_run": 0, "best_epoch": 0, "weights": "none"}
-write_json(snakemake.output.manifest, describe_run(run, {}, inputs, **facts))
+write_json(snakemake.output.manifest, describe_run(inputs, **facts))

@@ -1,0 +1,111 @@
+"""What code and which pinned packages decide a run's model: read from the imports of the script that makes it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from covbench.files import hash_file
+from covbench.schema import CLASSIFICATION
+
+PACKAGE = Path(__file__).resolve().parent
+PROJECT = PACKAGE.parents[1]
+
+KINDS = {
+    "classifier": ("train", frozenset({"covbench.models.segmenter"})),
+    "segmenter": ("train", frozenset({"covbench.models.classifier"})),
+    "baseline": ("fit_baseline", frozenset()),
+}
+"""Kind of run -> the script in workflow/scripts that makes it, and what that imports but such a run never uses."""
+
+INERT = {
+    "covbench": "empty",
+    "covbench.datasets": "a run's classes are an input; its images come from prepared arrays, whose content is one",
+    "covbench.models.catalogue": "a run's entry is an input; adding an architecture retrains no other",
+    "covbench.protocols": "a run's resolved options are an input; changing one protocol leaves the others",
+    "covbench.schema": "names of columns and classes",
+    "covbench.files": "writes what was decided elsewhere",
+    "covbench.logs": "writes what was decided elsewhere",
+    "covbench.manifest": "says what was decided elsewhere",
+}
+"""Modules that runs import and whose code decides no model, with the reason; what only they import counts no more."""
+
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "cv2": ("opencv-python-headless",),
+    "keras": ("keras", "h5py", "ml-dtypes"),
+    "pandas": (),  # holds tables; every number in them comes from elsewhere
+    "scipy": ("scipy",),
+    "segmentation_models": ("segmentation-models", "image-classifiers", "keras-applications"),
+    "skimage": ("scikit-image", "scipy"),
+    "sklearn": ("scikit-learn", "scipy"),
+    "tensorflow": ("tensorflow", "ml-dtypes"),
+}
+"""Imported name -> distributions that it stands for, those below it that decide numbers too; others keep their name."""
+
+
+def kind_of_run(architecture_kind: str, baseline: bool) -> str:
+    """The name in KINDS for a contestant of `classification` or `segmentation`."""
+    if baseline:
+        return "baseline"
+    return "classifier" if architecture_kind == CLASSIFICATION else "segmenter"
+
+
+@functools.cache
+def hash_code(kind: str) -> dict[str, str]:
+    """sha256 of the script and of each module of this package that decides what a run of this kind makes, by name."""
+    return {name: hash_file(path) for name, path in sorted(_trace(kind)[0].items())}
+
+
+@functools.cache
+def read_pins(kind: str, lock: Path = PROJECT / "envs" / "cpu.txt") -> dict[str, str]:
+    """Locked versions of the packages that a run of this kind computes with; `tensorflow`: any build of it."""
+    names = sorted({name for imported in _trace(kind)[1] for name in DISTRIBUTIONS.get(imported, (imported,))})
+    locked = dict(re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    locked["tensorflow"] = locked.get("tensorflow") or locked.get("tensorflow-cpu", "")
+    return {name: locked[name] for name in names if name in locked}
+
+
+@functools.cache
+def _trace(kind: str) -> tuple[dict[str, Path], frozenset[str]]:
+    """This project's files and foreign packages that a kind's script imports, directly or not; what is inert is cut."""
+    script, unused = KINDS[kind]
+    files = {f"workflow.scripts.{script}": PROJECT / "workflow" / "scripts" / f"{script}.py"}
+    waiting, foreign = list(files.items()), set()
+    while waiting:
+        for name in _imports(waiting.pop()[1]):
+            path = _module_file(name)
+            if path is None:
+                foreign.add(name.split(".")[0])
+            elif name not in {*files, *unused, *INERT}:
+                files[name] = path
+                waiting.append((name, path))
+    return files, frozenset(foreign - sys.stdlib_module_names)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside a function, with the packages that hold it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            yield from (part for alias in node.names for part in _with_packages(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield from _with_packages(inner if _module_file(inner) else node.module)
+
+
+def _with_packages(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _module_file(name: str) -> Path | None:
+    """The file of a module of this package; None for a foreign one, or where there is no such module."""
+    first, *rest = name.split(".")
+    path = PACKAGE.joinpath(*rest)
+    if first != PACKAGE.name:
+        return None
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

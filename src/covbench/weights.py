@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from covbench.disk import explain_full_disk, require_space
 from covbench.files import hash_file, write_whole
 from covbench.schema import CovbenchError
-from covbench.sources.disk import explain_full_disk, require_space
 from covbench.sources.downloads import download, find_wrong_sum
 
 log = logging.getLogger(__name__)

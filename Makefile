@@ -1,5 +1,5 @@
 # Thin targets: every command that they run is shown in README.md.
-.PHONY: demo sample test test-slow check mlflow lock clean
+.PHONY: demo sample test test-slow check bench mlflow lock clean
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -31,6 +31,10 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check_links.py
+
+# Every ratio beside its bar, and the tables of docs/PERFORMANCE.md; one alone: .venv/bin/python -m bench loader
+bench: .venv/installed
+	$(BIN)/python -m bench
 
 RESULTS ?= results
 mlflow: .venv/installed

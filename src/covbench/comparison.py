@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.intervals import Draws, draw_patients, find_interval, score_draws
+from covbench.manifest import find_differences, list_differences
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CovbenchError, Run
 
@@ -74,15 +75,17 @@ class Scored:
 
 
 def compare_runs(
-    plan: Sequence[Mapping[str, Any]], reported: pd.DataFrame, root: Path = Path()
+    plan: Sequence[Mapping[str, Any]], reported: pd.DataFrame, root: Path = Path(), partial: bool = False
 ) -> dict[str, pd.DataFrame]:
     """The tables of results/compare: `metrics`, `summary`, `published`, `runs` (see the …_COLUMNS above).
 
-    plan: dicts with task, protocol, architecture, seed, family, options. reported: task, kind, architecture, backbone,
-    metric, value, source. root: the folder that holds results/. A run without its files has the state `missing`.
-    Raises CovbenchError for a run that was trained with other options than planned.
+    plan: as covbench.plan.describe_plan. reported: task, kind, architecture, backbone, metric, value, source. root: the
+    folder that holds data/ and results/. A run without its files has the state `missing`. Raises CovbenchError for runs
+    whose inputs are not the planned ones; `partial` gives them the state `stale` instead, and no scores.
     """
     scored = read_runs(plan, root)
+    if not partial:
+        require_planned(scored)
     metrics, summary = [], []
     done = sorted((run for run in scored if run.state == "done"), key=_cell)
     for _, runs in groupby(done, key=_cell):
@@ -100,17 +103,16 @@ def compare_runs(
 
 
 def read_runs(plan: Sequence[Mapping[str, Any]], root: Path) -> list[Scored]:
-    """Every planned run with what its folder holds. Raises CovbenchError for runs with other options than planned."""
-    scored = [_read_run(entry, root) for entry in plan]
-    stale = [
-        difference
-        for entry, run in zip(plan, scored, strict=True)
-        if run.state == "done" and (difference := _find_difference(run, entry["options"]))
-    ]
+    """Every planned run with what its folder holds, and its state: done, missing, failed or stale."""
+    return [_read_run(entry, root) for entry in plan]
+
+
+def require_planned(scored: Iterable[Scored]) -> None:
+    """Raise CovbenchError naming the runs whose inputs are not the planned ones."""
+    stale = [f"{run.run.folder}: {run.reason}" for run in scored if run.state == "stale"]
     if stale:
         shown = "\n  ".join(stale[:10] + ["…"] * (len(stale) > 10))
         raise CovbenchError(f"runs that are not the ones now planned; delete their folders and run again:\n  {shown}")
-    return scored
 
 
 def _read_run(entry: Mapping[str, Any], root: Path) -> Scored:
@@ -125,15 +127,9 @@ def _read_run(entry: Mapping[str, Any], root: Path) -> Scored:
     except (ValueError, OSError) as error:
         log.warning("%s cannot be read: %s", folder, error)
         return Scored(run, entry["family"], "failed", f"cannot be read: {error}")
+    if differences := find_differences(entry, manifest, root):
+        return Scored(run, entry["family"], "stale", list_differences(differences))
     return Scored(run, entry["family"], "done", "", metrics, cases, manifest)
-
-
-def _find_difference(scored: Scored, options: Mapping[str, Any]) -> str:
-    trained = scored.manifest.get("options", {})
-    planned = json.loads(json.dumps(options))
-    keys = [key for key in {**planned, **trained} if planned.get(key) != trained.get(key)]
-    words = ", ".join(f"{key} {trained.get(key)!r} (planned {planned.get(key)!r})" for key in keys)
-    return f"{scored.run.folder}: {words}" if keys else ""
 
 
 def _cell(scored: Scored) -> tuple[str, str]:

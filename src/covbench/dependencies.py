@@ -1,4 +1,4 @@
-"""What code and which pinned packages decide a run's model: read from the imports of the script that makes it."""
+"""Which code and which pinned packages decide what a script makes: read from its imports."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from covbench.schema import CLASSIFICATION
 
 PACKAGE = Path(__file__).resolve().parent
 PROJECT = PACKAGE.parents[1]
+LOCK = PROJECT / "envs" / "cpu.txt"
 
 KINDS = {
     "classifier": ("train", frozenset({"covbench.models.segmenter"})),
@@ -29,6 +30,9 @@ INERT = {
     "covbench.protocols": "a run's resolved options are an input; changing one protocol leaves the others",
     "covbench.schema": "names of columns and classes",
     "covbench.files": "writes what was decided elsewhere",
+    "covbench.disk": "writes what was decided elsewhere",
+    "covbench.checkpoints": "brings back what was written, bit for bit",
+    "covbench.interruption": "ends a process; what was saved goes on bit for bit",
     "covbench.logs": "writes what was decided elsewhere",
     "covbench.manifest": "says what was decided elsewhere",
 }
@@ -38,11 +42,13 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "cv2": ("opencv-python-headless",),
     "keras": ("keras", "h5py", "ml-dtypes"),
     "pandas": (),  # holds tables; every number in them comes from elsewhere
+    "PIL": ("pillow",),
     "scipy": ("scipy",),
     "segmentation_models": ("segmentation-models", "image-classifiers", "keras-applications"),
     "skimage": ("scikit-image", "scipy"),
     "sklearn": ("scikit-learn", "scipy"),
     "tensorflow": ("tensorflow", "ml-dtypes"),
+    "tqdm": (),
 }
 """Imported name -> distributions that it stands for, those below it that decide numbers too; others keep their name."""
 
@@ -54,36 +60,50 @@ def kind_of_run(architecture_kind: str, baseline: bool) -> str:
     return "classifier" if architecture_kind == CLASSIFICATION else "segmenter"
 
 
-@functools.cache
-def hash_code(kind: str) -> dict[str, str]:
-    """sha256 of the script and of each module of this package that decides what a run of this kind makes, by name."""
-    return {name: hash_file(path) for name, path in sorted(_trace(kind)[0].items())}
-
-
-@functools.cache
-def read_pins(kind: str, lock: Path = PROJECT / "envs" / "cpu.txt") -> dict[str, str]:
-    """Locked versions of the packages that a run of this kind computes with; `tensorflow`: any build of it."""
-    names = sorted({name for imported in _trace(kind)[1] for name in DISTRIBUTIONS.get(imported, (imported,))})
-    locked = dict(re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    locked["tensorflow"] = locked.get("tensorflow") or locked.get("tensorflow-cpu", "")
-    return {name: locked[name] for name in names if name in locked}
-
-
-@functools.cache
-def _trace(kind: str) -> tuple[dict[str, Path], frozenset[str]]:
-    """This project's files and foreign packages that a kind's script imports, directly or not; what is inert is cut."""
+def depend_run(kind: str) -> dict[str, dict[str, str]]:
+    """What a run of this kind depends on, as depend_script says it."""
     script, unused = KINDS[kind]
+    return depend_script(script, unused=unused)
+
+
+@functools.cache
+def depend_script(
+    script: str, also: tuple[str, ...] = (), unused: frozenset[str] = frozenset()
+) -> dict[str, dict[str, str]]:
+    """`code`: sha256 of a script and of each module that it imports, by name; `packages`: locked versions, by name.
+
+    also: modules that it imports by a name which only the job knows. unused: modules that this job never calls.
+    """
+    files, foreign = _trace(script, also, unused)
+    pins = read_lock()
+    names = sorted({name for imported in foreign for name in DISTRIBUTIONS.get(imported, (imported,))})
+    return {
+        "code": {name: hash_file(path) for name, path in sorted(files.items())},
+        "packages": {name: pins[name] for name in names if name in pins},
+    }
+
+
+@functools.cache
+def read_lock(lock: Path = LOCK) -> dict[str, str]:
+    """Every locked version by the name of its distribution; `tensorflow` stands for its CPU build."""
+    pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    return {name.removesuffix("-cpu"): version for name, version in pins.items()}
+
+
+def _trace(script: str, also: tuple[str, ...], unused: frozenset[str]) -> tuple[dict[str, Path], set[str]]:
+    """This project's files and the foreign packages that a script imports, directly or not; what is inert is cut."""
     files = {f"workflow.scripts.{script}": PROJECT / "workflow" / "scripts" / f"{script}.py"}
-    waiting, foreign = list(files.items()), set()
+    files |= {name: path for name in also if (path := _module_file(name))}
+    waiting, foreign = list(files.values()), set()
     while waiting:
-        for name in _imports(waiting.pop()[1]):
+        for name in _imports(waiting.pop()):
             path = _module_file(name)
             if path is None:
                 foreign.add(name.split(".")[0])
             elif name not in {*files, *unused, *INERT}:
                 files[name] = path
-                waiting.append((name, path))
-    return files, frozenset(foreign - sys.stdlib_module_names)
+                waiting.append(path)
+    return files, foreign - sys.stdlib_module_names
 
 
 def _imports(path: Path) -> Iterator[str]:

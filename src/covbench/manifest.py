@@ -9,14 +9,14 @@ import logging
 import platform
 import resource
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from covbench.datasets import TASKS
-from covbench.dependencies import PACKAGE, hash_code, kind_of_run, read_pins
+from covbench.dependencies import PACKAGE, depend_run, kind_of_run
 from covbench.models.catalogue import BASELINES, architecture, input_size
 from covbench.records import hash_content
 from covbench.schema import Run
@@ -33,15 +33,20 @@ def name_inputs(split: str, prepared: Sequence[str], weights: str | None = None)
 
 
 def gather_inputs(
-    run: Run, options: Mapping[str, Any], input_files: Mapping[str, Path | str], settings: Mapping[str, Any]
+    run: Run,
+    options: Mapping[str, Any],
+    input_files: Mapping[str, Path | str],
+    settings: Mapping[str, Any],
+    root: Path = Path(),
 ) -> dict[str, Any]:
     """Everything that decides what a run makes, as plain JSON values: what the fingerprint covers.
 
-    options: resolved, as covbench.protocols.Options; empty for a baseline. input_files: as name_inputs returns; a file
-    that does not exist has the hash None. settings: `deterministic` and `precision`; empty for a baseline. Large files
-    are not read: their records are (covbench.records).
+    options: resolved, as covbench.protocols.Options; empty for a baseline. input_files: as name_inputs returns,
+    relative to `root`; a file that does not exist has the hash None. settings: `deterministic` and `precision`; empty
+    for a baseline. Large files are not read: their records are (covbench.records).
     """
-    files = {name: hash_content(Path(path)) if Path(path).exists() else None for name, path in input_files.items()}
+    paths = {name: root / path for name, path in input_files.items()}
+    files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
     return decide_inputs(run, options, settings) | {"files": files}
 
 
@@ -49,15 +54,13 @@ def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, A
     """The inputs of a run without its files: known before the first job."""
     baseline = run.architecture in BASELINES
     task = TASKS[run.task]
-    kind = kind_of_run(task.kind, baseline)
     inputs = {
         "run": asdict(run),
         "classes": task.classes,
-        "network": {} if baseline else _describe_network(run.architecture, options["size"]),
         "options": dict(options),
+        "network": {} if baseline else _describe_network(run.architecture, options["size"]),
         "settings": dict(settings),
-        "code": hash_code(kind),
-        "packages": read_pins(kind),
+        **depend_run(kind_of_run(task.kind, baseline)),
     }
     plain: dict[str, Any] = json.loads(json.dumps(inputs))
     return plain
@@ -73,6 +76,59 @@ def _describe_network(name: str, size: int) -> dict[str, Any]:
 def fingerprint_inputs(inputs: Mapping[str, Any]) -> str:
     """sha256 of the inputs as canonical JSON, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One input in which a run is not the planned one; None where one side has none.
+
+    part: a key of gather_inputs. name: of an option, file, module or package; empty where the part is one value.
+    """
+
+    part: str
+    name: str
+    trained: Any
+    planned: Any
+
+    def __str__(self) -> str:
+        if self.part == "files":
+            return f"{self.name} changed"
+        if self.part == "code":
+            return f"{self.name} edited" if self.trained and self.planned else f"{self.name} imported or no longer"
+        return f"{self.name or self.part} {self.trained!r} (planned {self.planned!r})"
+
+
+def find_differences(entry: Mapping[str, Any], manifest: Mapping[str, Any], root: Path = Path()) -> list[Difference]:
+    """The inputs in which the run of a manifest.json is not the one that an entry of the plan asks for; none: it is.
+
+    entry: as covbench.plan.describe_planned. root: the folder that holds data/. Files that are not there cannot have
+    changed. A manifest that does not list today's inputs differs in all of them.
+    """
+    run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
+    planned = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
+    trained = manifest.get("inputs", {})
+    if trained.keys() != planned.keys():
+        return [Difference("manifest", "", "without these inputs", ", ".join(planned))]
+    return [difference for part in planned for difference in _compare_part(part, trained[part], planned[part])]
+
+
+def list_differences(differences: Sequence[Difference], shown: int = 4) -> str:
+    """The first few in one line, and how many more there are."""
+    more = [f"{len(differences) - shown} more"] if len(differences) > shown else []
+    return ", ".join([str(difference) for difference in differences[:shown]] + more)
+
+
+def _compare_part(part: str, trained: Any, planned: Any) -> Iterator[Difference]:
+    if trained == planned:
+        return
+    if not isinstance(planned, dict):
+        yield Difference(part, "", trained, planned)
+        return
+    for name in {**planned, **trained}:
+        before, now = trained.get(name), planned.get(name)
+        absent = part == "files" and name in planned and now is None
+        if before != now and not absent:
+            yield Difference(part, name, before, now)
 
 
 def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from covbench.datasets._rows import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
 from covbench.files import write_whole
 from covbench.images import read_images, read_masks, resize_image, resize_mask
+from covbench.records import write_record
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 
 Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
@@ -70,7 +71,10 @@ def _write_array(
     decode: Decode,
     resize: Callable[[np.ndarray, int], np.ndarray],
 ) -> np.ndarray:
-    """Decode file by file in parallel, each picture to its place in the array; returns stored shapes, int64 (N, 2)."""
+    """Decode file by file in parallel, each picture to its place; returns stored shapes, int64 (N, 2).
+
+    The array's hash is recorded beside it (covbench.records): a training does not read gigabytes to name its data.
+    """
     shapes = np.zeros((len(rows), 2), np.int64)
     errors: list[str] = []
     with write_whole(out) as temporary, temporary.open("wb") as file:
@@ -88,6 +92,7 @@ def _write_array(
         with ThreadPoolExecutor(count_workers()) as pool:
             deque(tqdm(pool.map(write_file, files), total=len(files), unit="file"), maxlen=0)
         raise_all(sorted(errors), raw)
+    write_record(out)
     return shapes
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from covbench.disk import explain_full_disk, require_space
-from covbench.files import hash_file, write_whole
+from covbench.files import hash_file
+from covbench.records import read_record, record_path, write_record
 from covbench.schema import CovbenchError
 from covbench.sources.downloads import download, find_wrong_sum
 
@@ -89,7 +90,7 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
         except CovbenchError:
             temporary.unlink()
             raise
-        _record(target, hash_file(temporary))
+        write_record(target, hash_file(temporary))
         os.replace(temporary, target)
     return target
 
@@ -123,9 +124,9 @@ def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:
     accepted = weights.accepted_checksum and not find_wrong_sum(path, weights.accepted_checksum)
     if wrong and not accepted:
         raise CovbenchError(f"{weights.file} from {origin}: {wrong}; the copy was removed")
-    record = _record_path(target)
-    if record.is_file():
-        before, now = record.read_text(encoding="utf-8").split()[0], hash_file(path)
+    record, before = record_path(target), read_record(target)
+    if before:
+        now = hash_file(path)
         if before != now:
             raise CovbenchError(
                 f"{weights.file} from {origin} is not the file of an earlier fetch: sha256 was {before}, is {now}; "
@@ -133,14 +134,3 @@ def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:
             )
     elif not weights.checksum and not accepted:
         log.warning("%s: no checksum is published; its sha256 is recorded in %s", weights.file, record)
-
-
-def _record_path(target: Path) -> Path:
-    return target.with_name(f"{target.name}.sha256")
-
-
-def _record(target: Path, sha256: str) -> None:
-    """Note the hash as `sha256sum -c` reads it."""
-    record = _record_path(target)
-    with write_whole(record) as temporary:
-        temporary.write_text(f"{sha256}  {target.name}\n", encoding="utf-8")

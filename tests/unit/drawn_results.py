@@ -5,7 +5,6 @@ A helper of the report's tests, and a way to look at a page without training any
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,12 @@ from covbench.datasets import TASKS, dataset_of
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.files import write_json, write_table
+from covbench.manifest import describe_run, gather_inputs
+from covbench.plan import describe_planned
 from covbench.schema import CLASSIFICATION, Run, Task
 
-SIDE, IMAGES = 64, 90
+SIDE, IMAGES, EPOCHS = 64, 90, 14
+CONFIG = {"weights": "none", "deterministic": True}
 BASELINES = {
     "majority": 0.0,
     "hog_logistic": 0.55,
@@ -38,11 +40,12 @@ def plan_runs(
 ) -> list[dict[str, Any]]:
     """A plan as describe_plan gives it. tasks: task -> architectures."""
     return [
-        {"task": task, "protocol": protocol, "architecture": architecture, "seed": seed,
-         "family": "baseline" if architecture in BASELINES else "deep", "options": {}}
-        for task, architectures in tasks.items() for protocol in protocols
-        for architecture in architectures for seed in seeds
-    ]  # fmt: skip
+        describe_planned(CONFIG, Run(task, protocol, architecture, seed), {"size": SIDE})
+        for task, architectures in tasks.items()
+        for protocol in protocols
+        for architecture in architectures
+        for seed in seeds
+    ]
 
 
 def draw_tree(root: Path, plan: Sequence[Mapping[str, Any]], images: int = IMAGES) -> None:
@@ -53,6 +56,7 @@ def draw_tree(root: Path, plan: Sequence[Mapping[str, Any]], images: int = IMAGE
         run = Run(entry["task"], entry["protocol"], entry["architecture"], entry["seed"])
         draw_split(root / "data", run)
         draw_run(root, run)
+        write_manifest(root, entry, run)
 
 
 def compare_tree(root: Path, plan: Sequence[Mapping[str, Any]]) -> None:
@@ -164,23 +168,21 @@ def spoil_mask(rng: np.random.Generator, mask: np.ndarray, skill: float) -> np.n
 
 
 def write_history(folder: Path, run: Run, rng: np.random.Generator, skill: float) -> None:
-    """history.csv of a deep model, and manifest.json of any."""
-    deep, epochs = run.architecture not in BASELINES, 14
-    if deep:
-        epoch = np.arange(epochs)
-        loss = 0.75 * np.exp(-epoch * 0.1 * (1 + skill)) + 0.03 * rng.random(epochs)
+    """history.csv of a deep model."""
+    if run.architecture not in BASELINES:
+        epoch = np.arange(EPOCHS)
+        loss = 0.75 * np.exp(-epoch * 0.1 * (1 + skill)) + 0.03 * rng.random(EPOCHS)
         table = pd.DataFrame({"epoch": epoch, "phase": np.where(epoch < 4, "head", "fine_tune"), "learning_rate": 1e-3})
         table = table.assign(loss=loss, accuracy=1 - loss / 1.6, seconds=2.0)
-        table["val_loss"] = loss + 0.012 * epoch * (1.2 - skill) + 0.04 * rng.random(epochs)
+        table["val_loss"] = loss + 0.012 * epoch * (1.2 - skill) + 0.04 * rng.random(EPOCHS)
         write_table(folder / "history.csv", table.assign(val_accuracy=1 - table["val_loss"] / 1.6))
-    manifest = {
-        "run": vars(run),
-        "options": {},
-        "fingerprint": "0" * 64,
-        "git_commit": "0123456789abcdef",
-        "packages": {},
-    }
-    manifest |= {"device": "cpu", "seconds": 12.5 + 20 * deep, "peak_memory_mb": 900, "finished": "2026-01-02T03:04:05"}
-    manifest |= {"parameters": 2_300_000 * deep, "epochs_run": epochs * deep, "best_epoch": 9 * deep}
-    manifest |= {"packages": {}, "weights": "none"}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def write_manifest(root: Path, entry: Mapping[str, Any], run: Run) -> None:
+    """manifest.json as a run writes it that finished with the planned inputs."""
+    deep = entry["family"] == "deep"
+    facts = {"device": "cpu", "seconds": 12.5 + 20 * deep, "peak_memory_mb": 900, "finished": "2026-01-02T03:04:05"}
+    facts |= {"parameters": 2_300_000 * deep, "epochs_run": EPOCHS * deep, "best_epoch": 9 * deep, "weights": "none"}
+    facts["git_commit"] = "0123456789abcdef"
+    inputs = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
+    write_json(root / run.folder / "manifest.json", describe_run(inputs, **facts))

@@ -9,6 +9,8 @@ from covbench.comparison import compare_runs, set_beside
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.files import write_json, write_table
+from covbench.manifest import gather_inputs
+from covbench.plan import describe_planned
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run, Task
 
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
@@ -50,14 +52,18 @@ def finish_run(root, run, skill=0.6, options=OPTIONS, **facts):
     metrics, cases = score_run(run, skill)
     write_json(root / run.folder / "metrics.json", metrics)
     write_table(root / run.folder / "cases.parquet", cases)
-    write_json(root / run.folder / "manifest.json", {"options": options, "seconds": 12.5, "parameters": 7, **facts})
+    write_manifest(root, run, options, seconds=12.5, parameters=7, **facts)
     return metrics
 
 
+def write_manifest(root, run, options, **facts):
+    entry = plan_of([run], options)[0]
+    inputs = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
+    write_json(root / run.folder / "manifest.json", {"inputs": inputs, **facts})
+
+
 def plan_of(runs, options=OPTIONS):
-    names = ("task", "protocol", "architecture", "seed")
-    deep = [{**{name: getattr(run, name) for name in names}, "family": "deep", "options": options} for run in runs]
-    return [{**entry, "family": "baseline", "options": {}} if "y" in entry["architecture"] else entry for entry in deep]
+    return [describe_planned({"weights": "none", "deterministic": True}, run, options) for run in runs]
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def grid(tmp_path):
     runs += [Run("covid_ct", "audited", "majority", 1)]
     runs += [Run("zenodo_infection", protocol, "unet_vgg19", 1) for protocol in ("published", "audited")]
     for run in runs:
-        finish_run(tmp_path, run, options={} if run.architecture == "majority" else OPTIONS)
+        finish_run(tmp_path, run, options=OPTIONS)
     return tmp_path, plan_of([*runs, Run("covid_ct", "published", "vgg16", 1)])
 
 
@@ -106,7 +112,7 @@ def test_an_undefined_score_keeps_its_reason_and_has_no_interval(tmp_path):
     metrics, cases = evaluate_classification(rows, BINARY)
     write_json(tmp_path / run.folder / "metrics.json", metrics)
     write_table(tmp_path / run.folder / "cases.parquet", cases)
-    write_json(tmp_path / run.folder / "manifest.json", {"options": OPTIONS})
+    write_manifest(tmp_path, run, OPTIONS)
     tables = compare_runs(plan_of([run]), REPORTED, tmp_path)
     auroc = tables["metrics"].set_index(["class", "metric"]).loc[("", "auroc")]
     assert auroc["reason"] == "only one class in the test fold"
@@ -160,6 +166,17 @@ def test_a_run_trained_with_other_options_is_refused_by_name(tmp_path):
         compare_runs(plan_of([run], OPTIONS | {"size": 320}), REPORTED, tmp_path)
 
 
+def test_a_partial_comparison_shows_a_stale_run_with_its_reason_and_none_of_its_scores(grid):
+    root, plan = grid
+    stale = plan_of([Run("covid_ct", "audited", "vgg16", 1)], OPTIONS | {"head_rate": 0.5})
+    tables = compare_runs([*stale, *plan[1:]], REPORTED, root, partial=True)
+    row = tables["runs"].query("state == 'stale'")
+    assert row[["architecture", "seed", "reason"]].to_numpy().tolist() == [
+        ["vgg16", 1, "head_rate 0.0001 (planned 0.5)"]
+    ]
+    assert set(tables["metrics"].query("architecture == 'vgg16'")["seed"]) == {2}
+
+
 def test_nothing_finished_gives_tables_without_rows_but_with_the_missing_runs(tmp_path):
     tables = compare_runs(plan_of([Run("covid_ct", "audited", "vgg16", 1)]), REPORTED, tmp_path)
     assert len(tables["metrics"]) == len(tables["summary"]) == 0
@@ -190,8 +207,8 @@ def test_the_exchanged_precision_of_the_study_is_set_beside_sensitivity():
 
 def test_runs_of_one_task_are_drawn_alike(grid):
     root, plan = grid
-    twin = Run("covid_ct", "audited", "vgg61", 1)
+    twin = Run("covid_ct", "audited", "vgg19", 1)
     finish_run(root, twin)
     metrics = compare_runs(plan + plan_of([twin]), REPORTED, root)["metrics"]
-    pair = [metrics.query("architecture == @name and seed == 1") for name in ("vgg16", "vgg61")]
+    pair = [metrics.query("architecture == @name and seed == 1") for name in ("vgg16", "vgg19")]
     assert pair[0]["low"].tolist() == pytest.approx(pair[1]["low"].tolist(), nan_ok=True)

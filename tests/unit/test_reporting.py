@@ -140,8 +140,8 @@ def test_it_works_from_scores_that_were_not_compared(report: tuple[Path, str], t
 
 
 def test_hostile_names_are_text_on_the_page_and_in_figures(tmp_path: Path) -> None:
-    plan = plan_runs({HOSTILE: [HOSTILE]}, protocols=(HOSTILE,), seeds=(0,))
     run = {"task": HOSTILE, "protocol": HOSTILE, "architecture": HOSTILE}
+    plan = [{**run, "family": "deep", "seed": 0}]
     summary = pd.DataFrame(
         [{**run, "family": "deep", "metric": "auroc", "seeds": 1, "mean": 0.9, "low": 0.8, "high": 1}]
     )

@@ -7,16 +7,19 @@ from snakemake.script import PythonScript
 
 from covbench.configuration import check_config
 from covbench.datasets import TASKS, dataset_of
-from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
+from covbench.dependencies import depend_script
+from covbench.manifest import decide_inputs, fingerprint_inputs
+from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.plan import (
     describe_plan,
-    options_of,
+    describe_planned,
+    input_files,
     plan_runs,
     planned_datasets,
+    resolve_all,
 )
-from covbench.protocols import PROTOCOLS
-from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
-from covbench.weights import weights_file
+from covbench.protocols import PROTOCOLS, split_rule
+from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
 
 # Environments of --software-deployment-method conda hold the lock; the package itself comes from the checkout.
 os.environ.update(PYTHONPATH=f"{workflow.basedir}/src")
@@ -37,6 +40,7 @@ try:
     config = check_config(config)
     RUNS = plan_runs(config)
     PLAN = describe_plan(config)
+    OPTIONS = resolve_all(config)
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))
 
@@ -61,26 +65,51 @@ def index_of(wildcards):
     return f"data/index/{dataset_of(wildcards.task)}.parquet"
 
 
+def run_of(wildcards):
+    return Run(
+        wildcards.task, wildcards.protocol, wildcards.architecture, int(wildcards.seed)
+    )
+
+
 def options_for(wildcards):
-    return asdict(options_of(config, wildcards.task, wildcards.protocol))
+    return OPTIONS[wildcards.task, wildcards.protocol]
+
+
+def files_for(wildcards):
+    return input_files(config, run_of(wildcards), options_for(wildcards)["size"])
 
 
 def prepared_for(wildcards):
     """The arrays that a run reads; masks too where pixels are labelled."""
-    size = options_of(config, wildcards.task, wildcards.protocol).size
-    names = ["images.npy", "rows.parquet"] + ["masks.npy"] * (
-        TASKS[wildcards.task].kind == SEGMENTATION
-    )
-    return [f"data/prepared/{wildcards.task}/{size}/{name}" for name in names]
+    files = files_for(wildcards)
+    return [files[name] for name in ("images", "rows", "masks") if name in files]
 
 
 def weights_for(wildcards):
-    key = architecture(wildcards.architecture).weights
-    return (
-        [f"data/weights/{weights_file(key)}"]
-        if key and config["weights"] != "none"
-        else []
+    files = files_for(wildcards)
+    return [files["weights"]] if "weights" in files else []
+
+
+def decided_by(wildcards):
+    """The fingerprint of all that decides a run but its files: Snakemake sees no edited module and no edited lock."""
+    run = run_of(wildcards)
+    planned = describe_planned(config, run, options_for(wildcards))
+    return fingerprint_inputs(
+        decide_inputs(run, planned["options"], planned["settings"])
     )
+
+
+def made_by(script, *modules):
+    """The fingerprint of a script's own modules and pins; `modules`: those that it finds by the job's wildcards."""
+    return fingerprint_inputs(depend_script(script, modules))
+
+
+def index_made_by(wildcards):
+    return made_by("index", f"covbench.datasets.{wildcards.dataset}")
+
+
+def split_rule_for(wildcards):
+    return asdict(split_rule(wildcards.protocol, TASKS[wildcards.task]))
 
 
 def masks_for(wildcards):

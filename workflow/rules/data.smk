@@ -39,6 +39,8 @@ rule index:
     threads: 2
     resources:
         mem_mb=4000,
+    params:
+        made_by=index_made_by,
     script:
         "../scripts/index.py"
 
@@ -53,6 +55,9 @@ rule split:
         "logs/split/{task}/{protocol}/{seed}.log",
     conda:
         "../../envs/cpu.conda.yaml"
+    params:
+        rule=split_rule_for,
+        made_by=made_by("split", "covbench.datasets._rows"),
     script:
         "../scripts/split.py"
 
@@ -70,6 +75,8 @@ rule audit:
         "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=4000,
+    params:
+        made_by=made_by("audit"),
     script:
         "../scripts/audit.py"
 
@@ -90,6 +97,8 @@ rule prepare:
     threads: 2
     resources:
         mem_mb=4000,
+    params:
+        made_by=made_by("prepare"),
     script:
         "../scripts/prepare.py"
 
@@ -108,5 +117,7 @@ rule prepare_masks:
     threads: 2
     resources:
         mem_mb=4000,
+    params:
+        made_by=made_by("prepare_masks"),
     script:
         "../scripts/prepare_masks.py"

@@ -26,6 +26,7 @@ rule train_classifier:
     params:
         options=options_for,
         deterministic=config["deterministic"],
+        decided_by=decided_by,
     script:
         "../scripts/train.py"
 
@@ -60,6 +61,8 @@ rule fit_classification_baseline:
         "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=8000,
+    params:
+        decided_by=decided_by,
     script:
         "../scripts/fit_baseline.py"
 

@@ -17,6 +17,7 @@ rule report:
         mem_mb=4000,
     params:
         plan=PLAN,
+        made_by=made_by("report"),
     script:
         "../scripts/report.py"
 

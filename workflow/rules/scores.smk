@@ -12,6 +12,8 @@ rule evaluate:
         "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=2000,
+    params:
+        made_by=made_by("evaluate"),
     script:
         "../scripts/evaluate.py"
 
@@ -36,5 +38,6 @@ rule compare:
         mem_mb=4000,
     params:
         plan=PLAN,
+        made_by=made_by("compare"),
     script:
         "../scripts/compare.py"

@@ -23,6 +23,7 @@ METRIC_COLUMNS = [*KEYS[:3], "family", "class", "metric", "value", "low", "high"
 SUMMARY_COLUMNS = [*KEYS[:3], "family", "metric", "mean", "sd", "low", "high"]
 PUBLISHED_COLUMNS = ["task", "architecture", "metric", "reported", "source", "our_metric", "note"]
 RUN_COLUMNS = [*KEYS, "family", "state", "reason"]
+STATES = ("done", "stale", "missing", "failed")
 WORDS = {
     *[
         "task",

@@ -23,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covbench.manifest import read_commit
 from covbench.reporting import overview, plates, tables, wording
-from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.plates import Gallery, Plate
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
@@ -112,7 +112,7 @@ def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
     datasets = overview.view_datasets(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
-        "states": {state: int((results.runs["state"] == state).sum()) for state in ("done", "missing", "failed")},
+        "states": {state: int((results.runs["state"] == state).sum()) for state in STATES},
         "planned": len(results.runs),
         "grids": list(build_grids(results.runs, tasks, protocols)),
         "tasks": views,

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.gather import Results, read_table
+from covbench.reporting.gather import STATES, Results, read_table
 from covbench.reporting.tables import choose_headline, rank_models
 from covbench.reporting.wording import DASH, label_metric, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, SEGMENTATION
@@ -79,7 +79,7 @@ def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:
 def write_summary(path: Path, results: Results, title: str) -> None:
     """A Markdown table of the leaders, and how much of the grid is done."""
     states = results.runs["state"].value_counts()
-    counts = ", ".join(f"{states.get(state, 0)} {state}" for state in ("done", "missing", "failed"))
+    counts = ", ".join(f"{states.get(state, 0)} {state}" for state in STATES)
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "| " + " | ".join(["---"] * len(HEADINGS)) + " |"]
     leaders = list(find_leaders(results.summary, results.published))

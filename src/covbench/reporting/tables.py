@@ -182,11 +182,11 @@ def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:
     if scored:
         return Cell(DASH, None, note="undefined: see the notes of the metric table", kind="undefined")
     done, planned = int((runs["state"] == "done").sum()), len(runs)
-    failed = int((runs["state"] == "failed").sum())
+    failed, stale = (int((runs["state"] == state).sum()) for state in ("failed", "stale"))
     reasons = "; ".join(dict.fromkeys(reason for reason in runs["reason"] if reason))
     if done == planned:
         return Cell(f"✓ {done}/{planned}", float(done), kind="done", note="done")
-    word = "✗ failed" if failed else "○ missing"
+    word = "✗ failed" if failed else "↻ stale" if stale else "○ missing"
     return Cell(f"{word} {done}/{planned}", done - 0.5 * (failed > 0), note=reasons or "not run yet", kind=word[2:])
 
 

@@ -10,17 +10,35 @@ from typing import Any
 
 import jsonschema
 import yaml
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 from covbench.datasets import TASKS
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 
-SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+PROJECT = Path(__file__).resolve().parents[2]
+SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
 
 HEADS = {CLASSIFICATION: ("dense_512_64", "average_pool"), SEGMENTATION: ("softmax_map",)}
 
 Config = dict[str, Any]
+
+
+def read_config(configfile: Path | None = None) -> Config:
+    """The config that `snakemake --configfile` would see, checked: the file merged key by key into config/config.yaml.
+
+    Raises CovbenchError for a file that cannot be read and for every mistake in it.
+    """
+    try:
+        config: Config = load_configfile(PROJECT / "config" / "config.yaml")
+        if configfile is not None:
+            update_config(config, load_configfile(configfile))
+    except (OSError, WorkflowError) as error:
+        raise CovbenchError(str(error)) from error
+    return check_config(config)
 
 
 def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Config:

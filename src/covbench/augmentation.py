@@ -46,6 +46,7 @@ AUGMENTATIONS = {
 }
 # The study writes shear .2 to Keras's ImageDataGenerator, which reads degrees.
 
+_LEVELS = np.arange(256, dtype=np.uint8)
 _SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
 
 
@@ -93,7 +94,7 @@ def _change_pixels(image: np.ndarray, a: Augmentation, rng: np.random.Generator)
     if a.brightness or a.contrast:
         gain = 1 + rng.uniform(-a.contrast, a.contrast)
         offset = 255 * rng.uniform(-a.brightness, a.brightness) + 127.5 * (1 - gain)
-        image = cv2.convertScaleAbs(np.maximum(image * np.float32(gain) + np.float32(offset), 0))
+        image = cv2.LUT(image, cv2.convertScaleAbs(np.maximum(_LEVELS * np.float32(gain) + np.float32(offset), 0)))
     if noisy:
         image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
     if blurred:

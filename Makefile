@@ -1,5 +1,5 @@
 # Thin targets: every command that they run is shown in README.md.
-.PHONY: demo sample test test-slow check bench mlflow lock clean
+.PHONY: demo sample test test-slow check bench status mlflow lock clean
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -35,6 +35,11 @@ check: .venv/installed
 # Every ratio beside its bar, and the tables of docs/PERFORMANCE.md; one alone: .venv/bin/python -m bench loader
 bench: .venv/installed
 	$(BIN)/python -m bench
+
+CONFIG ?= config/config.yaml
+DIRECTORY ?= .
+status: .venv/installed
+	@$(BIN)/python -m covbench.status --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
 RESULTS ?= results
 mlflow: .venv/installed

@@ -47,6 +47,11 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.chosen[number]
+        images, masks = self.load(chosen)
+        return images, self._targets(chosen, masks)
+
+    def load(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The given rows of the fold, augmented: images as in a batch, masks uint8, (B, H, W), class numbers."""
         images = np.empty((len(chosen), *self.fold.images.shape[1:]), np.uint8)
         masks = None if self.fold.masks is None else np.empty_like(images)
 
@@ -58,7 +63,7 @@ class Batches(keras.utils.PyDataset):
 
         list(_POOL.map(fill, range(_THREADS)))
         self.fold.release()
-        return _repeat_grey(images), self._targets(chosen, masks)
+        return _repeat_grey(images), masks
 
     def _load(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
         return augment(*self.fold.load(row), self.augmentation, (self.seed, self.epoch, int(self.fold.keys[row])))

@@ -60,7 +60,7 @@ class Fold:
         Without it a training holds its whole dataset after one epoch.
         """
         for array in (self.images, self.masks):
-            mapped = getattr(array, "base", None)
+            mapped = getattr(array, "_mmap", None)  # of an np.memmap and its slices
             if isinstance(mapped, mmap.mmap):
                 mapped.madvise(mmap.MADV_DONTNEED)
 

@@ -1,0 +1,51 @@
+"""Peak memory of a training on 15,000 images, against one on 500"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.loader import draw_images, make_fold
+from bench.processes import call_fresh
+from bench.rows import Row
+from covbench.datasets import TASKS
+from covbench.protocols import AUDITED, protocol_options
+
+SIDE, FEW, MANY, ARCHITECTURE = 240, 500, 15_000, "small_resnet"
+
+
+def measure() -> list[Row]:
+    """One epoch over every image of a prepared array, in a process of its own for each size."""
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = (
+            call_fresh("bench.memory:train", write_images(Path(folder) / "images.npy", n)) for n in (FEW, MANY)
+        )
+    size = MANY * SIDE**2 / 2**20
+    note = f"{ARCHITECTURE}, {SIDE} x {SIDE}, batch 32, whole resident memory; the array alone is {size:.0f} MiB"
+    return [Row(f"{MANY:,} against {FEW} X-rays", many, few, "MiB", many - few, "<= 300", note)]
+
+
+def write_images(path: Path, count: int) -> str:
+    """A prepared array of drawn pictures; written by another process than the one whose memory is measured."""
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE))
+    drawn = draw_images(250, SIDE)
+    for start in range(0, count, len(drawn)):
+        array[start : start + len(drawn)] = drawn
+    return str(path)
+
+
+def train(path: str) -> float:
+    """Peak resident memory of this process, mapped files included, after an epoch on all images of a file; MiB."""
+    from covbench.models.classifier import build_classifier
+    from covbench.training import train_model
+
+    images = np.load(path, mmap_mode="r")
+    fold = make_fold(images)
+    options = replace(protocol_options(AUDITED, TASKS["phantom_xray"]), size=SIDE, head_epochs=0, fine_tune_epochs=1)
+    model = build_classifier(ARCHITECTURE, SIDE, fold.classes, options.head, options.scaling)
+    train_model(model, fold, make_fold(images[:64]), options, 0, lambda curves: None)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,5 +1,5 @@
 # Thin targets: every command that they run is shown in README.md.
-.PHONY: demo sample test test-slow check bench status mlflow lock clean
+.PHONY: demo sample test test-slow check bench status forecast mlflow lock clean
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -40,6 +40,10 @@ CONFIG ?= config/config.yaml
 DIRECTORY ?= .
 status: .venv/installed
 	@$(BIN)/python -m covbench.status --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
+
+# Calibrates for up to ten minutes and goes on from there the next time; more: .venv/bin/python -m covbench.forecast --help
+forecast: .venv/installed
+	@$(BIN)/python -m covbench.forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
 RESULTS ?= results
 mlflow: .venv/installed

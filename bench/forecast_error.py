@@ -1,0 +1,49 @@
+"""How long runs take, against what the forecast from a calibration said"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from bench.rows import Row
+from bench.workflow import DRAWN, read_run, run_workflow
+from covbench.configuration import check_config
+from covbench.forecast import forecast_line, group_trainings
+from covbench.forecast_calibration import Calibrations
+from covbench.plan import describe_plan
+from covbench.status import examine_runs
+
+CONFIG = DRAWN | {
+    "tasks": ["phantom_xray", "phantom_lesions"],
+    "architectures": {"classification": ["mobilenetv2", "small_resnet"], "segmentation": ["unet_small"]},
+    "options": {
+        "audited": {
+            "classification": {"head_epochs": 0, "fine_tune_epochs": 4},
+            "segmentation": {"size": 96, "fine_tune_epochs": 9},
+        }
+    },
+}
+
+
+def measure() -> list[Row]:
+    """Calibrate, forecast, then train for real through the workflow, three small runs."""
+    plan = describe_plan(check_config(CONFIG))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        run_workflow(folder, CONFIG, sorted({entry["files"]["split"] for entry in plan}))
+        known = Calibrations(folder)
+        known.measure(plan, 600)
+        lines = [forecast_line(*group, known, folder) for group in group_trainings(examine_runs(plan, folder))]
+        run_workflow(folder, CONFIG, [f"{entry['folder']}/manifest.json" for entry in plan])
+        rows = []
+        for line in lines:
+            facts = read_run(folder, f"{line.task}/{line.protocol}/{line.architecture}/0")
+            assert line.cost is not None, f"{line.architecture} was not calibrated"
+            note = f"{len(facts['epochs'])} epochs, {line.images} images; other side: the forecast"
+            said = line.cost.seconds
+            rows.append(
+                Row(f"{line.architecture}, the whole job", facts["job"], said, "s", facts["job"] / said, "", note)
+            )
+            memory = facts["peak_memory_mb"], line.cost.memory_mb
+            rows.append(Row(f"{line.architecture}, peak memory", *memory, "MB", memory[0] / memory[1], "", ""))
+    return rows

@@ -33,6 +33,7 @@ INERT = {
     "covbench.disk": "writes what was decided elsewhere",
     "covbench.checkpoints": "brings back what was written, bit for bit",
     "covbench.interruption": "ends a process; what was saved goes on bit for bit",
+    "covbench.leases": "which device of a machine, not what is computed on it",
     "covbench.logs": "writes what was decided elsewhere",
     "covbench.manifest": "says what was decided elsewhere",
 }

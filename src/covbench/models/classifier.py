@@ -69,8 +69,11 @@ def _set_imagenet_normalisation(backbone: keras.Model) -> None:
     Built with `weights=None`, as here, it lacks a layer that divides by the root of the standard deviation once more
     (https://github.com/tensorflow/tensorflow/issues/49930); the published file therefore holds the deviation where the
     variance belongs. The true variance there gives (x / 255 - mean) / deviation, which is what it was trained with.
+    Both are float32 whatever the dtype policy, like every scaling here.
     """
     for layer in backbone.layers:
+        if isinstance(layer, layers.Rescaling | layers.Normalization):
+            layer.dtype_policy = "float32"
         if isinstance(layer, layers.Normalization):
             layer.adapt_mean.assign(IMAGENET_MEAN)
             layer.adapt_variance.assign([deviation**2 for deviation in IMAGENET_STANDARD_DEVIATION])

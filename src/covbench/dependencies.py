@@ -41,6 +41,7 @@ INERT = {
 
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "cv2": ("opencv-python-headless",),
+    "jax": (),  # runs train on TensorFlow
     "keras": ("keras", "h5py", "ml-dtypes"),
     "pandas": (),  # holds tables; every number in them comes from elsewhere
     "PIL": ("pillow",),

@@ -12,6 +12,7 @@ import keras
 import pandas as pd
 
 from covbench.datasets import TASKS
+from covbench.devices import compute_in_float32, describe_device, set_precision
 from covbench.files import write_json, write_predictions, write_table, write_whole
 from covbench.folds import Fold, open_folds, tabulate_predictions
 from covbench.manifest import describe_run, gather_inputs, name_inputs
@@ -34,6 +35,7 @@ def train_run(
     weights_path: str | None,
     outputs: Mapping[str, str],
     deterministic: bool,
+    precision: str = "auto",
 ) -> None:
     """Train a run and write its model, history, manifest and predictions (and masks) to `outputs`."""
     started = time.monotonic()
@@ -41,18 +43,21 @@ def train_run(
     train, val, test = open_folds(split_path, prepared_paths, ("train", "val", "test"), len(task.classes))
     log.info("%s: %d train, %d val, %d test rows", run.folder, len(train), len(val), len(test))
     seed_everything(run.seed, deterministic)
+    policy = set_precision(precision)
     model = build_model(run, choices, len(task.classes), weights_path)
     with fused_batch_norm():
         progress = train_model(
             model, train, val, choices, run.seed, after_epoch=lambda curves: write_table(outputs["history"], curves)
         )
+    compute_in_float32(model)
     with write_whole(outputs["model"]) as temporary:
         keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)  # no optimizer: a third of the size
     predict_run(model, {"val": val, "test": test}, choices, run.seed, outputs)
     files = name_inputs(split_path, prepared_paths, weights_path)
     manifest = describe_run(
-        gather_inputs(run, options, files, {"deterministic": deterministic}),
+        gather_inputs(run, options, files, {"deterministic": deterministic, "precision": precision}),
         device=describe_device(),
+        precision=policy,
         seconds=round(time.monotonic() - started, 1),
         parameters=model.count_params(),
         epochs_run=len(progress.history),
@@ -83,13 +88,3 @@ def predict_run(
             maps.append(predict_masks(model, fold, options, seed))
         tables.append(tabulate_predictions(fold, name, seed, probabilities))
     write_predictions(pd.concat(tables, ignore_index=True), maps, outputs)
-
-
-def describe_device() -> str:
-    """What the network ran on: the GPU's name, or `cpu`."""
-    if keras.backend.backend() != "tensorflow":
-        return keras.backend.backend()
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu") if gpus else "cpu"

@@ -26,6 +26,7 @@ rule train_classifier:
     params:
         options=options_for,
         deterministic=config["deterministic"],
+        precision=config["precision"],
         decided_by=decided_by,
     script:
         "../scripts/train.py"

@@ -6,10 +6,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(snakemake.threads))
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU may have other users
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+from covbench.leases import lease_gpus
 from covbench.logs import log_to
 
 log_to(snakemake.log[0])
+lease_gpus(snakemake.resources.get("gpu", 0))
 
 from covbench.running import train_run
 from covbench.schema import Run
@@ -24,4 +28,5 @@ train_run(
     weights_path=weights[0] if weights else None,
     outputs=dict(snakemake.output.items()),
     deterministic=snakemake.params.deterministic,
+    precision=snakemake.params.precision,
 )

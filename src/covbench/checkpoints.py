@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import socket
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +41,7 @@ def run_checkpoints(run: Run) -> Path:
 def lock_run(folder: Path) -> Iterator[None]:
     """Hold `folder`/lock as long as this process lives; the kernel frees it whatever kills the process.
 
+    What a killed process left half written below `folder` is removed.
     Raises CovbenchError, naming the holder, where another process writes the same run: an orphaned cluster job, say.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +57,8 @@ def lock_run(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
+        for leftover in folder.glob("*/.*"):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
 
 
@@ -70,11 +72,11 @@ def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
     earlier = _list_states(folder)
     path = folder / f"state-{_number(earlier[-1]) + 1 if earlier else 1:06d}.npz"
     named = {f"{group}_{place:05d}": array for group, members in arrays.items() for place, array in enumerate(members)}
-    text = json.dumps(facts, allow_nan=False).encode()
+    text = json.dumps({"arrays": sorted(named), "facts": facts}, allow_nan=False).encode()
     what = f"the training state {path.name}; the last good one stays"
     require_space(folder, sum(array.nbytes for array in named.values()) + len(text), what)
     with explain_full_disk(folder, what), write_whole(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, facts=np.frombuffer(text, np.uint8), **named)  # type: ignore[arg-type]
+        np.savez(file, contents=np.frombuffer(text, np.uint8), **named)  # type: ignore[arg-type]
     for old in [*earlier, path][:-KEPT_STATES]:
         old.unlink()
     return path
@@ -83,15 +85,13 @@ def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
 def load_state(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None:
     """The newest state that reads without a fault, as groups of arrays and facts; None where there is none.
 
-    Every array is checked against the CRC-32 that the archive holds; a damaged state is named in the log, and the one
-    before it taken.
+    Every array is checked against the CRC-32 that the archive holds, their names against the list in it; a damaged
+    state is named in the log, and the one before it taken.
     """
     for path in reversed(_list_states(folder)):
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                named = {name: archive[name] for name in archive.files}
-            facts = json.loads(named.pop("facts").tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            named, facts = _read_state(path)
+        except Exception as error:  # a damaged archive raises whatever its bytes lead to
             log.warning("%s is damaged (%s); the state before it is taken", path, error)
             continue
         groups: dict[str, list[np.ndarray]] = {}
@@ -99,6 +99,15 @@ def load_state(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any
             groups.setdefault(name.rpartition("_")[0], []).append(named[name])
         return groups, facts
     return None
+
+
+def _read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        named = {name: archive[name] for name in archive.files}
+    contents = json.loads(named.pop("contents").tobytes())
+    if contents["arrays"] != sorted(named):
+        raise ValueError("its list of arrays is not what it holds")
+    return named, contents["facts"]
 
 
 def _list_states(folder: Path) -> list[Path]:

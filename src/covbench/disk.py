@@ -28,7 +28,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     if needed + SPARE_BYTES > free:
         raise CovbenchError(
             f"no space left for {what}: it needs {show_bytes(needed)} and {show_bytes(SPARE_BYTES)} to spare, "
-            f"the disk of {folder.resolve()} has {show_bytes(free)} free; "
+            f"the disk of {folder.resolve()} has {show_bytes(free)} free, {show_bytes(needed + SPARE_BYTES - free)} too "
+            "little; "
             "free some space or run in a folder on a larger disk (what is written so far is kept)"
         )
 

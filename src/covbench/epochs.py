@@ -77,8 +77,11 @@ def run_epoch(model: keras.Model, phase: Phase, progress: Progress, seed: int, k
 
 
 def _fit(phase: Phase, progress: Progress, epoch: int, watch: keras.callbacks.Callback) -> dict[str, float]:
+    if progress.batch and progress.restored:
+        phase.network.evaluate(phase.val_batches, steps=1, verbose=0)  # makes the metrics that are to be restored
     rest = phase.batches(epoch, progress.batch * progress.parts)
-    phase.network.fit(rest, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[watch])
+    # shuffle: Keras would shuffle the batches once more, by a global generator that no resumed process could follow
+    phase.network.fit(rest, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[watch], shuffle=False)
     return {name: float(value) for name, value in phase.network.get_metrics_result().items()}
 
 
@@ -118,7 +121,7 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self.progress.restored and self.progress.batch:
             assign_values(self.phase.network.metrics_variables, self.progress.restored["metrics"])
-        self.progress.restored = {}
+        self.progress.restored = {}  # fit() has reset the metrics just before
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         loss = float((logs or {})["loss"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,13 @@ from typing import Any
 import keras
 import pandas as pd
 
+from covbench.checkpoints import checkpoint_folder, keep_outputs, lock_run, publish_kept
 from covbench.datasets import TASKS
-from covbench.devices import compute_in_float32, describe_device, set_precision
+from covbench.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
 from covbench.files import write_json, write_predictions, write_table, write_whole
 from covbench.folds import Fold, open_folds, tabulate_predictions
-from covbench.manifest import describe_run, gather_inputs, name_inputs
+from covbench.interruption import Interruption
+from covbench.manifest import describe_run, fingerprint_inputs, gather_inputs, name_inputs
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
@@ -23,6 +26,7 @@ from covbench.prediction import predict_masks, predict_probabilities
 from covbench.protocols import Options
 from covbench.schema import SEGMENTATION, Run
 from covbench.training import seed_everything, train_model
+from covbench.training_state import Keeper, Progress
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +41,76 @@ def train_run(
     deterministic: bool,
     precision: str = "auto",
 ) -> None:
-    """Train a run and write its model, history, manifest and predictions (and masks) to `outputs`."""
-    started = time.monotonic()
-    task, choices = TASKS[run.task], Options(**options)
-    train, val, test = open_folds(split_path, prepared_paths, ("train", "val", "test"), len(task.classes))
-    log.info("%s: %d train, %d val, %d test rows", run.folder, len(train), len(val), len(test))
-    seed_everything(run.seed, deterministic)
-    policy = set_precision(precision)
-    model = build_model(run, choices, len(task.classes), weights_path)
-    with fused_batch_norm():
-        progress = train_model(
-            model, train, val, choices, run.seed, after_epoch=lambda curves: write_table(outputs["history"], curves)
-        )
-    compute_in_float32(model)
-    with write_whole(outputs["model"]) as temporary:
-        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)  # no optimizer: a third of the size
-    predict_run(model, {"val": val, "test": test}, choices, run.seed, outputs)
+    """Train a run and write its model, history, manifest and predictions (and masks) to `outputs`.
+
+    Killed at any moment and called again it goes on where it was last saved; finished before with the same inputs, it
+    publishes the same files and trains nothing. Raises CovbenchError while another process writes the same run, and
+    SystemExit (75) when the process is told to stop.
+    """
     files = name_inputs(split_path, prepared_paths, weights_path)
-    manifest = describe_run(
-        gather_inputs(run, options, files, {"deterministic": deterministic, "precision": precision}),
-        device=describe_device(),
-        precision=policy,
-        seconds=round(time.monotonic() - started, 1),
-        parameters=model.count_params(),
-        epochs_run=len(progress.history),
-        best_epoch=progress.best_epoch,
-        weights=Path(weights_path).name if weights_path else "none",
-    )
-    write_json(outputs["manifest"], manifest)
+    inputs = gather_inputs(run, options, files, {"deterministic": deterministic, "precision": precision})
+    folder = checkpoint_folder(run, fingerprint_inputs(inputs))
+    with lock_run(folder.parent), Interruption() as interruption:
+        if publish_kept(folder, outputs):
+            log.info("%s finished before with the same inputs: published again, nothing trained", run.folder)
+            return
+        started = time.monotonic()
+        names = ("train", "val", "test")
+        folds = dict(
+            zip(names, open_folds(split_path, prepared_paths, names, len(TASKS[run.task].classes)), strict=True)
+        )
+        log.info("%s: %s", run.folder, ", ".join(f"{len(fold)} {name}" for name, fold in folds.items()))
+        choices = Options(**options)
+        keeper = Keeper(folder, interruption)
+        policy = set_precision(precision)
+        model, progress = fit_run(run, choices, weights_path, folds, keeper, deterministic, outputs["history"])
+        compute_in_float32(model)
+        with write_whole(outputs["model"]) as temporary:  # without optimizer: a third of the size
+            keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+        predict_run(model, {"val": folds["val"], "test": folds["test"]}, choices, run.seed, outputs)
+        spent = time.monotonic() - started + progress.seconds_before
+        facts: dict[str, Any] = {"seconds": round(spent, 1), "lives": progress.lives, "micro_batches": progress.parts}
+        facts |= {"parameters": model.count_params(), "device": describe_device(), "precision": policy}
+        facts |= {"epochs_run": len(progress.history), "best_epoch": progress.best_epoch}
+        facts["weights"] = Path(weights_path).name if weights_path else "none"
+        write_json(outputs["manifest"], describe_run(inputs, **facts))
+        keep_outputs(folder, outputs)
+
+
+def fit_run(
+    run: Run,
+    options: Options,
+    weights_path: str | None,
+    folds: Mapping[str, Fold],
+    keeper: Keeper,
+    deterministic: bool,
+    history_path: str,
+) -> tuple[keras.Model, Progress]:
+    """Build and train a run's network, or go on; where memory runs out, once more with every batch in two halves."""
+
+    def fit(parts: int) -> tuple[keras.Model, Progress]:
+        seed_everything(run.seed, deterministic)
+        model = build_model(run, options, folds["train"].classes, weights_path)
+        with fused_batch_norm():
+            train, val = folds["train"], folds["val"]
+            progress = train_model(model, train, val, options, run.seed, write_curves, keeper, parts)
+        write_curves(progress.table())
+        return model, progress
+
+    def write_curves(curves: pd.DataFrame) -> None:
+        write_table(history_path, curves)
+
+    try:
+        return fit(parts=1)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("out of memory with batches of %d: once more, in two halves each", options.batch_size)
+    policy = keras.config.dtype_policy().name
+    keras.backend.clear_session()  # which forgets the policy
+    set_precision(policy)
+    gc.collect()
+    return fit(parts=2)
 
 
 def build_model(run: Run, options: Options, classes: int, weights_path: str | None) -> keras.Model:

@@ -31,6 +31,7 @@ class Progress:
     phase: the phase under way. batch: batches of the epoch under way that are done.
     fitted: training loss and accuracy of the epoch under way, once all its batches are done.
     parts: micro-batches that a batch is cut into. lives: processes that have worked on the run.
+    seconds_before: what the former ones needed until they last saved.
     epoch_started: on the clock of time.monotonic, less what former lives spent in the epoch.
     restored: optimizer and metric values from disk that the phase under way still has to take over.
     """
@@ -42,6 +43,7 @@ class Progress:
     fitted: dict[str, float] | None = None
     parts: int = 1
     lives: int = 1
+    seconds_before: float = 0.0
     epoch_started: float = 0.0
     restored: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
@@ -64,7 +66,8 @@ class Keeper:
 
     def __init__(self, folder: Path, interruption: Interruption, seconds: float = SAVE_SECONDS) -> None:
         self.folder, self.interruption, self.seconds = folder, interruption, seconds
-        self._next = time.monotonic() + seconds
+        self._began = time.monotonic()
+        self._next = self._began + seconds
 
     def worked(self) -> None:
         """Say that there is something to save."""
@@ -90,6 +93,7 @@ class Keeper:
         }
         facts = {name: getattr(progress, name) for name in ("history", "phase", "batch", "fitted", "parts", "lives")}
         facts["epoch_seconds"] = started - progress.epoch_started
+        facts["seconds_before"] = progress.seconds_before + started - self._began
         save_state(self.folder, arrays, facts)
         self.interruption.unsaved = False
         cost = time.monotonic() - started

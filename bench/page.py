@@ -77,8 +77,16 @@ def write_page() -> None:
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    body = "\n\n".join(_section(result) for result in results)
+    body = "\n\n".join([_summary(results), *(_section(result) for result in results)])
     PAGE.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}")
+
+
+def _summary(results: Sequence[Mapping[str, Any]]) -> str:
+    """How many bars were reached, and which were not."""
+    rows = [read_row(row) for result in results for row in result["rows"] if row["bar"]]
+    missed = [f"- {row.name}: {_show(row.ratio)}, to be {row.bar}" for row in rows if row.verdict == "not met"]
+    head = f"{len(rows) - len(missed)} of {len(rows)} bars were reached."
+    return "\n".join([head, "", "Not reached:", "", *missed]) if missed else head
 
 
 def _section(result: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from covbench.datasets import TASKS
+from covbench.devices import set_precision
 from covbench.files import write_json
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.losses import build_loss
@@ -48,10 +49,14 @@ class Timing:
     parameters: int
 
 
-def measure_setting(task: str, architecture: str, options: Options, deterministic: bool) -> Timing:
-    """Build the network, trace it and time a few steps on random pictures."""
+def measure_setting(task: str, architecture: str, options: Options, settings: Mapping[str, Any]) -> Timing:
+    """Build the network, trace it and time a few steps on random pictures.
+
+    settings: `deterministic` and `precision`, as in the config.
+    """
     started = time.monotonic()
-    seed_everything(0, deterministic)
+    set_precision(settings.get("precision", "auto"))
+    seed_everything(0, settings.get("deterministic", False))
     run = Run(task, "calibration", architecture, 0)
     model = build_model(run, options, len(TASKS[task].classes), None)
     x, y = _draw_batch(task, options)
@@ -113,8 +118,7 @@ def _peak_gpu_mb() -> float:
 def main(setting: str, answer: str) -> None:
     """Measure a setting, an entry of the plan (covbench.plan.describe_plan) as JSON, and write its Timing as JSON."""
     entry: Mapping[str, Any] = json.loads(setting)
-    deterministic = entry["settings"].get("deterministic", False)
-    timing = measure_setting(entry["task"], entry["architecture"], Options(**entry["options"]), deterministic)
+    timing = measure_setting(entry["task"], entry["architecture"], Options(**entry["options"]), entry["settings"])
     write_json(Path(answer), asdict(timing))
 
 

@@ -27,9 +27,15 @@ _LONGEST = 900  # s, for one setting
 def describe_setting(entry: Entry) -> dict[str, Any]:
     """What of a planned run decides the cost of a step."""
     options = entry["options"]
-    network = {"architecture": entry["architecture"], "kind": TASKS[entry["task"]].kind, "head": options["head"]}
-    phases = [name for name in ("head_epochs", "fine_tune_epochs") if options[name]]
-    return network | {"phases": phases, "size": options["size"], "batch_size": options["batch_size"]}
+    return {
+        "architecture": entry["architecture"],
+        "kind": TASKS[entry["task"]].kind,
+        "head": options["head"],
+        "phases": [name for name in ("head_epochs", "fine_tune_epochs") if options[name]],
+        "precision": entry["settings"].get("precision", "auto"),
+        "size": options["size"],
+        "batch_size": options["batch_size"],
+    }
 
 
 def describe_machine() -> str:
@@ -93,7 +99,7 @@ class Calibrations:
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    same = ("architecture", "kind", "phases", "head")
+    same = ("architecture", "kind", "phases", "head", "precision")
     return all(one[name] == other[name] for name in same)
 
 

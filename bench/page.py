@@ -58,7 +58,7 @@ def keep_result(name: str, title: str, rows: Sequence[Row], failure: str, second
         "date": datetime.now(UTC).date().isoformat(),
         "load": round(os.getloadavg()[1], 1),
         "seconds": round(seconds),
-        "failure": failure,
+        "failure": failure.replace(f"{ROOT}/", ""),
         "rows": [
             {key: _number(value) if isinstance(value, float) else value for key, value in vars(row).items()}
             for row in rows

@@ -162,9 +162,9 @@ def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Ma
             min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options["refresh_batch_norm"] else 0
         )
         an_epoch = batches["train"] * timing[phase] + (refresh + batches["val"]) * timing["forward"]
-        views = options.get("views", "every_epoch")
-        if phase == "head" and isinstance(views, int) and epochs:
-            seconds += (views * batches["train"] + batches["val"]) * timing["forward"]
+        views = str(options.get("views", "every_epoch"))
+        if phase == "head" and views.isdigit() and epochs:  # features are computed once, and a head takes no time
+            seconds += (int(views) * batches["train"] + batches["val"]) * timing["forward"]
         else:
             seconds += epochs * an_epoch
     model = timing["parameters"] * BYTES / 2**20

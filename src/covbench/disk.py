@@ -25,11 +25,11 @@ def show_bytes(count: float) -> str:
 def require_space(folder: Path, needed: int, what: str) -> None:
     """Raise CovbenchError where the disk of `folder` has no room for `needed` bytes and a little to spare."""
     free = shutil.disk_usage(folder).free
-    if needed + SPARE_BYTES > free:
+    missing = needed + SPARE_BYTES - free
+    if missing > 0:
         raise CovbenchError(
             f"no space left for {what}: it needs {show_bytes(needed)} and {show_bytes(SPARE_BYTES)} to spare, "
-            f"the disk of {folder.resolve()} has {show_bytes(free)} free, {show_bytes(needed + SPARE_BYTES - free)} too "
-            "little; "
+            f"the disk of {folder.resolve()} has {show_bytes(free)} free, {show_bytes(missing)} too little; "
             "free some space or run in a folder on a larger disk (what is written so far is kept)"
         )
 

@@ -1,5 +1,6 @@
 """A training job that is killed, told to stop, repeated and disturbed: real processes, real signals."""
 
+import json
 import multiprocessing
 import random
 import signal
@@ -151,6 +152,39 @@ def test_a_loss_that_is_no_number_publishes_no_model_and_names_batch_images_and_
     assert "Lower fine_tune_rate" in said
     assert not (folder / "results/model.keras").exists()
     assert not (folder / "results/manifest.json").exists()
+
+
+def train_where_no_more_than_five_images_fit(folder):
+    """The allocator itself refuses: a layer asks for a petabyte when a training batch is larger."""
+    import keras
+    import tensorflow as tf
+
+    from covbench import running
+
+    class Narrow(keras.layers.Layer):
+        def call(self, images, training=False):
+            count = tf.shape(images)[0]
+            asked = tf.where(tf.logical_and(count > 5, training), tf.constant(2**48, tf.int64), 1)
+            return images + 0 * tf.reduce_sum(tf.fill([asked], 0.0))
+
+    build = running.build_model
+
+    def build_narrow(*arguments):
+        model = build(*arguments)
+        return keras.Model(model.inputs, model(Narrow()(model.inputs[0])))
+
+    running.build_model = build_narrow
+    train_here(folder, changes={"fine_tune_epochs": 1, "head_epochs": 1})
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_cut_in_two_and_the_manifest_says_so(processes, folder):
+    process = processes.Process(target=train_where_no_more_than_five_images_fit, args=(str(folder),))
+    process.start()
+    assert finish(process) == 0, log_of(folder)
+    assert "out of memory with batches of 8: once more, in two halves each" in log_of(folder)
+    manifest = json.loads((folder / "results/manifest.json").read_text())
+    assert manifest["micro_batches"] == 2
+    assert manifest["epochs_run"] == 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from covbench.prediction import predict_masks, predict_probabilities
 from covbench.protocols import AUDITED, protocol_options
 from covbench.schema import HISTORY_COLUMNS, CovbenchError, Task
 from covbench.training import seed_everything, train_model, weigh_classes
+from covbench.training_state import restore_optimizer
 
 BINARY = Task("drawn", "classification", ("dark", "bright"), positive="bright")
 OPTIONS = replace(
@@ -84,7 +86,10 @@ def test_training_stops_early_when_validation_gets_no_better():
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_names_epoch_and_rate():
-    with pytest.raises(CovbenchError, match=r"epoch \d+, batch \d+ of 3: the training loss is (nan|inf) at rate .* on image_\d+, .*fine_tune_rate"):
+    with pytest.raises(
+        CovbenchError,
+        match=r"epoch \d+, batch \d+ of 3: the training loss is (nan|inf) at rate .* on image_\d+, .*fine_tune_rate",
+    ):
         train(options=replace(OPTIONS, fine_tune_rate=1e30, decay=1.0))
 
 
@@ -103,6 +108,33 @@ def test_a_frozen_head_phase_leaves_the_backbone_as_it_was():
     train_model(model, folds[0], folds[1], options, 0, lambda curves: None)
     for old, new in zip(before, model.get_layer("backbone").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_batches_in_two_halves_take_as_many_steps_of_the_optimizer():
+    folds = drawn_folds(44)  # 24 training images in batches of 5: the last is one of 4
+    model = build_classifier("small_cnn", 32, 2, OPTIONS.head, OPTIONS.scaling, None)
+    options = replace(OPTIONS, batch_size=5, fine_tune_epochs=1)
+    train_model(model, folds[0], folds[1], options, 0, lambda curves: None, parts=2)
+    assert int(model.optimizer.iterations) == -(-len(folds[0]) // 5)
+
+
+def test_an_optimizer_that_accumulates_takes_over_from_one_that_did_not():
+    weights = [keras.Variable(np.ones(3, np.float32))]
+    plain, accumulating = keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.1, gradient_accumulation_steps=2)
+    gradient = keras.ops.convert_to_tensor([1.0, 2.0, 3.0])
+    plain.build(weights)
+    for _ in range(3):
+        plain.apply([gradient])
+    saved = [keras.ops.convert_to_numpy(variable) for variable in plain.variables]
+    there = weights[0].numpy()
+    plain.apply([gradient])
+    expected = weights[0].numpy()
+    weights[0].assign(there)
+    accumulating.build(weights)
+    restore_optimizer(accumulating, saved, micro_steps=2)
+    for _ in range(2):
+        accumulating.apply([gradient])
+    np.testing.assert_array_equal(weights[0].numpy(), expected)
 
 
 def test_class_weights_are_inverse_frequencies():

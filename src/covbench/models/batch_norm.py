@@ -71,8 +71,8 @@ def _statistics_of_last_batch(model: keras.Model, norms: list[layers.BatchNormal
     try:
         for layer in norms:
             layer.momentum = 0.0
-            layer.moving_mean.assign(ops.zeros_like(layer.moving_mean))  # 0 * NaN would stay NaN
-            layer.moving_variance.assign(ops.ones_like(layer.moving_variance))
+            layer.moving_mean.assign(np.zeros(layer.moving_mean.shape))  # 0 * NaN would stay NaN
+            layer.moving_variance.assign(np.ones(layer.moving_variance.shape))
         for layer in dropouts:
             layer.rate = 0.0
         yield
@@ -103,7 +103,7 @@ def fused_batch_norm() -> Iterator[None]:
     """Train with TensorFlow's fused batch-norm kernel in what is traced inside: up to twice as fast on a CPU.
 
     Keras 3 computes batch norm from elementary operations while training. Outputs, gradients and moving statistics
-    agree to float rounding. On a GPU, or with another Keras backend, nothing changes: XLA fuses there.
+    agree to float rounding. On a GPU, in mixed precision and with another Keras backend nothing changes.
     """
     if keras.backend.backend() != "tensorflow" or _has_gpu():
         yield

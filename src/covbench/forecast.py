@@ -253,7 +253,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
     parser.add_argument("--directory", type=Path, default=Path(), help="as for snakemake: holds data/ and results/")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="architectures, * stands for any text")
-    parser.add_argument("--minutes", type=float, default=10, help="how long to calibrate at most; without: 10")
+    parser.add_argument("--minutes", type=float, default=10, help="when to begin no other calibration; without: 10")
     parser.add_argument(
         "--gpus", type=int, default=1, help="runs at once, as in snakemake --resources gpu=N; without: 1"
     )

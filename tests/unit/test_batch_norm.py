@@ -1,11 +1,15 @@
 """Batch-norm statistics after refreshing, and the fused kernel against the stock one."""
 
+from contextlib import contextmanager, nullcontext
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from covbench.models import batch_norm
 from covbench.models.batch_norm import fused_batch_norm, refresh_batch_norm
+from covbench.models.classifier import build_classifier
 
 tf = pytest.importorskip("tensorflow")
 
@@ -139,3 +143,55 @@ def test_the_stock_layer_is_back_after_an_error_inside():
     with pytest.raises(KeyError), fused_batch_norm():
         raise KeyError
     assert layers.BatchNormalization.call is stock
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="the fused kernel is for CPUs")
+@pytest.mark.parametrize("name", ["mobilenetv2", "resnet50", "densenet121"])
+def test_a_step_with_the_fused_kernel_moves_no_weight_further_than_rounding_does(name):
+    keras.utils.set_random_seed(0)
+    model = build_classifier(name, 64, 2, "average_pool", "own")
+    start, random = model.get_weights(), np.random.default_rng(0)
+    images, targets = random.integers(0, 256, (16, 64, 64, 3)).astype("float32"), np.eye(2)[np.arange(16) % 2]
+    after = []
+    for kernel, shown in ((nullcontext, images), (nullcontext, images * (1 + 1e-6)), (fused_batch_norm, images)):
+        keras.utils.set_random_seed(1)  # dropout
+        model.set_weights(start)
+        optimizer = keras.optimizers.SGD(1e-3, global_clipnorm=1.0)
+        model.compile(optimizer, "categorical_crossentropy", run_eagerly=True)
+        with kernel(), _counting_kernels() as fused:
+            model.train_on_batch(shown, targets)
+        after.append(model.get_weights())
+    assert len(fused) == sum(isinstance(layer, layers.BatchNormalization) for layer in model._flatten_layers()) > 50
+    stock, rounded, quick = after
+    assert _distance(quick, stock) <= max(1e-5, 2 * _distance(rounded, stock)) < 0.1 * _distance(start, stock)
+
+
+def _distance(one, other):
+    pairs = zip(one, other, strict=True)
+    return max((np.abs(a - b) / np.maximum(np.abs(b), 1)).max() for a, b in pairs)
+
+
+@contextmanager
+def _counting_kernels():
+    """The layers that the fused kernel normalised, while tests run without a graph."""
+    seen, kernel = [], batch_norm._normalise_fused
+    batch_norm._normalise_fused = lambda layer, inputs: (seen.append(layer), kernel(layer, inputs))[1]
+    try:
+        yield seen
+    finally:
+        batch_norm._normalise_fused = kernel
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_the_fused_kernel_stays_out_of_predicting_frozen_layers_and_mixed_precision(policy):
+    images = _batches([8])[0]
+    norm = layers.BatchNormalization(dtype=policy)
+    model = _model(norm)
+    with fused_batch_norm(), _counting_kernels() as fused:
+        model(images, training=False)
+        norm.trainable = False
+        model(images, training=True)
+        norm.trainable = True
+        assert not fused
+        model(images, training=True)
+    assert len(fused) == (policy == "float32" and not tf.config.list_physical_devices("GPU"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import keras
 import numpy as np
@@ -11,10 +12,11 @@ import pandas as pd
 
 from covbench.augmentation import AUGMENTATIONS
 from covbench.epochs import Phase, run_epoch
+from covbench.features import FeatureBatches, FeatureStore, cut_classifier, has_backbone
 from covbench.folds import Fold
 from covbench.loading import Batches
 from covbench.models.losses import build_loss
-from covbench.protocols import Options
+from covbench.protocols import EVERY_EPOCH, Options
 from covbench.training_state import Keeper, Progress, restore_optimizer
 
 log = logging.getLogger(__name__)
@@ -87,27 +89,58 @@ def _list_phases(
     model: keras.Model, train: Fold, val: Fold, options: Options, seed: int, parts: int
 ) -> Iterator[Phase]:
     """The phases that the options ask for: the head on a frozen backbone, then everything."""
-    augmentation = AUGMENTATIONS[options.augmentation]
-
-    def load(epoch: int, first: int, parts: int = parts) -> Batches:
-        return Batches(train, options.batch_size, seed, epoch, augmentation, shuffle=True, first=first, parts=parts)
-
     for name, epochs, rate in (
         ("head", options.head_epochs, options.head_rate),
         ("fine_tune", options.fine_tune_epochs, options.fine_tune_rate),
     ):
-        has_backbone = "backbone" in {layer.name for layer in model.layers}
+        frozen = name == "head" and has_backbone(model)
+        load_as = _load_features if frozen and epochs and options.views != EVERY_EPOCH else _load_images
+        network, load, val_batches = load_as(model, train, val, options, seed)
         yield Phase(
             name=name,
             epochs=epochs,
             rate=rate,
-            network=model,
-            batches=load,
-            val_batches=Batches(val, options.batch_size, seed),
+            network=network,
+            batches=partial(load, parts=parts),
+            val_batches=val_batches,
             steps=-(-len(train) // options.batch_size),
-            image_ids=lambda epoch, batch: list(train.rows["image_id"].iloc[load(epoch, batch, parts=1).chosen[0]]),
-            refresh=options.refresh_batch_norm and not (name == "head" and has_backbone),
+            image_ids=partial(_name_images, load),
+            refresh=options.refresh_batch_norm and not frozen,
         )
+
+
+def _load_images(
+    model: keras.Model, train: Fold, val: Fold, options: Options, seed: int
+) -> tuple[keras.Model, Callable[..., Batches], Batches]:
+    """The whole model, (epoch, first, parts) -> its training batches, and its validation batches."""
+
+    def load(epoch: int, first: int, parts: int) -> Batches:
+        augmentation = AUGMENTATIONS[options.augmentation]
+        return Batches(train, options.batch_size, seed, epoch, augmentation, shuffle=True, first=first, parts=parts)
+
+    return model, load, Batches(val, options.batch_size, seed)
+
+
+def _load_features(
+    model: keras.Model, train: Fold, val: Fold, options: Options, seed: int
+) -> tuple[keras.Model, Callable[..., Batches], Batches]:
+    """The head of a model whose backbone is frozen, and its batches: features of a few views of each image."""
+    extractor, head = cut_classifier(model)
+    store = FeatureStore(extractor, train.images)
+    views = 1 if options.augmentation == "none" else int(options.views)
+
+    def load(epoch: int, first: int, parts: int) -> Batches:
+        view = options.augmentation, epoch % views
+        return FeatureBatches(
+            store, view, train, options.batch_size, seed, epoch, shuffle=True, first=first, parts=parts
+        )
+
+    return head, load, FeatureBatches(store, ("none", 0), val, options.batch_size, seed)
+
+
+def _name_images(load: Callable[..., Batches], epoch: int, batch: int) -> list[str]:
+    batches = load(epoch, batch, parts=1)
+    return list(batches.fold.rows["image_id"].iloc[batches.chosen[0]])
 
 
 def _is_over(phase: Phase, progress: Progress, patience: int) -> bool:
@@ -135,7 +168,7 @@ def _enter(
     if not resumed:
         _take_best_weights(model, progress)
         progress.phase = phase.name
-    if "backbone" in {layer.name for layer in model.layers}:
+    if has_backbone(model):
         model.get_layer("backbone").trainable = phase.name == "fine_tune"
     steps = phase.epochs * phase.steps
     rate = keras.optimizers.schedules.ExponentialDecay(phase.rate, steps, options.decay) if options.decay < 1 else None

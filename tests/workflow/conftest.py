@@ -1,6 +1,7 @@
 """Real Snakemake on the real rules, in a folder of its own whose path has a space."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +28,11 @@ BASELINES_ONLY = {
 }
 
 
-def run_snakemake(folder, config, *arguments, python=sys.executable, environment=None):
-    """Run the project's workflow on `config` in `folder`; returns the finished process with its output as text."""
+def run_snakemake(folder, config, *arguments, python=sys.executable, environment=None, project=ROOT):
+    """Run a project's workflow on `config` in `folder`; returns the finished process with its output as text."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [str(python), "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+    command = [str(python), "-m", "snakemake", *arguments, "--snakefile", str(project / "Snakefile"), "--cores", "2"]
     command += ["--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
     return subprocess.run(
         command,
@@ -41,6 +42,11 @@ def run_snakemake(folder, config, *arguments, python=sys.executable, environment
         env=os.environ | (environment or {}),
         cwd=folder,
     )
+
+
+def planned_jobs(output):
+    """Rule -> number of jobs, from Snakemake's table of job counts."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
 
 
 @pytest.fixture(scope="session")

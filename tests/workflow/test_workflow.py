@@ -1,7 +1,6 @@
 """The workflow as a user runs it: dry runs, bad configs, a small grid from data to report."""
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -9,14 +8,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from .conftest import BASELINES_ONLY, ROOT, run_snakemake
+from .conftest import BASELINES_ONLY, ROOT, planned_jobs, run_snakemake
 
 FULL = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-
-
-def planned_jobs(output):
-    """Rule -> number of jobs, from Snakemake's table of job counts."""
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
 
 
 def trainings(jobs):

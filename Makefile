@@ -1,5 +1,5 @@
 # Thin targets: every command that they run is shown in README.md.
-.PHONY: demo sample test test-slow check bench status forecast mlflow lock clean
+.PHONY: demo sample test test-slow check bench status forecast mlflow lock clean clean-features
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -61,6 +61,10 @@ mlflow: .venv/installed
 lock:
 	uv pip compile --quiet pyproject.toml --extra cpu --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file envs/cpu.txt
 	uv pip compile --quiet pyproject.toml --extra gpu --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file envs/gpu.txt
+
+# Features of frozen backbones: nothing but time is lost, also while runs go on.
+clean-features:
+	rm -rf checkpoints/features
 
 clean:
 	rm -rf .venv demo

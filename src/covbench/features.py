@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,11 +127,12 @@ class FeatureStore:
 
     def _open(self, name: str) -> _ViewFile:
         if name not in self._files:
+            self.folder.mkdir(parents=True, exist_ok=True)  # deleted since
             self._files[name] = _ViewFile(self.folder / name, self.width, self.dtype)
         return self._files[name]
 
     def _keep(self, file: _ViewFile, keys: Mapping[int, int], features: Mapping[int, np.ndarray]) -> None:
-        if shutil.disk_usage(self.folder).free < SPARE_BYTES:
+        if file.count_free_bytes() < SPARE_BYTES:
             if not self._told:
                 log.warning("less than %s free: features are not kept, which costs time", show_bytes(SPARE_BYTES))
             self._told = True
@@ -157,6 +157,11 @@ class _ViewFile:
         self.width, self.dtype = width, dtype
         self.row_bytes = width * dtype.itemsize
         self.data, self.marks = (_open(path.with_suffix(suffix)) for suffix in (".features", ".marks"))
+
+    def count_free_bytes(self) -> int:
+        """Room on the disk of these files, also once they are deleted."""
+        disk = os.fstatvfs(self.data.fileno())
+        return disk.f_bavail * disk.f_frsize
 
     def read(self, keys: Mapping[int, int]) -> dict[int, np.ndarray]:
         """Those rows that are filled with the image of the given key, by place: (width,)."""

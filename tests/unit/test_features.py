@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import shutil
 import time
 from dataclasses import replace
 
@@ -139,6 +140,13 @@ def test_what_is_damaged_on_disk_is_computed_again(extractor, store, fold, tmp_p
     second = FeatureStore(extractor, fold.images, tmp_path)
     np.testing.assert_array_equal(load(second, fold, range(COUNT)), first)
     assert has_computed(second)
+
+
+def test_features_may_be_deleted_while_they_are_in_use(store, fold):
+    first = load(store, fold, range(4))
+    shutil.rmtree(store.folder.parent)
+    np.testing.assert_array_equal(load(store, fold, range(8))[:4], first)
+    assert load(store, fold, [0], view=1).shape == first[:1].shape
 
 
 def test_other_weights_and_other_images_have_features_of_their_own(extractor, store, fold, tmp_path):

@@ -206,7 +206,9 @@ def test_concurrent_jobs_of_snakemake_see_different_devices(tmp_path):
     (tmp_path / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
     (tmp_path / "work.py").write_text(textwrap.dedent(WORK))
     environment = {key: value for key, value in os.environ.items() if key != "SLURM_JOB_ID"}
-    command = [sys.executable, "-m", "snakemake", "all", "--cores", "3", "--resources", "gpu=2"]
+    python = tmp_path / "environment" / "bin" / "python"  # Snakemake starts no script where this path has a space
+    python.parent.parent.symlink_to(sys.prefix, target_is_directory=True)
+    command = [str(python), "-m", "snakemake", "all", "--cores", "3", "--resources", "gpu=2"]
     done = subprocess.run(
         command,
         cwd=tmp_path,

@@ -15,13 +15,14 @@ import pandas as pd
 from covbench.checkpoints import checkpoint_folder, keep_outputs, lock_run, publish_kept
 from covbench.datasets import TASKS
 from covbench.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
-from covbench.files import write_json, write_predictions, write_table, write_whole
-from covbench.folds import Fold, open_folds, tabulate_predictions
+from covbench.files import write_json, write_table, write_whole
+from covbench.folds import Fold, open_folds
 from covbench.interruption import Interruption
 from covbench.manifest import describe_run, fingerprint_inputs, gather_inputs, name_inputs
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
+from covbench.outputs import write_folds
 from covbench.prediction import predict_masks, predict_probabilities
 from covbench.protocols import Options
 from covbench.schema import SEGMENTATION, Run
@@ -125,12 +126,8 @@ def predict_run(
     model: keras.Model, folds: Mapping[str, Fold], options: Options, seed: int, outputs: Mapping[str, str]
 ) -> None:
     """Write the predictions of the given folds, one table after the other, and the masks in the same order."""
-    tables, maps = [], []
-    for name, fold in folds.items():
-        probabilities = None
-        if fold.masks is None:
-            probabilities = predict_probabilities(model, fold, options, seed)
-        else:
-            maps.append(predict_masks(model, fold, options, seed))
-        tables.append(tabulate_predictions(fold, name, seed, probabilities))
-    write_predictions(pd.concat(tables, ignore_index=True), maps, outputs)
+    predicted = {
+        name: (predict_probabilities if fold.masks is None else predict_masks)(model, fold, options, seed)
+        for name, fold in folds.items()
+    }
+    write_folds(folds, predicted, seed, outputs)

@@ -101,7 +101,7 @@ def test_a_config_is_merged_and_checked_as_snakemake_does(tmp_path):
     config = read_config(write_config(tmp_path))
     assert config["tracking"]["uri"] == "sqlite:///results/mlflow.db"  # from config/config.yaml
     assert config["weights"] == "none"
-    with pytest.raises(CovbenchError, match="vgg16"):
+    with pytest.raises(CovbenchError, match="unknown name 'vgg61'"):
         read_config(write_config(tmp_path, architectures={"classification": ["vgg61"], "segmentation": []}))
     with pytest.raises(SystemExit, match=r"absent\.yaml"):
         main(["--configfile", str(tmp_path / "absent.yaml")])

@@ -109,8 +109,13 @@ def _trace(script: str, also: tuple[str, ...], unused: frozenset[str]) -> tuple[
     return files, foreign - sys.stdlib_module_names
 
 
-def _imports(path: Path) -> Iterator[str]:
+@functools.cache
+def _imports(path: Path) -> frozenset[str]:
     """Every module that a file imports, at its top or inside a function, with the packages that hold it."""
+    return frozenset(_find_imports(path))
+
+
+def _find_imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
             yield from (part for alias in node.names for part in _with_packages(alias.name))

@@ -53,6 +53,7 @@ def read_weights_table(table: Path = TABLE) -> tuple[Weights, ...]:
         return tuple(Weights(**line) for line in csv.DictReader(file))
 
 
+@functools.cache
 def weights_file(key: str) -> str:
     """Name in data/weights of the file with key `keras/vgg16`, `sm/vgg19`, …"""
     keys = {weights.key: weights for weights in read_weights_table()}

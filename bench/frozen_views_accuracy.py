@@ -38,7 +38,7 @@ def _score(folder: Path, mirror: str, views: int | str) -> dict[str, list[float]
     runs = {task: [f"results/runs/{task}/published/{ARCHITECTURE}/{seed}" for seed in SEEDS] for task in TASKS}
     run_workflow(folder, config, [f"{run}/metrics.json" for of_task in runs.values() for run in of_task])
     return {
-        task: [float(json.loads((folder / run / "metrics.json").read_text())["accuracy"]) for run in of_task]
+        task: [float(json.loads((folder / run / "metrics.json").read_text())["metrics"]["accuracy"]) for run in of_task]
         for task, of_task in runs.items()
     }
 

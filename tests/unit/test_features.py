@@ -192,8 +192,8 @@ def test_batches_of_features_come_in_the_order_of_batches_of_images(store, fold)
     np.testing.assert_array_equal(y, images[0][1])
 
 
-def fill(folder, counts, number, pause):
-    """Fill a store in an order of its own; what it computed itself goes into counts."""
+def fill(folder, counts, number, pause, together):
+    """Fill a store in an order of its own, once all are ready; what it computed itself goes into counts."""
     fold = fold_of(draw_images())
     store = FeatureStore(cut_classifier(build_model())[0], fold.images, folder)
     extract = store._extract
@@ -204,6 +204,7 @@ def fill(folder, counts, number, pause):
         return extract(images)
 
     store._extract = slowly
+    together.wait(timeout=120)
     for batch in np.array_split(np.random.default_rng(number).permutation(COUNT), 6):
         load(store, fold, batch)
 
@@ -212,7 +213,8 @@ def test_two_processes_share_the_work_and_no_image_is_computed_twice(processes, 
     expected = load(store, fold, range(COUNT))
     shared = tmp_path / "shared"
     counts = processes.Array("i", 2)
-    workers = [processes.Process(target=fill, args=(shared, counts, number, 0.3)) for number in range(2)]
+    together = processes.Barrier(2)
+    workers = [processes.Process(target=fill, args=(shared, counts, number, 0.3, together)) for number in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -229,7 +231,7 @@ def test_two_processes_share_the_work_and_no_image_is_computed_twice(processes, 
 
 def test_what_a_killed_process_was_at_is_computed_by_the_next(processes, tmp_path, store, fold):
     counts = processes.Array("i", 2)
-    killed = processes.Process(target=fill, args=(tmp_path / "shared", counts, 0, 60))
+    killed = processes.Process(target=fill, args=(tmp_path / "shared", counts, 0, 60, processes.Barrier(1)))
     killed.start()
     until = time.monotonic() + 60
     while not counts[0]:

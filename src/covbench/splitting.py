@@ -19,11 +19,12 @@ TRIES = 20
 TOLERANCE = 0.05
 
 
-def assign_folds(rows: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
+def assign_folds(rows: pd.DataFrame, copies: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
     """Divide a task's usable images into folds as a protocol does.
 
-    rows: schema.INDEX_COLUMNS, only rows that the task can use. Returns schema.SPLIT_COLUMNS; with a val fraction of 0
-    the test rows stand twice, as val and as test. The same seed gives the same split.
+    rows: schema.INDEX_COLUMNS, only rows that the task can use. copies: copies.COPY_COLUMNS within the dataset. Returns
+    schema.SPLIT_COLUMNS; with a val fraction of 0 the test rows stand twice, as val and as test. The same seed gives
+    the same split.
     Raises CovbenchError for a class with too few images or groups to stand in each fold.
     """
     table = _start_table(rows, task)
@@ -31,7 +32,7 @@ def assign_folds(rows: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> 
         table = draw_pool(table, rule.pool, seed)
         table["group"] = table["image_id"] + "#" + table["copy"].astype(str)
     elif rule.unit == "group":
-        table["group"] = group_images(rows).to_numpy()
+        table["group"] = group_images(rows, copies).to_numpy()
     strata = _strata(table, rows, task)
     _require_supply(table["group"], strata, rule, task)
     if rule.official and (rows["official_fold"] != "").all():

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from snakemake.script import PythonScript
 
 from covbench.configuration import check_config
-from covbench.datasets import TASKS, dataset_of
+from covbench.datasets import DATASETS, TASKS, dataset_of
 from covbench.dependencies import depend_script
 from covbench.manifest import decide_inputs, fingerprint_inputs
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
@@ -55,6 +55,7 @@ SEGMENTATION_TASKS = "|".join(
 
 wildcard_constraints:
     dataset=r"\w+",
+    other=r"\w+",
     task="|".join(TASKS),
     protocol="|".join(PROTOCOLS),
     seed=r"\d+",
@@ -63,6 +64,11 @@ wildcard_constraints:
 
 def index_of(wildcards):
     return f"data/index/{dataset_of(wildcards.task)}.parquet"
+
+
+def copies_within(wildcards):
+    dataset = dataset_of(wildcards.task)
+    return f"data/copies/{dataset}/{dataset}.parquet"
 
 
 def run_of(wildcards):
@@ -132,3 +138,15 @@ def planned_splits():
 
 def planned_indexes():
     return [f"data/index/{dataset}.parquet" for dataset in planned_datasets(config)]
+
+
+def planned_copies():
+    """Every planned dataset against itself and those of its modality after it in the alphabet."""
+    datasets = sorted(planned_datasets(config))
+    modality = {name: DATASETS[name].CARD.modality for name in datasets}
+    return [
+        f"data/copies/{one}/{other}.parquet"
+        for one in datasets
+        for other in datasets
+        if one <= other and modality[one] == modality[other]
+    ]

@@ -45,10 +45,52 @@ rule index:
         "../scripts/index.py"
 
 
+rule draw_thumbnails:
+    """Decode a dataset's usable images once into small pictures with perceptual hashes."""
+    input:
+        index="data/index/{dataset}.parquet",
+    output:
+        "data/thumbnails/{dataset}.npz",
+    log:
+        "logs/draw_thumbnails/{dataset}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+    params:
+        made_by=made_by("draw_thumbnails"),
+    script:
+        "../scripts/draw_thumbnails.py"
+
+
+rule find_copies:
+    """Find exact, near and mirrored copies within a dataset, or between two."""
+    input:
+        index="data/index/{dataset}.parquet",
+        other_index="data/index/{other}.parquet",
+        thumbnails="data/thumbnails/{dataset}.npz",
+        other_thumbnails="data/thumbnails/{other}.npz",
+    output:
+        "data/copies/{dataset}/{other}.parquet",
+    log:
+        "logs/find_copies/{dataset}/{other}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+    params:
+        made_by=made_by("find_copies"),
+    script:
+        "../scripts/find_copies.py"
+
+
 rule split:
     """Divide a task into train, val and test as its protocol does."""
     input:
         index=index_of,
+        copies=copies_within,
     output:
         "data/splits/{task}/{protocol}/{seed}.parquet",
     log:
@@ -63,12 +105,15 @@ rule split:
 
 
 rule audit:
-    """Count which test images have their patient or a copy in training."""
+    """Count which test images have their patient or a copy in training, and copies across datasets."""
     input:
         indexes=planned_indexes(),
+        copies=planned_copies(),
         splits=planned_splits(),
     output:
-        "results/audit/splits.csv",
+        splits="results/audit/splits.csv",
+        pairs="results/audit/pairs.csv",
+        across="results/audit/across.csv",
     log:
         "logs/audit.log",
     conda:
@@ -79,6 +124,31 @@ rule audit:
         made_by=made_by("audit"),
     script:
         "../scripts/audit.py"
+
+
+rule audit_sources:
+    """Score how well each label is predicted from the source alone, or from the file's type and size."""
+    input:
+        indexes=planned_indexes(),
+        thumbnails=expand(
+            "data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)
+        ),
+        copies=expand(
+            "data/copies/{dataset}/{dataset}.parquet", dataset=planned_datasets(config)
+        ),
+    output:
+        "results/audit/sources.csv",
+    log:
+        "logs/audit_sources.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        tasks=list(config["tasks"]),
+        made_by=made_by("audit_sources"),
+    script:
+        "../scripts/audit_sources.py"
 
 
 rule prepare:

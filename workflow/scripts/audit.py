@@ -1,4 +1,4 @@
-"""Indexes and splits -> how many test images of each split training has seen, per class."""
+"""Indexes, copies and splits -> what each split has shown to training, which pairs, and what datasets share."""
 
 from covbench.logs import log_to
 
@@ -8,15 +8,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.audit import AUDIT_COLUMNS, audit_split
-from covbench.datasets import TASKS, dataset_of, usable_rows
+from covbench.audit import (
+    ACROSS_COLUMNS,
+    AUDIT_COLUMNS,
+    PAIR_COLUMNS,
+    audit_split,
+    count_copies,
+    find_leaked_pairs,
+)
+from covbench.datasets import TASKS, dataset_of
 from covbench.files import write_table
 
-indexes = {Path(path).stem: path for path in snakemake.input.indexes}
-counts = []
+SPLIT = ["task", "protocol", "seed"]
+
+indexes = {Path(path).stem: pd.read_parquet(path) for path in snakemake.input.indexes}
+copies = {(Path(path).parent.name, Path(path).stem): pd.read_parquet(path) for path in snakemake.input.copies}
+counts, pairs = [], [pd.DataFrame(columns=[*SPLIT, *PAIR_COLUMNS])]
 for path in map(Path, snakemake.input.splits):
-    task, protocol, seed = *path.parts[-3:-1], int(path.stem)
-    rows = usable_rows(pd.read_parquet(indexes[dataset_of(task)]), TASKS[task])
-    for count in audit_split(pd.read_parquet(path), rows, TASKS[task]):
-        counts.append({"task": task, "protocol": protocol, "seed": seed, **count})
-write_table(snakemake.output[0], pd.DataFrame(counts, columns=["task", "protocol", "seed", *AUDIT_COLUMNS]))
+    split_of = dict(zip(SPLIT, (*path.parts[-3:-1], int(path.stem)), strict=True))
+    dataset, task = dataset_of(split_of["task"]), TASKS[split_of["task"]]
+    split, within = pd.read_parquet(path), copies[dataset, dataset]
+    counts += [{**split_of, **count} for count in audit_split(split, within, task)]
+    pairs.append(find_leaked_pairs(split, within, task).assign(**split_of))
+images = {name: int((~index["excluded"]).sum()) for name, index in indexes.items()}
+across = [count_copies(*names, table, images) for names, table in copies.items()]
+
+output = snakemake.output
+write_table(output.splits, pd.DataFrame(counts, columns=[*SPLIT, *AUDIT_COLUMNS]))
+write_table(output.pairs, pd.concat([table for table in pairs if len(table)] or pairs)[[*SPLIT, *PAIR_COLUMNS]])
+write_table(output.across, pd.DataFrame(across, columns=ACROSS_COLUMNS))

@@ -1,4 +1,4 @@
-"""A dataset's index -> the folds of one task under one protocol and seed."""
+"""A dataset's index and its copies -> the folds of one task under one protocol and seed."""
 
 from covbench.logs import log_to
 
@@ -14,4 +14,5 @@ from covbench.splitting import assign_folds
 w = snakemake.wildcards
 task = TASKS[w.task]
 rows = usable_rows(pd.read_parquet(snakemake.input.index), task)
-write_table(snakemake.output[0], assign_folds(rows, task, split_rule(w.protocol, task), int(w.seed)))
+copies = pd.read_parquet(snakemake.input.copies)
+write_table(snakemake.output[0], assign_folds(rows, copies, task, split_rule(w.protocol, task), int(w.seed)))

@@ -1,0 +1,28 @@
+"""Indexes -> how well each task's label is predicted without a look at the picture."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+from pathlib import Path
+
+import pandas as pd
+
+from covbench.audit import group_images
+from covbench.datasets import TASKS, dataset_of, usable_rows
+from covbench.files import write_table
+from covbench.shortcuts import SOURCE_COLUMNS, predict_from_shortcuts
+from covbench.thumbnails import read_thumbnails
+
+indexes, thumbnails, copies = (
+    {Path(path).stem: path for path in snakemake.input[name]} for name in ("indexes", "thumbnails", "copies")
+)
+scores = []
+for task in map(TASKS.get, snakemake.params.tasks):
+    dataset = dataset_of(task.name)
+    rows = usable_rows(pd.read_parquet(indexes[dataset]), task)
+    small = read_thumbnails(thumbnails[dataset])
+    shapes = pd.DataFrame(small.shapes, small.image_id).loc[rows["image_id"]].to_numpy()
+    groups = group_images(rows, pd.read_parquet(copies[dataset]))
+    scores += predict_from_shortcuts(rows, shapes, groups, task)
+write_table(snakemake.output[0], pd.DataFrame(scores, columns=SOURCE_COLUMNS))

@@ -1,0 +1,15 @@
+"""An index -> its usable images as small pictures with perceptual hashes."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0], show_progress=True)
+
+from pathlib import Path
+
+import pandas as pd
+
+from covbench.copies import SIDE
+from covbench.thumbnails import draw_thumbnails, write_thumbnails
+
+raw = Path("data/raw") / snakemake.wildcards.dataset
+write_thumbnails(snakemake.output[0], draw_thumbnails(pd.read_parquet(snakemake.input.index), raw, SIDE))

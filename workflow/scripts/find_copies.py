@@ -1,0 +1,21 @@
+"""Thumbnails of one dataset or of two -> pairs of exact, near and mirrored copies."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+import pandas as pd
+
+from covbench.copies import find_copies
+from covbench.datasets import DATASETS
+from covbench.files import write_table
+from covbench.schema import Drawn
+from covbench.thumbnails import read_thumbnails
+
+i, w = snakemake.input, snakemake.wildcards
+rows, others = pd.read_parquet(i.index), pd.read_parquet(i.other_index)
+thumbnails = read_thumbnails(i.thumbnails)
+other = thumbnails if w.dataset == w.other else read_thumbnails(i.other_thumbnails)
+drawn = any(isinstance(source, Drawn) for name in (w.dataset, w.other) for source in DATASETS[name].CARD.sources)
+tables = rows[~rows["excluded"]], thumbnails, others[~others["excluded"]], other
+write_table(snakemake.output[0], find_copies(*tables, drawn))

@@ -6,6 +6,10 @@ rule report:
         "results/compare/published.csv",
         "results/compare/runs.csv",
         "results/audit/splits.csv",
+        "results/audit/pairs.csv",
+        "results/audit/across.csv",
+        "results/audit/sources.csv",
+        expand("data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)),
     output:
         page="results/report/index.html",
         summary="results/report/summary.md",

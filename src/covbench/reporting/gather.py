@@ -38,7 +38,7 @@ WORDS = {
         "state",
         "reason",
     ],
-    *["device", "weights", "fingerprint", "git_commit", "finished", "phase"],
+    *["device", "weights", "fingerprint", "image_id", "train_id", "git_commit", "finished", "phase"],
 }
 
 
@@ -81,6 +81,7 @@ class Results:
     summary: pd.DataFrame
     published: pd.DataFrame
     leaks: pd.DataFrame
+    audit: dict[str, pd.DataFrame]
     finished: tuple[FinishedRun, ...]
 
     def of(self, task: str, protocol: str = "") -> list[FinishedRun]:
@@ -114,8 +115,20 @@ def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path
             read_table(compare / "published.csv", PUBLISHED_COLUMNS), runs, ["task", "architecture"]
         ),
         leaks=_keep_planned(read_table(results / "audit" / "splits.csv", KEYS[:2]), runs, KEYS[:2]),
+        audit=_read_audit(results / "audit", runs),
         finished=tuple(_read_finished(results, runs)),
     )
+
+
+def _read_audit(folder: Path, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tables of the audit by name; those of tasks that are not planned are left out."""
+    pairs = read_table(folder / "pairs.csv", [*KEYS[:2], "seed"])
+    sources = read_table(folder / "sources.csv", KEYS[:1])
+    return {
+        "pairs": _keep_planned(pairs, runs, KEYS[:2]),
+        "sources": _keep_planned(sources, runs, KEYS[:1]),
+        "across": read_table(folder / "across.csv", []),
+    }
 
 
 def _keep_planned(table: pd.DataFrame, runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covbench.manifest import read_commit
-from covbench.reporting import overview, plates, tables, wording
+from covbench.reporting import audit_section, overview, plates, tables, wording
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.plates import Gallery, Plate
 from covbench.reporting.summary import write_summary
@@ -119,7 +119,7 @@ def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
         "datasets": datasets,
         "dataset_table": overview.build_dataset_table(datasets),
         "split_table": overview.build_split_table(data, results),
-        "leak_table": None if results.leaks.empty else overview.build_leak_table(results.leaks),
+        "audit": audit_section.view_audit(data, folder, results),
         "counts": plates.draw_counts(folder, counts),
         "exclusions": overview.build_exclusion_table(datasets),
         "undone": overview.build_missing_table(results.runs),

@@ -187,14 +187,16 @@ def correlate_aligned(
     top, left, bottom, right = box
     start = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
-    detail = _keep_detail(image), _keep_detail(target)
+    everywhere = np.full_like(image, 255)
     try:
-        _, transform = cv2.findTransformECC(*detail, start, cv2.MOTION_AFFINE, stop, None, 3)
+        _, transform = cv2.findTransformECC(
+            _keep_detail(image), _keep_detail(target), start, cv2.MOTION_AFFINE, stop, everywhere, 3
+        )
     except cv2.error:
         return 0.0
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(target, transform, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.full_like(target, 255), transform, (SIDE, SIDE), flags=flags)
+    inside = cv2.warpAffine(everywhere, transform, (SIDE, SIDE), flags=flags)
     inside = cv2.erode(inside, np.ones((7, 7), np.uint8), borderValue=0) == 255
     if inside.mean() < OVERLAP:
         return 0.0

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 THREADS = str(min(2, os.cpu_count() or 1))
 
 
-def call_fresh(function: str, *arguments: Any, timeout: float = 900, **environment: str) -> Any:
+def call_fresh(function: str, *arguments: Any, timeout: float = 3600, **environment: str) -> Any:
     """What `function` ("bench.loader:measure") returns for plain arguments, as plain values; dataclasses become dicts.
 
     environment: variables beside those of this process. Raises RuntimeError with the end of what the process said.

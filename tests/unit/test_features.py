@@ -230,8 +230,8 @@ def test_two_processes_share_the_work_and_no_image_is_computed_twice(processes, 
 
 
 def test_what_a_killed_process_was_at_is_computed_by_the_next(processes, tmp_path, store, fold):
-    counts = processes.Array("i", 2)
-    killed = processes.Process(target=fill, args=(tmp_path / "shared", counts, 0, 60, processes.Barrier(1)))
+    counts, alone = processes.Array("i", 2), processes.Barrier(1)
+    killed = processes.Process(target=fill, args=(tmp_path / "shared", counts, 0, 60, alone))
     killed.start()
     until = time.monotonic() + 60
     while not counts[0]:
@@ -239,7 +239,7 @@ def test_what_a_killed_process_was_at_is_computed_by_the_next(processes, tmp_pat
         time.sleep(0.05)
     killed.kill()
     killed.join()
-    survivor = processes.Process(target=fill, args=(tmp_path / "shared", counts, 1, 0))
+    survivor = processes.Process(target=fill, args=(tmp_path / "shared", counts, 1, 0, alone))
     survivor.start()
     survivor.join(timeout=60)
     assert (survivor.exitcode, counts[1]) == (0, COUNT)

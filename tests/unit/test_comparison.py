@@ -5,13 +5,15 @@ import pandas as pd
 import pytest
 
 from covbench import comparison
-from covbench.comparison import compare_runs, set_beside
+from covbench.comparison import compare_runs
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.files import write_json, write_table
 from covbench.manifest import gather_inputs
 from covbench.plan import describe_planned
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run, Task
+from covbench.scored import RUN_COLUMNS
+from covbench.verdicts import PROTOCOL_COLUMNS, PUBLISHED_COLUMNS, set_beside
 
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 LESIONS = Task("zenodo_infection", SEGMENTATION, ("background", "infection"), lesions=("infection",))
@@ -83,8 +85,8 @@ def test_tables_have_the_agreed_columns_and_survive_csv(grid):
     for name, columns in (
         ("metrics", comparison.METRIC_COLUMNS),
         ("summary", comparison.SUMMARY_COLUMNS),
-        ("published", comparison.PUBLISHED_COLUMNS),
-        ("runs", comparison.RUN_COLUMNS),
+        ("published", PUBLISHED_COLUMNS),
+        ("runs", RUN_COLUMNS),
     ):
         write_table(root / f"{name}.csv", tables[name])
         again = pd.read_csv(root / f"{name}.csv", keep_default_na=False)
@@ -200,7 +202,9 @@ def test_reported_values_stand_beside_ours_with_the_difference(grid):
 
 
 def test_the_exchanged_precision_of_the_study_is_set_beside_sensitivity():
-    row = set_beside(REPORTED.iloc[[1]], pd.DataFrame(columns=comparison.SUMMARY_COLUMNS)).iloc[0]
+    row = set_beside(
+        REPORTED.iloc[[1]], pd.DataFrame(columns=comparison.SUMMARY_COLUMNS), pd.DataFrame(columns=PROTOCOL_COLUMNS)
+    ).iloc[0]
     assert row["our_metric"] == "sensitivity"
     assert "exchanged" in row["note"]
 

@@ -19,7 +19,7 @@ rule evaluate:
 
 
 rule compare:
-    """Gather every run into tidy tables with intervals, beside the published values."""
+    """Gather every run into tidy tables with intervals, ranks and tests, beside the published values."""
     input:
         metrics=files_of_runs("metrics.json"),
         cases=files_of_runs("cases.parquet"),
@@ -28,6 +28,10 @@ rule compare:
     output:
         metrics="results/compare/metrics.csv",
         summary="results/compare/summary.csv",
+        protocols="results/compare/protocols.csv",
+        pairs="results/compare/pairs.csv",
+        ranks="results/compare/ranks.csv",
+        resolution="results/compare/resolution.csv",
         published="results/compare/published.csv",
         runs="results/compare/runs.csv",
     log:

@@ -1,0 +1,96 @@
+"""Whether one model is better than another on the same test images: p-values, by patient and over seeds.
+
+Images of a patient are not independent, nor are the test folds of several seeds, which share patients: every test here
+sums over the images of a patient first, whatever the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+FLIPS = 10_000
+BLOCK = 500
+
+Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Whether each image is of the class, bool, (N,); the scores of two models, float, (N,); its patient, int64, (N,)."""
+
+
+def compare_aurocs(folds: Sequence[Fold]) -> tuple[float, float, float]:
+    """Mean difference over folds of two models' AUROC on the same images, its standard error, and a two-sided p-value.
+
+    folds: one per seed and class, patients numbered alike in all. With one image a patient and one fold it is the test
+    of DeLong, DeLong and Clarke-Pearson (1988, Biometrics 44:837), with several images a patient that of Obuchowski
+    (1997, Biometrics 53:567); over several folds each patient's parts are summed before they are squared. NaN where a
+    fold lacks one of the two classes.
+    """
+    patients = 1 + max(int(places.max()) for *_, places in folds)
+    parts = np.zeros((2, patients))
+    held = np.zeros((2, patients), bool)
+    gains = []
+    for is_class, one, other, places in folds:
+        if is_class.all() or not is_class.any():
+            return np.nan, np.nan, np.nan
+        gain = place_values(is_class, one) - place_values(is_class, other)
+        gains.append(gain[is_class].mean())
+        for row, chosen in enumerate((is_class, ~is_class)):
+            centred = (gain[chosen] - gains[-1]) / chosen.sum() / len(folds)
+            parts[row] += np.bincount(places[chosen], centred, patients)
+            held[row, places[chosen]] = True
+    numbers = np.array([*held.sum(axis=1), held.any(axis=0).sum()])
+    sums = np.array([*(parts**2).sum(axis=1), 2 * (parts[0] * parts[1]).sum()])
+    if (numbers < 2).any():
+        return float(np.mean(gains)), np.nan, np.nan
+    return _test_normal(float(np.mean(gains)), float(np.sqrt(max((numbers / (numbers - 1) * sums).sum(), 0))))
+
+
+def place_values(is_class: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Share of the other class that each image is ranked rightly against, ties half: float64, (N,), 0-1.
+
+    The mean over the images of a class is the AUROC. By midranks, after Sun and Xu (2014, IEEE Signal Process. Lett.).
+    """
+    ranks, values = stats.rankdata(scores), np.empty(len(scores))
+    for chosen in (is_class, ~is_class):
+        beaten = (ranks[chosen] - stats.rankdata(scores[chosen])) / (~chosen).sum()
+        values[chosen] = beaten if chosen is is_class else 1 - beaten
+    return values
+
+
+def _test_normal(difference: float, error: float) -> tuple[float, float, float]:
+    if error == 0:
+        return difference, error, 1.0 if difference == 0 else 0.0
+    return difference, error, float(2 * stats.norm.sf(abs(difference) / error))
+
+
+def flip_signs(gains: np.ndarray, flips: int = FLIPS, seed: int = 0) -> np.ndarray:
+    """p-values of paired permutation: how often sums are as far from 0 when patients' models are swapped at random.
+
+    gains: float64, (P, K), each patient's share in the difference of K pairs of models. Returns float64, (K,),
+    two-sided, never below 1 / (flips + 1): the order observed is one of those possible (Phipson and Smyth 2010).
+    """
+    observed = np.abs(gains.sum(axis=0)) * (1 - 1e-9)
+    rng, extreme = np.random.default_rng(seed), np.zeros(gains.shape[1])
+    for start in range(0, flips, BLOCK):
+        signs = rng.integers(0, 2, (min(BLOCK, flips - start), len(gains))) * 2.0 - 1
+        extreme += (np.abs(signs @ gains) >= observed).sum(axis=0)
+    return (extreme + 1) / (flips + 1)
+
+
+def compare_correct(one: np.ndarray, other: np.ndarray) -> float:
+    """McNemar's exact test of two models' answers on independent images, one image a patient: the two-sided p-value.
+
+    one, other: bool, (N,), whether each answer is right.
+    """
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    return float(stats.binomtest(only_one, only_one + only_other).pvalue) if only_one + only_other else 1.0
+
+
+def correct_holm(values: np.ndarray) -> np.ndarray:
+    """p-values of one family corrected after Holm (1979): float64, (K,), NaN kept and not counted."""
+    corrected = np.full(len(values), np.nan)
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected

@@ -6,7 +6,7 @@ from sklearn import metrics as sk
 
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.intervals import draw_patients, find_interval, rank_draws, score_draws
+from covbench.intervals import draw_patients, expand_tail, find_interval, rank_draws, score_draws
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 BINARY = Task("binary", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
@@ -139,3 +139,31 @@ def test_a_score_undefined_in_many_draws_has_no_interval_and_says_so():
 
 def test_a_single_patient_has_no_interval():
     assert find_interval(np.full(100, 0.5), 1) == (None, None, "no interval: a single patient")
+
+
+def test_few_patients_leave_less_in_the_tails_and_many_the_usual_share():
+    assert expand_tail(30) == pytest.approx(stats.norm.sf(2.0452 * (30 / 29) ** 0.5), abs=1e-5)
+    assert expand_tail(10_000) == pytest.approx(0.025, abs=1e-4)
+
+
+def draw_study(rng, patients):
+    """One to seven images a patient, of one diagnosis, that look alike: whether diseased, score, patient."""
+    places = np.repeat(np.arange(patients), rng.integers(1, 8, patients))
+    diseased, habit = rng.random(patients) < 0.4, rng.normal(size=patients)
+    return diseased[places], diseased[places] + habit[places] + rng.normal(size=len(places)), places
+
+
+@pytest.mark.parametrize("patients", [30, 60, 150])
+def test_intervals_cover_the_truth_in_93_to_97_of_100_studies_of_clustered_patients(patients):
+    diseased, score, _ = draw_study(np.random.default_rng(99), 200_000)
+    truth = [sk.roc_auc_score(diseased, score), np.mean((score > 0.5) == diseased)]
+    rng, covered = np.random.default_rng(patients), np.zeros(2)
+    for study in range(1000):
+        diseased, score, places = draw_study(rng, patients)
+        weights = draw_patients(patients, 1000, seed=study)
+        right = np.bincount(places, (score > 0.5) == diseased, patients) @ weights
+        draws = rank_draws(diseased, score, places, weights)[0], right / (np.bincount(places) @ weights)
+        for number, drawn in enumerate(draws):
+            low, high, _ = find_interval(drawn, patients)
+            covered[number] += low <= truth[number] <= high
+    assert ((covered >= 930) & (covered <= 970)).all(), covered

@@ -21,8 +21,14 @@ log = logging.getLogger(__name__)
 KEYS = ["task", "protocol", "architecture", "seed"]
 METRIC_COLUMNS = [*KEYS[:3], "family", "class", "metric", "value", "low", "high", "reason"]
 SUMMARY_COLUMNS = [*KEYS[:3], "family", "metric", "mean", "sd", "low", "high"]
-PUBLISHED_COLUMNS = ["task", "architecture", "metric", "reported", "source", "our_metric", "note"]
+PUBLISHED_COLUMNS = ["task", "architecture", "metric", "reported", "source", "our_metric", "verdict", "why", "note"]
 RUN_COLUMNS = [*KEYS, "family", "state", "reason"]
+COMPARED_COLUMNS = {
+    "protocols": [*KEYS[:1], "architecture", "family", "metric"],
+    "pairs": [*KEYS[:2], "metric"],
+    "ranks": [*KEYS[:2], "metric", "architecture"],
+    "resolution": [*KEYS[:2], "metric", "basis"],
+}
 STATES = ("done", "stale", "missing", "failed")
 WORDS = {
     *[
@@ -35,10 +41,25 @@ WORDS = {
         "our_metric",
         "source",
         "note",
+        "verdict",
+        "why",
         "state",
         "reason",
     ],
-    *["device", "weights", "fingerprint", "image_id", "train_id", "git_commit", "finished", "phase"],
+    *[
+        "device",
+        "weights",
+        "fingerprint",
+        "image_id",
+        "train_id",
+        "one",
+        "other",
+        "test",
+        "basis",
+        "git_commit",
+        "finished",
+        "phase",
+    ],
 }
 
 
@@ -82,6 +103,7 @@ class Results:
     published: pd.DataFrame
     leaks: pd.DataFrame
     audit: dict[str, pd.DataFrame]
+    compared: dict[str, pd.DataFrame]
     finished: tuple[FinishedRun, ...]
 
     def of(self, task: str, protocol: str = "") -> list[FinishedRun]:
@@ -116,6 +138,10 @@ def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path
         ),
         leaks=_keep_planned(read_table(results / "audit" / "splits.csv", KEYS[:2]), runs, KEYS[:2]),
         audit=_read_audit(results / "audit", runs),
+        compared={
+            name: _keep_planned(read_table(compare / f"{name}.csv", columns), runs, ["task"])
+            for name, columns in COMPARED_COLUMNS.items()
+        },
         finished=tuple(_read_finished(results, runs)),
     )
 

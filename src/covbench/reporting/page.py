@@ -22,9 +22,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covbench.manifest import read_commit
-from covbench.reporting import audit_section, overview, plates, tables, wording
+from covbench.reporting import audit_section, overview, plates, rivals_section, tables, wording
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.plates import Gallery, Plate
+from covbench.reporting.rivals_section import RivalsView
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
@@ -45,6 +46,7 @@ class TaskView:
     leaders: Table
     leaderboard: Table
     metrics: Table
+    rivals: RivalsView
     study: Table | None
     classes: Table | None
     cost: Table
@@ -157,6 +159,8 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
     )
     headline = tables.choose_headline(task.kind, published)
     study = tables.find_study(task.kind, published, headline)
+    compared = {name: table[table["task"] == task.name] for name, table in results.compared.items()}
+    places = rivals_section.show_places(compared["ranks"], headline)
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
     galleries: list[Gallery] = []
@@ -169,9 +173,10 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
         dataset=overview.find_card(task.name)[0],
         images=describe_size(results, task),
         reading=wording.read_leaders(summary, headline),
-        leaders=tables.build_leaderboard(summary, runs, headline, study, TOP),
-        leaderboard=tables.build_leaderboard(summary, runs, headline, study),
+        leaders=tables.build_leaderboard(summary, runs, headline, study, TOP, places),
+        leaderboard=tables.build_leaderboard(summary, runs, headline, study, places=places),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
+        rivals=rivals_section.view_rivals(compared, headline),
         study=tables.build_study_table(published) if len(published) else None,
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
         cost=tables.build_cost_table(runs),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -111,11 +112,17 @@ def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
 
 
 def build_leaderboard(
-    summary: pd.DataFrame, runs: pd.DataFrame, metric: str, reported: Study, top: int | None = None
+    summary: pd.DataFrame,
+    runs: pd.DataFrame,
+    metric: str,
+    reported: Study,
+    top: int | None = None,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """Models from best to worst on one metric: a bar per protocol, the study's number beside; baselines marked.
 
-    summary, runs: rows of one task. top: this many deep models and the best baseline only.
+    summary, runs: rows of one task. top: this many deep models and the best baseline only. places: model -> the
+    places that it may hold, shown beneath its name.
     """
     study = reported.numbers
     marks = study if reported.comparable else {}
@@ -133,7 +140,7 @@ def build_leaderboard(
     rows = []
     for name in shown:
         tag = BASELINE_TAG if families.get(name) == "baseline" else ""
-        cells = [Cell(name, name, tag=tag)]
+        cells = [Cell(name, name, places.get(name, ""), tag=tag)]
         cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
         rows.append(
             [*cells, Cell(show(study[name]), study[name])] if name in study else cells + [Cell(DASH)] * bool(study)
@@ -328,6 +335,7 @@ def build_study_table(published: pd.DataFrame) -> Table:
         cells = [Cell(line["architecture"], line["architecture"]), Cell(label_study(line["metric"]))]
         cells.append(Cell(show(line["reported"]), line["reported"], note=str(line["source"])))
         cells.append(Cell(label_metric(str(line["our_metric"]))))
+        cells.append(Cell(line["verdict"], note=line["why"], kind=line["verdict"]))
         for name in protocols:
             cells.append(
                 number_cell(line[f"value_{name}"], line[f"low_{name}"], line[f"high_{name}"], note=line["note"])
@@ -342,6 +350,7 @@ def build_study_table(published: pd.DataFrame) -> Table:
         ("Study's metric", ""),
         ("Study", "as reported"),
         ("Our metric", "what is set beside it"),
+        ("Verdict", "whether our interval under published holds the reported value"),
     ]
     for name in protocols:
         headings += [
@@ -351,7 +360,7 @@ def build_study_table(published: pd.DataFrame) -> Table:
     sources = ", ".join(dict.fromkeys(str(source) for source in published["source"]))
     notes = [f"Source of the study's numbers: {sources}."] if sources else []
     notes += [note for note in dict.fromkeys(published["note"]) if note]
-    return Table("The study's numbers beside ours", headings, rows, ("Study's metric",), notes)
+    return Table("The study's numbers beside ours", headings, rows, ("Study's metric", "Verdict"), notes)
 
 
 def label_study(metric: str) -> str:

@@ -1,0 +1,97 @@
+"""Of each task: what the protocols change, every pair of models tested, and what the test set can resolve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from covbench.protocols import AUDITED, PUBLISHED
+from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, order_protocols
+from covbench.reporting.wording import DASH, count, is_number, label_metric, show
+
+
+@dataclass(frozen=True)
+class RivalsView:
+    """What the page shows of one task; None: nothing to compare."""
+
+    changes: Table | None
+    pairs: Table | None
+    resolution: str
+
+
+def view_rivals(compared: Mapping[str, pd.DataFrame], headline: str) -> RivalsView:
+    """compared: the tables of gather.COMPARED_COLUMNS, rows of one task. headline: the metric that ranks its models."""
+    changes, pairs = compared["protocols"], compared["pairs"]
+    changes = changes[changes["metric"] == headline]
+    return RivalsView(
+        changes=_build_changes(changes, headline) if len(changes) else None,
+        pairs=_build_pairs(pairs) if len(pairs) else None,
+        resolution=read_resolution(compared["resolution"]),
+    )
+
+
+def show_places(ranks: pd.DataFrame, metric: str) -> dict[str, str]:
+    """Model -> `place 1–4 of 12`, under the first protocol that ranks it, audited before others."""
+    places: dict[str, str] = {}
+    chosen = ranks[ranks["metric"] == metric]
+    for protocol in order_protocols(chosen["protocol"]):
+        for row in chosen[chosen["protocol"] == protocol].to_dict("records"):
+            span = f"{row['best']:.0f}" + (f"{DASH}{row['worst']:.0f}" if row["worst"] > row["best"] else "")
+            places.setdefault(row["architecture"], f"place {span} of {row['models']:.0f}")
+    return places
+
+
+def read_resolution(resolution: pd.DataFrame) -> str:
+    """A sentence on the smallest differences that the test folds can resolve."""
+    parts = []
+    for protocol in order_protocols(resolution["protocol"]):
+        rows = resolution[resolution["protocol"] == protocol]
+        limits = [f"{show(row['resolvable'])} in {label_metric(row['metric'])}" for row in rows.to_dict("records")]
+        patients = count(int(rows["patients"].max()), "patient")
+        basis = rows["basis"].iloc[0]
+        parts.append(f"{protocol}, {patients} in a test fold: {', '.join(limits)} ({basis})")
+    if not parts:
+        return ""
+    return (
+        "Smallest true difference between two models that is found in 80 % of such test sets: " + "; ".join(parts) + "."
+    )
+
+
+def _build_changes(changes: pd.DataFrame, headline: str) -> Table:
+    rows = []
+    for row in changes.sort_values(f"mean_{AUDITED}", ascending=False, kind="stable").to_dict("records"):
+        cells = [Cell(row["architecture"], row["architecture"], tag=BASELINE_TAG * (row["family"] == "baseline"))]
+        for name in (PUBLISHED, AUDITED):
+            cells.append(number_cell(row[f"mean_{name}"], row[f"low_{name}"], row[f"high_{name}"]))
+        rows.append([*cells, _signed_cell(row["change"], row["change_low"], row["change_high"])])
+    headings = [("Model", ""), *[(name, "mean over seeds · 95 % interval") for name in (PUBLISHED, AUDITED)]]
+    headings += [("Change", "audited less published · 95 % interval, patients in both test folds drawn for both")]
+    note = "The change of every other metric: results/compare/protocols.csv."
+    return Table(f"{label_metric(headline)} under both protocols", headings, rows, notes=[note])
+
+
+def _signed_cell(value: object, low: object, high: object) -> Cell:
+    if not is_number(value):
+        return Cell(DASH)
+    interval = f"{low:+.3f} to {high:+.3f}" if is_number(low) and is_number(high) else ""
+    return Cell(f"{value:+.3f}".replace("-", "−"), float(value), interval.replace("-", "−"))  # type: ignore[arg-type]
+
+
+def _build_pairs(pairs: pd.DataFrame) -> Table:
+    rows = []
+    for row in pairs.to_dict("records"):
+        cells = [Cell(f"{row['one']} less {row['other']}"), Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
+        cells.append(_signed_cell(row["difference"], row["low"], row["high"]))
+        cells += [Cell(row["test"]), _p_cell(row["p"]), _p_cell(row["p_holm"])]
+        rows.append(cells)
+    headings = [("Pair", ""), ("Protocol", ""), ("Metric", ""), ("Difference", "mean over seeds · 95 % interval")]
+    headings += [("Test", ""), ("p", "of this pair alone"), ("p, Holm", "corrected for all pairs of this metric")]
+    return Table("Every pair of models on the same test images", headings, rows, ("Protocol", "Metric"))
+
+
+def _p_cell(value: object) -> Cell:
+    if not is_number(value):
+        return Cell(DASH, note="undefined in these folds")
+    return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", float(value))  # type: ignore[operator,arg-type]

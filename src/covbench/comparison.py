@@ -39,13 +39,19 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def compare_runs(
-    plan: Sequence[Mapping[str, Any]], reported: pd.DataFrame, root: Path = Path(), partial: bool = False
+    plan: Sequence[Mapping[str, Any]],
+    reported: pd.DataFrame,
+    literature: pd.DataFrame,
+    root: Path = Path(),
+    partial: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """The tables of results/compare: those of COLUMNS, `runs` (scored.RUN_COLUMNS) and `published` (verdicts).
+    """The tables of results/compare: those of COLUMNS, `runs` (scored.RUN_COLUMNS), `published` (verdicts) and
+    `literature`, the given one of the planned tasks.
 
-    plan: as covbench.plan.describe_plan. reported: task, kind, architecture, backbone, metric, value, source. root: the
-    folder that holds data/ and results/. A run without its files has the state `missing`. Raises CovbenchError for runs
-    whose inputs are not the planned ones; `partial` gives them the state `stale` instead, and no scores.
+    plan: as covbench.plan.describe_plan. reported: task, kind, architecture, backbone, metric, value, source.
+    literature: task, protocol, model, metric, value, note, source. root: the folder that holds data/ and results/. A
+    run without its files has the state `missing`. Raises CovbenchError for runs whose inputs are not the planned ones;
+    `partial` gives them the state `stale` instead, and no scores.
     """
     scored = read_runs(plan, root)
     if not partial:
@@ -58,8 +64,9 @@ def compare_runs(
     tables = {name: pd.DataFrame(rows[name], columns=columns) for name, columns in COLUMNS.items()}
     tables["runs"] = pd.DataFrame([describe_run(run) for run in scored], columns=RUN_COLUMNS)
     planned = {entry["task"] for entry in plan}
-    reported = reported[reported["task"].isin(planned)]
+    reported, literature = (table[table["task"].isin(planned)] for table in (reported, literature))
     tables["published"] = set_beside(reported, tables["summary"], tables["protocols"])
+    tables["literature"] = literature
     return tables
 
 

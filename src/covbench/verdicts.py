@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from covbench.evaluation.definitions import define_metric
 from covbench.intervals import find_interval
 from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
 from covbench.rivals import Rival
@@ -16,7 +17,7 @@ CHANGE = ["change", "change_low", "change_high"]
 PUBLISHED_COLUMNS = [
     *["task", "architecture", "metric", "reported", "source", "our_metric"],
     *[f"{name}_{protocol}" for protocol in PROTOCOLS for name in ("value", "low", "high", "difference")],
-    *[*CHANGE, "verdict", "why", "note"],
+    *[*CHANGE, "verdict", "why", "note", "definition"],
 ]
 PROTOCOL_COLUMNS = [
     *["task", "architecture", "family", "metric"],
@@ -108,6 +109,7 @@ def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.Data
         verdict, why = judge(value["value"], found[PUBLISHED])
         row = {name: value[name] for name in ("task", "metric", "source")}
         row |= {"architecture": architecture, "our_metric": metric, "note": note, "reported": value["value"]}
+        row["definition"] = define_metric(metric)
         row |= {name: change.get(name) for name in CHANGE} | {"verdict": verdict, "why": why}
         for protocol, score in found.items():
             row |= _beside(score, value["value"], protocol)

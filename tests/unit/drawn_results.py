@@ -61,8 +61,9 @@ def draw_tree(root: Path, plan: Sequence[Mapping[str, Any]], images: int = IMAGE
 
 def compare_tree(root: Path, plan: Sequence[Mapping[str, Any]]) -> None:
     """Write root/results/compare and root/results/audit/splits.csv, as the stages before the report do."""
-    reported = pd.read_csv(Path(__file__).parents[2] / "workflow" / "resources" / "published_results.csv")
-    for name, table in compare_runs(plan, reported, root).items():
+    resources = Path(__file__).parents[2] / "workflow" / "resources"
+    reported, literature = (pd.read_csv(resources / f"{name}.csv") for name in ("published_results", "literature"))
+    for name, table in compare_runs(plan, reported, literature, root).items():
         write_table(root / "results" / "compare" / f"{name}.csv", table)
 
 

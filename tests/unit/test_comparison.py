@@ -18,6 +18,10 @@ from covbench.verdicts import PROTOCOL_COLUMNS, PUBLISHED_COLUMNS, set_beside
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 LESIONS = Task("zenodo_infection", SEGMENTATION, ("background", "infection"), lesions=("infection",))
 OPTIONS = {"size": 224, "head_rate": 1e-4, "fractions": (1, 2)}
+LITERATURE = pd.DataFrame(
+    [("covid_ct", "own split", "xDNN", "f1", 0.97), ("radiography", "own split", "CNN", "accuracy", 0.98)],
+    columns=["task", "protocol", "model", "metric", "value"],
+)
 REPORTED = pd.DataFrame(
     [
         ("covid_ct", "classification", "vgg16", "", "accuracy", 0.90, "table 1"),
@@ -81,7 +85,7 @@ def grid(tmp_path):
 
 def test_tables_have_the_agreed_columns_and_survive_csv(grid):
     root, plan = grid
-    tables = compare_runs(plan, REPORTED, root)
+    tables = compare_runs(plan, REPORTED, LITERATURE, root)
     for name, columns in (
         ("metrics", comparison.METRIC_COLUMNS),
         ("summary", comparison.SUMMARY_COLUMNS),
@@ -96,7 +100,7 @@ def test_tables_have_the_agreed_columns_and_survive_csv(grid):
 
 def test_every_score_stands_once_with_the_value_of_its_run_inside_its_interval(grid):
     root, plan = grid
-    rows = compare_runs(plan, REPORTED, root)["metrics"]
+    rows = compare_runs(plan, REPORTED, LITERATURE, root)["metrics"]
     assert not rows.duplicated(["task", "protocol", "architecture", "seed", "class", "metric"]).any()
     stored = json.loads((root / Run("covid_ct", "audited", "vgg16", 2).folder / "metrics.json").read_text())
     one = rows[(rows["architecture"] == "vgg16") & (rows["seed"] == 2)].set_index(["class", "metric"])
@@ -115,7 +119,7 @@ def test_an_undefined_score_keeps_its_reason_and_has_no_interval(tmp_path):
     write_json(tmp_path / run.folder / "metrics.json", metrics)
     write_table(tmp_path / run.folder / "cases.parquet", cases)
     write_manifest(tmp_path, run, OPTIONS)
-    tables = compare_runs(plan_of([run]), REPORTED, tmp_path)
+    tables = compare_runs(plan_of([run]), REPORTED, LITERATURE, tmp_path)
     auroc = tables["metrics"].set_index(["class", "metric"]).loc[("", "auroc")]
     assert auroc["reason"] == "only one class in the test fold"
     assert pd.isna(auroc["value"])
@@ -127,7 +131,7 @@ def test_an_undefined_score_keeps_its_reason_and_has_no_interval(tmp_path):
 
 def test_the_summary_averages_seeds_and_its_interval_is_narrower_than_theirs(grid):
     root, plan = grid
-    tables = compare_runs(plan, REPORTED, root)
+    tables = compare_runs(plan, REPORTED, LITERATURE, root)
     seeds = tables["metrics"].query("architecture == 'vgg16' and metric == 'accuracy'")
     mean = tables["summary"].query("architecture == 'vgg16' and metric == 'accuracy'").iloc[0]
     first, second = seeds["value"]
@@ -143,7 +147,7 @@ def test_the_summary_averages_seeds_and_its_interval_is_narrower_than_theirs(gri
 
 def test_a_missing_run_is_a_row_that_says_what_is_missing(grid):
     root, plan = grid
-    runs = compare_runs(plan, REPORTED, root)["runs"].set_index(["protocol", "architecture", "seed"])
+    runs = compare_runs(plan, REPORTED, LITERATURE, root)["runs"].set_index(["protocol", "architecture", "seed"])
     absent = runs.loc[("published", "vgg16", 1)]
     assert (absent["state"], absent["reason"]) == ("missing", "no metrics.json, cases.parquet, manifest.json")
     done = runs.loc[("audited", "majority", 1)]
@@ -154,7 +158,7 @@ def test_a_missing_run_is_a_row_that_says_what_is_missing(grid):
 def test_a_run_whose_files_cannot_be_read_is_a_failed_row(grid):
     root, plan = grid
     (root / Run("covid_ct", "audited", "vgg16", 1).folder / "metrics.json").write_text("{")
-    tables = compare_runs(plan, REPORTED, root)
+    tables = compare_runs(plan, REPORTED, LITERATURE, root)
     row = tables["runs"].query("architecture == 'vgg16' and protocol == 'audited' and seed == 1").iloc[0]
     assert row["state"] == "failed"
     assert "cannot be read" in row["reason"]
@@ -165,13 +169,13 @@ def test_a_run_trained_with_other_options_is_refused_by_name(tmp_path):
     run = Run("covid_ct", "audited", "vgg16", 1)
     finish_run(tmp_path, run)
     with pytest.raises(CovbenchError, match=r"results/runs/covid_ct/audited/vgg16/1: size 224 \(planned 320\)"):
-        compare_runs(plan_of([run], OPTIONS | {"size": 320}), REPORTED, tmp_path)
+        compare_runs(plan_of([run], OPTIONS | {"size": 320}), REPORTED, LITERATURE, tmp_path)
 
 
 def test_a_partial_comparison_shows_a_stale_run_with_its_reason_and_none_of_its_scores(grid):
     root, plan = grid
     stale = plan_of([Run("covid_ct", "audited", "vgg16", 1)], OPTIONS | {"head_rate": 0.5})
-    tables = compare_runs([*stale, *plan[1:]], REPORTED, root, partial=True)
+    tables = compare_runs([*stale, *plan[1:]], REPORTED, LITERATURE, root, partial=True)
     row = tables["runs"].query("state == 'stale'")
     assert row[["architecture", "seed", "reason"]].to_numpy().tolist() == [
         ["vgg16", 1, "head_rate 0.0001 (planned 0.5)"]
@@ -180,7 +184,7 @@ def test_a_partial_comparison_shows_a_stale_run_with_its_reason_and_none_of_its_
 
 
 def test_nothing_finished_gives_tables_without_rows_but_with_the_missing_runs(tmp_path):
-    tables = compare_runs(plan_of([Run("covid_ct", "audited", "vgg16", 1)]), REPORTED, tmp_path)
+    tables = compare_runs(plan_of([Run("covid_ct", "audited", "vgg16", 1)]), REPORTED, LITERATURE, tmp_path)
     assert len(tables["metrics"]) == len(tables["summary"]) == 0
     assert tables["runs"]["state"].tolist() == ["missing"]
     assert tables["published"]["value_audited"].isna().all()
@@ -188,7 +192,7 @@ def test_nothing_finished_gives_tables_without_rows_but_with_the_missing_runs(tm
 
 def test_reported_values_stand_beside_ours_with_the_difference(grid):
     root, plan = grid
-    tables = compare_runs(plan, REPORTED, root)
+    tables = compare_runs(plan, REPORTED, LITERATURE, root)
     rows = tables["published"].set_index(["task", "metric"])
     means = tables["summary"].set_index(["task", "protocol", "architecture", "metric"])["mean"]
     accuracy = rows.loc[("covid_ct", "accuracy")]
@@ -199,6 +203,9 @@ def test_reported_values_stand_beside_ours_with_the_difference(grid):
     assert (dice["architecture"], dice["our_metric"]) == ("unet_vgg19", "dice_lesion_total")
     assert dice["value_published"] == means["zenodo_infection", "published", "unet_vgg19", "dice_lesion_total"]
     assert ("radiography", "accuracy") not in rows.index  # not planned
+    assert tables["literature"]["model"].tolist() == ["xDNN"]
+    assert "2·TP / (2·TP + FP + FN) over every pixel of the test fold" in dice["definition"]
+    assert (rows["definition"] != "").all()
 
 
 def test_the_exchanged_precision_of_the_study_is_set_beside_sensitivity():
@@ -213,6 +220,6 @@ def test_runs_of_one_task_are_drawn_alike(grid):
     root, plan = grid
     twin = Run("covid_ct", "audited", "vgg19", 1)
     finish_run(root, twin)
-    metrics = compare_runs(plan + plan_of([twin]), REPORTED, root)["metrics"]
+    metrics = compare_runs(plan + plan_of([twin]), REPORTED, LITERATURE, root)["metrics"]
     pair = [metrics.query("architecture == @name and seed == 1") for name in ("vgg16", "vgg19")]
     assert pair[0]["low"].tolist() == pytest.approx(pair[1]["low"].tolist(), nan_ok=True)

@@ -118,6 +118,11 @@ def test_what_was_excluded_is_counted_by_reason(report: tuple[Path, str]) -> Non
     assert row
 
 
+def test_what_others_report_stands_on_the_page_with_its_test_set(report: tuple[Path, str]) -> None:
+    assert "What others report" in report[1]
+    assert "18479 images" in report[1]
+
+
 def test_the_study_number_stands_beside_ours(report: tuple[Path, str]) -> None:
     shown = section_of(report[1], "task_radiography")
     assert '<th scope="col" title="as the study reports it">Study</th>' in shown
@@ -202,6 +207,7 @@ SUMMARY = pd.DataFrame(
     columns=["task", "protocol", "architecture", "family", "metric", "seeds", "mean", "sd", "low", "high"],
 )
 NO_STUDY = pd.DataFrame(columns=["task", "architecture", "metric", "reported", "our_metric"])
+NO_CHANGE = pd.DataFrame(columns=["task", "architecture", "metric", "change"])
 
 
 def test_models_are_ranked_by_the_audited_protocol() -> None:
@@ -243,8 +249,23 @@ def test_one_failed_seed_shows_the_cell_as_failed() -> None:
 
 
 def test_the_summary_names_the_audited_leader_and_the_best_baseline() -> None:
-    (leader,) = find_leaders(SUMMARY, NO_STUDY)
-    assert leader.cells == ("t", "AUROC", "b", "–", "0.900 (0.850–0.950)", "hog_logistic 0.860 (0.800–0.920)")
+    (leader,) = find_leaders(SUMMARY, NO_STUDY, NO_CHANGE)
+    baseline = "hog_logistic 0.860 (0.800–0.920)"
+    assert leader.cells == ("t", "AUROC", "–", "b", "–", "0.900 (0.850–0.950)", "–", baseline)
+
+
+def test_the_summary_sets_the_study_and_the_change_beside_the_leader_of_the_study_s_metric() -> None:
+    summary = SUMMARY.assign(metric="accuracy")
+    study = pd.DataFrame(
+        [
+            {"task": "t", "architecture": name, "metric": "accuracy", "reported": value, "our_metric": "accuracy"}
+            for name, value in (("b", 0.97), ("x", 0.91))
+        ]
+    )
+    change = {"task": "t", "architecture": "b", "metric": "accuracy", "family": "deep", "change": -0.1}
+    changes = pd.DataFrame([change | {"change_low": -0.25, "change_high": 0.05}])
+    _, leader = find_leaders(summary, study, changes)
+    assert (leader.study, leader.model, leader.change) == ("0.91–0.97", "b", "−0.100 (−0.250 to +0.050)")
 
 
 def test_the_summary_prints_every_task(report: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,9 @@ def test_the_full_benchmark_plans_48_classifiers_and_72_segmenters_a_protocol_an
     assert done.returncode == 0, done.stderr[-3000:]
     assert trainings(planned_jobs(done.stdout + done.stderr)) == (4 * 12, 3 * 24)
     done = run_snakemake(tmp_path / "all", FULL, "-n", "--quiet", "rules", environment=blocked)
-    assert trainings(planned_jobs(done.stdout + done.stderr)) == (4 * 12 * 6, 3 * 24 * 6)
+    jobs = planned_jobs(done.stdout + done.stderr)
+    assert trainings(jobs) == (4 * 12 * 6, 3 * 24 * 6)
+    assert jobs["test_external"] == (4 * 12 + 3 * 24) * 2  # a job per model, for all seeds
 
 
 def test_an_unknown_config_key_is_refused_before_the_first_job_with_the_nearest_one(tmp_path):

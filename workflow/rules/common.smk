@@ -9,12 +9,14 @@ from snakemake.script import PythonScript
 from covbench.configuration import check_config
 from covbench.datasets import DATASETS, TASKS, dataset_of
 from covbench.dependencies import depend_script
+from covbench.external import find_elsewhere, place_elsewhere
 from covbench.manifest import decide_inputs, fingerprint_inputs
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.plan import (
     describe_plan,
     describe_planned,
     input_files,
+    is_baseline,
     plan_runs,
     planned_datasets,
     resolve_all,
@@ -89,10 +91,24 @@ def files_for(wildcards):
     return input_files(config, run_of(wildcards), options_for(wildcards)["size"])
 
 
+def prepared_of(files):
+    return [files[name] for name in ("images", "rows", "masks") if name in files]
+
+
 def prepared_for(wildcards):
     """The arrays that a run reads; masks too where pixels are labelled."""
-    files = files_for(wildcards)
-    return [files[name] for name in ("images", "rows", "masks") if name in files]
+    return prepared_of(files_for(wildcards))
+
+
+def prepared_elsewhere(wildcards):
+    """The arrays of another task at the size that a model takes."""
+    run = Run(wildcards.other, wildcards.protocol, wildcards.architecture, 0)
+    return prepared_of(input_files(config, run, options_for(wildcards)["size"]))
+
+
+def copies_elsewhere(wildcards):
+    one, other = sorted(dataset_of(task) for task in (wildcards.task, wildcards.other))
+    return f"data/copies/{one}/{other}.parquet"
 
 
 def weights_for(wildcards):
@@ -132,6 +148,27 @@ def masks_for(wildcards):
 
 def files_of_runs(name):
     return [f"{run.folder}/{name}" for run in RUNS]
+
+
+def seeds_of(name):
+    """A file of every seed of a model."""
+    folder = "results/runs/{{task}}/{{protocol}}/{{architecture}}"
+    return expand(f"{folder}/{{seed}}/{name}", seed=config["seeds"])
+
+
+def files_elsewhere():
+    """Scores of every network on each other dataset that fits; baselines are not kept."""
+    models = {
+        (run.task, run.protocol, run.architecture): None
+        for run in RUNS
+        if not is_baseline(run)
+    }
+    return [
+        f"{place_elsewhere(*model, other)}/{name}"
+        for model in models
+        for other in find_elsewhere(model[0], config["tasks"])
+        for name in ("metrics.json", "cases.parquet")
+    ]
 
 
 def planned_splits():

@@ -8,6 +8,8 @@ rule report:
         "results/compare/pairs.csv",
         "results/compare/ranks.csv",
         "results/compare/resolution.csv",
+        "results/compare/literature.csv",
+        "results/compare/external.csv",
         "results/compare/runs.csv",
         "results/audit/splits.csv",
         "results/audit/pairs.csv",
@@ -34,6 +36,7 @@ rule partial_report:
     """Write a report of what has finished so far, missing runs shown as missing, into results/partial."""
     input:
         published=f"{workflow.basedir}/workflow/resources/published_results.csv",
+        literature=f"{workflow.basedir}/workflow/resources/literature.csv",
     log:
         "logs/partial_report.log",
     conda:

@@ -25,6 +25,7 @@ rule compare:
         cases=files_of_runs("cases.parquet"),
         manifests=files_of_runs("manifest.json"),
         published=f"{workflow.basedir}/workflow/resources/published_results.csv",
+        literature=f"{workflow.basedir}/workflow/resources/literature.csv",
     output:
         metrics="results/compare/metrics.csv",
         summary="results/compare/summary.csv",
@@ -33,6 +34,7 @@ rule compare:
         ranks="results/compare/ranks.csv",
         resolution="results/compare/resolution.csv",
         published="results/compare/published.csv",
+        literature="results/compare/literature.csv",
         runs="results/compare/runs.csv",
     log:
         "logs/compare.log",

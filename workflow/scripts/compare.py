@@ -9,6 +9,7 @@ import pandas as pd
 from covbench.comparison import compare_runs
 from covbench.files import write_table
 
-tables = compare_runs(snakemake.params.plan, pd.read_csv(snakemake.input.published))
+i = snakemake.input
+tables = compare_runs(snakemake.params.plan, pd.read_csv(i.published), pd.read_csv(i.literature))
 for name, table in tables.items():
     write_table(snakemake.output[name], table)

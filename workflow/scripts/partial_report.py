@@ -10,12 +10,15 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.comparison import compare_runs
+from covbench.external_comparison import compare_external
 from covbench.files import write_table
 from covbench.reporting.page import build_report, describe_origin
 
 partial = Path("results/partial")
-reported = pd.read_csv(snakemake.input.published)
-for name, table in compare_runs(snakemake.params.plan, reported, partial=True).items():
+reported, literature = (pd.read_csv(path) for path in (snakemake.input.published, snakemake.input.literature))
+tables = compare_runs(snakemake.params.plan, reported, literature, partial=True)
+tables["external"] = compare_external(snakemake.params.plan)
+for name, table in tables.items():
     write_table(partial / "compare" / f"{name}.csv", table)
 build_report(
     results=Path("results"),

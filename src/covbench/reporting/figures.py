@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.wording import label_metric, plain, show
+from covbench.reporting.wording import plain, show
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#e69f00",

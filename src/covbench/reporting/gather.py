@@ -22,12 +22,15 @@ KEYS = ["task", "protocol", "architecture", "seed"]
 METRIC_COLUMNS = [*KEYS[:3], "family", "class", "metric", "value", "low", "high", "reason"]
 SUMMARY_COLUMNS = [*KEYS[:3], "family", "metric", "mean", "sd", "low", "high"]
 PUBLISHED_COLUMNS = ["task", "architecture", "metric", "reported", "source", "our_metric", "verdict", "why", "note"]
+PUBLISHED_COLUMNS += ["definition"]
 RUN_COLUMNS = [*KEYS, "family", "state", "reason"]
 COMPARED_COLUMNS = {
     "protocols": [*KEYS[:1], "architecture", "family", "metric"],
     "pairs": [*KEYS[:2], "metric"],
     "ranks": [*KEYS[:2], "metric", "architecture"],
     "resolution": [*KEYS[:2], "metric", "basis"],
+    "literature": [*KEYS[:1], "protocol", "model", "metric", "value", "note", "source"],
+    "external": [*KEYS[:3], "tested_on", "metric", "reason"],
 }
 STATES = ("done", "stale", "missing", "failed")
 WORDS = {
@@ -41,6 +44,7 @@ WORDS = {
         "our_metric",
         "source",
         "note",
+        "definition",
         "verdict",
         "why",
         "state",
@@ -56,6 +60,8 @@ WORDS = {
         "other",
         "test",
         "basis",
+        "tested_on",
+        "model",
         "git_commit",
         "finished",
         "phase",

@@ -21,11 +21,22 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from covbench.evaluation.definitions import METRICS
 from covbench.manifest import read_commit
-from covbench.reporting import audit_section, overview, plates, rivals_section, tables, wording
+from covbench.reporting import (
+    audit_section,
+    external_section,
+    overview,
+    plates,
+    rivals_section,
+    study_section,
+    tables,
+    wording,
+)
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.plates import Gallery, Plate
 from covbench.reporting.rivals_section import RivalsView
+from covbench.reporting.study_section import StudyView
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
@@ -47,7 +58,7 @@ class TaskView:
     leaderboard: Table
     metrics: Table
     rivals: RivalsView
-    study: Table | None
+    study: StudyView
     classes: Table | None
     cost: Table
     plates: Sequence[Plate]
@@ -122,13 +133,12 @@ def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
         "dataset_table": overview.build_dataset_table(datasets),
         "split_table": overview.build_split_table(data, results),
         "audit": audit_section.view_audit(data, folder, results),
+        "external": external_section.view_external(results.compared["external"]),
         "counts": plates.draw_counts(folder, counts),
         "exclusions": overview.build_exclusion_table(datasets),
         "undone": overview.build_missing_table(results.runs),
         "unweighted": list_unweighted(results.runs),
-        "definitions": [
-            wording.METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if wording.METRICS[kind]
-        ],
+        "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if METRICS[kind]],
     }
 
 
@@ -177,7 +187,7 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
         leaderboard=tables.build_leaderboard(summary, runs, headline, study, places=places),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
         rivals=rivals_section.view_rivals(compared, headline),
-        study=tables.build_study_table(published) if len(published) else None,
+        study=study_section.view_study(published, compared["literature"]),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
         cost=tables.build_cost_table(runs),
         plates=list(plates.draw_task(folder, task, results)),

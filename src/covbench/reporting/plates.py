@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from covbench.evaluation.definitions import label_metric
 from covbench.reporting import figures, wording
 from covbench.reporting.gather import FinishedRun, Prepared, Results, read_prepared
 from covbench.reporting.pictures import choose_spread, colour_masks, overlay_errors, save_picture
@@ -117,7 +118,7 @@ def _draw_bars(folder: Path, task: Task, results: Results) -> Iterator[Plate]:
         if row["our_metric"]
     }
     models = rank_models(summary, metrics[0])
-    title = f"{wording.join_words([wording.label_metric(name) for name in metrics])} per model"
+    title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"
     caption = "Mean over seeds; lines are 95 % intervals; models from best to worst; “–” where a value is undefined."
     figure = figures.draw_metric_bars(summary[summary["metric"].isin(metrics)], models, metrics, study)
     reading = wording.read_leaders(summary, metrics[0])

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, order_protocols
-from covbench.reporting.wording import DASH, count, is_number, label_metric, show
+from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, order_protocols, signed_cell
+from covbench.reporting.wording import DASH, count, is_number, show
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,18 @@ def _build_changes(changes: pd.DataFrame, headline: str) -> Table:
         cells = [Cell(row["architecture"], row["architecture"], tag=BASELINE_TAG * (row["family"] == "baseline"))]
         for name in (PUBLISHED, AUDITED):
             cells.append(number_cell(row[f"mean_{name}"], row[f"low_{name}"], row[f"high_{name}"]))
-        rows.append([*cells, _signed_cell(row["change"], row["change_low"], row["change_high"])])
+        rows.append([*cells, signed_cell(row["change"], row["change_low"], row["change_high"])])
     headings = [("Model", ""), *[(name, "mean over seeds · 95 % interval") for name in (PUBLISHED, AUDITED)]]
     headings += [("Change", "audited less published · 95 % interval, patients in both test folds drawn for both")]
     note = "The change of every other metric: results/compare/protocols.csv."
     return Table(f"{label_metric(headline)} under both protocols", headings, rows, notes=[note])
 
 
-def _signed_cell(value: object, low: object, high: object) -> Cell:
-    if not is_number(value):
-        return Cell(DASH)
-    interval = f"{low:+.3f} to {high:+.3f}" if is_number(low) and is_number(high) else ""
-    return Cell(f"{value:+.3f}".replace("-", "−"), float(value), interval.replace("-", "−"))  # type: ignore[arg-type]
-
-
 def _build_pairs(pairs: pd.DataFrame) -> Table:
     rows = []
     for row in pairs.to_dict("records"):
         cells = [Cell(f"{row['one']} less {row['other']}"), Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
-        cells.append(_signed_cell(row["difference"], row["low"], row["high"]))
+        cells.append(signed_cell(row["difference"], row["low"], row["high"]))
         cells += [Cell(row["test"]), _p_cell(row["p"]), _p_cell(row["p_holm"])]
         rows.append(cells)
     headings = [("Pair", ""), ("Protocol", ""), ("Metric", ""), ("Difference", "mean over seeds · 95 % interval")]

@@ -16,55 +16,85 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.gather import STATES, Results, read_table
-from covbench.reporting.tables import choose_headline, rank_models
-from covbench.reporting.wording import DASH, label_metric, plain, show, show_interval
+from covbench.reporting.gather import COMPARED_COLUMNS, PUBLISHED_COLUMNS, STATES, Results, read_table
+from covbench.reporting.tables import rank_models, signed_cell
+from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
-HEADINGS = ("Task", "Metric", "Best model", "Published", "Audited", "Best baseline")
+HEADINGS = ("Task", "Metric", "Study", "Best model", "Published", "Audited", "Change", "Best baseline")
+STUDY_HEADLINES = {CLASSIFICATION: "accuracy", SEGMENTATION: "f1"}
+HEADLINES = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
+
+READING = (
+    "Mean over seeds, in brackets the 95 % interval over patients. Study: the lowest and the highest value among its "
+    "models. Change: audited less published, patients who stand in both test folds drawn for both."
+)
 
 
 @dataclass(frozen=True)
 class Leader:
-    """The best deep model of a task and the best baseline beside it, as text with intervals."""
+    """The best deep model of a task on a metric and the best baseline beside it, as text with intervals.
+
+    study: the lowest and highest value that the study reports for its models. change: audited less published.
+    """
 
     task: str
     metric: str
+    study: str
     model: str
     published: str
     audited: str
+    change: str
     baseline: str
 
     @property
     def cells(self) -> tuple[str, ...]:
         """In the order of HEADINGS."""
-        values = (self.task, label_metric(self.metric), self.model, self.published, self.audited, self.baseline)
-        return tuple(plain(value) for value in values)
+        values = (self.task, label_metric(self.metric), self.study, self.model, self.published, self.audited)
+        return tuple(plain(value) for value in (*values, self.change, self.baseline))
 
 
-def find_leaders(summary: pd.DataFrame, published: pd.DataFrame) -> Iterator[Leader]:
+def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.DataFrame) -> Iterator[Leader]:
     """The leader of every task with scores, under the audited protocol where there is one.
 
-    summary, published: as results/compare/summary.csv and published.csv.
+    Once by AUROC or lesion Dice, and once by what stands for the study's accuracy or F1. summary, published, protocols:
+    as the files of that name in results/compare.
     """
     for task, rows in summary.groupby("task", sort=False):
         kind = SEGMENTATION if (rows["metric"] == "dice_lesion").any() else CLASSIFICATION
-        metric = choose_headline(kind, published[published["task"] == task])
-        rows = rows[rows["metric"] == metric]
-        deep, simple = (
-            rank_models(rows[rows["family"] == family], metric)[:1] or [DASH] for family in ("deep", "baseline")
-        )
-        scores = [_show_score(rows, simple[0], protocol) for protocol in (AUDITED, PUBLISHED)]
-        score = next((score for score in scores if score != DASH), "")
-        yield Leader(
-            task=str(task),
-            metric=metric,
-            model=deep[0],
-            published=_show_score(rows, deep[0], PUBLISHED),
-            audited=_show_score(rows, deep[0], AUDITED),
-            baseline=f"{simple[0]} {score}".strip(),
-        )
+        values = published[(published["task"] == task) & (published["metric"] == STUDY_HEADLINES[kind])]
+        for metric in dict.fromkeys([HEADLINES[kind], *values["our_metric"]]):
+            scores = rows[rows["metric"] == metric]
+            reported = values.loc[values["our_metric"] == metric, "reported"]
+            changes = protocols[(protocols["task"] == task) & (protocols["metric"] == metric)]
+            yield _find_leader(str(task), metric, scores, changes, reported)
+
+
+def _find_leader(task: str, metric: str, scores: pd.DataFrame, changes: pd.DataFrame, reported: pd.Series) -> Leader:
+    deep, simple = (
+        (rank_models(scores[scores["family"] == family], metric) or [DASH])[0] for family in ("deep", "baseline")
+    )
+    baselines = [_show_score(scores, simple, protocol) for protocol in (AUDITED, PUBLISHED)]
+    baseline = next((score for score in baselines if score != DASH), "")
+    return Leader(
+        task=task,
+        metric=metric,
+        study=f"{show(reported.min(), 2)}{DASH}{show(reported.max(), 2)}" if len(reported) else DASH,
+        model=deep,
+        published=_show_score(scores, deep, PUBLISHED),
+        audited=_show_score(scores, deep, AUDITED),
+        change=_show_change(changes[changes["architecture"] == deep]),
+        baseline=f"{simple} {baseline}".strip(),
+    )
+
+
+def _show_change(rows: pd.DataFrame) -> str:
+    if rows.empty or not is_number(rows.iloc[0]["change"]):
+        return DASH
+    cell = signed_cell(*rows.iloc[0][["change", "change_low", "change_high"]])
+    return f"{cell.text} ({cell.detail})" if cell.detail else cell.text
 
 
 def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:
@@ -82,9 +112,9 @@ def write_summary(path: Path, results: Results, title: str) -> None:
     counts = ", ".join(f"{states.get(state, 0)} {state}" for state in STATES)
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "| " + " | ".join(["---"] * len(HEADINGS)) + " |"]
-    leaders = list(find_leaders(results.summary, results.published))
+    leaders = list(find_leaders(results.summary, results.published, results.compared["protocols"]))
     lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
-    lines += ["", "Mean over seeds, in brackets the 95 % interval." if leaders else "No run has finished yet.", ""]
+    lines += ["", READING if leaders else "No run has finished yet.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -98,21 +128,16 @@ def _escape(text: str) -> str:
 def print_summary(results: Path) -> None:
     """Print the leaders of every task and the state of the grid, from results/compare."""
     console = Console()
-    table = Table(
-        "Task and metric",
-        title="Best models, mean over seeds (95 % interval)",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in HEADINGS[2:]:
+    title = "Best models, mean over seeds (95 % interval)"
+    table = Table("Task and metric", title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in HEADINGS[3:]:
         table.add_column(heading, overflow="fold")
     compare = results / "compare"
-    summary, published = (
-        read_table(compare / "summary.csv", []),
-        read_table(compare / "published.csv", ["task", "our_metric"]),
-    )
-    for leader in find_leaders(summary, published) if len(summary) else ():
-        task, metric, *scores = leader.cells
+    summary = read_table(compare / "summary.csv", [])
+    published = read_table(compare / "published.csv", PUBLISHED_COLUMNS)
+    protocols = read_table(compare / "protocols.csv", COMPARED_COLUMNS["protocols"])
+    for leader in find_leaders(summary, published, protocols) if len(summary) else ():
+        task, metric, _, *scores = leader.cells
         table.add_row(Text(f"{task}\n{metric}"), *(Text(cell.replace(" (", "\n(")) for cell in scores))
     states = read_table(compare / "runs.csv", ["state"])["state"].value_counts()
     if table.row_count:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, label_metric, show, show_interval
+from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, show, show_interval
 from covbench.schema import SEGMENTATION
 
 BASELINE_TAG = "baseline"
@@ -63,6 +64,14 @@ def number_cell(value: object, low: object = None, high: object = None, sd: obje
         return Cell(DASH, None, note=note or "not measured", kind="undefined")
     parts = [f"±{show(sd)}" if is_number(sd) else "", show_interval(low, high)]
     return Cell(show(value), float(value), " · ".join(part for part in parts if part), note)  # type: ignore[arg-type]
+
+
+def signed_cell(value: object, low: object, high: object) -> Cell:
+    """A difference with its sign, its interval beneath; a dash where undefined."""
+    if not is_number(value):
+        return Cell(DASH)
+    interval = f"{low:+.3f} to {high:+.3f}" if is_number(low) and is_number(high) else ""
+    return Cell(f"{value:+.3f}".replace("-", "−"), float(value), interval.replace("-", "−"))  # type: ignore[arg-type]
 
 
 def order_protocols(names: Iterable[str]) -> list[str]:
@@ -327,45 +336,9 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
     return Table("Cost and origin of each run", headings, rows, ("Protocol",))
 
 
-def build_study_table(published: pd.DataFrame) -> Table:
-    """The study's numbers beside ours. published: rows of one task, as results/compare/published.csv."""
-    protocols = [name for name in (PUBLISHED, AUDITED) if published.get(f"value_{name}", pd.Series()).notna().any()]
-    rows = []
-    for _, line in published.iterrows():
-        cells = [Cell(line["architecture"], line["architecture"]), Cell(label_study(line["metric"]))]
-        cells.append(Cell(show(line["reported"]), line["reported"], note=str(line["source"])))
-        cells.append(Cell(label_metric(str(line["our_metric"]))))
-        cells.append(Cell(line["verdict"], note=line["why"], kind=line["verdict"]))
-        for name in protocols:
-            cells.append(
-                number_cell(line[f"value_{name}"], line[f"low_{name}"], line[f"high_{name}"], note=line["note"])
-            )
-            difference = line[f"difference_{name}"]
-            cells.append(
-                Cell(f"{difference:+.3f}".replace("-", "−"), float(difference)) if is_number(difference) else Cell(DASH)
-            )
-        rows.append(cells)
-    headings = [
-        ("Model", ""),
-        ("Study's metric", ""),
-        ("Study", "as reported"),
-        ("Our metric", "what is set beside it"),
-        ("Verdict", "whether our interval under published holds the reported value"),
-    ]
-    for name in protocols:
-        headings += [
-            (f"Ours, {name}", "mean over seeds · 95 % interval"),
-            ("Difference", f"ours, {name}, minus the study"),
-        ]
-    sources = ", ".join(dict.fromkeys(str(source) for source in published["source"]))
-    notes = [f"Source of the study's numbers: {sources}."] if sources else []
-    notes += [note for note in dict.fromkeys(published["note"]) if note]
-    return Table("The study's numbers beside ours", headings, rows, ("Study's metric", "Verdict"), notes)
-
-
 def label_study(metric: str) -> str:
     """The study's own name of a metric."""
-    return {"f1": "F1", "jaccard": "Jaccard"}.get(metric, str(metric).capitalize())
+    return {"f1": "F1", "auroc": "AUROC"}.get(metric, str(metric).capitalize())
 
 
 def build_plain_table(caption: str, table: pd.DataFrame, headings: Mapping[str, str]) -> Table:

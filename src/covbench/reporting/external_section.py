@@ -1,0 +1,72 @@
+"""The report's section on models tested on other datasets: what is left of each score there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from covbench.evaluation.definitions import label_metric
+from covbench.reporting.tables import Cell, Table, number_cell, order_protocols, signed_cell
+from covbench.reporting.wording import count, is_number, show
+
+HEADLINES = ("auroc", "dice_lesion")
+"""One metric a kind of task; the others are in the table on disk."""
+KEYS = ["task", "protocol", "tested_on"]
+
+
+@dataclass(frozen=True)
+class ExternalView:
+    """What the page shows; without rows no two planned datasets fit."""
+
+    readings: list[str]
+    table: Table | None
+
+
+def view_external(external: pd.DataFrame) -> ExternalView:
+    """Of results/compare/external.csv: a sentence per pair of datasets, a row per model, pair and protocol."""
+    shown = external[external["metric"].isin(HEADLINES)]
+    if shown.empty:
+        return ExternalView([], None)
+    pairs = shown.groupby(["task", "tested_on"], sort=False)
+    return ExternalView([_read_pair(rows) for _, rows in pairs], _build_table(shown))
+
+
+def _read_pair(rows: pd.DataFrame) -> str:
+    """How many images were left out, and the median drop under each protocol."""
+    first = rows.iloc[0]
+    words = f"{first['task']} models on {first['tested_on']}: "
+    if not is_number(first["images"]):
+        return words + f"{first['reason']}."
+    words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}, "
+    words += f"{int(first['removed']):,} left out ({count(int(first['copies']), 'copy', 'copies')} "
+    words += "of an image of their own dataset, and what else there is of those patients)"
+    drops = []
+    for protocol in order_protocols(rows["protocol"]):
+        found = rows[rows["protocol"] == protocol].dropna(subset="drop")
+        if len(found):
+            clear = int((found["drop_low"] > 0).sum())
+            drops.append(
+                f"{protocol} {show(found['drop'].median())}, clear of 0 in {clear} of {count(len(found), 'model')}"
+            )
+    return words + (f". Median drop in {label_metric(first['metric'])}: {'; '.join(drops)}." if drops else ".")
+
+
+def _build_table(external: pd.DataFrame) -> Table:
+    rows, notes = [], []
+    for row in external.sort_values([*KEYS, "elsewhere"], ascending=[True] * 3 + [False]).to_dict("records"):
+        cells = [Cell(row["architecture"], row["architecture"]), Cell(row["task"]), Cell(row["tested_on"])]
+        cells += [Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
+        for place in ("inside", "elsewhere"):
+            cells.append(number_cell(row[place], row[f"{place}_low"], row[f"{place}_high"], note=row["reason"]))
+        rows.append([*cells, signed_cell(row["drop"], row["drop_low"], row["drop_high"])])
+        if row["reason"]:
+            notes.append(
+                f"{row['architecture']}, {row['task']} on {row['tested_on']}, {row['protocol']}: {row['reason']}"
+            )
+    headings = [("Model", ""), ("Trained on", ""), ("Tested on", ""), ("Protocol", ""), ("Metric", "")]
+    headings += [("Inside", "test fold of its own dataset, labels reduced to what both datasets share · 95 % interval")]
+    headings += [("Elsewhere", "all new images of the other dataset · 95 % interval")]
+    headings += [("Drop", "inside less elsewhere · 95 % interval, patients of both drawn independently")]
+    notes.append("Other metrics, and how many images were left out: results/compare/external.csv.")
+    return Table("Trained here, tested elsewhere", headings, rows, ("Trained on", "Tested on", "Protocol"), notes)

@@ -1,0 +1,10 @@
+"""Scores on other datasets beside those inside -> one table with the drop of each and its interval."""
+
+from covbench.logs import log_to
+
+log_to(snakemake.log[0])
+
+from covbench.external_comparison import compare_external
+from covbench.files import write_table
+
+write_table(snakemake.output[0], compare_external(snakemake.params.plan))

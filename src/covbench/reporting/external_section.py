@@ -8,7 +8,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting.tables import Cell, Table, number_cell, order_protocols, signed_cell
-from covbench.reporting.wording import count, is_number, show
+from covbench.reporting.wording import count, show
 
 HEADLINES = ("auroc", "dice_lesion")
 """One metric a kind of task; the others are in the table on disk."""
@@ -36,7 +36,7 @@ def _read_pair(rows: pd.DataFrame) -> str:
     """How many images were left out, and the median drop under each protocol."""
     first = rows.iloc[0]
     words = f"{first['task']} models on {first['tested_on']}: "
-    if not is_number(first["images"]):
+    if pd.isna(first["images"]):
         return words + f"{first['reason']}."
     words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}, "
     words += f"{int(first['removed']):,} left out ({count(int(first['copies']), 'copy', 'copies')} "

@@ -6,7 +6,7 @@ python -m covbench.reporting.summary results
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,24 +128,36 @@ def _escape(text: str) -> str:
 def print_summary(results: Path) -> None:
     """Print the leaders of every task and the state of the grid, from results/compare."""
     console = Console()
-    title = "Best models, mean over seeds (95 % interval)"
-    table = Table("Task and metric", title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in HEADINGS[3:]:
-        table.add_column(heading, overflow="fold")
     compare = results / "compare"
     summary = read_table(compare / "summary.csv", [])
     published = read_table(compare / "published.csv", PUBLISHED_COLUMNS)
     protocols = read_table(compare / "protocols.csv", COMPARED_COLUMNS["protocols"])
-    for leader in find_leaders(summary, published, protocols) if len(summary) else ():
-        task, metric, _, *scores = leader.cells
-        table.add_row(Text(f"{task}\n{metric}"), *(Text(cell.replace(" (", "\n(")) for cell in scores))
-    states = read_table(compare / "runs.csv", ["state"])["state"].value_counts()
-    if table.row_count:
-        console.print(table)
+    leaders = list(find_leaders(summary, published, protocols)) if len(summary) else []
+    if leaders:
+        console.print(_tabulate(leaders))
     else:
         console.print(Text(f"{results}: no run has finished yet"), soft_wrap=True)
+    states = read_table(compare / "runs.csv", ["state"])["state"].value_counts()
     if len(states):
         console.print(Text("Runs: " + ", ".join(f"{number} {state}" for state, number in states.items())))
+
+
+def _tabulate(leaders: Sequence[Leader]) -> Table:
+    """Narrow enough for 80 columns: intervals on lines of their own, columns without a value left out."""
+    title = "Best models, mean over seeds (95 % interval)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("Task and metric", no_wrap=True)
+    rows = []
+    for leader in leaders:
+        task, metric, _, model, *scores, change, baseline = leader.cells
+        cells = [model, *scores, change.split(" (")[0], baseline.replace(" ", "\n", 1)]
+        rows.append([f"{task}\n{metric}", *(cell.replace(" (", "\n(") for cell in cells)])
+    shown = [number for number, column in enumerate(zip(*rows, strict=True)) if set(column) != {DASH}]
+    for number in shown[1:]:
+        table.add_column(HEADINGS[number + 2], overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[number]) for number in shown))
+    return table
 
 
 if __name__ == "__main__":

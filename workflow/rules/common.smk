@@ -147,6 +147,7 @@ def masks_for(wildcards):
 
 
 def files_of_runs(name):
+    """A file of every run; only `compare` asks for them, rules after it for its runs.csv, which plans faster."""
     return [f"{run.folder}/{name}" for run in RUNS]
 
 

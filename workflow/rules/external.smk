@@ -32,8 +32,7 @@ rule compare_external:
     """Gather what is left of each score on the images of other datasets, with intervals."""
     input:
         external=files_elsewhere(),
-        cases=files_of_runs("cases.parquet"),
-        manifests=files_of_runs("manifest.json"),
+        runs="results/compare/runs.csv",
     output:
         "results/compare/external.csv",
     log:

@@ -22,7 +22,6 @@ rule compare:
     """Gather every run into tidy tables with intervals, ranks and tests, beside the published values."""
     input:
         metrics=files_of_runs("metrics.json"),
-        cases=files_of_runs("cases.parquet"),
         manifests=files_of_runs("manifest.json"),
         published=f"{workflow.basedir}/workflow/resources/published_results.csv",
         literature=f"{workflow.basedir}/workflow/resources/literature.csv",

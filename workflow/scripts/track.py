@@ -12,5 +12,5 @@ from covbench.tracking import prepare_store, read_run, track_runs
 
 uri = snakemake.params.uri
 prepare_store(uri)
-runs = [read_run(Path(path).parent) for path in snakemake.input.metrics]
+runs = [read_run(Path(entry["folder"])) for entry in snakemake.params.plan]
 write_json(snakemake.output[0], track_runs(uri, runs, draw_run))

@@ -80,6 +80,21 @@ def test_changing_a_segmentation_option_leaves_classifiers_alone(finished):
     run_snakemake(finished, BASELINES_ONLY, "all", "-n", "--quiet", "rules")
 
 
+def test_a_partial_report_scores_what_is_predicted_though_another_seed_of_the_model_is_not(finished, tmp_path):
+    partial = tmp_path / "half a model"
+    shutil.copytree(finished, partial)
+    folder = partial / "results/runs/phantom_lesions/audited/empty_mask/0"
+    scores = (folder / "metrics.json").read_text()
+    for name in ("metrics.json", "cases.parquet"):
+        (folder / name).unlink()
+    done = run_snakemake(partial, BASELINES_ONLY | {"seeds": [0, 1]}, "partial_report")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / "metrics.json").read_text() == scores
+    runs = pd.read_csv(partial / "results/partial/compare/runs.csv").set_index(["task", "protocol", "architecture"])
+    states = runs.loc[("phantom_lesions", "audited", "empty_mask")].set_index("seed")["state"]
+    assert states.to_dict() == {0: "done", 1: "missing"}
+
+
 def test_a_partial_report_shows_a_missing_run_as_missing(finished, tmp_path):
     partial = tmp_path / "partly done"
     shutil.copytree(finished, partial)

@@ -100,10 +100,14 @@ def prepared_for(wildcards):
     return prepared_of(files_for(wildcards))
 
 
+def files_at(wildcards, task):
+    """The files of any task at the size that a model takes."""
+    run = Run(task, wildcards.protocol, wildcards.architecture, config["seeds"][0])
+    return input_files(config, run, options_for(wildcards)["size"])
+
+
 def prepared_elsewhere(wildcards):
-    """The arrays of another task at the size that a model takes."""
-    run = Run(wildcards.other, wildcards.protocol, wildcards.architecture, 0)
-    return prepared_of(input_files(config, run, options_for(wildcards)["size"]))
+    return prepared_of(files_at(wildcards, wildcards.other))
 
 
 def copies_elsewhere(wildcards):
@@ -138,23 +142,23 @@ def split_rule_for(wildcards):
     return asdict(split_rule(wildcards.protocol, TASKS[wildcards.task]))
 
 
+def seeds_of(name):
+    """A file of every seed of a model."""
+    folder = "results/runs/{{task}}/{{protocol}}/{{architecture}}"
+    return expand(f"{folder}/{{seed}}/{name}", seed=config["seeds"])
+
+
 def masks_for(wildcards):
-    """What scoring a segmentation needs beside its table."""
+    """What scoring a model's segmentations needs beside their tables."""
     if TASKS[wildcards.task].kind != SEGMENTATION:
         return []
-    folder = f"results/runs/{wildcards.task}/{wildcards.protocol}/{wildcards.architecture}/{wildcards.seed}"
-    return [f"{folder}/predicted_masks.npz", *prepared_for(wildcards)[1:]]
+    predicted = [path.format(**wildcards) for path in seeds_of("predicted_masks.npz")]
+    return predicted + prepared_of(files_at(wildcards, wildcards.task))[1:]
 
 
 def files_of_runs(name):
     """A file of every run; only `compare` asks for them, rules after it for its runs.csv, which plans faster."""
     return [f"{run.folder}/{name}" for run in RUNS]
-
-
-def seeds_of(name):
-    """A file of every seed of a model."""
-    folder = "results/runs/{{task}}/{{protocol}}/{{architecture}}"
-    return expand(f"{folder}/{{seed}}/{name}", seed=config["seeds"])
 
 
 def files_elsewhere():

@@ -1,18 +1,20 @@
 rule evaluate:
-    """Score a run from its stored predictions, per image and in total."""
+    """Score a model's seeds from their stored predictions, per image and in total."""
     input:
-        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        predictions=seeds_of("predictions.parquet"),
         masks=masks_for,
     output:
-        metrics="results/runs/{task}/{protocol}/{architecture}/{seed}/metrics.json",
-        cases="results/runs/{task}/{protocol}/{architecture}/{seed}/cases.parquet",
+        metrics=seeds_of("metrics.json"),
+        cases=seeds_of("cases.parquet"),
     log:
-        "logs/evaluate/{task}/{protocol}/{architecture}/{seed}.log",
+        "logs/evaluate/{task}/{protocol}/{architecture}.log",
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=2000,
     params:
+        files=lambda wildcards: files_at(wildcards, wildcards.task),
+        seeds=config["seeds"],
         made_by=made_by("evaluate"),
     script:
         "../scripts/evaluate.py"

@@ -13,7 +13,9 @@ from covbench.comparison import compare_runs
 from covbench.external_comparison import compare_external
 from covbench.files import write_table
 from covbench.reporting.page import build_report, describe_origin
+from covbench.scoring import score_unscored
 
+score_unscored(snakemake.params.plan)
 partial = Path("results/partial")
 reported, literature = (pd.read_csv(path) for path in (snakemake.input.published, snakemake.input.literature))
 tables = compare_runs(snakemake.params.plan, reported, literature, partial=True)

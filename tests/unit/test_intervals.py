@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sk
 
 from covbench.evaluation.classification import evaluate_classification
@@ -164,6 +164,33 @@ def test_intervals_cover_the_truth_in_93_to_97_of_100_studies_of_clustered_patie
         right = np.bincount(places, (score > 0.5) == diseased, patients) @ weights
         draws = rank_draws(diseased, score, places, weights)[0], right / (np.bincount(places) @ weights)
         for number, drawn in enumerate(draws):
+            low, high, _ = find_interval(drawn, patients)
+            covered[number] += low <= truth[number] <= high
+    assert ((covered >= 930) & (covered <= 970)).all(), covered
+
+
+def draw_lesions(rng, patients):
+    """One to seven slices a patient, with lesions alike in size and in how well they are found: pixels, patient."""
+    places = np.repeat(np.arange(patients), rng.integers(1, 8, patients))
+    habit, extent = rng.normal(size=patients)[places], rng.normal(0, 0.8, patients)[places]
+    true = 500 * np.exp(extent + rng.normal(0, 0.5, len(places)))
+    predicted = true * np.exp(rng.normal(0, 0.3, len(places)))
+    found = special.expit(0.8 + 0.7 * habit + 0.5 * rng.normal(size=len(places)) + 0.3 * np.log(true / 500))
+    return found * np.minimum(true, predicted), true + predicted, places
+
+
+@pytest.mark.parametrize("patients", [30, 60, 150])
+def test_intervals_of_lesion_dice_cover_the_truth_in_93_to_97_of_100_studies(patients):
+    both, either, places = draw_lesions(np.random.default_rng(99), 200_000)
+    volumes = 2 * np.bincount(places, both) / np.bincount(places, either)
+    truth = [np.mean(2 * both / either), np.mean(volumes)]
+    rng, covered = np.random.default_rng(patients), np.zeros(2)
+    for study in range(1000):
+        both, either, places = draw_lesions(rng, patients)
+        weights = draw_patients(patients, 1000, seed=study)
+        slices = (np.bincount(places, 2 * both / either) @ weights) / (np.bincount(places) @ weights)
+        volumes = (2 * np.bincount(places, both) / np.bincount(places, either)) @ weights / patients
+        for number, drawn in enumerate((slices, volumes)):
             low, high, _ = find_interval(drawn, patients)
             covered[number] += low <= truth[number] <= high
     assert ((covered >= 930) & (covered <= 970)).all(), covered

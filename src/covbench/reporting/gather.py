@@ -101,11 +101,15 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that runs and comparison left: tables, and the scored runs of the plan in its order."""
+    """Everything that runs and comparison left: tables, and the scored runs of the plan in its order.
+
+    study: the study's values of the planned tasks; published: of them those of planned architectures.
+    """
 
     runs: pd.DataFrame
     metrics: pd.DataFrame
     summary: pd.DataFrame
+    study: pd.DataFrame
     published: pd.DataFrame
     leaks: pd.DataFrame
     audit: dict[str, pd.DataFrame]
@@ -135,13 +139,13 @@ def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path
     compare: folder of metrics.csv, summary.csv, published.csv and runs.csv; any may be missing.
     """
     runs = read_states(results, plan, compare)
+    study = _keep_planned(read_table(compare / "published.csv", PUBLISHED_COLUMNS), runs, KEYS[:1])
     return Results(
         runs=runs,
         metrics=_keep_planned(read_table(compare / "metrics.csv", METRIC_COLUMNS), runs, KEYS[:3]),
         summary=_keep_planned(read_table(compare / "summary.csv", SUMMARY_COLUMNS), runs, KEYS[:3]),
-        published=_keep_planned(
-            read_table(compare / "published.csv", PUBLISHED_COLUMNS), runs, ["task", "architecture"]
-        ),
+        study=study,
+        published=_keep_planned(study, runs, ["task", "architecture"]),
         leaks=_keep_planned(read_table(results / "audit" / "splits.csv", KEYS[:2]), runs, KEYS[:2]),
         audit=_read_audit(results / "audit", runs),
         compared={

@@ -69,7 +69,8 @@ def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.D
             scores = rows[rows["metric"] == metric]
             reported = values.loc[values["our_metric"] == metric, "reported"]
             changes = protocols[(protocols["task"] == task) & (protocols["metric"] == metric)]
-            yield _find_leader(str(task), metric, scores, changes, reported)
+            if metric == HEADLINES[kind] or scores.loc[scores["family"] == "deep", "mean"].notna().any():
+                yield _find_leader(str(task), metric, scores, changes, reported)
 
 
 def _find_leader(task: str, metric: str, scores: pd.DataFrame, changes: pd.DataFrame, reported: pd.Series) -> Leader:
@@ -112,7 +113,7 @@ def write_summary(path: Path, results: Results, title: str) -> None:
     counts = ", ".join(f"{states.get(state, 0)} {state}" for state in STATES)
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "| " + " | ".join(["---"] * len(HEADINGS)) + " |"]
-    leaders = list(find_leaders(results.summary, results.published, results.compared["protocols"]))
+    leaders = list(find_leaders(results.summary, results.study, results.compared["protocols"]))
     lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
     lines += ["", READING if leaders else "No run has finished yet.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -133,6 +134,7 @@ def print_summary(results: Path) -> None:
     published = read_table(compare / "published.csv", PUBLISHED_COLUMNS)
     protocols = read_table(compare / "protocols.csv", COMPARED_COLUMNS["protocols"])
     leaders = list(find_leaders(summary, published, protocols)) if len(summary) else []
+    leaders = [leader for leader in leaders if leader.metric in HEADLINES.values()]
     if leaders:
         console.print(_tabulate(leaders))
     else:
@@ -143,18 +145,17 @@ def print_summary(results: Path) -> None:
 
 
 def _tabulate(leaders: Sequence[Leader]) -> Table:
-    """Narrow enough for 80 columns: intervals on lines of their own, columns without a value left out."""
-    title = "Best models, mean over seeds (95 % interval)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("Task and metric", no_wrap=True)
+    """Narrow enough for 80 columns: names and intervals on lines of their own, columns without a value left out."""
+    table = Table(title="Best models, mean over seeds (95 % interval)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("Task, metric, model", no_wrap=True)
     rows = []
     for leader in leaders:
         task, metric, _, model, *scores, change, baseline = leader.cells
-        cells = [model, *scores, change.split(" (")[0], baseline.replace(" ", "\n", 1)]
-        rows.append([f"{task}\n{metric}", *(cell.replace(" (", "\n(") for cell in cells)])
+        cells = [*scores, change.split(" (")[0], baseline.replace(" ", "\n", 1)]
+        rows.append([f"{task}\n{metric}\n{model}", *(cell.replace(" (", "\n(") for cell in cells)])
     shown = [number for number, column in enumerate(zip(*rows, strict=True)) if set(column) != {DASH}]
     for number in shown[1:]:
-        table.add_column(HEADINGS[number + 2], overflow="fold")
+        table.add_column(HEADINGS[number + 3], overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[number]) for number in shown))
     return table

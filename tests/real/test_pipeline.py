@@ -34,7 +34,8 @@ def run_sample(folder, *targets, protocols):
     """Run config/sample.yaml on the samples in `folder`."""
     command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", ROOT / "config/sample.yaml", "--cores", "2", "--resources", "gpu=2"]
-    command += ["--set-threads", "train_classifier=1", "train_segmenter=1", "test_external=1", "--config", f"protocols={protocols}"]
+    command += ["--set-threads", "train_classifier=1", "train_segmenter=1", "test_external=1"]
+    command += ["--config", f"protocols={protocols}"]
     command += [f"fetch={{mirror: '{SAMPLES}'}}", f"weights={{mirror: '{SAMPLES / 'weights'}'}}"]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
@@ -98,6 +99,23 @@ def test_the_audited_split_of_every_task_leaks_nothing(sample, task):
     audited = audit[(audit["task"] == task) & (audit["protocol"] == "audited")]
     assert len(audited) > 0
     assert (audited["leaked"] == 0).all()
+
+
+def test_every_network_is_tested_on_each_other_dataset_that_fits(sample):
+    external = pd.read_csv(sample / "results/compare/external.csv", keep_default_na=False)
+    pairs = external.groupby(["task", "tested_on"])["reason"].agg(set).to_dict()
+    assert set(pairs) == {
+        ("ieee8023_xray", "radiography"),
+        ("radiography", "ieee8023_xray"),
+        ("covid_ct", "sarscov2_ct"),
+        ("sarscov2_ct", "covid_ct"),
+        ("zenodo_infection", "medseg_multiclass"),
+        ("zenodo_multiclass", "medseg_multiclass"),
+        ("medseg_multiclass", "zenodo_infection"),
+    }
+    assert all(reasons == {""} for reasons in pairs.values())
+    auroc = external[(external["task"] == "radiography") & (external["metric"] == "auroc")].iloc[0]
+    assert (auroc["copies"], auroc["removed"], auroc["images"]) == (1, 3, 188)
 
 
 def test_the_report_shows_every_task_and_names_what_was_excluded(sample):

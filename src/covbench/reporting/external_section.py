@@ -8,7 +8,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting.tables import Cell, Table, number_cell, order_protocols, signed_cell
-from covbench.reporting.wording import count, show
+from covbench.reporting.wording import count
 
 HEADLINES = ("auroc", "dice_lesion")
 """One metric a kind of task; the others are in the table on disk."""
@@ -38,18 +38,15 @@ def _read_pair(rows: pd.DataFrame) -> str:
     words = f"{first['task']} models on {first['tested_on']}: "
     if pd.isna(first["images"]):
         return words + f"{first['reason']}."
-    words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}, "
-    words += f"{int(first['removed']):,} left out ({count(int(first['copies']), 'copy', 'copies')} "
-    words += "of an image of their own dataset, and what else there is of those patients)"
+    words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}; left out: "
+    words += f"{int(first['removed']):,} ({count(int(first['copies']), 'copy', 'copies')})."
     drops = []
     for protocol in order_protocols(rows["protocol"]):
         found = rows[rows["protocol"] == protocol].dropna(subset="drop")
         if len(found):
-            clear = int((found["drop_low"] > 0).sum())
-            drops.append(
-                f"{protocol} {show(found['drop'].median())}, clear of 0 in {clear} of {count(len(found), 'model')}"
-            )
-    return words + (f". Median drop in {label_metric(first['metric'])}: {'; '.join(drops)}." if drops else ".")
+            clear, drop = int((found["drop_low"] > 0).sum()), signed_cell(found["drop"].median(), None, None).text
+            drops.append(f"{protocol} {drop}, above 0 by its interval in {clear} of {count(len(found), 'model')}")
+    return words + (f" Median drop in {label_metric(first['metric'])}: {'; '.join(drops)}." if drops else "")
 
 
 def _build_table(external: pd.DataFrame) -> Table:

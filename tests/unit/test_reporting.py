@@ -19,7 +19,7 @@ from covbench.reporting.gather import read_results
 from covbench.reporting.page import build_report
 from covbench.reporting.pictures import choose_spread, overlay_errors
 from covbench.reporting.summary import find_leaders, print_summary
-from covbench.reporting.tables import build_leaderboard, choose_headline, find_study, state_cell
+from covbench.reporting.tables import build_class_table, build_leaderboard, choose_headline, find_study, state_cell
 from covbench.reporting.wording import read_confusions, read_leaders, show, slug
 
 PLAN = plan_runs(
@@ -240,6 +240,13 @@ def test_the_study_f1_is_not_drawn_on_the_bars_of_another_metric() -> None:
     study = find_study("segmentation", pd.DataFrame(rows), choose_headline("segmentation", pd.DataFrame(rows)))
     assert study.numbers == {"a": 0.7}
     assert not study.comparable
+
+
+def test_a_class_has_a_precision_of_its_own_not_that_of_the_positive_class() -> None:
+    row = {"task": "t", "architecture": "a", "protocol": "audited", "class": "normal", "metric": "precision"}
+    row |= {"value": 0.5, "low": 0.4, "high": 0.6, "reason": ""}
+    table = build_class_table(pd.DataFrame([row]), ("precision", "recall"))
+    assert [heading for heading, _ in table.columns] == ["Model", "Protocol", "Class", "Precision"]
 
 
 def test_one_failed_seed_shows_the_cell_as_failed() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.definitions import label_metric
+from covbench.evaluation.definitions import CLASS_METRICS, label_metric
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, show, show_interval
 from covbench.schema import SEGMENTATION
@@ -290,13 +290,13 @@ def build_class_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
         for name in names:
             cells.append(_class_cell(found.get(name, [])))
             if cells[-1].note:
-                notes[architecture, protocol, f"{label_metric(name)} ({label})"] = cells[-1].note
+                notes[architecture, protocol, f"{CLASS_METRICS[name].label} ({label})"] = cells[-1].note
         rows.append(cells)
     headings = [
         ("Model", ""),
         ("Protocol", ""),
         ("Class", ""),
-        *[(label_metric(name), "mean over seeds") for name in names],
+        *[(CLASS_METRICS[name].label, "mean over seeds") for name in names],
     ]
     return Table("Per class", headings, rows, ("Protocol", "Class"), list_notes(notes))
 

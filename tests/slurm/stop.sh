@@ -1,10 +1,20 @@
 #!/usr/bin/env bash
-# Ends what start.sh began in the folder $1; with a node's name as $2 that node alone, as if it had lost its power.
+# Ends what start.sh began in the folder $1; with a node's name as $2 all that runs on that node, as if it had lost its power.
 set -uo pipefail
 lab=$1 node=${2:-}
-if [ -n "$node" ]; then
+
+kill_node() { # its daemon, and every process that a job started there, with the step that watches over it
     kill -KILL "$(cat "$lab/run/slurmd.$node.pid")"
-    pkill -KILL -f "slurmstepd: .*" 2>/dev/null
+    for place in /proc/[0-9]*; do
+        tr '\0' '\n' 2>/dev/null <"$place/environ" | grep -qx "SLURMD_NODENAME=$node" || continue
+        parent=$(awk '/^PPid/ {print $2}' "$place/status" 2>/dev/null)
+        [ -n "$parent" ] && grep -q '^slurmstepd' "/proc/$parent/cmdline" 2>/dev/null && kill -KILL "$parent"
+        kill -KILL "${place#/proc/}" 2>/dev/null
+    done
+}
+
+if [ -n "$node" ]; then
+    kill_node
     exit 0
 fi
 scancel --user="$(id -un)" 2>/dev/null

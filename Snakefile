@@ -20,12 +20,15 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/external.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/cluster.smk"
 
 
 localrules:
     all,
     fetch,
     fetch_weights,
+    track,
+    partial_report,
 
 
 rule all:

@@ -43,14 +43,21 @@ def read_config(configfile: Path | None = None) -> Config:
 
 def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Config:
     """The config with defaults filled in. Raises CovbenchError listing every mistake."""
-    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    checked = copy.deepcopy(dict(config))
-    mistakes = [_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(checked)]
-    if not mistakes:
-        _fill_defaults(checked, schema)
-        mistakes = [*_unknown_names(checked), *_unknown_levels(checked)] or list(_misfits(checked))
+    checked = check_shape(config, schema_path, "config")
+    mistakes = [*_unknown_names(checked), *_unknown_levels(checked)] or list(_misfits(checked))
     if mistakes:
         raise CovbenchError("config: " + "\nconfig: ".join(mistakes))
+    return checked
+
+
+def check_shape(values: Mapping[str, Any], schema_path: Path, name: str) -> Config:
+    """`values` as a schema wants them, with its defaults. Raises CovbenchError listing every mistake after `name`."""
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    checked = copy.deepcopy(dict(values))
+    mistakes = [_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(checked)]
+    if mistakes:
+        raise CovbenchError(f"{name}: " + f"\n{name}: ".join(mistakes))
+    _fill_defaults(checked, schema)
     return checked
 
 

@@ -36,6 +36,8 @@ def lease_gpus(count: int) -> list[str]:
         return []
     slurm = os.environ.get("SLURM_JOB_ID")
     pool = _named_gpus() if slurm or VISIBLE in os.environ else _installed_gpus()
+    if slurm and pool:
+        log.info("SLURM job %s on %s holds GPU %s", slurm, os.environ.get("SLURMD_NODENAME", "?"), ", ".join(pool))
     if not pool or (slurm and len(pool) <= count):
         return []
     if len(pool) < count:

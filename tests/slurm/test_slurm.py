@@ -1,0 +1,167 @@
+"""Trainings on a real SLURM of two nodes, undisturbed and disturbed: results as here, each run whole, none twice."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.workflow.conftest import ROOT, run_snakemake
+
+HERE = Path(__file__).parent
+TRAINING = {"size": 64, "batch_size": 32, "head_epochs": 0, "fine_tune_epochs": 12, "patience": 0}
+CONFIG = {
+    "tasks": ["phantom_xray"],
+    "architectures": {"classification": ["small_cnn"], "segmentation": []},
+    "protocols": ["audited"],
+    "seeds": [0, 1],
+    "fetch": {"mirror": None},
+    "weights": "none",
+    "options": {"audited": {"classification": TRAINING}},
+    "deterministic": True,
+    "tracking": {"uri": "sqlite:///results/mlflow.db"},
+}
+FOLDERS = [f"results/runs/phantom_xray/audited/small_cnn/{seed}" for seed in CONFIG["seeds"]]
+MODELS = [f"{folder}/model.keras" for folder in FOLDERS]
+SCORES = [f"{folder}/metrics.json" for folder in FOLDERS]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.getuid() != 0, reason="starts SLURM's daemons, which needs root"),
+    pytest.mark.skipif(not shutil.which("slurmctld"), reason="apt-get install munge slurmctld slurmd slurm-client"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    lab = tmp_path_factory.mktemp("slurm")
+    subprocess.run([HERE / "start.sh", lab], check=True, timeout=120)
+    yield lab
+    subprocess.run([HERE / "stop.sh", lab], check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """The runs as this machine makes them, trained and scored without a cluster."""
+    folder = tmp_path_factory.mktemp("on this machine")
+    done = run_snakemake(folder, CONFIG, *SCORES)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder
+
+
+@pytest.fixture
+def folder(here, tmp_path):
+    """The data of `here` without its runs, in a folder with a space in its path."""
+    folder = tmp_path / "on a cluster"
+    shutil.copytree(here / "data", folder / "data")
+    shutil.copytree(here / ".snakemake" / "metadata", folder / ".snakemake" / "metadata")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def submit(folder, *targets):
+    """Snakemake on SLURM in the background, its output in slurm.log."""
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", ROOT / "Snakefile"]
+    command += ["--workflow-profile", ROOT / "profiles" / "slurm", "--configfile", folder / "config.yaml"]
+    command += ["--directory", folder, "--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "5"]
+    with (folder / "slurm.log").open("a") as log:
+        return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, cwd=folder, start_new_session=True)
+
+
+def finish(process, folder):
+    code = process.wait(timeout=600)
+    assert code == 0, (folder / "slurm.log").read_text()[-5000:]
+
+
+def training_jobs():
+    """SLURM's number of each training that runs now, and its node."""
+    listed = subprocess.run(["squeue", "-h", "-t", "running", "-o", "%i %N %k"], capture_output=True, text=True).stdout
+    return [line.split()[:2] for line in listed.splitlines() if "train_classifier" in line]
+
+
+def wait_for(condition, seconds=180):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    return found
+
+
+def in_training(folder, epochs=2):
+    """Whether both runs have trained some epochs."""
+    logs = [folder / "logs/train/phantom_xray/audited/small_cnn" / f"{seed}.log" for seed in CONFIG["seeds"]]
+    return all(log.exists() and log.read_text().count("INFO epoch") >= epochs for log in logs)
+
+
+def assert_same_runs(folder, here):
+    """What was learnt is the same to the last bit, whatever happened on the way."""
+    for run in FOLDERS:
+        for name in ("history.csv", "predictions.parquet"):
+            assert read_without_time(folder / run / name) == read_without_time(here / run / name), f"{run}/{name}"
+
+
+def read_without_time(path):
+    table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    return table.drop(columns="seconds", errors="ignore").to_csv()
+
+
+def test_trainings_on_slurm_score_as_on_this_machine_and_concurrent_ones_hold_gpus_of_their_own(cluster, here, folder):
+    finish(submit(folder, *SCORES), folder)
+    assert_same_runs(folder, here)
+    for scores in SCORES:
+        assert json.loads((folder / scores).read_text()) == json.loads((here / scores).read_text())
+    logs = [(folder / f"logs/train/phantom_xray/audited/small_cnn/{seed}.log").read_text() for seed in CONFIG["seeds"]]
+    held = [re.search(r"SLURM job \d+ on (\w+) holds GPU (\d)", log).groups() for log in logs]
+    assert len(set(held)) == 2
+
+
+def test_a_job_that_somebody_cancels_is_sent_again_and_goes_on(cluster, here, folder):
+    process = submit(folder, *MODELS)
+    wait_for(lambda: in_training(folder))
+    cancelled, _ = training_jobs()[0]
+    subprocess.run(["scancel", cancelled], check=True)
+    finish(process, folder)
+    assert_same_runs(folder, here)
+    assert sorted(lives(folder)) == [1, 2]
+
+
+def test_a_node_that_is_lost_under_its_training_loses_no_run(cluster, here, folder):
+    process = submit(folder, *MODELS)
+    wait_for(lambda: in_training(folder))
+    _, node = training_jobs()[0]
+    subprocess.run([HERE / "stop.sh", cluster, node], check=True)
+    try:
+        finish(process, folder)
+    finally:
+        subprocess.run([HERE / "start.sh", cluster], check=True, timeout=120)
+    assert "NODE_FAIL" in (folder / "slurm.log").read_text()
+    assert_same_runs(folder, here)
+
+
+def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_writer(cluster, here, folder):
+    process = submit(folder, *MODELS)
+    wait_for(lambda: in_training(folder))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert training_jobs()  # SLURM's jobs live on
+    subprocess.run([sys.executable, "-m", "snakemake", "--unlock", *arguments(folder)], check=True, cwd=folder)
+    finish(submit(folder, *MODELS), folder)
+    assert_same_runs(folder, here)
+
+
+def arguments(folder):
+    names = {"--snakefile": ROOT / "Snakefile", "--configfile": folder / "config.yaml", "--directory": folder}
+    return [str(word) for pair in names.items() for word in pair]
+
+
+def lives(folder):
+    """How many processes have worked on each run."""
+    return [json.loads((folder / run / "manifest.json").read_text())["lives"] for run in FOLDERS]

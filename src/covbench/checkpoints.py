@@ -38,11 +38,11 @@ def run_checkpoints(run: Run) -> Path:
 
 
 @contextmanager
-def lock_run(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder`/lock as long as this process lives; the kernel frees it whatever kills the process.
 
-    What a killed process left half written below `folder` is removed.
-    Raises CovbenchError, naming the holder, where another process writes the same run: an orphaned cluster job, say.
+    What a killed process left half written below `folder` is removed. Where another process writes the same run, an
+    orphaned cluster job, say, its end is waited for, or CovbenchError names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a+", encoding="utf-8") as file:
@@ -51,15 +51,23 @@ def lock_run(folder: Path) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or "a process that did not say its name"
-            raise CovbenchError(
-                f"{folder}: {holder} is writing this run; wait until it has finished, or stop it, and start again"
-            ) from error
+            if not wait:
+                raise CovbenchError(
+                    f"{folder}: {holder} is writing this run; wait until it has finished, or stop it, and start again"
+                ) from error
+            log.info("waits: %s is writing this run", holder)
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(_describe_process())
         file.flush()
         for leftover in folder.glob("*/.*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
+
+
+def _describe_process() -> str:
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"process {os.getpid()} on {socket.gethostname()}" + (f" (SLURM job {job})" if job else "")
 
 
 def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:

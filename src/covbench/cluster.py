@@ -33,14 +33,14 @@ def read_cluster(path: Path) -> dict[str, Any]:
 def place_rule(cluster: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """Resources of a rule on this cluster, beside those that it asks for.
 
-    asked: `gpu`, `mem` (MB) and `runtime` (minutes) of the rule, where it has them. Memory and time become functions of
+    asked: `gpu`, `mem_mb` and `runtime` (minutes) of the rule, where it has them. Memory and time become functions of
     the attempt: each retry asks for as much again.
     """
     placed: dict[str, Any] = {NAMES[key]: value for key, value in cluster["gpu" if asked.get("gpu") else "cpu"].items()}
     if "account" in cluster:
         placed["slurm_account"] = cluster["account"]
     memory, time = (
-        asked.get("mem", DEFAULT_MB) * cluster["memory"],
+        asked.get("mem_mb", DEFAULT_MB) * cluster["memory"],
         asked.get("runtime", DEFAULT_MINUTES) * cluster["time"],
     )
     return {**placed, "mem_mb": _grow(max(MINIMUM_MB, round(memory))), "runtime": _grow(max(1, round(time)))}

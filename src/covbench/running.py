@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,13 +46,14 @@ def train_run(
     """Train a run and write its model, history, manifest and predictions (and masks) to `outputs`.
 
     Killed at any moment and called again it goes on where it was last saved; finished before with the same inputs, it
-    publishes the same files and trains nothing. Raises CovbenchError while another process writes the same run, and
-    SystemExit (75) when the process is told to stop.
+    publishes the same files and trains nothing. While another process writes the same run it waits under SLURM and
+    raises CovbenchError elsewhere. Raises SystemExit (75) when the process is told to stop.
     """
     files = name_inputs(split_path, prepared_paths, weights_path)
     inputs = gather_inputs(run, options, files, {"deterministic": deterministic, "precision": precision})
     folder = checkpoint_folder(run, fingerprint_inputs(inputs))
-    with lock_run(folder.parent), Interruption() as interruption:
+    on_cluster = "SLURM_JOB_ID" in os.environ  # where the other process is a job with a time limit
+    with lock_run(folder.parent, wait=on_cluster), Interruption() as interruption:
         if publish_kept(folder, outputs):
             log.info("%s finished before with the same inputs: published again, nothing trained", run.folder)
             return

@@ -47,6 +47,7 @@ SlurmctldTimeout=20
 SlurmdTimeout=15
 KillWait=10
 UnkillableStepTimeout=10
+AuthInfo=cred_expire=10
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

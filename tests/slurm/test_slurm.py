@@ -32,6 +32,7 @@ CONFIG = {
 FOLDERS = [f"results/runs/phantom_xray/audited/small_cnn/{seed}" for seed in CONFIG["seeds"]]
 MODELS = [f"{folder}/model.keras" for folder in FOLDERS]
 SCORES = [f"{folder}/metrics.json" for folder in FOLDERS]
+DEMO = ROOT / "demo" / "results" / "compare"
 
 pytestmark = [
     pytest.mark.slow,
@@ -67,17 +68,19 @@ def folder(here, tmp_path):
     return folder
 
 
-def submit(folder, *targets):
-    """Snakemake on SLURM in the background, its output in slurm.log."""
-    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", ROOT / "Snakefile"]
-    command += ["--workflow-profile", ROOT / "profiles" / "slurm", "--configfile", folder / "config.yaml"]
-    command += ["--directory", folder, "--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "5"]
+def submit(folder, *targets, **training):
+    """Snakemake on SLURM in the background, its output in slurm.log; training: resources that its trainings ask for."""
+    command = [sys.executable, "-m", "snakemake", *targets, *arguments(folder)]
+    command += ["--workflow-profile", ROOT / "profiles" / "slurm"]
+    command += ["--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "5"]
+    if training:
+        command += ["--set-resources", *(f"train_classifier:{name}={value}" for name, value in training.items())]
     with (folder / "slurm.log").open("a") as log:
         return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, cwd=folder, start_new_session=True)
 
 
-def finish(process, folder):
-    code = process.wait(timeout=600)
+def finish(process, folder, seconds=600):
+    code = process.wait(timeout=seconds)
     assert code == 0, (folder / "slurm.log").read_text()[-5000:]
 
 
@@ -95,15 +98,21 @@ def wait_for(condition, seconds=180):
     return found
 
 
-def in_training(folder, epochs=2):
-    """Whether both runs have trained some epochs."""
-    logs = [folder / "logs/train/phantom_xray/audited/small_cnn" / f"{seed}.log" for seed in CONFIG["seeds"]]
+def in_training(folder, runs=FOLDERS, epochs=2):
+    """Whether runs have trained some epochs."""
+    logs = [folder / "logs/train" / f"{Path(run).relative_to('results/runs')}.log" for run in runs]
     return all(log.exists() and log.read_text().count("INFO epoch") >= epochs for log in logs)
 
 
-def assert_same_runs(folder, here):
+def training_process(folder):
+    """The process that holds the lock of the first run."""
+    held = next(folder.glob("checkpoints/phantom_xray/audited/small_cnn/0/lock")).read_text()
+    return int(held.split()[1])
+
+
+def assert_same_runs(folder, here, runs=FOLDERS):
     """What was learnt is the same to the last bit, whatever happened on the way."""
-    for run in FOLDERS:
+    for run in runs:
         for name in ("history.csv", "predictions.parquet"):
             assert read_without_time(folder / run / name) == read_without_time(here / run / name), f"{run}/{name}"
 
@@ -133,6 +142,35 @@ def test_a_job_that_somebody_cancels_is_sent_again_and_goes_on(cluster, here, fo
     assert sorted(lives(folder)) == [1, 2]
 
 
+def test_a_training_that_is_pushed_out_by_somebody_with_priority_goes_on_afterwards(cluster, here, folder):
+    process = submit(folder, *MODELS, slurm_partition="scavenge")
+    wait_for(lambda: in_training(folder))
+    _, node = training_jobs()[0]
+    rival = ["sbatch", "-p", "gpu", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 20"]
+    subprocess.run(rival, check=True, cwd=folder)
+    finish(process, folder)
+    assert "preempted JobId=" in (cluster / "log/slurmctld.log").read_text()
+    assert_same_runs(folder, here)
+    assert max(lives(folder)) == 2
+
+
+def test_a_training_that_hangs_is_ended_by_its_time_limit_and_goes_on(cluster, here, folder):
+    process = submit(folder, *MODELS[:1], runtime=1)
+    wait_for(lambda: in_training(folder, FOLDERS[:1]))
+    os.kill(training_process(folder), signal.SIGSTOP)
+    finish(process, folder)
+    assert "TIMEOUT" in (folder / "slurm.log").read_text()
+    assert_same_runs(folder, here, FOLDERS[:1])
+    assert lives(folder, FOLDERS[:1]) == [2]
+
+
+def test_a_training_that_is_out_of_memory_is_sent_again_with_more(cluster, here, folder):
+    finish(submit(folder, *MODELS[:1], mem_mb=600), folder)
+    assert any("exceeded memory limit" in path.read_text() for path in (cluster / "log").glob("slurmd.*.log"))
+    assert set(re.findall(r"\bmem_mb=(\d+)", (folder / "slurm.log").read_text())) == {"600", "1200"}
+    assert_same_runs(folder, here, FOLDERS[:1])
+
+
 def test_a_node_that_is_lost_under_its_training_loses_no_run(cluster, here, folder):
     process = submit(folder, *MODELS)
     wait_for(lambda: in_training(folder))
@@ -142,7 +180,7 @@ def test_a_node_that_is_lost_under_its_training_loses_no_run(cluster, here, fold
         finish(process, folder)
     finally:
         subprocess.run([HERE / "start.sh", cluster], check=True, timeout=120)
-    assert "NODE_FAIL" in (folder / "slurm.log").read_text()
+    assert f"due to failure of node {node}" in (cluster / "log/slurmctld.log").read_text()
     assert_same_runs(folder, here)
 
 
@@ -155,6 +193,21 @@ def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_w
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock", *arguments(folder)], check=True, cwd=folder)
     finish(submit(folder, *MODELS), folder)
     assert_same_runs(folder, here)
+    assert lives(folder) == [1, 1]
+    logs = [path.read_text() for path in (folder / "logs/train").rglob("*.log")]
+    assert all("finished before with the same inputs" in log for log in logs)
+
+
+@pytest.mark.skipif(not (DEMO / "metrics.csv").exists(), reason="compares with demo/: make demo")
+def test_the_demo_through_slurm_gives_the_metrics_of_make_demo(cluster, tmp_path):
+    shutil.copy(ROOT / "config" / "demo.yaml", tmp_path / "config.yaml")
+    process = submit(
+        tmp_path, "all", "--set-threads", *(f"{rule}=1" for rule in ("train_classifier", "train_segmenter"))
+    )
+    finish(process, tmp_path, seconds=1500)
+    for name in ("metrics.csv", "summary.csv"):
+        assert (tmp_path / "results/compare" / name).read_text() == (DEMO / name).read_text()
+    assert (tmp_path / "results/report/index.html").exists()
 
 
 def arguments(folder):
@@ -162,6 +215,6 @@ def arguments(folder):
     return [str(word) for pair in names.items() for word in pair]
 
 
-def lives(folder):
+def lives(folder, runs=FOLDERS):
     """How many processes have worked on each run."""
-    return [json.loads((folder / run / "manifest.json").read_text())["lives"] for run in FOLDERS]
+    return [json.loads((folder / run / "manifest.json").read_text())["lives"] for run in runs]

@@ -1,5 +1,6 @@
 """What is written between two lives of a training: whole, verified, at most two of them; one writer a run."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -105,22 +106,40 @@ show()"""
     assert last == "0 state-000001.npz"
 
 
-def test_a_second_writer_of_a_run_is_refused_until_the_first_one_is_gone(tmp_path):
-    hold = f"""
-import time
+HOLD = """
+import logging, sys, time
 from pathlib import Path
 from covbench.checkpoints import lock_run
-with lock_run(Path({str(tmp_path)!r})):
+logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+with lock_run(Path(sys.argv[1]), wait=True):
     print("held", flush=True)
     time.sleep(60)
 """
-    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as first:
+
+
+def hold(folder):
+    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_second_writer_of_a_run_is_refused_until_the_first_one_is_gone(tmp_path):
+    with hold(tmp_path) as first:
         assert first.stdout.readline() == "held\n"
         with pytest.raises(CovbenchError, match=f"process {first.pid} on .* is writing this run"), lock_run(tmp_path):
             pass
         first.kill()
     with lock_run(tmp_path):
         pass
+
+
+def test_a_second_writer_that_waits_goes_on_when_the_first_one_is_gone(tmp_path):
+    with hold(tmp_path) as first:
+        assert first.stdout.readline() == "held\n"
+        with hold(tmp_path) as second:
+            said = f"waits: process {first.pid} on {socket.gethostname()} is writing this run\n"
+            assert second.stdout.readline() == said
+            first.kill()
+            assert second.stdout.readline() == "held\n"
+            second.kill()
 
 
 def test_kept_outputs_come_back_newer_than_before_and_cost_no_space(tmp_path):

@@ -6,7 +6,7 @@ from covbench.cluster import place_rule, read_cluster
 from covbench.configuration import PROJECT
 from covbench.schema import CovbenchError
 
-TRAINING = {"gpu": 1, "mem": 12000, "runtime": 480}
+TRAINING = {"gpu": 1, "mem_mb": 12000, "runtime": 480}
 
 
 def write(tmp_path, text):
@@ -23,7 +23,7 @@ def test_the_file_as_it_comes_asks_for_no_partition_and_no_account():
 def test_trainings_go_where_gpus_are_and_the_rest_elsewhere(tmp_path):
     text = "account: lung\ncpu: {partition: short}\ngpu: {partition: big, model: a100, qos: night}\n"
     cluster = read_cluster(write(tmp_path, text))
-    trained, scored = place_rule(cluster, TRAINING), place_rule(cluster, {"mem": 2000})
+    trained, scored = place_rule(cluster, TRAINING), place_rule(cluster, {"mem_mb": 2000})
     places = {"slurm_account": "lung", "slurm_partition": "big", "gpu_model": "a100", "qos": "night"}
     assert {name: trained[name] for name in trained if name not in ("mem_mb", "runtime")} == places
     assert {name: scored[name] for name in ("slurm_account", "slurm_partition")} == {
@@ -39,7 +39,7 @@ def test_memory_and_time_grow_by_the_attempt_from_what_the_factors_make_of_them(
 
 
 def test_a_job_never_asks_for_less_memory_than_the_two_snakemakes_in_it_need(tmp_path):
-    placed = place_rule(read_cluster(write(tmp_path, "memory: 0.01\n")), {"mem": 2000})
+    placed = place_rule(read_cluster(write(tmp_path, "memory: 0.01\n")), {"mem_mb": 2000})
     assert placed["mem_mb"](None, 1) == 500
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -78,7 +79,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "enum":
         return f"{place}: {error.instance!r} is no choice; {suggest(str(error.instance), error.validator_value)}"
     if error.validator == "pattern":
-        return f"{place}: {error.instance!r}; {error.schema['description']}"
+        shown = re.sub(r"//[^/]*@", "//…@", error.instance)  # a password stays out of logs
+        return f"{place}: {shown!r}; {error.schema['description']}"
     if isinstance(error.instance, str) and error.validator == "type" and _reads_as_number(error.instance):
         if error.validator_value == "integer":
             return f"{place}: {error.instance!r} is text, not a whole number; write it without quotes"

@@ -36,6 +36,8 @@ INERT = {
     "covbench.leases": "which device of a machine, not what is computed on it",
     "covbench.logs": "writes what was decided elsewhere",
     "covbench.manifest": "says what was decided elsewhere",
+    "covbench.tracking": "empty",
+    "covbench.tracking.live": "shows learning curves to another process",
     "covbench.records": "says what was decided elsewhere",
 }
 """Modules that runs import and whose code decides no model, with the reason; what only they import counts no more."""

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import os
 import platform
 import resource
 import subprocess
@@ -149,6 +150,7 @@ def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
         "unlocked": unlocked,
         "python": platform.python_version(),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "scheduler_job": os.environ.get("SLURM_JOB_ID"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     }

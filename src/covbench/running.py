@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from covbench.outputs import write_folds
 from covbench.prediction import predict_masks, predict_probabilities
 from covbench.protocols import Options
 from covbench.schema import SEGMENTATION, Run
+from covbench.tracking.live import follow_run
 from covbench.training import seed_everything, train_model
 from covbench.training_state import Keeper, Progress
 
@@ -42,9 +43,11 @@ def train_run(
     outputs: Mapping[str, str],
     deterministic: bool,
     precision: str = "auto",
+    tracking: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a run and write its model, history, manifest and predictions (and masks) to `outputs`.
 
+    tracking: the config's section; with `live` in it MLflow shows the learning curves while the run trains.
     Killed at any moment and called again it goes on where it was last saved; finished before with the same inputs, it
     publishes the same files and trains nothing. While another process writes the same run it waits under SLURM and
     raises CovbenchError elsewhere. Raises SystemExit (75) when the process is told to stop.
@@ -66,7 +69,13 @@ def train_run(
         choices = Options(**options)
         keeper = Keeper(folder, interruption)
         policy = set_precision(precision)
-        model, progress = fit_run(run, choices, weights_path, folds, keeper, deterministic, outputs["history"])
+        with follow_run(tracking or {}, run, fingerprint_inputs(inputs)) as show_curves:
+
+            def after_epoch(curves: pd.DataFrame) -> None:
+                write_table(outputs["history"], curves)
+                show_curves(curves)
+
+            model, progress = fit_run(run, choices, weights_path, folds, keeper, deterministic, after_epoch)
         compute_in_float32(model)
         with write_whole(outputs["model"]) as temporary:  # without optimizer: a third of the size
             keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
@@ -87,7 +96,7 @@ def fit_run(
     folds: Mapping[str, Fold],
     keeper: Keeper,
     deterministic: bool,
-    history_path: str,
+    after_epoch: Callable[[pd.DataFrame], None],
 ) -> tuple[keras.Model, Progress]:
     """Build and train a run's network, or go on; where memory runs out, once more with every batch in two halves."""
 
@@ -96,12 +105,9 @@ def fit_run(
         model = build_model(run, options, folds["train"].classes, weights_path)
         with fused_batch_norm():
             train, val = folds["train"], folds["val"]
-            progress = train_model(model, train, val, options, run.seed, write_curves, keeper, parts)
-        write_curves(progress.table())
+            progress = train_model(model, train, val, options, run.seed, after_epoch, keeper, parts)
+        after_epoch(progress.table())
         return model, progress
-
-    def write_curves(curves: pd.DataFrame) -> None:
-        write_table(history_path, curves)
 
     try:
         return fit(parts=1)

@@ -132,6 +132,12 @@ def test_a_store_that_mlflow_cannot_use_is_refused_before_the_first_job():
     assert "tracking.uri: 'mlruns'; Store: sqlite:///" in mistakes_of(tracking={"uri": "mlruns"})
 
 
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    mistakes = mistakes_of(tracking={"uri": "https://me:secret@server:5000"})
+    assert "MLFLOW_TRACKING_PASSWORD" in mistakes
+    assert "secret" not in mistakes
+
+
 def test_the_given_config_is_left_as_it_was():
     given = {"tasks": ["radiography"], "architectures": {"classification": ["vgg16"]}, "options": {"audited": {}}}
     before = copy.deepcopy(given)

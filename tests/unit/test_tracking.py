@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import socket
@@ -16,7 +17,8 @@ import pytest
 
 from covbench.reporting.single import draw_run
 from covbench.schema import CovbenchError
-from covbench.tracking import TrackedRun, prepare_store, read_run, track_runs
+from covbench.tracking.copies import TrackedRun, read_run, track_runs
+from covbench.tracking.store import prepare_store
 
 RUN = {"task": "covid_ct", "protocol": "audited", "architecture": "vgg16", "seed": 0}
 MANIFEST = {
@@ -32,6 +34,8 @@ MANIFEST = {
     "epochs_run": 3,
     "best_epoch": 1,
     "finished": "2025-01-01T12:00:00+00:00",
+    "scheduler_job": "12",
+    "inputs": {"files": {"images": "e" * 64, "split": "f" * 64, "weights": "0" * 64}},
 }
 FINISHED_MS = 1_735_732_800_000  # 2025-01-01 12:00:00 UTC
 METRICS = {
@@ -122,7 +126,11 @@ def test_a_run_arrives_with_options_curves_scores_and_files(uri: str, write_run)
     assert found.data.metrics["test/accuracy"] == 0.75
     assert found.data.metrics["test/covid/recall"] == 0.5
     assert found.data.metrics["run/parameters"] == 12345
-    assert found.data.tags["covbench.git_commit"] == "c" * 40
+    tags = {"git_commit": "c" * 40, "protocol": "audited", "fingerprint": "a" * 64, "scheduler_job": "12"}
+    assert {name: found.data.tags[f"covbench.{name}"] for name in tags} == tags
+    parent = client.get_run(found.data.tags["mlflow.parentRunId"]).info
+    assert (parent.run_name, parent.status, parent.end_time) == ("benchmark of covid_ct", "FINISHED", FINISHED_MS)
+    assert [data.dataset.name for data in found.inputs.dataset_inputs] == ["covid_ct"]
     assert {file.path for file in client.list_artifacts(run_id)} == {"manifest.json", "metrics.json", "figures"}
     drawn = {file.path for file in client.list_artifacts(run_id, "figures")}
     assert drawn == {"figures/confusion.svg", "figures/learning.svg"}
@@ -165,7 +173,8 @@ def test_a_copy_cut_short_is_completed_without_doubling(uri: str, write_run) -> 
     run = write_run()
     run_id = track_runs(uri, [run])[run.folder]
     client = client_of(uri)
-    assert len(client.search_runs([client.get_experiment_by_name("covid_ct").experiment_id])) == 1
+    found = client.search_runs([client.get_experiment_by_name("covid_ct").experiment_id])
+    assert sorted(run.info.run_name for run in found) == ["audited/vgg16/0", "benchmark of covid_ct"]
     assert points(uri, run_id, "epoch/loss") == [(0, 0.9), (1, 0.6), (2, 0.5)]
     assert points(uri, run_id, "test/accuracy") == [(0, 0.75)]
     assert client.get_run(run_id).info.status == "FINISHED"
@@ -231,6 +240,21 @@ def test_a_server_that_is_down_is_an_error_within_a_minute(write_run) -> None:
     with pytest.raises(CovbenchError, match=rf"tracking.uri: http://127.0.0.1:{port} failed: .*server up"):
         track_runs(f"http://127.0.0.1:{port}", [write_run()])
     assert time.monotonic() - started < 60
+
+
+def test_the_network_is_named_with_its_hash_or_copied_as_asked(uri: str, write_run) -> None:
+    run = write_run()
+    path = Path(run.folder, "model.keras")
+    path.write_bytes(b"weights")
+    client = client_of(uri)
+    run_id = track_runs(uri, [run])[run.folder]
+    tags = client.get_run(run_id).data.tags
+    assert tags["covbench.model"] == str(path)
+    assert tags["covbench.model_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert "model.keras" not in {file.path for file in client.list_artifacts(run_id)}
+    other = replace(run, manifest={**MANIFEST, "fingerprint": "b" * 64})
+    run_id = track_runs(uri, [other], copy_models=True)[other.folder]
+    assert Path(client.download_artifacts(run_id, "model.keras")).read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize("uri", ["results/mlruns", "file:///tmp/mlruns", "mlflow.db"])

@@ -59,6 +59,7 @@ rule track:
         "../../envs/cpu.conda.yaml"
     params:
         uri=config["tracking"]["uri"],
+        copy_models=config["tracking"]["models"] == "copy",
         plan=PLAN,
     script:
         "../scripts/track.py"

@@ -29,4 +29,5 @@ train_run(
     outputs=dict(snakemake.output.items()),
     deterministic=snakemake.params.deterministic,
     precision=snakemake.params.precision,
+    tracking=snakemake.config["tracking"],
 )

@@ -11,12 +11,8 @@ import hashlib
 import json
 import logging
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -25,24 +21,28 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from covbench.schema import CovbenchError
+from covbench.datasets import dataset_of
+from covbench.files import hash_file
+from covbench.tracking.store import (
+    FINGERPRINT_TAG,
+    FOLDER_TAG,
+    RUN_TAG,
+    explaining,
+    find_experiment,
+    open_client,
+    search_runs,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import DatasetInput, Metric
     from mlflow.entities import Run as MlflowRun
 
-SQLITE = "sqlite:///"
-SERVERS = ("http://", "https://")
-DATABASES = ("postgresql", "mysql", "mssql")
-ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with MLflow's own 7, a server that is down blocks for four minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
-RUN_TAG, FINGERPRINT_TAG, SENT_TAG = "covbench.run", "covbench.fingerprint", "covbench.sent"
-SUPERSEDED_TAG = "covbench.superseded_by"
+SENT_TAG, SUPERSEDED_TAG, PARENT_TAG = "covbench.sent", "covbench.superseded_by", "mlflow.parentRunId"
+LAYOUT = 2
+"""Raised when more of a run is copied than before: every run is then sent again."""
 BATCH = 1000  # metrics that MLflow takes at once
+FACTS = ("git_commit", "scheduler_job", "device", "weights", "precision", "lives")
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,15 @@ Draw = Callable[[Mapping[str, Any], pd.DataFrame], Mapping[str, str]]
 class TrackedRun:
     """A finished run as its folder holds it.
 
-    manifest, metrics: manifest.json and metrics.json. history: schema.HISTORY_COLUMNS, no rows for a baseline.
+    manifest, metrics: manifest.json and metrics.json. history: schema.HISTORY_COLUMNS, no rows for a baseline. costs:
+    what Snakemake measured of its job, by column of its benchmark table (s, MB, %); empty for a baseline.
     """
 
     folder: str
     manifest: Mapping[str, Any]
     metrics: Mapping[str, Any]
     history: pd.DataFrame
+    costs: Mapping[str, float]
 
     @property
     def key(self) -> str:
@@ -79,7 +81,7 @@ class TrackedRun:
 
     def digest(self) -> str:
         """sha256 of everything that is copied, 64 hexadecimal digits."""
-        text = json.dumps([self.manifest, self.metrics], sort_keys=True) + self.history.to_csv(index=False)
+        text = json.dumps([LAYOUT, self.manifest, self.metrics], sort_keys=True) + self.history.to_csv(index=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -88,107 +90,81 @@ def read_run(folder: Path | str) -> TrackedRun:
     path = Path(folder)
     manifest, metrics = (json.loads((path / name).read_text("utf-8")) for name in ("manifest.json", "metrics.json"))
     curves = path / "history.csv"
-    return TrackedRun(str(folder), manifest, metrics, pd.read_csv(curves) if curves.exists() else pd.DataFrame())
+    history = pd.read_csv(curves) if curves.exists() else pd.DataFrame()
+    return TrackedRun(str(folder), manifest, metrics, history, _read_costs(manifest["run"]))
 
 
-def prepare_store(uri: str) -> None:
-    """Make a SQLite store ready before anything logs: its folder, its tables, migrated to this MLflow.
-
-    Left to themselves, processes that meet an empty file create the tables all at once and break it.
-    Raises CovbenchError for a kind of store that MLflow cannot use and for a file that cannot be prepared.
-    """
-    if not uri.startswith((SQLITE, *SERVERS, *DATABASES)):
-        raise CovbenchError(f"tracking.uri: {uri!r} is no store; write {SQLITE}results/mlflow.db or http://server:port")
-    if not uri.startswith(SQLITE):
-        return
-    database_path(uri).parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
-    if done.returncode:
-        reason = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise CovbenchError(
-            f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away, a new one will be made"
-        )
+def _read_costs(run: Mapping[str, Any]) -> dict[str, float]:
+    table = Path("benchmarks", "train", *(str(run[part]) for part in ("task", "protocol", "architecture")))
+    path = table / f"{run['seed']}.tsv"
+    if not path.exists():
+        return {}
+    measured = pd.to_numeric(pd.read_csv(path, sep="\t").iloc[-1], errors="coerce").dropna()
+    return {str(name): float(value) for name, value in measured.items()}
 
 
-def database_path(uri: str) -> Path:
-    """The file of a SQLite store; relative paths start at the working directory."""
-    return Path(uri.removeprefix(SQLITE))
-
-
-def track_runs(uri: str, runs: Iterable[TrackedRun], draw: Draw | None = None) -> dict[str, str]:
+def track_runs(
+    uri: str, runs: Iterable[TrackedRun], draw: Draw | None = None, copy_models: bool = False
+) -> dict[str, str]:
     """Copy runs into a prepared store, an experiment per task; returns folder -> MLflow run id.
 
-    draw: metrics and history of a run -> SVG text by file name, kept with it.
-    A run whose fingerprint changed gets a new MLflow run, and the old one a tag that names its successor.
+    draw: metrics and history of a run -> SVG text by file name, kept with it. copy_models: keep model.keras with it,
+    rather than its path and sha256. All runs of an experiment hang below one that stands for the benchmark.
+    A run whose fingerprint changed gets a new MLflow run, and the old one a tag that names its successor. Runs that
+    were followed while they trained, and never finished, are closed.
     Raises CovbenchError when the store does not answer or refuses.
     """
-    with _explaining(uri):
-        client = _open_client(uri)
+    with explaining(uri):
+        client = open_client(uri)
         tracked: dict[str, str] = {}
         for task, of_task in groupby(
             sorted(runs, key=lambda run: run.key), key=lambda run: run.manifest["run"]["task"]
         ):
-            experiment = _find_experiment(client, task, uri)
-            known = _find_runs(client, experiment)
-            for run in of_task:
-                tracked[run.folder] = _track_run(client, experiment, known.get(run.key, {}), run, draw)
+            experiment = find_experiment(client, task, uri)
+            known: dict[str, dict[str, MlflowRun]] = {}
+            for found in search_runs(client, experiment):
+                known.setdefault(found.data.tags[RUN_TAG], {})[found.data.tags.get(FINGERPRINT_TAG, "")] = found
+            finished = list(of_task)
+            parent = _track_parent(client, experiment, known.get(task, {}), task, finished)
+            for run in finished:
+                tracked[run.folder] = _track_run(
+                    client, experiment, known.get(run.key, {}), run, draw, parent, copy_models
+                )
+            _close_unfinished(client, known, set(tracked.values()))
         return tracked
 
 
-@contextmanager
-def _explaining(uri: str) -> Iterator[None]:
-    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0][:300]
-        raise CovbenchError(
-            f"tracking.uri: {uri} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "
-            f"track them again later, or set tracking.uri to {SQLITE}results/mlflow.db"
-        ) from error
+def _track_parent(
+    client: MlflowClient, experiment: str, known: Mapping[str, MlflowRun], task: str, runs: list[TrackedRun]
+) -> str:
+    """Id of the run that stands for the benchmark on a task; it spans all the others."""
+    start, end = min(run.started_ms for run in runs), max(run.finished_ms for run in runs)
+    parent = known.get("")
+    if parent is None:
+        parent = client.create_run(experiment, start_time=start, tags={RUN_TAG: task}, run_name=f"benchmark of {task}")
+    if parent.info.end_time != end:
+        client.set_terminated(parent.info.run_id, "FINISHED", end_time=end)
+    return parent.info.run_id
 
 
-def _open_client(uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def _find_experiment(client: MlflowClient, task: str, uri: str) -> str:
-    """Id of the task's experiment, created once; beside a SQLite store its files go to `mlartifacts`."""
-    experiment = client.get_experiment_by_name(task)
-    if experiment is None:
-        beside = database_path(uri).resolve().parent / "mlartifacts" if uri.startswith(SQLITE) else None
-        return client.create_experiment(task, artifact_location=beside.as_uri() if beside else None)
-    if experiment.lifecycle_stage == "deleted":
-        raise CovbenchError(
-            f"tracking.uri: experiment '{task}' of {uri} is in MLflow's bin; bring it back with "
-            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
-        )
-    return experiment.experiment_id
-
-
-def _find_runs(client: MlflowClient, experiment: str) -> dict[str, dict[str, MlflowRun]]:
-    """Runs copied before: place in the grid -> fingerprint -> run."""
-    known: dict[str, dict[str, MlflowRun]] = {}
-    token = None
-    while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
-        for found in page:
-            tags = found.data.tags
-            if RUN_TAG in tags:
-                known.setdefault(tags[RUN_TAG], {})[tags[FINGERPRINT_TAG]] = found
-        token = page.token
-        if not token:
-            return known
+def _close_unfinished(client: MlflowClient, known: Mapping[str, Mapping[str, MlflowRun]], tracked: set[str]) -> None:
+    """End runs that trained in this folder, where nothing trains now, and did not get to their end."""
+    here = str(Path.cwd())
+    for found in (found for of_place in known.values() for found in of_place.values()):
+        mine = found.data.tags.get(FOLDER_TAG) == here
+        if mine and found.info.status == "RUNNING" and found.info.run_id not in tracked:
+            log.warning("%s: trained under another plan and never finished; closed", found.info.run_name)
+            client.set_terminated(found.info.run_id, "KILLED")
 
 
 def _track_run(
-    client: MlflowClient, experiment: str, known: Mapping[str, MlflowRun], run: TrackedRun, draw: Draw | None
+    client: MlflowClient,
+    experiment: str,
+    known: Mapping[str, MlflowRun],
+    run: TrackedRun,
+    draw: Draw | None,
+    parent: str,
+    copy_models: bool,
 ) -> str:
     fingerprint, digest = run.manifest["fingerprint"], run.digest()
     found = known.get(fingerprint)
@@ -198,30 +174,57 @@ def _track_run(
         found = client.create_run(experiment, start_time=run.started_ms, tags=tags, run_name=name)
         log.info("%s: new in MLflow, run %s", run.folder, found.info.run_id)
     if found.data.tags.get(SENT_TAG) != digest:
-        _send(client, found, run, draw)
+        client.set_tag(found.info.run_id, PARENT_TAG, parent)
+        _send(client, found, run, draw, copy_models)
         client.set_tag(found.info.run_id, SENT_TAG, digest)
     _mark_superseded(client, found, [other for other in known.values() if other is not found])
     return found.info.run_id
 
 
-def _send(client: MlflowClient, found: MlflowRun, run: TrackedRun, draw: Draw | None) -> None:
+def _send(client: MlflowClient, found: MlflowRun, run: TrackedRun, draw: Draw | None, copy_models: bool) -> None:
     """Whatever of a run MLflow does not hold yet; the files in any case."""
     from mlflow.entities import Param, RunTag
 
     run_id = found.info.run_id
     params = {**run.manifest["run"], **run.manifest["options"]}
     new = [Param(name, str(value)) for name, value in params.items() if name not in found.data.params]
-    facts = ("device", "weights", "git_commit")
-    tags = [RunTag(f"covbench.{name}", str(run.manifest[name])) for name in facts if name in run.manifest]
-    client.log_batch(run_id, params=new, tags=tags)
+    known = {name: run.manifest[name] for name in FACTS if run.manifest.get(name) is not None}
+    tags = {"protocol": run.manifest["run"]["protocol"], **known, **_name_model(run)}
+    client.log_batch(run_id, params=new, tags=[RunTag(f"covbench.{name}", str(value)) for name, value in tags.items()])
+    client.log_inputs(run_id, datasets=[_describe_data(run)])
     points = [*_new_epochs(client, found, run), *_new_scores(found, run)]
     for first in range(0, len(points), BATCH):
         client.log_batch(run_id, metrics=points[first : first + BATCH])
-    for name in ("manifest.json", "metrics.json"):
+    for name in (
+        "manifest.json",
+        "metrics.json",
+        *(["model.keras"] if copy_models and _model_of(run).exists() else []),
+    ):
         client.log_artifact(run_id, f"{run.folder}/{name}")
     for name, text in (draw(run.metrics, run.history) if draw else {}).items():
         client.log_text(run_id, text, f"figures/{name}")
     client.set_terminated(run_id, "FINISHED", end_time=run.finished_ms)
+
+
+def _model_of(run: TrackedRun) -> Path:
+    return Path(run.folder, "model.keras")
+
+
+def _name_model(run: TrackedRun) -> dict[str, str]:
+    """Where the trained network lies, and its sha256; nothing for a baseline."""
+    path = _model_of(run)
+    return {"model": str(path.resolve()), "model_sha256": hash_file(path)} if path.exists() else {}
+
+
+def _describe_data(run: TrackedRun) -> DatasetInput:
+    """The images of a run as MLflow's dataset: the digest covers them, their masks and the split."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    task = run.manifest["run"]["task"]
+    files = {name: value for name, value in run.manifest["inputs"]["files"].items() if name != "weights"}
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+    described = Dataset(dataset_of(task), digest, "local", json.dumps({"uri": f"data/prepared/{task}"}))
+    return DatasetInput(described, [InputTag("mlflow.data.context", f"{run.manifest['run']['protocol']} split")])
 
 
 def _new_epochs(client: MlflowClient, found: MlflowRun, run: TrackedRun) -> Iterator[Metric]:
@@ -259,6 +262,7 @@ def list_scores(run: TrackedRun) -> dict[str, float]:
         scores.update({f"test/{label}/{name}": value for name, value in of_class.items()})
     for name in ("seconds", "peak_memory_mb", "parameters", "epochs_run", "best_epoch"):
         scores[f"run/{name}"] = run.manifest.get(name)
+    scores.update({f"system/job/{name}": value for name, value in run.costs.items()})
     return {name: float(value) for name, value in scores.items() if value is not None}
 
 

@@ -1,0 +1,1 @@
+"""MLflow: finished runs copied into it, and runs that train followed there."""

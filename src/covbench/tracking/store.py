@@ -1,0 +1,130 @@
+"""MLflow's store: prepared once, its experiments and runs found, its failures explained."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covbench.schema import CovbenchError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+SQLITE = "sqlite:///"
+SERVERS = ("http://", "https://")
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with MLflow's own 7, a server that is down blocks for four minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+RUN_TAG, FINGERPRINT_TAG, FOLDER_TAG = "covbench.run", "covbench.fingerprint", "covbench.folder"
+
+
+def database_path(uri: str) -> Path:
+    """The file of a SQLite store; relative paths start at the working directory."""
+    return Path(uri.removeprefix(SQLITE))
+
+
+def prepare_store(uri: str) -> None:
+    """Make a SQLite store ready before anything logs: its folder, its tables, migrated to this MLflow.
+
+    Left to themselves, processes that meet an empty file create the tables all at once and break it: only one at a time
+    gets here. A server has prepared its own. Raises CovbenchError for what is no store and for a file that cannot be
+    prepared.
+    """
+    if uri.startswith(SERVERS):
+        return
+    if not uri.startswith(SQLITE):
+        raise CovbenchError(f"tracking.uri: {uri!r} is no store; write {SQLITE}results/mlflow.db or http://server:port")
+    with _lock(database_path(uri)):
+        _upgrade(uri)
+
+
+def prepare_new_store(uri: str) -> None:
+    """As prepare_store, but a SQLite file that is there already is left as it is."""
+    if not uri.startswith(SQLITE):
+        return
+    with _lock(database_path(uri)):
+        if not database_path(uri).exists():
+            _upgrade(uri)
+
+
+@contextmanager
+def _lock(database: Path) -> Iterator[None]:
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{database}.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _upgrade(uri: str) -> None:
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
+    if done.returncode:
+        reason = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise CovbenchError(
+            f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away, a new one will be made"
+        )
+
+
+@contextmanager
+def explaining(uri: str) -> Iterator[None]:
+    """Turns what MLflow raises into a CovbenchError that says what to do."""
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0][:300]
+        raise CovbenchError(
+            f"tracking.uri: {uri} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "
+            f"track them again later, or set tracking.uri to {SQLITE}results/mlflow.db"
+        ) from error
+
+
+def open_client(uri: str) -> MlflowClient:
+    """MLflow's client of a store."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def find_experiment(client: MlflowClient, task: str, uri: str) -> str:
+    """Id of the task's experiment, created by whoever is first; beside a SQLite store its files go to `mlartifacts`."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(task)
+    if experiment is None:
+        beside = database_path(uri).resolve().parent / "mlartifacts" if uri.startswith(SQLITE) else None
+        try:
+            return client.create_experiment(task, artifact_location=beside.as_uri() if beside else None)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return find_experiment(client, task, uri)
+    if experiment.lifecycle_stage == "deleted":
+        raise CovbenchError(
+            f"tracking.uri: experiment '{task}' of {uri} is in MLflow's bin; bring it back with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+        )
+    return experiment.experiment_id
+
+
+def search_runs(client: MlflowClient, experiment: str, filter_string: str = "") -> Iterator[MlflowRun]:
+    """Runs of an experiment that this benchmark made, all pages of them."""
+    token = None
+    while True:
+        page = client.search_runs([experiment], filter_string, max_results=1000, page_token=token)
+        yield from (found for found in page if RUN_TAG in found.data.tags)
+        token = page.token
+        if not token:
+            return

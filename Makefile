@@ -48,6 +48,7 @@ forecast: .venv/installed
 RESULTS ?= results
 mlflow: .venv/installed
 	@test -f "$(RESULTS)/mlflow.db" || (echo "no $(RESULTS)/mlflow.db yet: run the benchmark first, or say RESULTS=demo/results" && false)
+	$(BIN)/python -m covbench.tracking.views sqlite:///$(RESULTS)/mlflow.db http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///$(RESULTS)/mlflow.db --default-artifact-root $(RESULTS)/mlartifacts --host 127.0.0.1 --port 5000
 
 # The lock is installed with hashes only: what is not in it cannot get in.

@@ -19,6 +19,7 @@ from covbench.reporting.single import draw_run
 from covbench.schema import CovbenchError
 from covbench.tracking.copies import TrackedRun, read_run, track_runs
 from covbench.tracking.store import prepare_store
+from covbench.tracking.views import list_views
 
 RUN = {"task": "covid_ct", "protocol": "audited", "architecture": "vgg16", "seed": 0}
 MANIFEST = {
@@ -137,6 +138,17 @@ def test_a_run_arrives_with_options_curves_scores_and_files(uri: str, write_run)
     stored = Path(client.download_artifacts(run_id, "metrics.json"))
     assert json.loads(stored.read_text()) == METRICS
     assert (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / run_id).is_dir()
+
+
+def test_a_comparison_is_saved_with_the_task_and_its_address_is_told(uri: str, write_run) -> None:
+    track_runs(uri, [write_run()])
+    experiment = client_of(uri).get_experiment_by_name("covid_ct")
+    assert json.loads(experiment.tags["mlflow.sharedViewState.comparison"])["orderByKey"] == "metrics.`test/auroc`"
+    (line,) = list_views(uri, "http://here")
+    assert line.split() == [
+        "covid_ct",
+        f"http://here/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=comparison",
+    ]
 
 
 def test_an_epoch_is_dated_at_its_end(uri: str, write_run) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from covbench.datasets import dataset_of
+from covbench.datasets import TASKS, dataset_of
 from covbench.files import hash_file
 from covbench.tracking.store import (
     FINGERPRINT_TAG,
@@ -32,6 +32,7 @@ from covbench.tracking.store import (
     open_client,
     search_runs,
 )
+from covbench.tracking.views import save_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,6 +131,7 @@ def track_runs(
                 tracked[run.folder] = _track_run(
                     client, experiment, known.get(run.key, {}), run, draw, parent, copy_models
                 )
+            save_view(client, experiment, TASKS[task].kind)
             _close_unfinished(client, known, set(tracked.values()))
         return tracked
 

@@ -70,6 +70,15 @@ def compare_runs(
     return tables
 
 
+def nest_scores(ranks: pd.DataFrame) -> dict[str, Any]:
+    """Task -> protocol -> model -> ranked metric -> mean over seeds, of the table `ranks`; undefined ones left out."""
+    nested: dict[str, Any] = {}
+    for row in ranks.dropna(subset=["score"]).to_dict("records"):
+        model = nested.setdefault(row["task"], {}).setdefault(row["protocol"], {}).setdefault(row["architecture"], {})
+        model[row["metric"]] = row["score"]
+    return nested
+
+
 def _task(scored: Scored) -> str:
     return scored.run.task
 

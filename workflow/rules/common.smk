@@ -2,9 +2,13 @@
 
 import gc
 import os
+import sys
 from dataclasses import asdict
 
 from snakemake.script import PythonScript
+
+# The package of this checkout, also where another checkout is the installed one.
+sys.path.insert(0, f"{workflow.basedir}/src")
 
 from covbench.configuration import check_config
 from covbench.datasets import DATASETS, TASKS, dataset_of
@@ -23,6 +27,9 @@ from covbench.plan import (
 )
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
+
+# From where Snakemake runs, so that a clone elsewhere names the same inputs.
+RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
 
 # Environments of --software-deployment-method conda hold the lock; the package itself comes from the checkout.
 os.environ.update(PYTHONPATH=f"{workflow.basedir}/src")

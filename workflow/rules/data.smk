@@ -6,8 +6,6 @@ rule fetch:
         "logs/fetch/{dataset}.log",
     conda:
         "../../envs/cpu.conda.yaml"
-    params:
-        mirror=config["fetch"]["mirror"],
     script:
         "../scripts/fetch.py"
 
@@ -20,8 +18,6 @@ rule fetch_weights:
         "logs/fetch_weights/{file}.log",
     conda:
         "../../envs/cpu.conda.yaml"
-    params:
-        mirror=config["weights"]["mirror"] if config["weights"] != "none" else None,
     script:
         "../scripts/fetch_weights.py"
 

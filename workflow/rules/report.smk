@@ -35,8 +35,8 @@ rule report:
 rule partial_report:
     """Write a report of what has finished so far, missing runs shown as missing, into results/partial."""
     input:
-        published=f"{workflow.basedir}/workflow/resources/published_results.csv",
-        literature=f"{workflow.basedir}/workflow/resources/literature.csv",
+        published=f"{RESOURCES}/published_results.csv",
+        literature=f"{RESOURCES}/literature.csv",
     log:
         "logs/partial_report.log",
     conda:

@@ -25,8 +25,8 @@ rule compare:
     input:
         metrics=files_of_runs("metrics.json"),
         manifests=files_of_runs("manifest.json"),
-        published=f"{workflow.basedir}/workflow/resources/published_results.csv",
-        literature=f"{workflow.basedir}/workflow/resources/literature.csv",
+        published=f"{RESOURCES}/published_results.csv",
+        literature=f"{RESOURCES}/literature.csv",
     output:
         metrics="results/compare/metrics.csv",
         summary="results/compare/summary.csv",
@@ -37,6 +37,7 @@ rule compare:
         published="results/compare/published.csv",
         literature="results/compare/literature.csv",
         runs="results/compare/runs.csv",
+        scores="results/scores.json",
     log:
         "logs/compare.log",
     conda:

@@ -9,6 +9,7 @@ log_to(snakemake.log[0], show_progress=True)
 from covbench.datasets import DATASETS
 from covbench.sources import fetch_dataset
 
-manifest, mirror = Path(snakemake.output[0]), snakemake.params.mirror
+# No parameter of the rule: another mirror brings the same files, so nothing is fetched again for it.
+manifest, mirror = Path(snakemake.output[0]), snakemake.config["fetch"]["mirror"]
 name = snakemake.wildcards.dataset
 fetch_dataset(name, DATASETS[name].CARD, manifest.parent / name, Path(mirror).expanduser() if mirror else None)

@@ -8,5 +8,6 @@ log_to(snakemake.log[0], show_progress=True)
 
 from covbench.weights import fetch_weights
 
-mirror = snakemake.params.mirror
+# No parameter of the rule: another mirror brings the same file, so nothing is fetched again for it.
+mirror = snakemake.config["weights"]["mirror"]
 fetch_weights(snakemake.wildcards.file, Path(snakemake.output[0]).parent, Path(mirror).expanduser() if mirror else None)

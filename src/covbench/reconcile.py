@@ -74,9 +74,18 @@ def restore_dates(notes: Mapping[str, Note], root: Path) -> int:
     for name, note in notes.items():
         path = root / name
         if path.exists() and abs(path.stat().st_mtime - note.made) > 1e-6:
-            os.utime(path, (note.made, note.made))
+            _set_date(path, note.made)
             restored += 1
     return restored
+
+
+def _set_date(path: Path, seconds: float) -> None:
+    try:
+        os.utime(path, (seconds, seconds))
+    except PermissionError as error:
+        raise CovbenchError(
+            f"{path}: its date can be set by its owner only, {path.owner()}: let them run this"
+        ) from error
 
 
 def find_foreign(plan: Iterable[Mapping[str, Any]], notes: Mapping[str, Note], root: Path) -> list[str]:

@@ -221,7 +221,8 @@ def test_raw_data_are_versioned_once_verified_and_those_of_a_competition_only_by
         (mirror / name).mkdir(parents=True)
         (mirror / name / "image.png").write_bytes(name.encode())
     tasks = ["sarscov2_ct", "medseg_multiclass", "phantom_xray"]
-    configure(folder, tasks=tasks, fetch={"mirror": str(mirror)}, options={})
+    baselines = {"classification": ["majority"], "segmentation": ["empty_mask"]}
+    configure(folder, tasks=tasks, baselines=baselines, fetch={"mirror": str(mirror)}, options={})
     manifests = [f"data/raw/{name}.manifest.json" for name in ("sarscov2_ct", "medseg")]
     call(folder, "snakemake", *manifests, "--cores", "2")
     said = call(folder, "python", "-m", "covbench.versioning")

@@ -1,0 +1,134 @@
+"""120, 1,200 and 12,000 trainings: what planning, files, DVC and MLflow cost beside the training itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.page import read_row
+from bench.processes import ROOT, call_fresh
+from bench.rows import Row
+from covbench.files import hash_file
+from covbench.reconcile import NOTES, read_notes, restore_dates
+from covbench.tracking.copies import read_run, track_runs
+from covbench.tracking.store import prepare_store
+
+NAN = float("nan")
+GRIDS = {120: (["audited"], 1), 1200: (["published", "audited"], 5), 12_000: (["published", "audited"], 50)}
+RUN_FILES = ("model.keras", "history.csv", "manifest.json", "predictions.parquet", "metrics.json", "cases.parquet")
+MODEL_BYTES = 1 << 30
+
+
+def measure() -> list[Row]:
+    """Seconds and megabytes at each size; DVC and MLflow at two, of which docs/SCALING.md extrapolates the third."""
+    rows = [row for trainings, grid in GRIDS.items() for row in plan_grid(trainings, *grid)]
+    rows += [row for runs in (120, 1200) for row in version_runs(runs)]
+    rows.append(hash_large_file())
+    return rows + [read_row(row) for runs in (24, 120) for row in call_fresh("bench.scale:copy_runs", runs)]
+
+
+def plan_grid(trainings: int, protocols: Sequence[str], seeds: int) -> list[Row]:
+    """A dry run of the whole study's tasks and architectures: jobs, seconds, memory."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config |= {"protocols": list(protocols), "seeds": list(range(seeds))}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(yaml.safe_dump(config))
+        command = [sys.executable, "-m", "snakemake", "all", "-n", "--quiet", "rules", "--directory", folder]
+        command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(path)]
+        seconds, output = clock(lambda: subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        memory = call_fresh("bench.scale:run_for_memory", command)
+    jobs = next(int(line.split()[1]) for line in output.splitlines() if line.startswith("total"))
+    return [
+        Row(f"{trainings} trainings: dry run", seconds, NAN, "s", NAN, note=f"{jobs} jobs"),
+        Row(f"{trainings} trainings: Snakemake's memory", memory, NAN, "MB", NAN),
+    ]
+
+
+def run_for_memory(command: Sequence[str]) -> float:
+    """Largest resident memory of a command, in MB."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, usage = os.wait4(process.pid, 0)
+    return usage.ru_maxrss / 1024
+
+
+def version_runs(runs: int) -> list[Row]:
+    """Run folders of small files and a note on each: into DVC, asked for changes, brought back, given their dates."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        draw_runs(folder, runs)
+        dvc = [sys.executable, "-m", "dvc"]
+
+        def call(*words: str) -> float:
+            return clock(lambda: subprocess.run([*dvc, *words], cwd=folder, check=True, capture_output=True))[0]
+
+        call("init", "--no-scm")
+        added = call("add", "runs", str(NOTES))
+        status = call("status")
+        shutil.rmtree(folder / "runs")
+        brought = call("checkout")
+        dated, _ = clock(lambda: restore_dates(read_notes(folder), folder))
+        files = 2 * runs * len(RUN_FILES)
+    steps = {"hash and store": added, "status": status, "bring back runs": brought, "give dates back": dated}
+    note = f"{files} small files with their notes"
+    return [Row(f"DVC, {runs} runs: {step}", seconds, NAN, "s", NAN, note=note) for step, seconds in steps.items()]
+
+
+def draw_runs(folder: Path, runs: int) -> None:
+    """Files of a run's names and usual sizes, models apart, each with content of its own, and Snakemake's notes."""
+    for run, name in product(range(runs), RUN_FILES):
+        path = f"runs/task/audited/a/{run}/{name}"
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(f"{path}".encode() * 100)
+        note = folder / NOTES / base64.urlsafe_b64encode(path.encode()).decode()
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"params": ["'a'" * 50], "input": [path] * 4, "endtime": 1.7e9 + run}))
+
+
+def hash_large_file() -> Row:
+    """What models add: their bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(os.urandom(1 << 20) * (MODEL_BYTES >> 20))
+        seconds, _ = clock(lambda: hash_file(path, "md5"))
+    return Row("md5 of a gigabyte, DVC's hash", seconds, NAN, "s", NAN)
+
+
+def copy_runs(runs: int) -> list[Row]:
+    """Drawn runs into a fresh SQLite, and once more."""
+    from tests.unit.drawn_results import draw_tree, plan_runs
+
+    networks = [f"small_{number}" for number in range(12)]
+    plan = plan_runs({"covid_ct": networks}, seeds=range(runs // 24))
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
+        draw_tree(Path(name), plan)
+        uri = "sqlite:///results/mlflow.db"
+        prepare_store(uri)
+        tracked = [read_run(entry["folder"]) for entry in plan]
+        first, _ = clock(lambda: track_runs(uri, tracked, None, False))
+        again, _ = clock(lambda: track_runs(uri, tracked, None, False))
+        size = Path("results/mlflow.db").stat().st_size / 1e6
+    return [
+        Row(f"MLflow, {runs} runs: first copy", first, NAN, "s", NAN, note=f"database of {size:.1f} MB"),
+        Row(f"MLflow, {runs} runs: again", again, NAN, "s", NAN),
+    ]
+
+
+def clock(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what `work` returned."""
+    started = time.monotonic()
+    result = work()
+    return time.monotonic() - started, result

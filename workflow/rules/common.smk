@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from snakemake.script import PythonScript
 
@@ -30,6 +31,10 @@ from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
 
 # From where Snakemake runs, so that a clone elsewhere names the same inputs.
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
+TEMPLATES = sorted(
+    os.path.relpath(path)
+    for path in Path(f"{workflow.basedir}/src/covbench/reporting/templates").iterdir()
+)
 
 # Environments of --software-deployment-method conda hold the lock; the package itself comes from the checkout.
 os.environ.update(PYTHONPATH=f"{workflow.basedir}/src")

@@ -1,6 +1,7 @@
 rule report:
-    """Write the report: one page that opens offline."""
+    """Write the report: pages that open offline."""
     input:
+        TEMPLATES,
         "results/compare/metrics.csv",
         "results/compare/summary.csv",
         "results/compare/published.csv",

@@ -1,4 +1,4 @@
-"""Comparison, runs and data -> one page that opens offline, and its summary in Markdown."""
+"""Comparison, runs and data -> pages that open offline, and their summary in Markdown."""
 
 from covbench.logs import log_to
 

@@ -1,1 +1,1 @@
-"""The report: figures, tables and one page that opens offline."""
+"""The report: figures, tables and pages that open offline."""

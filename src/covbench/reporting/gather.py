@@ -241,6 +241,7 @@ def read_split(data: Path, task: str, protocol: str) -> pd.DataFrame | None:
 class Prepared:
     """A task's arrays at one size: images uint8, (N, H, W), 0-255; masks uint8, (N, H, W), class numbers, or None."""
 
+    folder: Path
     rows: pd.DataFrame
     images: np.ndarray
     masks: np.ndarray | None
@@ -261,6 +262,7 @@ def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | 
     folder = min(folders, key=lambda path: int(path.name))
     masks = folder / "masks.npy"
     return Prepared(
+        folder,
         pd.read_parquet(folder / "rows.parquet"),
         np.load(folder / "images.npy", mmap_mode="r"),
         np.load(masks, mmap_mode="r") if masks.exists() else None,

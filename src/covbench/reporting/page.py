@@ -1,9 +1,7 @@
-"""Builds the report's folder: reads what there is, draws, renders one page, and swaps the folder in whole."""
+"""Builds the report's folder: reads what there is, draws, renders the pages, and swaps the folder in whole."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.metadata
 import logging
 import os
@@ -19,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covbench.evaluation.definitions import METRICS
 from covbench.manifest import read_commit
@@ -34,7 +31,9 @@ from covbench.reporting import (
     wording,
 )
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.model_page import link_models, view_models
 from covbench.reporting.plates import Gallery, Plate
+from covbench.reporting.render import write_page
 from covbench.reporting.rivals_section import RivalsView
 from covbench.reporting.study_section import StudyView
 from covbench.reporting.summary import write_summary
@@ -50,7 +49,7 @@ class TaskView:
     """What the page shows of one task."""
 
     task: Task
-    anchor: str
+    path: str
     dataset: str
     images: str
     reading: str
@@ -75,7 +74,7 @@ def build_report(
     provenance: Mapping[str, str],
     compare: Path | None = None,
 ) -> None:
-    """Write index.html, summary.md and figures/ into `out`, from whatever is finished.
+    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is finished.
 
     plan: a dict per run with task, protocol, architecture, seed and perhaps family (`deep` or `baseline`).
     provenance: heading -> text, shown at the top. compare: folder of the tables, by default results/compare.
@@ -84,9 +83,12 @@ def build_report(
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare")
     with replace_folder(out) as folder:
-        context = build_context(gathered, data, folder)
-        page = render_page({**context, "title": title, "provenance": provenance})
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        context = build_context(gathered, data, folder) | {"title": title, "provenance": provenance}
+        write_page(folder, "index.html", "index.html.j2", context)
+        for view in context["tasks"]:
+            write_page(folder, view.path, "task_page.html.j2", context | {"view": view})
+            for model in view_models(gathered, data, folder, view.task):
+                write_page(folder, model.path, "model_page.html.j2", context | {"model": model, "view": view})
         write_summary(folder / "summary.md", gathered, title)
     log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
 
@@ -171,6 +173,7 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
     study = tables.find_study(task.kind, published, headline)
     compared = {name: table[table["task"] == task.name] for name, table in results.compared.items()}
     places = rivals_section.show_places(compared["ranks"], headline)
+    links = link_models(results.of(task.name))
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
     galleries: list[Gallery] = []
@@ -179,12 +182,12 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
             galleries += plates.draw_cases(folder, data, task, protocol, results)
     view = TaskView(
         task=task,
-        anchor=wording.slug("task", task.name),
+        path=f"tasks/{wording.slug(task.name)}.html",
         dataset=overview.find_card(task.name)[0],
         images=describe_size(results, task),
         reading=wording.read_leaders(summary, headline),
-        leaders=tables.build_leaderboard(summary, runs, headline, study, TOP, places),
-        leaderboard=tables.build_leaderboard(summary, runs, headline, study, places=places),
+        leaders=tables.build_leaderboard(summary, runs, headline, study, TOP, places, links),
+        leaderboard=tables.build_leaderboard(summary, runs, headline, study, places=places, links=links),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
         rivals=rivals_section.view_rivals(compared, headline),
         study=study_section.view_study(published, compared["literature"]),
@@ -205,28 +208,3 @@ def describe_size(results: Results, task: Task) -> str:
         images, patients = scores.get("images", 0), scores.get("patients", 0)
         parts.append(f"{protocol}: {wording.count(images, 'test image')} of {wording.count(patients, 'patient')}")
     return "; ".join(parts)
-
-
-def render_page(context: Mapping[str, Any]) -> str:
-    """The page as HTML; style and script are inside it, allowed by their hashes and nothing else is."""
-    environment = Environment(
-        loader=PackageLoader("covbench.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = (_read_template(environment, name) for name in ("style.css", "report.js"))
-    environment.filters["show"] = wording.show
-    return environment.get_template("index.html.j2").render(
-        **context, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
-    )
-
-
-def _read_template(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

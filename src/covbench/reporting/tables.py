@@ -127,11 +127,12 @@ def build_leaderboard(
     reported: Study,
     top: int | None = None,
     places: Mapping[str, str] = MappingProxyType({}),
+    links: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """Models from best to worst on one metric: a bar per protocol, the study's number beside; baselines marked.
 
     summary, runs: rows of one task. top: this many deep models and the best baseline only. places: model -> the
-    places that it may hold, shown beneath its name.
+    places that it may hold, shown beneath its name. links: model -> its page.
     """
     study = reported.numbers
     marks = study if reported.comparable else {}
@@ -149,7 +150,7 @@ def build_leaderboard(
     rows = []
     for name in shown:
         tag = BASELINE_TAG if families.get(name) == "baseline" else ""
-        cells = [Cell(name, name, places.get(name, ""), tag=tag)]
+        cells = [Cell(name, name, places.get(name, ""), tag=tag, link=links.get(name, ""))]
         cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
         rows.append(
             [*cells, Cell(show(study[name]), study[name])] if name in study else cells + [Cell(DASH)] * bool(study)

@@ -102,7 +102,8 @@ def read_leaders(summary: pd.DataFrame, metric: str) -> str:
         best = deep.iloc[0]
         first = rows.loc[(rows["family"] == "deep") & (rows["mean"] == best["mean"]), "architecture"]
         interval = show_interval(best["low"], best["high"])
-        words = f"{protocol}: {_name_some(list(first))} with {label_metric(metric)} {show(best['mean'])}"
+        behind = not simple.empty and simple.iloc[0]["mean"] > best["mean"]
+        words = f"{protocol}: {_name_some(list(first), behind)} with {label_metric(metric)} {show(best['mean'])}"
         words += f" ({interval})" if interval else ""
         if not simple.empty:
             words += _compare_baseline(best, simple.iloc[0])
@@ -110,11 +111,21 @@ def read_leaders(summary: pd.DataFrame, metric: str) -> str:
     return "; ".join(sentences) + "." if sentences else ""
 
 
-def _name_some(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"{names[0]} leads"
+def read_model(summary: pd.DataFrame, metric: str) -> str:
+    """One sentence: what a model scores. summary: its rows of one protocol, columns as results/compare/summary.csv."""
+    rows = summary[summary["metric"] == metric].dropna(subset="mean")
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    interval = show_interval(row["low"], row["high"])
+    return f"{label_metric(metric)} {show(row['mean'])}" + (f" (95 % interval {interval})" if interval else "") + "."
+
+
+def _name_some(names: Sequence[str], behind: bool) -> str:
     shown = list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} others"]
-    return f"{join_words(shown)} share the lead"
+    if behind:
+        return f"no network leads; {join_words(shown)} {'comes' if len(names) == 1 else 'come'} first among them"
+    return f"{names[0]} leads" if len(names) == 1 else f"{join_words(shown)} share the lead"
 
 
 def _compare_baseline(best: pd.Series, baseline: pd.Series) -> str:

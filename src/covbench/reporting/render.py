@@ -1,0 +1,49 @@
+"""Templates -> pages: everything is escaped, and each page allows its own style and script and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from covbench.reporting.wording import show
+
+
+def write_page(folder: Path, path: str, template: str, context: Mapping[str, Any]) -> None:
+    """Render a template to `folder`/`path`; in it `root` leads back to the report's folder (`../`, or nothing)."""
+    page = folder / path
+    page.parent.mkdir(parents=True, exist_ok=True)
+    text = _environment().get_template(template).render(**context, root="../" * path.count("/"), **_inline())
+    page.write_text(text, encoding="utf-8")
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("covbench.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["show"] = show
+    return environment
+
+
+@functools.cache
+def _inline() -> dict[str, str]:
+    """Style and scripts that stand in the page, and the hashes by which its policy allows them."""
+    loader = _environment().loader
+    assert loader is not None
+    names = {"style": "style.css", "script": "report.js", "case_script": "cases.js"}
+    texts = {word: loader.get_source(_environment(), name)[0] for word, name in names.items()}
+    return texts | {f"{word}_hash": _hash(text) for word, text in texts.items()}
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -20,6 +20,13 @@ rule report:
     output:
         page="results/report/index.html",
         summary="results/report/summary.md",
+        figures=report(
+            directory("results/figures"),
+            patterns=["{topic}/{figure}.svg"],
+            caption="../resources/figure.rst",
+            category="{topic}",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "logs/report.log",
     conda:

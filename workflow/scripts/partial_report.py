@@ -30,5 +30,6 @@ build_report(
     title="covbench: what has finished so far",
     provenance=describe_origin(),
     compare=partial / "compare",
+    printed=partial / "figures",
 )
 logging.getLogger("covbench").info("report: %s", (partial / "report" / "index.html").resolve())

@@ -15,4 +15,5 @@ build_report(
     out=Path(snakemake.output.page).parent,
     title="covbench: deep learning architectures on COVID-19 images",
     provenance=describe_origin(),
+    printed=Path(snakemake.output.figures),
 )

@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,22 +66,35 @@ STYLE: Any = {
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "covbench",
+    "pdf.fonttype": 42,
 }
 styled = rc_context(STYLE)
 
 
 @styled
 def to_svg(figure: Figure) -> str:
-    """The figure as SVG: text stays text, ink turns light where the page is dark."""
+    """The figure as SVG; text stays text."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def follow_theme(svg: str) -> str:
+    """An SVG of to_svg whose ink turns light where the page is dark."""
     rules = [
         f'[style*="{part}: {light}"] {{ {part}: {dark} !important; }}'
         for light, dark in DARK.items()
         for part in ("fill", "stroke")
     ]
     style = f"<style>@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
-    return buffer.getvalue().replace("<defs>", f"{style}\n <defs>", 1)
+    return svg.replace("<defs>", f"{style}\n <defs>", 1)
+
+
+@styled
+def save_printed(figure: Figure, path: Path) -> None:
+    """The figure as PNG or PDF, by the suffix of `path`, on white."""
+    facts: Any = {"CreationDate": None} if path.suffix == ".pdf" else None
+    figure.savefig(path, dpi=200, facecolor="white", bbox_inches="tight", pad_inches=0.05, metadata=facts)
 
 
 @styled

@@ -13,6 +13,7 @@ import numpy as np
 
 from covbench.records import hash_content
 from covbench.reporting import cases, figures, tables, wording
+from covbench.reporting.figure_tables import tabulate_histories
 from covbench.reporting.gather import FinishedRun, Results
 from covbench.reporting.plates import Plate, write_plate
 from covbench.reporting.tables import Cell, Table
@@ -169,4 +170,5 @@ def _draw(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Iterator[Pl
             "Loss and accuracy while training",
             caption,
             wording.read_curves({run.architecture: histories}),
+            tabulate_histories(seeds),
         )

@@ -73,12 +73,14 @@ def build_report(
     title: str,
     provenance: Mapping[str, str],
     compare: Path | None = None,
+    printed: Path | None = None,
 ) -> None:
     """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is finished.
 
     plan: a dict per run with task, protocol, architecture, seed and perhaps family (`deep` or `baseline`).
     provenance: heading -> text, shown at the top. compare: folder of the tables, by default results/compare.
-    `out` is replaced as a whole, or left as it was if anything fails.
+    printed: folder for the same figures as SVG and PDF for print, a folder per task. Both folders
+    are replaced as a whole, or left as they were if anything fails.
     """
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare")
@@ -90,6 +92,12 @@ def build_report(
             for model in view_models(gathered, data, folder, view.task):
                 write_page(folder, model.path, "model_page.html.j2", context | {"model": model, "view": view})
         write_summary(folder / "summary.md", gathered, title)
+        (folder / plates.PRINTED).mkdir(exist_ok=True)
+        if printed:
+            shutil.rmtree(printed, ignore_errors=True)
+            printed.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(folder / plates.PRINTED, printed)
+        shutil.rmtree(folder / plates.PRINTED, ignore_errors=True)
     log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
 
 

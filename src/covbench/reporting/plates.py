@@ -13,7 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covbench.evaluation.definitions import label_metric
+from covbench.files import write_table
 from covbench.reporting import figures, wording
+from covbench.reporting.figure_tables import (
+    tabulate_confusions,
+    tabulate_counts,
+    tabulate_curves,
+    tabulate_histories,
+)
 from covbench.reporting.gather import FinishedRun, Prepared, Results, read_prepared
 from covbench.reporting.pictures import choose_spread, colour_masks, overlay_errors, save_picture
 from covbench.reporting.tables import order_protocols, rank_models
@@ -22,11 +29,16 @@ from covbench.schema import SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
 SAMPLES, CASES, THUMBNAIL, TILE = 6, 6, 144, 224
+PRINTED = "printed"  # folder of the figures for print, moved out of the report when it is whole
 
 
 @dataclass(frozen=True)
 class Plate:
-    """A figure on the page. source: relative to the page; width, height: pixels on the page."""
+    """A figure on the page.
+
+    source: relative to the report's folder; width, height: pixels on the page. files: what can be downloaded, format
+    and place.
+    """
 
     name: str
     source: str
@@ -34,7 +46,8 @@ class Plate:
     height: int
     title: str
     caption: str
-    reading: str = ""
+    reading: str
+    files: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -56,14 +69,34 @@ class Gallery:
     legend: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def write_plate(folder: Path, name: str, figure: Figure, title: str, caption: str, reading: str = "") -> Plate:
-    """Write figures/{name}.svg under the report's folder."""
+def write_plate(
+    folder: Path, name: str, figure: Figure, title: str, caption: str, reading: str, numbers: pd.DataFrame,
+    topic: str = "",
+) -> Plate:  # fmt: skip
+    """Write figures/{name}.svg and .csv under the report's folder.
+
+    numbers: what the figure shows, tidy. topic: where it stands among the figures for print, PRINTED/{topic}/{name} as
+    SVG and PDF; empty: it is not printed, nor offered as PNG.
+    """
     svg = figures.to_svg(figure)
     path = folder / "figures" / f"{slug(name)}.svg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(svg, encoding="utf-8")
+    write_text(path, figures.follow_theme(svg))
+    write_table(path.with_suffix(".csv"), numbers)
+    if topic:
+        figures.save_printed(figure, path.with_suffix(".png"))
+        printed = folder / PRINTED / slug(topic) / path.name
+        write_text(printed, svg)
+        figures.save_printed(figure, printed.with_suffix(".pdf"))
     width, height = (round(float(size) * 4 / 3) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
-    return Plate(name, f"figures/{path.name}", width, height, title, caption, reading)
+    formats = ("svg", "png", "csv") if topic else ("svg", "csv")
+    files = [(word.upper(), f"figures/{path.stem}.{word}") for word in formats]
+    return Plate(name, f"figures/{path.name}", width, height, title, caption, reading, files)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Text to a file below a folder that may not be there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def draw_counts(folder: Path, counts: dict[str, dict[str, int]]) -> Plate | None:
@@ -81,6 +114,8 @@ def draw_counts(folder: Path, counts: dict[str, dict[str, int]]) -> Plate | None
     return write_plate(
         folder, "samples_per_class", figures.draw_class_counts(counts), "Samples per class",
         "Images that can be used per task and class; for segmentation, slices whose mask holds the class.", reading,
+        tabulate_counts(counts),
+        "all tasks",
     )  # fmt: skip
 
 
@@ -120,9 +155,10 @@ def _draw_bars(folder: Path, task: Task, results: Results) -> Iterator[Plate]:
     models = rank_models(summary, metrics[0])
     title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"
     caption = "Mean over seeds; lines are 95 % intervals; models from best to worst; “–” where a value is undefined."
-    figure = figures.draw_metric_bars(summary[summary["metric"].isin(metrics)], models, metrics, study)
+    shown = summary[summary["metric"].isin(metrics)]
+    figure = figures.draw_metric_bars(shown, models, metrics, study)
     reading = wording.read_leaders(summary, metrics[0])
-    yield write_plate(folder, f"bars-{task.name}", figure, title, caption, reading)
+    yield write_plate(folder, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
 
 
 def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
@@ -141,9 +177,8 @@ def _draw_confusions(folder: Path, task: Task, protocol: str, runs: Sequence[Fin
     caption = f"Rows: truth; columns: predicted. Share of the true class, and {unit} summed over seeds."
     reading = wording.read_confusions(np.sum([matrix for _, matrix in sums], axis=0), task.classes)
     figure = figures.draw_confusions(sums, task.classes)
-    return write_plate(
-        folder, f"confusion-{task.name}-{protocol}", figure, f"Confusion matrices, {protocol}", caption, reading
-    )
+    name, title = f"confusion-{task.name}-{protocol}", f"Confusion matrices, {protocol}"
+    return write_plate(folder, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
 
 
 def _draw_histories(folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
@@ -153,10 +188,9 @@ def _draw_histories(folder: Path, task: Task, protocol: str, runs: Sequence[Fini
     histories = {model: tables for model, tables in histories.items() if tables}
     caption = "A line per seed: training dashed, validation solid; a dotted upright marks where fine-tuning starts."
     figure = figures.draw_learning_curves(histories)
-    title = f"Loss and accuracy while training, {protocol}"
-    return write_plate(
-        folder, f"learning-{task.name}-{protocol}", figure, title, caption, wording.read_curves(histories)
-    )
+    title, reading = f"Loss and accuracy while training, {protocol}", wording.read_curves(histories)
+    numbers = tabulate_histories(runs)
+    return write_plate(folder, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
 
 
 def _draw_curves(folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
@@ -172,9 +206,9 @@ def _draw_curves(folder: Path, task: Task, protocol: str, runs: Sequence[Finishe
     defined = [(model, area) for area, model, _ in scored if area == area]
     reading = f"Largest area: {defined[0][0]} with {show(defined[0][1])}." if defined else ""
     figure = figures.draw_roc_pr(curves, shown)
-    return write_plate(
-        folder, f"roc-{task.name}-{protocol}", figure, f"ROC and precision-recall, {protocol}", caption, reading
-    )
+    name, title = f"roc-{task.name}-{protocol}", f"ROC and precision-recall, {protocol}"
+    numbers = tabulate_curves([(model, points) for _, model, points in scored], shown)
+    return write_plate(folder, name, figure, title, caption, reading, numbers, task.name)
 
 
 def draw_samples(folder: Path, task: Task, prepared: Prepared, members: dict[str, np.ndarray]) -> Gallery | None:

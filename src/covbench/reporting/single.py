@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.reporting.figures import draw_confusions, draw_learning_curves, draw_roc_pr, to_svg
+from covbench.reporting.figures import draw_confusions, draw_learning_curves, draw_roc_pr, follow_theme, to_svg
 
 
 def draw_run(metrics: Mapping[str, Any], history: pd.DataFrame) -> dict[str, str]:
@@ -18,4 +18,4 @@ def draw_run(metrics: Mapping[str, Any], history: pd.DataFrame) -> dict[str, str
         figures["curves.svg"] = draw_roc_pr([("test", metrics["curves"])], list(metrics["curves"]))
     if not history.empty:
         figures["learning.svg"] = draw_learning_curves({"": [history]})
-    return {name: to_svg(figure) for name, figure in figures.items()}
+    return {name: follow_theme(to_svg(figure)) for name, figure in figures.items()}

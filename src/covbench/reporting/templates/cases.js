@@ -179,6 +179,7 @@ function addModel(name, values) { models[name] = values; }
     shown = rows.filter((row) => choices.every((fits) => fits(row)));
     count.textContent = shown.length.toLocaleString("en") + " of " + rows.length.toLocaleString("en") + " cases";
     list.replaceChildren();
+    list.parentElement?.scrollTo(0, 0);
     grow();
   }
 
@@ -193,10 +194,11 @@ function addModel(name, values) { models[name] = values; }
       (row, value) => (value === "any" ? results[row].wrong : results[row].kind === value));
     choose("Patient", unique(fold.patients), (row, value) => fold.patients[row] === value);
     choose("Source", unique(fold.sources), (row, value) => fold.sources[row] === value);
-    box.replaceChildren(filters, count, list, more);
+    const scrolled = element("div", { className: "scrollbox" }, list, more);
+    box.replaceChildren(filters, count, scrolled);
     apply();
     new IntersectionObserver((seen) => { if (seen.some((entry) => entry.isIntersecting) && !more.hidden) grow(); },
-      { rootMargin: "600px" }).observe(more);
+      { root: scrolled, rootMargin: "900px" }).observe(more);
   }
 
   Promise.all([load(folder), loadModel(own)]).then(start, (error) => {

@@ -72,6 +72,7 @@ def test_a_classification_shows_every_figure_of_the_study(report: tuple[Path, st
         f"confusion-{task}-{protocol}",
         f"learning-{task}-{protocol}",
         f"roc-{task}-{protocol}",
+        f"calibration-{task}-{protocol}",
     ):
         assert f'id="{name}"' in shown
     assert f'id="samples-{task}"' in shown

@@ -23,6 +23,7 @@ from covbench.manifest import read_commit
 from covbench.reporting import (
     audit_section,
     external_section,
+    model_plates,
     overview,
     plates,
     rivals_section,
@@ -144,6 +145,7 @@ def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
         "split_table": overview.build_split_table(data, results),
         "audit": audit_section.view_audit(data, folder, results),
         "external": external_section.view_external(results.compared["external"]),
+        "matrices": list(model_plates.draw_matrices(folder, results.compared["external"])),
         "counts": plates.draw_counts(folder, counts),
         "exclusions": overview.build_exclusion_table(datasets),
         "undone": overview.build_missing_table(results.runs),
@@ -201,7 +203,7 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
         study=study_section.view_study(published, compared["literature"]),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
         cost=tables.build_cost_table(runs),
-        plates=list(plates.draw_task(folder, task, results)),
+        plates=[*plates.draw_task(folder, task, results), *model_plates.draw_beside(folder, task, results)],
         samples=plates.draw_samples(folder, task, prepared, members) if prepared else None,
         galleries=galleries,
     )

@@ -188,6 +188,34 @@ def files_elsewhere():
     ]
 
 
+def runs_to_explain(task, protocol):
+    """The networks of a classification, one seed of each."""
+    return [
+        run
+        for run in RUNS
+        if (run.task, run.protocol, run.seed) == (task, protocol, min(config["seeds"]))
+        and TASKS[run.task].kind == CLASSIFICATION
+        and not is_baseline(run)
+    ]
+
+
+def explained_by(name):
+    """A file of every run that is explained, for the job's wildcards."""
+    return lambda wildcards: [
+        f"{run.folder}/{name}"
+        for run in runs_to_explain(wildcards.task, wildcards.protocol)
+    ]
+
+
+def planned_explanations():
+    places = dict.fromkeys((run.task, run.protocol) for run in RUNS)
+    return [
+        f"results/explained/{task}/{protocol}.npz"
+        for task, protocol in places
+        if runs_to_explain(task, protocol)
+    ]
+
+
 def planned_splits():
     return sorted(
         {f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet" for run in RUNS}

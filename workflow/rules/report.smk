@@ -1,3 +1,28 @@
+rule explain:
+    """Find where the classifiers of a task looked, for the cases on which each was most wrong."""
+    input:
+        models=explained_by("model.keras"),
+        cases=explained_by("cases.parquet"),
+        images=lambda wildcards: f"data/prepared/{wildcards.task}/{options_for(wildcards)['size']}/images.npy",
+        rows=lambda wildcards: f"data/prepared/{wildcards.task}/{options_for(wildcards)['size']}/rows.parquet",
+    output:
+        "results/explained/{task}/{protocol}.npz",
+    log:
+        "logs/explain/{task}/{protocol}.log",
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+    conda:
+        "../../envs/cpu.conda.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    params:
+        made_by=made_by("explain"),
+    script:
+        "../scripts/explain.py"
+
+
 rule report:
     """Write the report: pages that open offline."""
     input:
@@ -17,6 +42,7 @@ rule report:
         "results/audit/across.csv",
         "results/audit/sources.csv",
         expand("data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)),
+        planned_explanations(),
     output:
         page="results/report/index.html",
         summary="results/report/summary.md",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from PIL import Image
 
 from covbench.reporting.gather import FinishedRun, Prepared, read_prepared
@@ -126,8 +127,11 @@ def _save_palette(path: Path, numbers: np.ndarray, colours: Sequence[tuple[int, 
     image.save(path, transparency=0, optimize=False)
 
 
-def write_model(folder: Path, fold: Fold, run: FinishedRun) -> None:
-    """Write cases/{fold}/{architecture}.js: per case what the model said, in the order of the fold."""
+def write_model(folder: Path, fold: Fold, run: FinishedRun, explained: Path | None = None) -> None:
+    """Write cases/{fold}/{architecture}.js: per case what the model said, in the order of the fold.
+
+    explained: the task's maps (covbench.explaining.explain_models), which become pictures beside it.
+    """
     cases = fold.rows[KEYS].merge(run.cases, on=KEYS, how="left")
     name = slug(run.run.architecture)
     values: dict[str, Any] = {"folder": name}
@@ -138,6 +142,7 @@ def write_model(folder: Path, fold: Fold, run: FinishedRun) -> None:
         values["drawn"] = _draw_overlays(folder / "cases" / fold.name / name, fold, run, cases)
     else:
         values["predicted"] = cases["predicted"].fillna(-1).astype(int).tolist()
+        values["explained"] = _draw_maps(folder / "cases" / fold.name / name, fold, run, explained)
         values["p"] = [_per_mille(cases[f"p_{number}"]) for number in range(len(fold.task.classes))]
     _write_call(folder / "cases" / fold.name / f"{name}.js", "addModel", plain(run.run.architecture), values)
 
@@ -166,6 +171,30 @@ def _draw_overlays(folder: Path, fold: Fold, run: FinishedRun, cases: pd.DataFra
         save_errors(folder / f"{row}e.png", np.isin(truth, lesions), np.isin(predicted, lesions))
         drawn.append(int(row))
     return drawn
+
+
+def _draw_maps(folder: Path, fold: Fold, run: FinishedRun, explained: Path | None) -> list[int]:
+    """Draw where the model looked and return the rows of those cases."""
+    if explained is None or not explained.exists():
+        return []
+    with np.load(explained, allow_pickle=False) as archive:
+        name = run.run.architecture
+        if f"{name}/map" not in archive.files:
+            return []
+        maps = dict(zip(archive[f"{name}/image_id"].tolist(), archive[f"{name}/map"], strict=True))
+    pairs = zip(fold.rows["image_id"], fold.rows["copy"], strict=True)
+    drawn = [(row, maps[image]) for row, (image, copy) in enumerate(pairs) if copy == 0 and image in maps]
+    for row, found in drawn:
+        save_heat(folder / f"{row}h.png", found)
+    return [row for row, _ in drawn]
+
+
+def save_heat(path: Path, found: np.ndarray) -> None:
+    """A map as a PNG: the more, the warmer and the less transparent. found: uint8, (H, W), 0-255."""
+    coloured = (colormaps["inferno"](found) * 255).round().astype(np.uint8)
+    coloured[..., 3] = found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(coloured).save(path)
 
 
 def _write_call(path: Path, function: str, *arguments: str | Mapping[str, Any]) -> None:

@@ -71,7 +71,8 @@ def view_models(results: Results, data: Path, folder: Path, task: Task) -> Itera
         if fold is not None:
             cases.write_fold(folder, fold, _find_cache(runs[0], fold))
             for run in with_cases:
-                cases.write_model(folder, fold, run)
+                explained = results_of(run) / "explained" / task.name / f"{protocol}.npz"
+                cases.write_model(folder, fold, run, explained)
         named = [(run.run.architecture, wording.slug(run.run.architecture)) for run in with_cases]
         for name in dict.fromkeys(run.run.architecture for run in runs):
             yield _view_model(results, folder, task, [run for run in runs if run.run.architecture == name], fold, named)
@@ -79,9 +80,13 @@ def view_models(results: Results, data: Path, folder: Path, task: Task) -> Itera
 
 def _find_cache(run: FinishedRun, fold: cases.Fold) -> Path:
     """Where pictures of these very images are kept between reports: results/pictures."""
-    results = run.folder.parents[4]
     images = hash_content(fold.prepared.folder / "images.npy")[:16] if fold.prepared else "none"
-    return results / "pictures" / wording.slug(fold.task.name) / images
+    return results_of(run) / "pictures" / wording.slug(fold.task.name) / images
+
+
+def results_of(run: FinishedRun) -> Path:
+    """The folder that holds runs/, of which this is one."""
+    return run.folder.parents[4]
 
 
 def _view_model(

@@ -94,6 +94,9 @@ function addModel(name, values) { models[name] = values; }
     if (drawn(name, row)) {
       pictures.append(picture("prediction", row, overlay(name, row, ".png")), picture("errors", row, overlay(name, row, "e.png")));
     }
+    if (models[name].explained?.includes(row)) {
+      pictures.append(picture("where it looked (Grad-CAM)", row, overlay(name, row, "h.png")));
+    }
     return element("section", {}, element("h3", { textContent: name }),
       element("p", { textContent: found.kind + ": " + found.words }), pictures, list);
   }

@@ -58,7 +58,11 @@ def page(browser):
     page, faults = context.new_page(), []
     page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("requestfailed", lambda request: faults.append(f"{request.url} {request.failure}"))
+    # A picture still on its way when the page is left is aborted; one that is not there is net::ERR_FILE_NOT_FOUND.
+    page.on(
+        "requestfailed",
+        lambda request: request.failure == "net::ERR_ABORTED" or faults.append(f"{request.url} {request.failure}"),
+    )
     page.on("request", lambda request: request.url.startswith("file:") or faults.append(request.url))
     page.on("dialog", lambda alert: faults.append(f"alert: {alert.message}"))
     yield page

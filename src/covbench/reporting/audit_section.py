@@ -49,7 +49,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class AuditView:
-    """What the page shows of the audit; None: not made yet."""
+    """What a page shows of the audit; None: not made yet."""
 
     leaks: Table | None
     across: Table | None
@@ -57,17 +57,28 @@ class AuditView:
     pairs: Gallery | None
 
 
-def view_audit(data: Path, folder: Path, results: Results) -> AuditView:
-    """Tables of results/audit, and example pairs from data/thumbnails as pictures under `folder`."""
-    across, sources, pairs = (results.audit[name] for name in ("across", "sources", "pairs"))
-    return AuditView(
-        leaks=None if results.leaks.empty else build_leak_table(results.leaks),
-        across=None
-        if across.empty
-        else build_plain_table("Pairs of copies within and across datasets", across, ACROSS),
-        sources=None if sources.empty else build_plain_table("The label without a look at the image", sources, SOURCES),
-        pairs=_draw_pairs(data, folder, pairs) if len(pairs) else None,
+def view_audit(results: Results) -> AuditView:
+    """The tables of results/audit, all tasks together."""
+    across = results.audit["across"]
+    copies = build_plain_table("Pairs of copies within and across datasets", across, ACROSS) if len(across) else None
+    return AuditView(_tell_leaks(results.leaks), copies, _tell_sources(results.audit["sources"]), None)
+
+
+def view_task_audit(data: Path, folder: Path, results: Results, task: str) -> AuditView:
+    """A task's rows of results/audit, and example pairs from data/thumbnails as pictures under `folder`."""
+    leaks, sources, pairs = (
+        table[table["task"] == task] for table in (results.leaks, results.audit["sources"], results.audit["pairs"])
     )
+    drawn = _draw_pairs(data, folder, pairs) if len(pairs) else None
+    return AuditView(_tell_leaks(leaks), None, _tell_sources(sources), drawn)
+
+
+def _tell_leaks(leaks: pd.DataFrame) -> Table | None:
+    return build_leak_table(leaks) if len(leaks) else None
+
+
+def _tell_sources(sources: pd.DataFrame) -> Table | None:
+    return build_plain_table("The label without a look at the image", sources, SOURCES) if len(sources) else None
 
 
 def choose_examples(pairs: pd.DataFrame) -> pd.DataFrame:

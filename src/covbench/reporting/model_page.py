@@ -15,6 +15,7 @@ from covbench.records import hash_content
 from covbench.reporting import cases, figures, tables, wording
 from covbench.reporting.figure_tables import tabulate_histories
 from covbench.reporting.gather import FinishedRun, Results
+from covbench.reporting.leaderboard import choose_headline
 from covbench.reporting.plates import Plate, write_plate
 from covbench.reporting.tables import Cell, Table
 from covbench.schema import SEGMENTATION, Task
@@ -103,7 +104,7 @@ def _view_model(
         for table in (results.summary, results.metrics, results.runs)
     )
     summary, metrics, runs = (rows[rows["protocol"] == run.protocol] for rows in (summary, metrics, runs))
-    headline = tables.choose_headline(task.kind, results.published[results.published["task"] == task.name])
+    headline = choose_headline(task.kind, results.published[results.published["task"] == task.name])
     others = link_others(results, task.name, run.protocol)
     return ModelView(
         task=task,

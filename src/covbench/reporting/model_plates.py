@@ -10,6 +10,7 @@ import pandas as pd
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting import wording
 from covbench.reporting.gather import FinishedRun, Results
+from covbench.reporting.leaderboard import choose_headline
 from covbench.reporting.model_figures import (
     bin_confidence,
     draw_calibration,
@@ -18,8 +19,8 @@ from covbench.reporting.model_figures import (
     find_error,
     find_front,
 )
-from covbench.reporting.plates import Plate, write_plate
-from covbench.reporting.tables import choose_headline, order_protocols
+from covbench.reporting.plates import ALL_TASKS, Plate, write_plate
+from covbench.reporting.tables import order_protocols
 from covbench.reporting.wording import count, show
 from covbench.schema import SEGMENTATION, Task
 
@@ -101,4 +102,4 @@ def draw_matrices(folder: Path, external: pd.DataFrame) -> Iterator[Plate]:
             )
             name, title = f"elsewhere-{metric}-{protocol}", f"{label_metric(metric)} here and elsewhere, {protocol}"
             figure = draw_matrix(cells, label_metric(metric))
-            yield write_plate(folder, name, figure, title, caption, reading, cells, "all tasks")
+            yield write_plate(folder, name, figure, title, caption, reading, cells, ALL_TASKS)

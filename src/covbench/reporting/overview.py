@@ -11,6 +11,7 @@ import pandas as pd
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.tables import Cell, Table, build_plain_table, order_protocols
 from covbench.reporting.wording import DASH, count
+from covbench.schema import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ def build_exclusion_table(views: Sequence[DatasetView]) -> Table:
     return Table("Images left out", [("Dataset", ""), ("Reason", ""), ("Images", "")], rows)
 
 
-def build_split_table(data: Path, results: Results) -> Table:
+def build_split_table(data: Path, results: Results, tasks: Sequence[str]) -> Table:
     """Images and patients per fold under each protocol, and patients who stand in both train and test."""
     rows = []
-    for task in dict.fromkeys(results.runs["task"]):
+    for task in tasks:
         for protocol in order_protocols(results.runs.loc[results.runs["task"] == task, "protocol"]):
             split = read_split(data, task, protocol)
             if split is not None:
@@ -106,6 +107,24 @@ def _count_folds(split: pd.DataFrame) -> list[Cell]:
     shared = set(train) & set(test)
     share = float(test.isin(shared).mean()) if len(test) else 0.0
     return [*cells, Cell(f"{len(shared):,}", float(len(shared))), Cell(f"{share:.0%}", share)]
+
+
+def build_class_counts(data: Path, results: Results, task: Task) -> Table | None:
+    """Images of each class per fold under each protocol; None for a segmentation, whose slices hold many classes."""
+    if task.kind != CLASSIFICATION:
+        return None
+    rows = []
+    for protocol in order_protocols(results.runs.loc[results.runs["task"] == task.name, "protocol"]):
+        split = read_split(data, task.name, protocol)
+        if split is None:
+            continue
+        for number, name in enumerate(task.classes):
+            found = split.loc[split["label"] == number, "fold"]
+            counts = [int((found == fold).sum()) for fold in ("train", "val", "test")]
+            cells = [Cell(f"{images:,}", float(images)) for images in (*counts, sum(counts))]
+            rows.append([Cell(name.replace("_", " "), name), Cell(protocol), *cells])
+    headings = [(word, "") for word in ("Class", "Protocol", "Train", "Validation", "Test", "All")]
+    return Table("Images per class and fold of the lowest seed", headings, rows, ("Protocol",))
 
 
 def build_leak_table(leaks: pd.DataFrame) -> Table:

@@ -31,8 +31,11 @@ from covbench.reporting import (
     tables,
     wording,
 )
+from covbench.reporting.audit_section import AuditView
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.leaderboard import Leaderboards, choose_headline, view_leaderboards
 from covbench.reporting.model_page import link_models, view_models
+from covbench.reporting.overview import DatasetView
 from covbench.reporting.plates import Gallery, Plate
 from covbench.reporting.render import write_page
 from covbench.reporting.rivals_section import RivalsView
@@ -42,7 +45,6 @@ from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
-TOP = 5
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,19 @@ class TaskView:
 
     task: Task
     path: str
-    dataset: str
+    dataset: DatasetView
     images: str
     reading: str
-    leaders: Table
-    leaderboard: Table
+    leaders: Leaderboards
     metrics: Table
     rivals: RivalsView
     study: StudyView
     classes: Table | None
     cost: Table
+    folds: Table
+    class_counts: Table | None
+    counts: Plate | None
+    audit: AuditView
     plates: Sequence[Plate]
     samples: Gallery | None
     galleries: Sequence[Gallery]
@@ -142,8 +147,8 @@ def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
         "tasks": views,
         "datasets": datasets,
         "dataset_table": overview.build_dataset_table(datasets),
-        "split_table": overview.build_split_table(data, results),
-        "audit": audit_section.view_audit(data, folder, results),
+        "split_table": overview.build_split_table(data, results, names),
+        "audit": audit_section.view_audit(results),
         "external": external_section.view_external(results.compared["external"]),
         "matrices": list(model_plates.draw_matrices(folder, results.compared["external"])),
         "counts": plates.draw_counts(folder, counts),
@@ -179,13 +184,13 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
         table[table["task"] == task.name]
         for table in (results.summary, results.metrics, results.runs, results.published)
     )
-    headline = tables.choose_headline(task.kind, published)
-    study = tables.find_study(task.kind, published, headline)
+    headline = choose_headline(task.kind, published)
     compared = {name: table[table["task"] == task.name] for name, table in results.compared.items()}
-    places = rivals_section.show_places(compared["ranks"], headline)
-    links = link_models(results.of(task.name))
+    leaks, sources = (table[table["task"] == task.name] for table in (results.leaks, results.audit["sources"]))
+    shown = {"summary": summary, "runs": runs, "published": published, "leaks": leaks, "sources": sources}
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
+    counts = {name: len(places) for name, places in members.items()}
     galleries: list[Gallery] = []
     if task.kind == SEGMENTATION:
         for protocol in tables.order_protocols(runs["protocol"]):
@@ -193,21 +198,24 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
     view = TaskView(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
-        dataset=overview.find_card(task.name)[0],
+        dataset=overview.view_datasets(data, [task.name])[0],
         images=describe_size(results, task),
         reading=wording.read_leaders(summary, headline),
-        leaders=tables.build_leaderboard(summary, runs, headline, study, TOP, places, links),
-        leaderboard=tables.build_leaderboard(summary, runs, headline, study, places=places, links=links),
+        leaders=view_leaderboards(task.kind, shown | {"ranks": compared["ranks"]}, link_models(results.of(task.name))),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
         rivals=rivals_section.view_rivals(compared, headline),
         study=study_section.view_study(published, compared["literature"]),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
         cost=tables.build_cost_table(runs),
+        folds=overview.build_split_table(data, results, [task.name]),
+        class_counts=overview.build_class_counts(data, results, task),
+        counts=plates.draw_counts(folder, {task.name: counts}, task.name),
+        audit=audit_section.view_task_audit(data, folder, results, task.name),
         plates=[*plates.draw_task(folder, task, results), *model_plates.draw_beside(folder, task, results)],
         samples=plates.draw_samples(folder, task, prepared, members) if prepared else None,
         galleries=galleries,
     )
-    return view, {name: len(places) for name, places in members.items()}
+    return view, counts
 
 
 def describe_size(results: Results, task: Task) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from covbench.schema import SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
 SAMPLES, CASES, THUMBNAIL, TILE = 6, 6, 144, 224
+ALL_TASKS = "all tasks"
 PRINTED = "printed"  # folder of the figures for print, moved out of the report when it is whole
 
 
@@ -99,8 +100,8 @@ def write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def draw_counts(folder: Path, counts: dict[str, dict[str, int]]) -> Plate | None:
-    """Samples per class of every task. counts: task -> class -> images."""
+def draw_counts(folder: Path, counts: Mapping[str, Mapping[str, int]], topic: str = ALL_TASKS) -> Plate | None:
+    """Samples per class. counts: task -> class -> images; topic: the one task, or ALL_TASKS."""
     counts = {task: classes for task, classes in counts.items() if classes}
     if not counts:
         return None
@@ -111,12 +112,10 @@ def draw_counts(folder: Path, counts: dict[str, dict[str, int]]) -> Plate | None
         if ratios
         else ""
     )
-    return write_plate(
-        folder, "samples_per_class", figures.draw_class_counts(counts), "Samples per class",
-        "Images that can be used per task and class; for segmentation, slices whose mask holds the class.", reading,
-        tabulate_counts(counts),
-        "all tasks",
-    )  # fmt: skip
+    caption = "Images that can be used per task and class; for segmentation, slices whose mask holds the class."
+    name = "samples_per_class" if topic == ALL_TASKS else f"samples_per_class-{topic}"
+    figure, numbers = figures.draw_class_counts(counts), tabulate_counts(counts)
+    return write_plate(folder, name, figure, "Samples per class", caption, reading, numbers, topic)
 
 
 def draw_task(folder: Path, task: Task, results: Results) -> Iterator[Plate]:

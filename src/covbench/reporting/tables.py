@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import pandas as pd
 from covbench.evaluation.definitions import CLASS_METRICS, label_metric
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, show, show_interval
-from covbench.schema import SEGMENTATION
 
 BASELINE_TAG = "baseline"
 
@@ -32,7 +30,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. sort: what ordering compares; detail: a second, smaller line; note: shown as title and footnote."""
+    """One cell. sort: what ordering compares; detail: a second, smaller line; note: shown as title and footnote.
+
+    facts: data-* attributes by which the page's script chooses rows.
+    """
 
     text: str
     sort: float | str | None = None
@@ -42,13 +43,15 @@ class Cell:
     tag: str = ""
     bar: Bar | None = None
     link: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Table:
     """A sortable table.
 
-    columns: heading and meaning; the first cell of a row names it; filters: headings to choose by.
+    columns: heading and meaning; the first cell of a row names it; filters: headings to choose by; protocols: headings
+    that are protocols, each with the flag that it bears, or nothing.
     """
 
     caption: str
@@ -56,6 +59,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     filters: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=list)
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
 
 def number_cell(value: object, low: object = None, high: object = None, sd: object = None, note: str = "") -> Cell:
@@ -90,103 +94,6 @@ def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:
         return []
     first = means[order].bfill(axis=1).iloc[:, 0]
     return [str(name) for name in first.sort_values(ascending=False, kind="stable").index]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What the study reports for a task. comparable: it is the very metric that ranks the models here."""
-
-    heading: str
-    numbers: Mapping[str, float]
-    comparable: bool
-    note: str = ""
-
-
-def choose_headline(kind: str, published: pd.DataFrame) -> str:
-    """The metric that ranks a task's models: lesion Dice; accuracy where the study reports it; else AUROC."""
-    if kind == SEGMENTATION:
-        return "dice_lesion"
-    return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"
-
-
-def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
-    """The study's number nearest to the headline: its accuracy or F1. published: rows of one task."""
-    theirs = "f1" if kind == SEGMENTATION else "accuracy"
-    rows = published[published["metric"] == theirs]
-    ours = next(iter(rows["our_metric"]), "")
-    values = dict(zip(rows["architecture"], rows["reported"], strict=True))
-    comparable = ours == headline
-    note = "" if comparable or not ours else f"The study's F1 corresponds to our {label_metric(ours)}, not to the bars."
-    return Study("Study" if comparable else f"Study, {label_study(theirs)}", values, comparable, note)
-
-
-def build_leaderboard(
-    summary: pd.DataFrame,
-    runs: pd.DataFrame,
-    metric: str,
-    reported: Study,
-    top: int | None = None,
-    places: Mapping[str, str] = MappingProxyType({}),
-    links: Mapping[str, str] = MappingProxyType({}),
-) -> Table:
-    """Models from best to worst on one metric: a bar per protocol, the study's number beside; baselines marked.
-
-    summary, runs: rows of one task. top: this many deep models and the best baseline only. places: model -> the
-    places that it may hold, shown beneath its name. links: model -> its page.
-    """
-    study = reported.numbers
-    marks = study if reported.comparable else {}
-    families = dict(zip(runs["architecture"], runs["family"], strict=True))
-    ranked = rank_models(summary, metric)
-    ranked += [name for name in families if name not in ranked]
-    shown = ranked if top is None else _keep_top(ranked, families, top)
-    protocols = order_protocols(runs["protocol"])
-    values = {
-        (row["architecture"], row["protocol"]): row
-        for _, row in summary[summary["metric"] == metric].iterrows()
-        if row["architecture"] in shown
-    }
-    floor = _find_floor(values.values(), [marks[name] for name in shown if name in marks])
-    rows = []
-    for name in shown:
-        tag = BASELINE_TAG if families.get(name) == "baseline" else ""
-        cells = [Cell(name, name, places.get(name, ""), tag=tag, link=links.get(name, ""))]
-        cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
-        rows.append(
-            [*cells, Cell(show(study[name]), study[name])] if name in study else cells + [Cell(DASH)] * bool(study)
-        )
-    headings = [("Model", "")] + [(protocol, "mean over seeds, 95 % interval") for protocol in protocols]
-    headings += [(reported.heading, reported.note or "as the study reports it")] * bool(study)
-    return Table(
-        f"{label_metric(metric)}; bars span {floor:.1f} to 1",
-        headings,
-        rows,
-        notes=[reported.note] if study and reported.note else [],
-    )
-
-
-def _keep_top(ranked: Sequence[str], families: Mapping[str, str], top: int) -> list[str]:
-    deep = [name for name in ranked if families.get(name) != "baseline"][:top]
-    simple = [name for name in ranked if families.get(name) == "baseline"][:1]
-    return [name for name in ranked if name in deep + simple]
-
-
-def _find_floor(rows: Iterable[pd.Series], others: Sequence[float]) -> float:
-    lowest = [value for row in rows for value in (row["low"], row["mean"]) if is_number(value)] + list(others)
-    return max(0.0, int(min(lowest, default=0.0) * 10) / 10)
-
-
-def _bar_cell(
-    row: pd.Series | None, name: str, protocol: str, runs: pd.DataFrame, floor: float, study: float | None
-) -> Cell:
-    if row is None or not is_number(row["mean"]):
-        return state_cell(runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)], row is not None)
-
-    def place(value: object) -> float | None:
-        return (float(value) - floor) / (1 - floor) if is_number(value) else None  # type: ignore[arg-type]
-
-    bar = Bar(place(row["low"]), place(row["mean"]) or 0.0, place(row["high"]), place(study))
-    return Cell(show(row["mean"]), float(row["mean"]), show_interval(row["low"], row["high"]), bar=bar)
 
 
 def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:

@@ -60,6 +60,57 @@ function makeFilterable(table) {
   if (choices.length) table.closest(".tablebox").prepend(bar);
 }
 
+// The first page's leaderboards, chosen together: a metric's tables, a protocol's columns, a family's rows.
+function addChoice(bar, word, all, values) {
+  const label = document.createElement("label");
+  const select = document.createElement("select");
+  select.append(new Option(all, ""), ...values.map((value) => new Option(value)));
+  label.append(word + " ", select);
+  if (values.length > 1) bar.append(label);
+  return select;
+}
+
+function addTick(bar, word) {
+  const label = document.createElement("label");
+  const box = document.createElement("input");
+  box.type = "checkbox";
+  label.append(box, " " + word);
+  bar.append(label);
+  return box;
+}
+
+function showColumn(table, column, shown) {
+  for (const row of table.rows) row.cells[column].hidden = !shown;
+}
+
+function makeLeadersFilterable(section) {
+  const collect = (key) => [...new Set([...section.querySelectorAll(`[data-${key}]`)].map((item) => item.dataset[key]))];
+  const bar = document.createElement("div");
+  bar.className = "filters";
+  const metric = addChoice(bar, "Metric", "each task's own", collect("metric"));
+  const protocol = addChoice(bar, "Protocol", "all", collect("protocol"));
+  const family = addChoice(bar, "Family", "all", collect("family"));
+  const whole = addTick(bar, "every model");
+  const apply = () => {
+    for (const card of section.querySelectorAll(".card")) {
+      const boards = [...card.querySelectorAll(".board")];
+      boards.forEach((board, place) => { board.hidden = metric.value ? board.dataset.metric !== metric.value : place > 0; });
+      card.querySelector(".empty").hidden = boards.some((board) => !board.hidden);
+    }
+    for (const table of section.querySelectorAll("table")) {
+      for (const heading of table.querySelectorAll("[data-protocol]"))
+        showColumn(table, heading.cellIndex, !protocol.value || heading.dataset.protocol === protocol.value);
+      for (const row of table.tBodies[0].rows) {
+        const facts = row.cells[0].dataset;
+        row.hidden = !whole.checked && facts.top === "no" || Boolean(family.value) && facts.family !== family.value;
+      }
+    }
+  };
+  bar.addEventListener("change", apply);
+  apply();
+  section.querySelector(".cards").before(bar);
+}
+
 // Theme: auto, light, dark; remembered where the browser allows it.
 function remember(value) {
   try {
@@ -89,3 +140,5 @@ for (const table of document.querySelectorAll("table.sortable")) {
   makeFilterable(table);
   makeSortable(table);
 }
+
+if (document.querySelector("#leaders .board")) makeLeadersFilterable(document.getElementById("leaders"));

@@ -26,6 +26,7 @@ SEED = 0
 LEVEL = 0.95
 DEFINED = 0.9
 BLOCK = 2000
+GRID = 101
 
 Draws = dict[tuple[str, str], np.ndarray]
 
@@ -91,6 +92,40 @@ def rank_draws(
         auroc[found] = divide(np.einsum("gb,gb->b", misses, above - hits / 2), above[-1] * below[-1])
         precision[found] = divide(np.einsum("gb,gb->b", hits, above / np.maximum(above + below, 1)), above[-1])
     return auroc, precision
+
+
+def band_curves(is_class: np.ndarray, scores: np.ndarray, places: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
+    """Pointwise 95 % bands of the ROC and the precision-recall curve, at GRID points between 0 and 1.
+
+    is_class: bool, (N,). scores: float, (N,). places: patient of each image, (N,). weights: (P, B). Returns curve (roc:
+    x false, low and high true positive rate; pr: x recall, low and high precision), x, low, high; no rows where there
+    is no interval.
+    """
+    grid = np.linspace(0, 1, GRID)
+    drawn = [trace_draw(is_class, scores, draw[places], grid) for draw in weights.T]
+    tables = []
+    for number, curve in enumerate(("roc", "pr")):
+        limits = [find_interval(values, len(weights))[:2] for values in np.array([pair[number] for pair in drawn]).T]
+        tables.append(pd.DataFrame(limits, columns=["low", "high"], dtype=float).assign(curve=curve, x=grid))
+    return pd.concat(tables, ignore_index=True)[["curve", "x", "low", "high"]].dropna()
+
+
+def trace_draw(
+    is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray, grid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """True positive rate at each false positive rate of the grid, and precision at each recall; NaN where undefined.
+
+    is_class: bool, (N,). scores, weights: float, (N,). grid: ascending, 0-1. Returns float64, (G,), twice.
+    """
+    level = np.unique(-scores, return_inverse=True)[1]
+    above = np.cumsum(np.bincount(level, weights * is_class))
+    below = np.cumsum(np.bincount(level, weights * ~is_class))
+    if not above[-1] or not below[-1]:
+        return np.full(len(grid), np.nan), np.full(len(grid), np.nan)
+    found, wrong = above / above[-1], below / below[-1]
+    reached = np.minimum(np.searchsorted(found, grid), len(found) - 1)
+    called = np.maximum(above + below, 1e-9)
+    return np.interp(grid, [0.0, *wrong], [0.0, *found]), above[reached] / called[reached]
 
 
 def _accumulate(rows: np.ndarray) -> np.ndarray:

@@ -6,7 +6,15 @@ from sklearn import metrics as sk
 
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.intervals import draw_patients, expand_tail, find_interval, rank_draws, score_draws
+from covbench.intervals import (
+    band_curves,
+    draw_patients,
+    expand_tail,
+    find_interval,
+    rank_draws,
+    score_draws,
+    trace_draw,
+)
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 BINARY = Task("binary", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
@@ -94,6 +102,38 @@ def test_weighted_auroc_and_average_precision_equal_scikit_learns_in_every_draw(
         assert auroc[number] == pytest.approx(expected, abs=1e-6)
         expected = sk.average_precision_score(truth[kept], scores[kept], sample_weight=times[kept])
         assert precision[number] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_curves_of_a_draw_are_scikit_learns():
+    rng = np.random.default_rng(5)
+    truth, scores = rng.random(200) < 0.4, rng.random(200).round(1)
+    times = draw_patients(200, 1)[:, 0]
+    grid = np.linspace(0, 1, 21)
+    found, precise = trace_draw(truth, scores, times, grid)
+    wrong, right, _ = sk.roc_curve(truth, scores, sample_weight=times, drop_intermediate=False)
+    assert found == pytest.approx(np.interp(grid, wrong, right))
+    precision, recall, _ = sk.precision_recall_curve(truth, scores, sample_weight=times)
+    for share, value in zip(grid, precise, strict=True):
+        kept = (recall >= share - 1e-12) & (recall > 0)
+        assert value == pytest.approx(precision[kept][-1])  # of the highest threshold that reaches this recall
+
+
+def test_the_band_of_a_curve_holds_it_and_narrows_with_patients():
+    widths = []
+    for number in (30, 300):
+        rng = np.random.default_rng(6)
+        truth = np.arange(number) % 2 == 0
+        scores = truth + rng.normal(0, 1, number)
+        band = band_curves(truth, scores, np.arange(number), draw_patients(number, 400))
+        roc = band[band["curve"] == "roc"]
+        curve, _ = trace_draw(truth, scores, np.ones(number), roc["x"].to_numpy())
+        assert ((roc["low"] <= curve + 1e-9) & (curve <= roc["high"] + 1e-9)).mean() > 0.95
+        widths.append((roc["high"] - roc["low"]).mean())
+    assert widths[1] < widths[0] / 2
+
+
+def test_a_class_that_no_image_has_leaves_no_band():
+    assert band_curves(np.zeros(9, bool), np.arange(9.0), np.arange(9), draw_patients(9, 50)).empty
 
 
 def test_every_draw_takes_as_many_patients_as_there_are():

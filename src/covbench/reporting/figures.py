@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.wording import plain, show
+from covbench.reporting.wording import plain
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#e69f00",
@@ -68,6 +68,7 @@ STYLE: Any = {
     "svg.hashsalt": "covbench",
     "pdf.fonttype": 42,
 }
+NO_BANDS = pd.DataFrame(columns=["class", "curve", "x", "low", "high"])
 styled = rc_context(STYLE)
 
 
@@ -281,10 +282,13 @@ def _draw_history(axes: Axes, runs: Sequence[pd.DataFrame], word: str) -> None:
 
 
 @styled
-def draw_roc_pr(curves: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequence[str]) -> Figure:
-    """ROC curves above precision-recall curves, a column per class, a line per model.
+def draw_roc_pr(
+    curves: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequence[str], bands: pd.DataFrame = NO_BANDS
+) -> Figure:
+    """ROC curves above precision-recall curves, a column per class, a line per model; a band around the first.
 
-    curves: model and its `curves` of metrics.json. Colour and dash together name the model.
+    curves: model and its `curves` of metrics.json. bands: columns class, curve, x, low, high of the first model. Colour
+    and dash together name the model.
     """
     figure = Figure(figsize=(WIDTH, 7.4 if len(classes) == 1 else 2 * (WIDTH - 1.9) / len(classes) + 1.2))
     panels = figure.subplots(2, len(classes), squeeze=False, gridspec_kw={"hspace": 0.3, "wspace": 0.12})
@@ -298,6 +302,9 @@ def draw_roc_pr(curves: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequen
             if of_class.get("pr"):
                 recall, precision = of_class["pr"]["recall"], of_class["pr"]["precision"]
                 precision_recall.plot(recall, precision, ls=dash, color=colour, drawstyle="steps-post")
+        for axes, curve in ((roc, "roc"), (precision_recall, "pr")):
+            band = bands[(bands["class"] == name) & (bands["curve"] == curve)]
+            axes.fill_between(band["x"], band["low"], band["high"], color=LINE_COLOURS[0], alpha=0.2, lw=0)
         roc.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
         roc.set(xlabel="false positive rate", title=plain(name).replace("_", " "))
         precision_recall.set(xlabel="recall")
@@ -307,8 +314,3 @@ def draw_roc_pr(curves: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequen
     handles, labels = panels[0, 0].get_legend_handles_labels()
     panels[0, -1].legend(handles, labels, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, handlelength=3)
     return figure
-
-
-def label_curve(model: str, area: float | None) -> str:
-    """`vgg16 (0.931)`."""
-    return f"{model} ({show(area)})"

@@ -119,10 +119,8 @@ def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
 def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Word and sentence per flag. sources: rows of one task, as results/audit/sources.csv."""
     for protocol, share in leaks.items():
-        yield (
-            f"leak, {protocol}",
-            f"of {share:.0%} of the test images training has seen the image, a copy or the patient.",
-        )
+        words = f"training has seen {share:.0%} of the test images, a copy of them or their patient."
+        yield f"leak, {protocol}", words
     if sources.empty:
         return
     for row in sources[sources["auroc"] - sources["chance_auroc"] > SHORTCUT].to_dict("records"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
 
@@ -20,21 +20,22 @@ from covbench.reporting.model_figures import (
     find_front,
 )
 from covbench.reporting.plates import ALL_TASKS, Plate, write_plate
+from covbench.reporting.press import Press
 from covbench.reporting.tables import order_protocols
 from covbench.reporting.wording import count, show
 from covbench.schema import SEGMENTATION, Task
 
 
-def draw_beside(folder: Path, task: Task, results: Results) -> Iterator[Plate]:
+def draw_beside(press: Press, task: Task, results: Results) -> Iterator[Plate]:
     """Calibration of a classification's models and cost against score of its networks, per protocol."""
     for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         if task.kind != SEGMENTATION:
-            yield from _draw_calibration(folder, task, protocol, runs)
-        yield from _draw_front(folder, task, protocol, results)
+            yield from _draw_calibration(press, task, protocol, runs)
+        yield from _draw_front(press, task, protocol, results)
 
 
-def _draw_calibration(folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Iterator[Plate]:
+def _draw_calibration(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Iterator[Plate]:
     cases = {
         name: pd.concat([run.cases for run in runs if run.run.architecture == name and not run.cases.empty] or [_NONE])
         for name in dict.fromkeys(run.run.architecture for run in runs)
@@ -54,13 +55,13 @@ def _draw_calibration(folder: Path, task: Task, protocol: str, runs: Sequence[Fi
     caption += "confidence that keeps its word; below it a model is surer than it should be."
     numbers = pd.concat([table.assign(model=name) for name, table in binned.items()], ignore_index=True)
     name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {protocol}"
-    yield write_plate(folder, name, draw_calibration(binned), title, caption, reading, numbers, task.name)
+    yield write_plate(press, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)
 
 
 _NONE = pd.DataFrame(columns=["confidence", "correct"])
 
 
-def _draw_front(folder: Path, task: Task, protocol: str, results: Results) -> Iterator[Plate]:
+def _draw_front(press: Press, task: Task, protocol: str, results: Results) -> Iterator[Plate]:
     summary, runs, published = (
         table[table["task"] == task.name] for table in (results.summary, results.runs, results.published)
     )
@@ -77,11 +78,11 @@ def _draw_front(folder: Path, task: Task, protocol: str, results: Results) -> It
     reading = f"Nothing cheaper scores more than {wording.join_words(front['model'].tolist())}."
     caption = "Networks: median seconds over seeds, on whatever machine each was trained; lines are 95 % intervals."
     name, title = f"cost-{task.name}-{protocol}", f"{label_metric(headline)} against time of training, {protocol}"
-    figure = draw_cost_front(models, label_metric(headline))
-    yield write_plate(folder, name, figure, title, caption, reading, models, task.name)
+    figure = partial(draw_cost_front, models, label_metric(headline))
+    yield write_plate(press, name, figure, title, caption, reading, models, task.name)
 
 
-def draw_matrices(folder: Path, external: pd.DataFrame) -> Iterator[Plate]:
+def draw_matrices(press: Press, external: pd.DataFrame) -> Iterator[Plate]:
     """Trained on against tested on, mean over models, per metric and protocol. external: as external.csv."""
     for metric in ("auroc", "dice_lesion"):
         for protocol in order_protocols(external["protocol"]):
@@ -101,5 +102,5 @@ def draw_matrices(folder: Path, external: pd.DataFrame) -> Iterator[Plate]:
                 "Mean over models. On the diagonal the own test fold; beside it all new images of the other dataset."
             )
             name, title = f"elsewhere-{metric}-{protocol}", f"{label_metric(metric)} here and elsewhere, {protocol}"
-            figure = draw_matrix(cells, label_metric(metric))
-            yield write_plate(folder, name, figure, title, caption, reading, cells, ALL_TASKS)
+            figure = partial(draw_matrix, cells, label_metric(metric))
+            yield write_plate(press, name, figure, title, caption, reading, cells, ALL_TASKS)

@@ -37,6 +37,7 @@ from covbench.reporting.leaderboard import Leaderboards, choose_headline, view_l
 from covbench.reporting.model_page import link_models, view_models
 from covbench.reporting.overview import DatasetView
 from covbench.reporting.plates import Gallery, Plate
+from covbench.reporting.press import Press
 from covbench.reporting.render import write_page
 from covbench.reporting.rivals_section import RivalsView
 from covbench.reporting.study_section import StudyView
@@ -91,12 +92,14 @@ def build_report(
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare")
     with replace_folder(out) as folder:
-        context = build_context(gathered, data, folder) | {"title": title, "provenance": provenance}
+        press = Press(folder, results / "pictures" / "figures")
+        context = build_context(gathered, data, press) | {"title": title, "provenance": provenance}
         write_page(folder, "index.html", "index.html.j2", context)
         for view in context["tasks"]:
             write_page(folder, view.path, "task_page.html.j2", context | {"view": view})
-            for model in view_models(gathered, data, folder, view.task):
+            for model in view_models(gathered, data, press, view.task):
                 write_page(folder, model.path, "model_page.html.j2", context | {"model": model, "view": view})
+        press.clear()
         write_summary(folder / "summary.md", gathered, title)
         (folder / plates.PRINTED).mkdir(exist_ok=True)
         if printed:
@@ -129,13 +132,13 @@ def replace_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
-    """Everything that the templates name; figures are written under `folder`."""
+def build_context(results: Results, data: Path, press: Press) -> dict[str, Any]:
+    """Everything that the templates name; figures are written to the report's folder."""
     names = list(dict.fromkeys(results.runs["task"]))
     tasks = [describe_task(name, results.of(name)) for name in names]
     views, counts = [], {}
     for task in tasks:
-        view, counts[task.name] = build_task(results, data, folder, task)
+        view, counts[task.name] = build_task(results, data, press, task)
         views.append(view)
         log.info("%s: %d figures", task.name, len(view.plates) + len(view.galleries))
     datasets = overview.view_datasets(data, names)
@@ -150,8 +153,8 @@ def build_context(results: Results, data: Path, folder: Path) -> dict[str, Any]:
         "split_table": overview.build_split_table(data, results, names),
         "audit": audit_section.view_audit(results),
         "external": external_section.view_external(results.compared["external"]),
-        "matrices": list(model_plates.draw_matrices(folder, results.compared["external"])),
-        "counts": plates.draw_counts(folder, counts),
+        "matrices": list(model_plates.draw_matrices(press, results.compared["external"])),
+        "counts": plates.draw_counts(press, counts),
         "exclusions": overview.build_exclusion_table(datasets),
         "undone": overview.build_missing_table(results.runs),
         "unweighted": list_unweighted(results.runs),
@@ -178,7 +181,7 @@ def list_unweighted(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[TaskView, dict[str, int]]:
+def build_task(results: Results, data: Path, press: Press, task: Task) -> tuple[TaskView, dict[str, int]]:
     """A task's tables and figures, and its images per class."""
     summary, metrics, runs, published = (
         table[table["task"] == task.name]
@@ -194,7 +197,7 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
     galleries: list[Gallery] = []
     if task.kind == SEGMENTATION:
         for protocol in tables.order_protocols(runs["protocol"]):
-            galleries += plates.draw_cases(folder, data, task, protocol, results)
+            galleries += plates.draw_cases(press.folder, data, task, protocol, results)
     view = TaskView(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
@@ -209,10 +212,10 @@ def build_task(results: Results, data: Path, folder: Path, task: Task) -> tuple[
         cost=tables.build_cost_table(runs),
         folds=overview.build_split_table(data, results, [task.name]),
         class_counts=overview.build_class_counts(data, results, task),
-        counts=plates.draw_counts(folder, {task.name: counts}, task.name),
-        audit=audit_section.view_task_audit(data, folder, results, task.name),
-        plates=[*plates.draw_task(folder, task, results), *model_plates.draw_beside(folder, task, results)],
-        samples=plates.draw_samples(folder, task, prepared, members) if prepared else None,
+        counts=plates.draw_counts(press, {task.name: counts}, task.name),
+        audit=audit_section.view_task_audit(data, press.folder, results, task.name),
+        plates=[*plates.draw_task(press, task, results), *model_plates.draw_beside(press, task, results)],
+        samples=plates.draw_samples(press.folder, task, prepared, members) if prepared else None,
         galleries=galleries,
     )
     return view, counts

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from covbench.evaluation.definitions import label_metric
 from covbench.files import write_table
+from covbench.intervals import band_curves, draw_patients
 from covbench.reporting import figures, wording
 from covbench.reporting.figure_tables import (
     tabulate_confusions,
@@ -23,12 +25,14 @@ from covbench.reporting.figure_tables import (
 )
 from covbench.reporting.gather import FinishedRun, Prepared, Results, read_prepared
 from covbench.reporting.pictures import choose_spread, colour_masks, overlay_errors, save_picture
+from covbench.reporting.press import FORMATS, Drawing, Press
 from covbench.reporting.tables import order_protocols, rank_models
 from covbench.reporting.wording import plain, show, slug
 from covbench.schema import SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
 SAMPLES, CASES, THUMBNAIL, TILE = 6, 6, 144, 224
+CURVE_DRAWS = 500
 ALL_TASKS = "all tasks"
 PRINTED = "printed"  # folder of the figures for print, moved out of the report when it is whole
 
@@ -71,7 +75,7 @@ class Gallery:
 
 
 def write_plate(
-    folder: Path, name: str, figure: Figure, title: str, caption: str, reading: str, numbers: pd.DataFrame,
+    press: Press, name: str, drawing: Drawing, title: str, caption: str, reading: str, numbers: pd.DataFrame,
     topic: str = "",
 ) -> Plate:  # fmt: skip
     """Write figures/{name}.svg and .csv under the report's folder.
@@ -79,28 +83,25 @@ def write_plate(
     numbers: what the figure shows, tidy. topic: where it stands among the figures for print, PRINTED/{topic}/{name} as
     SVG and PDF; empty: it is not printed, nor offered as PNG.
     """
-    svg = figures.to_svg(figure)
-    path = folder / "figures" / f"{slug(name)}.svg"
-    write_text(path, figures.follow_theme(svg))
+    drawn = press.draw(drawing, FORMATS if topic else ("svg",))
+    svg = drawn["svg"].read_text(encoding="utf-8")
+    path = press.folder / "figures" / f"{slug(name)}.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(figures.follow_theme(svg), encoding="utf-8")
     write_table(path.with_suffix(".csv"), numbers)
     if topic:
-        figures.save_printed(figure, path.with_suffix(".png"))
-        printed = folder / PRINTED / slug(topic) / path.name
-        write_text(printed, svg)
-        figures.save_printed(figure, printed.with_suffix(".pdf"))
+        printed = press.folder / PRINTED / slug(topic) / path.stem
+        printed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(drawn["png"], path.with_suffix(".png"))
+        for word in ("svg", "pdf"):
+            shutil.copyfile(drawn[word], printed.with_suffix(f".{word}"))
     width, height = (round(float(size) * 4 / 3) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
     formats = ("svg", "png", "csv") if topic else ("svg", "csv")
     files = [(word.upper(), f"figures/{path.stem}.{word}") for word in formats]
     return Plate(name, f"figures/{path.name}", width, height, title, caption, reading, files)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Text to a file below a folder that may not be there yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def draw_counts(folder: Path, counts: Mapping[str, Mapping[str, int]], topic: str = ALL_TASKS) -> Plate | None:
+def draw_counts(press: Press, counts: Mapping[str, Mapping[str, int]], topic: str = ALL_TASKS) -> Plate | None:
     """Samples per class. counts: task -> class -> images; topic: the one task, or ALL_TASKS."""
     counts = {task: classes for task, classes in counts.items() if classes}
     if not counts:
@@ -114,20 +115,20 @@ def draw_counts(folder: Path, counts: Mapping[str, Mapping[str, int]], topic: st
     )
     caption = "Images that can be used per task and class; for segmentation, slices whose mask holds the class."
     name = "samples_per_class" if topic == ALL_TASKS else f"samples_per_class-{topic}"
-    figure, numbers = figures.draw_class_counts(counts), tabulate_counts(counts)
-    return write_plate(folder, name, figure, "Samples per class", caption, reading, numbers, topic)
+    figure, numbers = partial(figures.draw_class_counts, counts), tabulate_counts(counts)
+    return write_plate(press, name, figure, "Samples per class", caption, reading, numbers, topic)
 
 
-def draw_task(folder: Path, task: Task, results: Results) -> Iterator[Plate]:
+def draw_task(press: Press, task: Task, results: Results) -> Iterator[Plate]:
     """Every figure of a task for which there are numbers: bars, confusion matrices, curves."""
-    yield from _draw_bars(folder, task, results)
+    yield from _draw_bars(press, task, results)
     for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
-        yield _draw_confusions(folder, task, protocol, runs)
+        yield _draw_confusions(press, task, protocol, runs)
         if any(not run.history.empty for run in runs):
-            yield _draw_histories(folder, task, protocol, runs)
+            yield _draw_histories(press, task, protocol, runs)
         if task.kind != SEGMENTATION:
-            yield _draw_curves(folder, task, protocol, runs)
+            yield _draw_curves(press, task, protocol, runs, results.summary[results.summary["task"] == task.name])
 
 
 def choose_bars(task: Task, published: pd.DataFrame, known: Collection[str]) -> list[str]:
@@ -140,7 +141,7 @@ def choose_bars(task: Task, published: pd.DataFrame, known: Collection[str]) -> 
     return list(dict.fromkeys(usual + theirs)) if task.kind == SEGMENTATION else theirs or usual
 
 
-def _draw_bars(folder: Path, task: Task, results: Results) -> Iterator[Plate]:
+def _draw_bars(press: Press, task: Task, results: Results) -> Iterator[Plate]:
     summary = results.summary[results.summary["task"] == task.name]
     published = results.published[results.published["task"] == task.name]
     metrics = choose_bars(task, published, set(summary["metric"]))
@@ -155,9 +156,9 @@ def _draw_bars(folder: Path, task: Task, results: Results) -> Iterator[Plate]:
     title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"
     caption = "Mean over seeds; lines are 95 % intervals; models from best to worst; “–” where a value is undefined."
     shown = summary[summary["metric"].isin(metrics)]
-    figure = figures.draw_metric_bars(shown, models, metrics, study)
+    figure = partial(figures.draw_metric_bars, shown, models, metrics, study)
     reading = wording.read_leaders(summary, metrics[0])
-    yield write_plate(folder, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
+    yield write_plate(press, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
 
 
 def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
@@ -167,7 +168,7 @@ def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
     return groups
 
 
-def _draw_confusions(folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
+def _draw_confusions(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
     sums = [
         (model, np.sum([np.array(run.metrics["confusion"], float) for run in group], axis=0))
         for model, group in _group_models(runs).items()
@@ -175,39 +176,65 @@ def _draw_confusions(folder: Path, task: Task, protocol: str, runs: Sequence[Fin
     unit = "pixels" if task.kind == SEGMENTATION else "images"
     caption = f"Rows: truth; columns: predicted. Share of the true class, and {unit} summed over seeds."
     reading = wording.read_confusions(np.sum([matrix for _, matrix in sums], axis=0), task.classes)
-    figure = figures.draw_confusions(sums, task.classes)
+    figure = partial(figures.draw_confusions, sums, task.classes)
     name, title = f"confusion-{task.name}-{protocol}", f"Confusion matrices, {protocol}"
-    return write_plate(folder, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
+    return write_plate(press, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
 
 
-def _draw_histories(folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
+def _draw_histories(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
     histories = {
         model: [run.history for run in group if not run.history.empty] for model, group in _group_models(runs).items()
     }
     histories = {model: tables for model, tables in histories.items() if tables}
     caption = "A line per seed: training dashed, validation solid; a dotted upright marks where fine-tuning starts."
-    figure = figures.draw_learning_curves(histories)
+    figure = partial(figures.draw_learning_curves, histories)
     title, reading = f"Loss and accuracy while training, {protocol}", wording.read_curves(histories)
     numbers = tabulate_histories(runs)
-    return write_plate(folder, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
+    return write_plate(press, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
 
 
-def _draw_curves(folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
+def _draw_curves(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun], summary: pd.DataFrame) -> Plate:
     shown = [task.positive] if task.positive else list(task.classes)
-    scored = []
-    for model, group in _group_models(runs).items():
-        areas = [run.metrics["metrics"].get("auroc") for run in group]
-        area = float(np.mean([value for value in areas if value is not None] or [np.nan]))
-        scored.append((area, model, group[0].metrics.get("curves", {})))
-    scored.sort(key=lambda entry: -entry[0] if entry[0] == entry[0] else 1.0)
-    curves = [(figures.label_curve(model, area), points) for area, model, points in scored]
-    caption = "Test images of the lowest seed; in brackets the AUROC, mean over seeds. Dotted: guessing."
-    defined = [(model, area) for area, model, _ in scored if area == area]
-    reading = f"Largest area: {defined[0][0]} with {show(defined[0][1])}." if defined else ""
-    figure = figures.draw_roc_pr(curves, shown)
+    rows = summary[(summary["metric"] == "auroc") & (summary["protocol"] == protocol)].set_index("architecture")
+    first = {model: group[0] for model, group in _group_models(runs).items()}
+    ranked = [name for name in rows["mean"].sort_values(ascending=False, kind="stable").index if name in first]
+    ranked += [name for name in first if name not in ranked]
+    curves = [(name, first[name].metrics.get("curves", {})) for name in ranked]
+    labels = [f"{name} ({_show_score(rows, name)})" for name in ranked]
+    bands = band_classes(first[ranked[0]], task, shown)
+    caption = (
+        "Test images of the lowest seed; in brackets the AUROC, mean over seeds, and its 95 % interval. Around the "
+        f"curve of {plain(ranked[0])} its 95 % band, pointwise, patients drawn {CURVE_DRAWS} times. Dotted: guessing."
+    )
+    defined = ranked[0] in rows.index and wording.is_number(rows.loc[ranked[0], "mean"])
+    reading = f"Largest area: {ranked[0]} with {_show_score(rows, ranked[0])}." if defined else ""
+    labelled = [(label, points) for label, (_, points) in zip(labels, curves, strict=True)]
+    figure = partial(figures.draw_roc_pr, labelled, shown, bands)
     name, title = f"roc-{task.name}-{protocol}", f"ROC and precision-recall, {protocol}"
-    numbers = tabulate_curves([(model, points) for _, model, points in scored], shown)
-    return write_plate(folder, name, figure, title, caption, reading, numbers, task.name)
+    numbers = pd.concat([tabulate_curves(curves, shown), bands.assign(model=ranked[0])], ignore_index=True)
+    return write_plate(press, name, figure, title, caption, reading, numbers, task.name)
+
+
+def _show_score(rows: pd.DataFrame, model: str) -> str:
+    """`0.931, 0.902–0.955`. rows: mean, low, high by model."""
+    if model not in rows.index:
+        return wording.DASH
+    row = rows.loc[model]
+    return ", ".join(text for text in (show(row["mean"]), wording.show_interval(row["low"], row["high"])) if text)
+
+
+def band_classes(run: FinishedRun, task: Task, classes: Sequence[str]) -> pd.DataFrame:
+    """Bands around the curves of these classes: class, curve, x, low, high; no rows without cases."""
+    if run.cases.empty:
+        return figures.NO_BANDS
+    places, patients = pd.factorize(run.cases["patient_id"])
+    weights = draw_patients(len(patients), CURVE_DRAWS)
+    tables = []
+    for name in classes:
+        number = task.classes.index(name)
+        is_class = run.cases["truth"].to_numpy() == number
+        tables.append(band_curves(is_class, run.cases[f"p_{number}"].to_numpy(float), places, weights))
+    return pd.concat([table.assign(**{"class": name}) for name, table in zip(classes, tables, strict=True)])
 
 
 def draw_samples(folder: Path, task: Task, prepared: Prepared, members: dict[str, np.ndarray]) -> Gallery | None:

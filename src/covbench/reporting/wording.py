@@ -161,6 +161,7 @@ def read_curves(histories: dict[str, list[pd.DataFrame]]) -> str:
         )
     ]
     if not rising:
-        return "No model's validation loss ends more than 10 % above its best epoch."
+        whose = "No model's validation loss" if len(histories) > 1 else "In no seed the validation loss"
+        return f"{whose} ends more than 10 % above its best epoch."
     verb = "ends" if len(rising) == 1 else "end"
     return f"Validation loss of {join_words(rising)} {verb} more than 10 % above the best epoch: a sign of overfitting."

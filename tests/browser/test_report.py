@@ -147,6 +147,41 @@ def test_tables_are_sorted_and_filtered(page, report):
     assert 0 < len(read_column(table, "AUROC")) < len(values)
 
 
+def test_the_first_screen_is_filtered_by_metric_protocol_and_family(page, report):
+    visit(page, report, "index.html")
+    card = page.locator(".card:has(a[href='tasks/phantom_xray.html'])")
+    segmentation = page.locator(".card:has(a[href='tasks/phantom_lesions.html'])")
+    expect(card.locator("caption:visible")).to_contain_text("AUROC")
+    page.get_by_label("Metric").select_option("Accuracy")
+    expect(card.locator("caption:visible")).to_contain_text("Accuracy")
+    expect(segmentation).to_contain_text("not one of the task's")
+    page.get_by_label("Metric").select_option("")
+    page.locator("#leaders").get_by_label("Protocol").select_option("published")
+    assert card.locator("[data-protocol=published]:visible").count() == 1
+    assert card.locator("[data-protocol=audited]:visible").count() == 0
+    page.get_by_label("Family").select_option("baseline")
+    assert card.locator("tbody tr:visible th").all_inner_texts()[0].startswith("majority")
+    assert card.locator("tbody tr:visible").count() == 1
+
+
+def test_a_leaderboard_of_the_first_screen_is_sorted(page, report):
+    visit(page, report, "index.html")
+    card = page.locator(".card:has(a[href='tasks/phantom_xray.html'])")
+    card.get_by_role("button", name="published").click()
+    values = read_column(card.locator("table:visible"), "published")
+    assert len(values) > 1
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_page_has_its_sections_in_reach(page, report):
+    for path, places in (("tasks/phantom_xray.html", 7), (CLASSIFIER, 3)):
+        visit(page, report, path)
+        links = page.locator(".parts a")
+        assert links.count() == places
+        for link in links.all():
+            expect(page.locator(link.get_attribute("href"))).to_have_count(1)
+
+
 def test_the_keyboard_alone_opens_a_case_and_closes_it(page, report):
     visit(page, report, "index.html")
     press_until(page, "Tab", "document.activeElement.matches('.card tbody a')")

@@ -4,12 +4,16 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
+import pytest
 import yaml
+from playwright.sync_api import expect, sync_playwright
 
 from .conftest import BASELINES_ONLY, ROOT, planned_jobs, run_snakemake
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FULL = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
@@ -54,6 +58,28 @@ def test_a_small_grid_runs_from_drawn_data_to_a_report_in_a_folder_with_a_space(
     runs = pd.read_csv(finished / "results/compare/runs.csv")
     assert (runs["state"] == "done").all()
     assert len(runs) == 2 * 2 + 1 * 2
+
+
+def test_every_figure_for_print_is_there_as_svg_and_as_pdf(finished):
+    figures = sorted((finished / "results/figures").rglob("*.svg"))
+    assert {path.parent.name for path in figures} == {"all_tasks", "phantom_xray", "phantom_lesions"}
+    for path in figures:
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium")
+def test_snakemakes_own_report_shows_the_figures_by_task_with_captions_and_labels(finished):
+    done = run_snakemake(finished, BASELINES_ONLY, "--report", "results/snakemake-report.html")
+    assert done.returncode == 0, done.stderr[-3000:]
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        page.goto((finished / "results/snakemake-report.html").as_uri())
+        page.get_by_text("phantom_xray", exact=True).first.click()
+        expect(page.get_by_text("confusion_phantom_xray_audited")).to_be_visible()
+        browser.close()
+    assert "lines are 95 % intervals over patients" in (finished / "results/snakemake-report.html").read_text()
 
 
 def test_every_number_says_where_it_came_from(finished):

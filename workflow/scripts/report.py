@@ -2,7 +2,7 @@
 
 from covbench.logs import log_to
 
-log_to(snakemake.log[0])
+log_to(snakemake.log[0], show_progress=True)
 
 from pathlib import Path
 

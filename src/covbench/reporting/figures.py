@@ -68,7 +68,7 @@ STYLE: Any = {
     "svg.hashsalt": "covbench",
     "pdf.fonttype": 42,
 }
-NO_BANDS = pd.DataFrame(columns=["class", "curve", "x", "low", "high"])
+NO_BANDS = pd.DataFrame({"class": [], "curve": [], "x": [], "low": [], "high": []}, dtype=float)
 styled = rc_context(STYLE)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from covbench.evaluation.definitions import METRICS
 from covbench.manifest import read_commit
@@ -94,11 +95,7 @@ def build_report(
     with replace_folder(out) as folder:
         press = Press(folder, results / "pictures" / "figures")
         context = build_context(gathered, data, press) | {"title": title, "provenance": provenance}
-        write_page(folder, "index.html", "index.html.j2", context)
-        for view in context["tasks"]:
-            write_page(folder, view.path, "task_page.html.j2", context | {"view": view})
-            for model in view_models(gathered, data, press, view.task):
-                write_page(folder, model.path, "model_page.html.j2", context | {"model": model, "view": view})
+        write_pages(gathered, data, press, context)
         press.clear()
         write_summary(folder / "summary.md", gathered, title)
         (folder / plates.PRINTED).mkdir(exist_ok=True)
@@ -108,6 +105,18 @@ def build_report(
             os.replace(folder / plates.PRINTED, printed)
         shutil.rmtree(folder / plates.PRINTED, ignore_errors=True)
     log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
+
+
+def write_pages(gathered: Results, data: Path, press: Press, context: Mapping[str, Any]) -> None:
+    """The first page, a page per task, and a page per model and protocol with its cases."""
+    write_page(press.folder, "index.html", "index.html.j2", context)
+    models = {(run.run.task, run.run.protocol, run.run.architecture) for run in gathered.finished}
+    with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
+        for view in context["tasks"]:
+            write_page(press.folder, view.path, "task_page.html.j2", {**context, "view": view})
+            for model in view_models(gathered, data, press, view.task):
+                write_page(press.folder, model.path, "model_page.html.j2", {**context, "model": model, "view": view})
+                bar.update()
 
 
 def describe_origin() -> dict[str, str]:
@@ -137,7 +146,7 @@ def build_context(results: Results, data: Path, press: Press) -> dict[str, Any]:
     names = list(dict.fromkeys(results.runs["task"]))
     tasks = [describe_task(name, results.of(name)) for name in names]
     views, counts = [], {}
-    for task in tasks:
+    for task in tqdm(tasks, desc="figures", unit="task"):
         view, counts[task.name] = build_task(results, data, press, task)
         views.append(view)
         log.info("%s: %d figures", task.name, len(view.plates) + len(view.galleries))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from covbench.files import write_whole
 from covbench.reporting import figures, model_figures
 
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every font table that it leaves out of a PDF
 FORMATS = ("svg", "png", "pdf")
 FORGOTTEN = 30 * 24 * 3600  # seconds after which a figure that no report has asked for is removed
 Drawing = partial[Figure]

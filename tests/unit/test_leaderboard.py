@@ -49,6 +49,14 @@ def test_the_best_networks_and_the_best_baseline_are_shown_first():
     assert len(table.rows) == len(networks) + 2
 
 
+def test_bars_span_what_is_shown_first_and_a_hidden_model_may_lie_left_of_them():
+    table = build(ROWS)
+    assert table.caption == "AUROC; bars span 0.7 to 1"
+    last = table.rows[-1]
+    assert (last[0].text, last[0].facts["top"]) == ("majority", "no")
+    assert last[1].bar.mean < 0
+
+
 def test_the_studys_f1_is_not_drawn_on_the_bars_of_another_metric():
     rows = [{"task": "t", "architecture": "a", "metric": "f1", "reported": 0.7, "our_metric": "dice_all_total"}]
     study = find_study("segmentation", pd.DataFrame(rows), choose_headline("segmentation", pd.DataFrame(rows)))

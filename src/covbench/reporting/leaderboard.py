@@ -153,7 +153,8 @@ def build_leaderboard(
     protocols = order_protocols(runs["protocol"])
     scores = summary[summary["metric"] == metric].to_dict("records")
     values = {(row["architecture"], row["protocol"]): row for row in scores}
-    floor = _find_floor(values.values(), [marks[name] for name in ranked if name in marks])
+    shown = [row for (name, _), row in values.items() if name in top]
+    floor = _find_floor(shown, [marks[name] for name in top if name in marks])
     rows = []
     for name in ranked:
         family = str(families.get(name, "deep"))

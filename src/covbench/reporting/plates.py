@@ -108,11 +108,8 @@ def draw_counts(press: Press, counts: Mapping[str, Mapping[str, int]], topic: st
         return None
     ratios = {task: max(c.values()) / max(min(c.values()), 1) for task, c in counts.items() if len(c) > 1}
     widest = max(ratios, key=lambda task: ratios[task], default="")
-    reading = (
-        f"Least balanced: {widest}, where the largest class holds {ratios[widest]:.1f} times the smallest."
-        if ratios
-        else ""
-    )
+    where = "The" if topic != ALL_TASKS else f"Least balanced: {widest}, where the"
+    reading = f"{where} largest class holds {ratios[widest]:.1f} times the smallest." if ratios else ""
     caption = "Images that can be used per task and class; for segmentation, slices whose mask holds the class."
     name = "samples_per_class" if topic == ALL_TASKS else f"samples_per_class-{topic}"
     figure, numbers = partial(figures.draw_class_counts, counts), tabulate_counts(counts)

@@ -20,7 +20,7 @@ BASELINE_TAG = "baseline"
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval bar: fractions of the cell's width; None: not there."""
+    """An interval bar: fractions of the cell's width; None: not there; a mean below 0 lies left of the bar."""
 
     low: float | None
     mean: float

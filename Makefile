@@ -21,7 +21,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 30
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ class ExternalView:
 
 
 def view_external(external: pd.DataFrame) -> ExternalView:
-    """Of results/compare/external.csv: a sentence per pair of datasets, a row per model, pair and protocol."""
+    """Of results/compare/external.csv, or rows of it: a sentence per pair of datasets, a row per model and protocol."""
     shown = external[external["metric"].isin(HEADLINES)]
     if shown.empty:
         return ExternalView([], None)

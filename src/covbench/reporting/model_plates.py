@@ -23,7 +23,7 @@ from covbench.reporting.plates import ALL_TASKS, Plate, write_plate
 from covbench.reporting.press import Press
 from covbench.reporting.tables import order_protocols
 from covbench.reporting.wording import count, show
-from covbench.schema import SEGMENTATION, Task
+from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 
 def draw_beside(press: Press, task: Task, results: Results) -> Iterator[Plate]:
@@ -82,25 +82,27 @@ def _draw_front(press: Press, task: Task, protocol: str, results: Results) -> It
     yield write_plate(press, name, figure, title, caption, reading, models, task.name)
 
 
-def draw_matrices(press: Press, external: pd.DataFrame) -> Iterator[Plate]:
-    """Trained on against tested on, mean over models, per metric and protocol. external: as external.csv."""
-    for metric in ("auroc", "dice_lesion"):
-        for protocol in order_protocols(external["protocol"]):
-            rows = external[(external["metric"] == metric) & (external["protocol"] == protocol)]
-            rows = rows.dropna(subset=["inside", "elsewhere"])
-            if rows.empty:
-                continue
-            there = rows.groupby(["task", "tested_on"])["elsewhere"].agg(["mean", "size"]).reset_index()
-            here = rows.drop_duplicates(["task", "architecture"]).groupby("task")["inside"].agg(["mean", "size"])
-            here = here.reset_index().assign(tested_on=lambda table: table["task"])
-            cells = pd.concat([here, there], ignore_index=True)
-            cells = cells.rename(columns={"task": "trained_on", "mean": "value", "size": "models"})
-            worst = there.nsmallest(1, "mean").iloc[0]
-            reading = f"Least is left of {worst['task']} on {worst['tested_on']}: {show(worst['mean'])}, "
-            reading += f"mean of {count(int(worst['size']), 'model')}."
-            caption = (
-                "Mean over models. On the diagonal the own test fold; beside it all new images of the other dataset."
-            )
-            name, title = f"elsewhere-{metric}-{protocol}", f"{label_metric(metric)} here and elsewhere, {protocol}"
-            figure = partial(draw_matrix, cells, label_metric(metric))
-            yield write_plate(press, name, figure, title, caption, reading, cells, ALL_TASKS)
+def draw_matrices(press: Press, external: pd.DataFrame) -> dict[str, list[Plate]]:
+    """Kind of task -> trained on against tested on, mean over models, per protocol. external: as external.csv."""
+    metrics = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
+    return {kind: list(_draw_matrices(press, external, metric)) for kind, metric in metrics.items()}
+
+
+def _draw_matrices(press: Press, external: pd.DataFrame, metric: str) -> Iterator[Plate]:
+    for protocol in order_protocols(external["protocol"]):
+        rows = external[(external["metric"] == metric) & (external["protocol"] == protocol)]
+        rows = rows.dropna(subset=["inside", "elsewhere"])
+        if rows.empty:
+            continue
+        there = rows.groupby(["task", "tested_on"])["elsewhere"].agg(["mean", "size"]).reset_index()
+        here = rows.drop_duplicates(["task", "architecture"]).groupby("task")["inside"].agg(["mean", "size"])
+        here = here.reset_index().assign(tested_on=lambda table: table["task"])
+        cells = pd.concat([here, there], ignore_index=True)
+        cells = cells.rename(columns={"task": "trained_on", "mean": "value", "size": "models"})
+        worst = there.nsmallest(1, "mean").iloc[0]
+        reading = f"Least is left of {worst['task']} on {worst['tested_on']}: {show(worst['mean'])}, "
+        reading += f"mean of {count(int(worst['size']), 'model')}."
+        caption = "Mean over models. On the diagonal the own test fold; beside it all new images of the other dataset."
+        name, title = f"elsewhere-{metric}-{protocol}", f"{label_metric(metric)} here and elsewhere, {protocol}"
+        figure = partial(draw_matrix, cells, label_metric(metric))
+        yield write_plate(press, name, figure, title, caption, reading, cells, ALL_TASKS)

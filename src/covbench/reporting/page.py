@@ -33,6 +33,7 @@ from covbench.reporting import (
     wording,
 )
 from covbench.reporting.audit_section import AuditView
+from covbench.reporting.external_section import ExternalView
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.leaderboard import Leaderboards, choose_headline, view_leaderboards
 from covbench.reporting.model_page import link_models, view_models
@@ -68,6 +69,7 @@ class TaskView:
     class_counts: Table | None
     counts: Plate | None
     audit: AuditView
+    external: ExternalView
     plates: Sequence[Plate]
     samples: Gallery | None
     galleries: Sequence[Gallery]
@@ -162,7 +164,7 @@ def build_context(results: Results, data: Path, press: Press) -> dict[str, Any]:
         "split_table": overview.build_split_table(data, results, names),
         "audit": audit_section.view_audit(results),
         "external": external_section.view_external(results.compared["external"]),
-        "matrices": list(model_plates.draw_matrices(press, results.compared["external"])),
+        "matrices": model_plates.draw_matrices(press, results.compared["external"]),
         "counts": plates.draw_counts(press, counts),
         "exclusions": overview.build_exclusion_table(datasets),
         "undone": overview.build_missing_table(results.runs),
@@ -223,6 +225,7 @@ def build_task(results: Results, data: Path, press: Press, task: Task) -> tuple[
         class_counts=overview.build_class_counts(data, results, task),
         counts=plates.draw_counts(press, {task.name: counts}, task.name),
         audit=audit_section.view_task_audit(data, press.folder, results, task.name),
+        external=external_section.view_external(compared["external"]),
         plates=[*plates.draw_task(press, task, results), *model_plates.draw_beside(press, task, results)],
         samples=plates.draw_samples(press.folder, task, prepared, members) if prepared else None,
         galleries=galleries,

@@ -57,7 +57,8 @@ PythonScript._execute_cmd = quote_interpreter(PythonScript._execute_cmd)
 try:
     config = check_config(config)
     RUNS = plan_runs(config)
-    PLAN = describe_plan(config)
+    # Stands for the plan among a rule's parameters: Snakemake notes those with every output.
+    PLAN_ID = fingerprint_inputs({"plan": describe_plan(config)})
     OPTIONS = resolve_all(config)
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))

@@ -42,7 +42,7 @@ rule compare_external:
     resources:
         mem_mb=4000,
     params:
-        plan=PLAN,
+        plan=PLAN_ID,
         made_by=made_by("compare_external"),
     script:
         "../scripts/compare_external.py"

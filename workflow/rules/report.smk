@@ -60,7 +60,7 @@ rule report:
     resources:
         mem_mb=4000,
     params:
-        plan=PLAN,
+        plan=PLAN_ID,
         made_by=made_by("report"),
     script:
         "../scripts/report.py"
@@ -76,7 +76,7 @@ rule partial_report:
     conda:
         "../../envs/cpu.conda.yaml"
     params:
-        plan=PLAN,
+        plan=PLAN_ID,
     script:
         "../scripts/partial_report.py"
 
@@ -94,6 +94,6 @@ rule track:
     params:
         uri=config["tracking"]["uri"],
         copy_models=config["tracking"]["models"] == "copy",
-        plan=PLAN,
+        plan=PLAN_ID,
     script:
         "../scripts/track.py"

@@ -45,7 +45,7 @@ rule compare:
     resources:
         mem_mb=4000,
     params:
-        plan=PLAN,
+        plan=PLAN_ID,
         made_by=made_by("compare"),
     script:
         "../scripts/compare.py"

@@ -12,20 +12,22 @@ import pandas as pd
 from covbench.comparison import compare_runs
 from covbench.external_comparison import compare_external
 from covbench.files import write_table
+from covbench.plan import describe_plan
 from covbench.reporting.page import build_report, describe_origin
 from covbench.scoring import score_unscored
 
-score_unscored(snakemake.params.plan)
+plan = describe_plan(snakemake.config)
+score_unscored(plan)
 partial = Path("results/partial")
 reported, literature = (pd.read_csv(path) for path in (snakemake.input.published, snakemake.input.literature))
-tables = compare_runs(snakemake.params.plan, reported, literature, partial=True)
-tables["external"] = compare_external(snakemake.params.plan)
+tables = compare_runs(plan, reported, literature, partial=True)
+tables["external"] = compare_external(plan)
 for name, table in tables.items():
     write_table(partial / "compare" / f"{name}.csv", table)
 build_report(
     results=Path("results"),
     data=Path("data"),
-    plan=snakemake.params.plan,
+    plan=plan,
     out=partial / "report",
     title="covbench: what has finished so far",
     provenance=describe_origin(),

@@ -1,5 +1,6 @@
 """The report in a real browser, from disk and without network: sorted, filtered, clicked, typed at, measured by axe."""
 
+import re
 import shutil
 
 import pandas as pd
@@ -173,8 +174,22 @@ def test_a_leaderboard_of_the_first_screen_is_sorted(page, report):
     assert values == sorted(values, reverse=True)
 
 
+def test_learning_curves_say_their_values_under_the_pointer_in_both_themes(page, report):
+    visit(page, report, CLASSIFIER)
+    plot = page.locator(".curve").first.locator(".u-over")
+    for _ in range(2):
+        plot.scroll_into_view_if_needed()
+        plot.hover()
+        legend = page.locator(".curve").first.locator(".u-legend")
+        expect(legend.locator(".u-series").nth(1)).to_contain_text("training")
+        expect(legend.locator(".u-value").nth(1)).to_have_text(re.compile(r"^\d\.\d{3}$"))
+        page.locator("#theme").click()
+    visit(page, report, "models/phantom_xray/audited/majority.html")
+    assert page.locator(".curve").count() == 0
+
+
 def test_a_page_has_its_sections_in_reach(page, report):
-    for path, places in (("tasks/phantom_xray.html", 8), (CLASSIFIER, 3)):
+    for path, places in (("tasks/phantom_xray.html", 8), (CLASSIFIER, 4)):
         visit(page, report, path)
         links = page.locator(".parts a")
         assert links.count() == places

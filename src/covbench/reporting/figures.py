@@ -244,7 +244,7 @@ def draw_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Fig
     grid = figure.add_gridspec(
         3 * down - 1, across, height_ratios=[1, 1, 0.45] * (down - 1) + [1, 1], wspace=0.1, hspace=0.12
     )
-    highest = _find_highest([run for runs in histories.values() for run in runs])
+    highest = find_highest([run for runs in histories.values() for run in runs])
     for place, (name, runs) in enumerate(histories.items()):
         row, column = divmod(place, across)
         loss, accuracy = (figure.add_subplot(grid[3 * row + below, column]) for below in (0, 1))
@@ -264,7 +264,7 @@ def draw_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Fig
     return figure
 
 
-def _find_highest(runs: Sequence[pd.DataFrame]) -> float:
+def find_highest(runs: Sequence[pd.DataFrame]) -> float:
     """A loss that all but the wildest epochs stay below."""
     losses = np.concatenate([run[["loss", "val_loss"]].to_numpy(float).ravel() for run in runs])
     losses = losses[np.isfinite(losses)]

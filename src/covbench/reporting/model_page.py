@@ -6,19 +6,16 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from covbench.records import hash_content
-from covbench.reporting import cases, figures, tables, wording
-from covbench.reporting.figure_tables import tabulate_histories
+from covbench.reporting import cases, tables, wording
+from covbench.reporting.curves import Curves, view_curves
 from covbench.reporting.gather import FinishedRun, Results
 from covbench.reporting.leaderboard import choose_headline
-from covbench.reporting.plates import Plate, write_plate
-from covbench.reporting.press import Press
 from covbench.reporting.tables import Cell, Table
 from covbench.schema import SEGMENTATION, Task
 
@@ -43,7 +40,7 @@ class ModelView:
     classes: Table
     confusion: Table
     cost: Table
-    plates: Sequence[Plate]
+    curves: Curves | None
     elsewhere: Sequence[tuple[str, str]]
     others: Sequence[tuple[str, str]]
     fold: cases.Fold | None
@@ -65,20 +62,20 @@ def link_models(finished: Sequence[FinishedRun]) -> dict[str, str]:
     return links
 
 
-def view_models(results: Results, data: Path, press: Press, task: Task) -> Iterator[ModelView]:
-    """The page of every model of a task that has a finished run; its figures and cases are written into the report."""
+def view_models(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelView]:
+    """The page of every model of a task that has a finished run; its curves and cases are written below `folder`."""
     for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         fold = cases.find_fold(data, task, protocol, runs)
         with_cases = [run for run in cases.select_first(runs) if fold is not None and not run.cases.empty]
         if fold is not None:
-            cases.write_fold(press.folder, fold, _find_cache(runs[0], fold))
+            cases.write_fold(folder, fold, _find_cache(runs[0], fold))
             for run in with_cases:
                 explained = results_of(run) / "explained" / task.name / f"{protocol}.npz"
-                cases.write_model(press.folder, fold, run, explained)
+                cases.write_model(folder, fold, run, explained)
         named = [(run.run.architecture, wording.slug(run.run.architecture)) for run in with_cases]
         for name in dict.fromkeys(run.run.architecture for run in runs):
-            yield _view_model(results, press, task, [run for run in runs if run.run.architecture == name], fold, named)
+            yield _view_model(results, folder, task, [run for run in runs if run.run.architecture == name], fold, named)
 
 
 def _find_cache(run: FinishedRun, fold: cases.Fold) -> Path:
@@ -94,7 +91,7 @@ def results_of(run: FinishedRun) -> Path:
 
 def _view_model(
     results: Results,
-    press: Press,
+    folder: Path,
     task: Task,
     seeds: Sequence[FinishedRun],
     fold: cases.Fold | None,
@@ -119,7 +116,7 @@ def _view_model(
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         confusion=build_confusion(seeds, task),
         cost=tables.build_cost_table(runs),
-        plates=list(_draw(press, task, seeds)),
+        curves=view_curves(folder, task, seeds),
         elsewhere=[
             (protocol, place_model(task.name, protocol, run.architecture))
             for protocol in tables.order_protocols(other.run.protocol for other in results.of(task.name))
@@ -164,19 +161,3 @@ def build_confusion(seeds: Sequence[FinishedRun], task: Task) -> Table:
     unit = "pixels" if task.kind == SEGMENTATION else "images"
     headings = [("Truth", "")] + [(f"called {name.replace('_', ' ')}", "") for name in task.classes]
     return Table(f"Confusion matrix: share of the true class, {unit} summed over seeds", headings, rows)
-
-
-def _draw(press: Press, task: Task, seeds: Sequence[FinishedRun]) -> Iterator[Plate]:
-    run = seeds[0].run
-    histories = [seed.history for seed in seeds if not seed.history.empty]
-    if histories:
-        caption = "A line per seed: training dashed, validation solid; a dotted upright marks where fine-tuning starts."
-        yield write_plate(
-            press,
-            f"model-learning-{task.name}-{run.protocol}-{run.architecture}",
-            partial(figures.draw_learning_curves, {run.architecture: histories}),
-            "Loss and accuracy while training",
-            caption,
-            wording.read_curves({run.architecture: histories}),
-            tabulate_histories(seeds),
-        )

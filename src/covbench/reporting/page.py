@@ -40,7 +40,7 @@ from covbench.reporting.model_page import link_models, view_models
 from covbench.reporting.overview import DatasetView
 from covbench.reporting.plates import Gallery, Plate
 from covbench.reporting.press import Press
-from covbench.reporting.render import write_page
+from covbench.reporting.render import write_library, write_page
 from covbench.reporting.rivals_section import RivalsView
 from covbench.reporting.study_section import StudyView
 from covbench.reporting.summary import write_summary
@@ -111,12 +111,13 @@ def build_report(
 
 def write_pages(gathered: Results, data: Path, press: Press, context: Mapping[str, Any]) -> None:
     """The first page, a page per task, and a page per model and protocol with its cases."""
+    write_library(press.folder)
     write_page(press.folder, "index.html", "index.html.j2", context)
     models = {(run.run.task, run.run.protocol, run.run.architecture) for run in gathered.finished}
     with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
         for view in context["tasks"]:
             write_page(press.folder, view.path, "task_page.html.j2", {**context, "view": view})
-            for model in view_models(gathered, data, press, view.task):
+            for model in view_models(gathered, data, press.folder, view.task):
                 write_page(press.folder, model.path, "model_page.html.j2", {**context, "model": model, "view": view})
                 bar.update()
 

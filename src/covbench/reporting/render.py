@@ -22,6 +22,11 @@ def write_page(folder: Path, path: str, template: str, context: Mapping[str, Any
     page.write_text(text, encoding="utf-8")
 
 
+def write_library(folder: Path) -> None:
+    """The chart library of the learning curves, uPlot, beside the pages that load it."""
+    (folder / "uplot.js").write_text(_read("uplot/uPlot.iife.min.js"), encoding="utf-8")
+
+
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
@@ -38,11 +43,16 @@ def _environment() -> Environment:
 @functools.cache
 def _inline() -> dict[str, str]:
     """Style and scripts that stand in the page, and the hashes by which its policy allows them."""
+    names = {"script": "report.js", "case_script": "cases.js", "curve_script": "curves.js"}
+    texts = {word: _read(name) for word, name in names.items()}
+    texts["style"] = _read("style.css") + _read("uplot/uPlot.min.css")
+    return texts | {f"{word}_hash": _hash(text) for word, text in texts.items()}
+
+
+def _read(name: str) -> str:
     loader = _environment().loader
     assert loader is not None
-    names = {"style": "style.css", "script": "report.js", "case_script": "cases.js"}
-    texts = {word: loader.get_source(_environment(), name)[0] for word, name in names.items()}
-    return texts | {f"{word}_hash": _hash(text) for word, text in texts.items()}
+    return loader.get_source(_environment(), name)[0]
 
 
 def _hash(text: str) -> str:

@@ -33,7 +33,9 @@ from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
 TEMPLATES = sorted(
     os.path.relpath(path)
-    for path in Path(f"{workflow.basedir}/src/covbench/reporting/templates").rglob("*.*")
+    for path in Path(f"{workflow.basedir}/src/covbench/reporting/templates").rglob(
+        "*.*"
+    )
 )
 
 # Environments of --software-deployment-method conda hold the lock; the package itself comes from the checkout.

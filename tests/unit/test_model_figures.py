@@ -10,6 +10,7 @@ import pytest
 
 from covbench.reporting.model_figures import bin_confidence, find_error, find_front
 from covbench.reporting.model_plates import draw_matrices
+from covbench.reporting.press import Press
 
 
 def test_a_model_that_keeps_its_word_has_no_calibration_error() -> None:
@@ -34,7 +35,9 @@ def test_the_matrix_averages_models_and_names_where_least_is_left(tmp_path: Path
         ("sarscov2_ct", "audited", "a", "covid_ct", "auroc", 0.9, np.nan),
     ]
     columns = ["task", "protocol", "architecture", "tested_on", "metric", "inside", "elsewhere"]
-    (plate,) = draw_matrices(tmp_path, pd.DataFrame(rows, columns=columns))
+    plates = draw_matrices(Press(tmp_path, tmp_path / "kept"), pd.DataFrame(rows, columns=columns))
+    assert plates["segmentation"] == []
+    (plate,) = plates["classification"]
     assert plate.reading == "Least is left of covid_ct on sarscov2_ct: 0.500, mean of 2 models."
     numbers = pd.read_csv(tmp_path / "figures" / "elsewhere_auroc_audited.csv")
     assert numbers[["trained_on", "tested_on", "value", "models"]].to_numpy().tolist() == [

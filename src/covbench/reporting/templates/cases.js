@@ -39,8 +39,9 @@ function addModel(name, values) { models[name] = values; }
     const binary = fold.classes.length === 2 && fold.positive;
     const kind = !binary ? (truth === called ? "right" : names[truth] + " called " + names[called])
       : (truth === called ? "true " : "false ") + (fold.classes[called] === fold.positive ? "positive" : "negative");
-    return { order: values.p[truth][row] ?? -1, wrong: truth !== called, kind,
-      words: "is " + names[truth] + ", called " + names[called] + " (" + share(values.p[called]?.[row]) + ")",
+    const said = "is " + names[truth] + ", called " + names[called] + " (" + share(values.p[called]?.[row]) + ")";
+    return { order: values.p[truth][row] ?? -1, wrong: truth !== called, kind, words: said,
+      sentence: binary ? kind + ": " + said : said,
       lines: names.map((name, place) => [name, share(values.p[place][row])]) };
   }
 
@@ -49,6 +50,7 @@ function addModel(name, values) { models[name] = values; }
     const kind = dice === null ? "no lesion, none found" : !truth ? "lesion where there is none" : !found ? "lesion missed"
       : dice < 500 ? "Dice below 0.5" : "Dice 0.5 and above";
     return { order: dice ?? 2000, wrong: dice !== null && dice < 500, kind, words: "Dice " + share(dice),
+      sentence: kind + ": Dice " + share(dice),
       lines: [["Dice", share(dice)], ["Jaccard", share(values.jaccard[row])], ["lesion, pixels", truth], ["found, pixels", found]] };
   }
   const read = (name, row) => (segments() ? readMask : readClass)(models[name], row);
@@ -98,7 +100,7 @@ function addModel(name, values) { models[name] = values; }
       pictures.append(picture("where it looked (Grad-CAM)", row, overlay(name, row, "h.png")));
     }
     return element("section", {}, element("h3", { textContent: name }),
-      element("p", { textContent: found.kind + ": " + found.words }), pictures, list);
+      element("p", { textContent: found.sentence }), pictures, list);
   }
 
   function step(by) {

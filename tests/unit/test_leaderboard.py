@@ -91,6 +91,11 @@ def test_a_leak_is_flagged_with_its_share_over_seeds_and_a_protocol_without_one_
     assert sentence.startswith("training has seen 30% of the test images")
 
 
+def test_a_leak_of_few_images_is_not_called_none():
+    ((_, sentence),) = describe_flags({"published": 0.002}, pd.DataFrame())
+    assert "under 1%" in sentence
+
+
 def test_a_shortcut_is_flagged_where_the_label_is_told_without_the_image():
     columns = ["predictor", "auroc", "chance_auroc"]
     rows = [("source", 0.97, 0.5), ("file", 0.58, 0.5), ("source", None, None)]

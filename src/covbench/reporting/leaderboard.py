@@ -67,7 +67,7 @@ def view_leaderboards(kind: str, tables: Mapping[str, pd.DataFrame], links: Mapp
     summary, runs, published = (tables[name] for name in ("summary", "runs", "published"))
     headline = choose_headline(kind, published)
     leaks = measure_leaks(tables["leaks"])
-    flags = {protocol: f"⚑ {share:.0%} leaked" for protocol, share in leaks.items()}
+    flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     boards = {}
     for metric in dict.fromkeys([headline, *TABLE_METRICS[kind]]):
         if metric == headline or metric in set(summary["metric"]):
@@ -119,7 +119,7 @@ def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
 def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Word and sentence per flag. sources: rows of one task, as results/audit/sources.csv."""
     for protocol, share in leaks.items():
-        words = f"training has seen {share:.0%} of the test images, a copy of them or their patient."
+        words = f"training has seen {_show_share(share)} of the test images, a copy of them or their patient."
         yield f"leak, {protocol}", words
     if sources.empty:
         return
@@ -128,6 +128,10 @@ def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterato
         told = seen.get(row["predictor"], row["predictor"])
         words = f"{told} tells the class with AUROC {show(row['auroc'])}, chance {show(row['chance_auroc'])}."
         yield "shortcut", words
+
+
+def _show_share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "under 1%"
 
 
 def build_leaderboard(

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 KEPT_STATES = 2
 FINISHED = "finished"
+FAILURE, FAILURE_LENGTH = "failure.txt", 1000
 
 Arrays = Mapping[str, Sequence[np.ndarray]]
 
@@ -63,6 +64,41 @@ def lock_run(folder: Path, wait: bool = False) -> Iterator[None]:
         for leftover in folder.glob("*/.*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
+
+
+def is_running(run: Run, root: Path = Path()) -> bool:
+    """Whether a process holds the run's lock. root: the folder that holds checkpoints/."""
+    try:
+        with open(root / run_checkpoints(run) / "lock", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def note_failure(run: Run) -> Iterator[None]:
+    """Keep the words of an error raised inside, for read_failure, until the run is started again.
+
+    Being told to stop (SystemExit) is no error. A process that is killed leaves no words.
+    """
+    note = run_checkpoints(run) / FAILURE
+    note.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        words = str(error) if isinstance(error, CovbenchError) else f"{type(error).__name__}: {error}"
+        with suppress(OSError), write_whole(note) as temporary:  # a full disk must not hide what went wrong
+            temporary.write_text(words[:FAILURE_LENGTH], encoding="utf-8")
+        raise
+
+
+def read_failure(run: Run, root: Path = Path()) -> str:
+    """With which words the run's last training ended; empty where it did not fail. root: that of checkpoints/."""
+    note = root / run_checkpoints(run) / FAILURE
+    return note.read_text(encoding="utf-8", errors="replace").strip() if note.exists() else ""
 
 
 def _describe_process() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import pandas as pd
 
-from covbench.checkpoints import checkpoint_folder, keep_outputs, lock_run, publish_kept
+from covbench.checkpoints import checkpoint_folder, keep_outputs, lock_run, note_failure, publish_kept
 from covbench.datasets import TASKS
 from covbench.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
 from covbench.files import write_json, write_table, write_whole
@@ -50,13 +50,14 @@ def train_run(
     tracking: the config's section; with `live` in it MLflow shows the learning curves while the run trains.
     Killed at any moment and called again it goes on where it was last saved; finished before with the same inputs, it
     publishes the same files and trains nothing. While another process writes the same run it waits under SLURM and
-    raises CovbenchError elsewhere. Raises SystemExit (75) when the process is told to stop.
+    raises CovbenchError elsewhere. Raises SystemExit (75) when the process is told to stop; what else it raises is kept
+    for covbench.checkpoints.read_failure.
     """
     files = name_inputs(split_path, prepared_paths, weights_path)
     inputs = gather_inputs(run, options, files, {"deterministic": deterministic, "precision": precision})
     folder = checkpoint_folder(run, fingerprint_inputs(inputs))
     on_cluster = "SLURM_JOB_ID" in os.environ  # where the other process is a job with a time limit
-    with lock_run(folder.parent, wait=on_cluster), Interruption() as interruption:
+    with lock_run(folder.parent, wait=on_cluster), note_failure(run), Interruption() as interruption:
         if publish_kept(folder, outputs):
             log.info("%s finished before with the same inputs: published again, nothing trained", run.folder)
             return

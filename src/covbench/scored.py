@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from covbench.checkpoints import is_running, read_failure
 from covbench.manifest import find_differences, list_differences
 from covbench.schema import CovbenchError, Run
 
@@ -37,7 +38,7 @@ class Scored:
 
 
 def read_runs(plan: Sequence[Mapping[str, Any]], root: Path) -> list[Scored]:
-    """Every planned run with what its folder holds, and its state: done, missing, failed or stale."""
+    """Every planned run with what its folder holds, and its state: done, running, missing, failed or stale."""
     return [_read_run(entry, root) for entry in plan]
 
 
@@ -54,7 +55,7 @@ def _read_run(entry: Mapping[str, Any], root: Path) -> Scored:
     folder = root / run.folder
     absent = [name for name in RUN_FILES if not (folder / name).exists()]
     if absent:
-        return Scored(run, entry["family"], "missing", f"no {', '.join(absent)}")
+        return Scored(run, entry["family"], *_explain_absence(run, absent, root))
     try:
         metrics, manifest = (json.loads((folder / name).read_text(encoding="utf-8")) for name in RUN_FILES[::2])
         cases = pd.read_parquet(folder / "cases.parquet")
@@ -64,6 +65,15 @@ def _read_run(entry: Mapping[str, Any], root: Path) -> Scored:
     if differences := find_differences(entry, manifest, root):
         return Scored(run, entry["family"], "stale", list_differences(differences))
     return Scored(run, entry["family"], "done", "", metrics, cases, manifest)
+
+
+def _explain_absence(run: Run, absent: Sequence[str], root: Path) -> tuple[str, str]:
+    """State and reason of a run without its files."""
+    if is_running(run, root):
+        return "running", "a process is training it"
+    if failure := read_failure(run, root):
+        return "failed", failure
+    return "missing", f"no {', '.join(absent)}"
 
 
 def describe_run(scored: Scored) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""Which planned runs are finished, stale, running or missing, and in which input a stale one differs."""
+"""Which planned runs are finished, stale, running, failed or missing, and in which input a stale one differs."""
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from covbench.checkpoints import run_checkpoints
+from covbench.checkpoints import is_running, read_failure
 from covbench.configuration import read_config
 from covbench.manifest import Difference, find_differences, list_differences
 from covbench.plan import describe_plan
@@ -24,11 +23,12 @@ STATES = {
     "finished": "trained with exactly the inputs that are planned now",
     "stale": "trained, but an option, a setting, a file, a module or a locked package has changed since",
     "running": "a process holds its lock",
+    "failed": "its last training ended with an error; started again it goes on where it was last saved",
     "missing": "not trained yet",
 }
 OUTPUTS = ("manifest.json", "predictions.parquet")
 HELP = f"""\
-Say which planned runs are finished, stale, running or missing; a stale one says which of its inputs differ.
+Say which planned runs are finished, stale, running, failed or missing; why one is stale or failed stands beside it.
 
 {chr(10).join(f"  {state:9} {meaning}" for state, meaning in STATES.items())}
 
@@ -51,15 +51,17 @@ trained again.
 
 @dataclass(frozen=True)
 class Planned:
-    """A planned run: its entry of the plan, its state, and for a stale one what differs."""
+    """A planned run: its entry of the plan, its state, for a stale one what differs, for a failed one why."""
 
     entry: Mapping[str, Any]
     state: str
     differences: Sequence[Difference] = ()
+    failure: str = ""
 
     @property
     def reason(self) -> str:
-        return list_differences(self.differences)
+        """In one line."""
+        return " ".join(self.failure.split()) or list_differences(self.differences)
 
 
 def examine_runs(plan: Iterable[Mapping[str, Any]], root: Path) -> list[Planned]:
@@ -73,8 +75,11 @@ def _examine_run(entry: Mapping[str, Any], root: Path) -> Planned:
     if all((folder / name).exists() for name in OUTPUTS):
         differences = find_differences(entry, _read_json(folder / OUTPUTS[0]), root)
         state = "stale" if differences else "finished"
-    if state != "finished" and is_running(entry, root):
+    run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
+    if state != "finished" and is_running(run, root):
         return Planned(entry, "running")
+    if state == "missing" and (failure := read_failure(run, root)):
+        return Planned(entry, "failed", failure=failure)
     return Planned(entry, state, differences)
 
 
@@ -84,19 +89,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError:  # cut short: it lists no inputs
         return {}
     return values
-
-
-def is_running(entry: Mapping[str, Any], root: Path) -> bool:
-    """Whether a process holds the run's lock (covbench.checkpoints.lock_run)."""
-    run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
-    try:
-        with open(root / run_checkpoints(run) / "lock", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def count_states(runs: Iterable[Planned]) -> dict[str, int]:
@@ -129,11 +121,15 @@ def _line(run: Planned) -> tuple[str, str, str, str, str]:
 
 
 def describe_runs(runs: Sequence[Planned]) -> dict[str, Any]:
-    """What --json prints: `counts`, and `runs` with task, protocol, architecture, seed, folder, state, differences."""
+    """What --json prints: `counts`; each of `runs` with its keys, folder, state, reason, differences."""
     keys = ("task", "protocol", "architecture", "seed", "folder")
     described = [
         {key: run.entry[key] for key in keys}
-        | {"state": run.state, "differences": [asdict(difference) for difference in run.differences]}
+        | {
+            "state": run.state,
+            "failure": run.failure,
+            "differences": [asdict(difference) for difference in run.differences],
+        }
         for run in runs
     ]
     return {"counts": count_states(runs), "runs": described}

@@ -21,6 +21,7 @@ PLAN = plan_runs(
     seeds=(0,),
 )
 MISSING = "results/runs/phantom_xray/audited/vgg16/0"
+FAILED = "phantom_lesions/published/fpn_vgg19/0"
 CLASSIFIER, SEGMENTER = "models/phantom_xray/audited/mobilenetv2.html", "models/phantom_lesions/audited/unet_vgg19.html"
 PAGES = ["index.html", "tasks/phantom_xray.html", "tasks/phantom_lesions.html", CLASSIFIER, SEGMENTER]
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(1)</script>"
@@ -30,10 +31,13 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get instal
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The report's folder of a benchmark in which one run is missing; its path has a space."""
+    """The report's folder of a benchmark in which one run is missing and one failed; its path has a space."""
     root = tmp_path_factory.mktemp("bench mark")
     draw_tree(root, PLAN, images=300)
     shutil.rmtree(root / MISSING)
+    shutil.rmtree(root / "results/runs" / FAILED)
+    (root / "checkpoints" / FAILED).mkdir(parents=True)
+    (root / "checkpoints" / FAILED / "failure.txt").write_text("no room on the disk")
     compare_tree(root, PLAN)
     return build(root, PLAN)
 
@@ -232,11 +236,14 @@ def test_the_theme_is_switched_and_kept_from_page_to_page(page, report):
     assert page.evaluate(background) == dark
 
 
-def test_a_partial_grid_says_what_is_missing(page, report):
+def test_a_partial_grid_says_what_is_missing_and_why_something_failed(page, report):
     visit(page, report, "index.html")
     expect(page.locator("header")).to_contain_text("1 missing")
     expect(page.locator("#grid")).to_contain_text("missing 0/1")
     expect(page.locator("#grid")).to_contain_text("no metrics.json")
+    expect(page.locator("header")).to_contain_text("1 failed")
+    expect(page.locator("#grid")).to_contain_text("✗ failed 0/1")
+    expect(page.locator("#grid")).to_contain_text("no room on the disk")
 
 
 def test_hostile_names_stay_text(page, tmp_path):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from covbench import comparison
+from covbench.checkpoints import lock_run, note_failure, run_checkpoints
 from covbench.comparison import compare_runs
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
@@ -153,6 +154,18 @@ def test_a_missing_run_is_a_row_that_says_what_is_missing(grid):
     done = runs.loc[("audited", "majority", 1)]
     assert (done["state"], done["family"], done["seconds"], done["images"]) == ("done", "baseline", 12.5, 60)
     assert (runs["state"] == "done").sum() == 5
+
+
+def test_a_run_that_is_being_trained_and_one_whose_training_failed_say_so(grid, monkeypatch):
+    root, plan = grid
+    monkeypatch.chdir(root)
+    run = Run("covid_ct", "published", "vgg16", 1)
+    with lock_run(run_checkpoints(run)):
+        assert compare_runs(plan, REPORTED, LITERATURE, root)["runs"]["state"].tolist()[-1] == "running"
+    with pytest.raises(MemoryError), note_failure(run):
+        raise MemoryError("a batch of 32")
+    row = compare_runs(plan, REPORTED, LITERATURE, root)["runs"].iloc[-1]
+    assert (row["state"], row["reason"]) == ("failed", "MemoryError: a batch of 32")
 
 
 def test_a_run_whose_files_cannot_be_read_is_a_failed_row(grid):

@@ -152,6 +152,7 @@ def test_a_loss_that_is_no_number_publishes_no_model_and_names_batch_images_and_
     assert "Lower fine_tune_rate" in said
     assert not (folder / "results/model.keras").exists()
     assert not (folder / "results/manifest.json").exists()
+    assert "Lower fine_tune_rate" in next((folder / "checkpoints").rglob("failure.txt")).read_text()
 
 
 def train_where_no_more_than_five_images_fit(folder):

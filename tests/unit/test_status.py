@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from covbench.checkpoints import lock_run, run_checkpoints
+from covbench.checkpoints import lock_run, note_failure, run_checkpoints
 from covbench.configuration import read_config
 from covbench.files import write_json
 from covbench.manifest import describe_run, gather_inputs
@@ -38,6 +38,9 @@ def finish(root, entry):
     (root / entry["folder"] / "predictions.parquet").touch()
 
 
+COUNTS = {"finished": 4, "stale": 1, "running": 0, "failed": 0, "missing": 1}
+
+
 @pytest.fixture
 def results(tmp_path):
     """vgg16: seed 0 finished, seed 1 trained with other options, seed 2 missing; majority finished for all seeds."""
@@ -54,7 +57,7 @@ def results(tmp_path):
 def test_runs_are_counted_by_state_and_a_stale_one_says_why(results):
     root, plan = results
     runs = examine_runs(plan, root)
-    assert count_states(runs) == {"finished": 4, "stale": 1, "running": 0, "missing": 1}
+    assert count_states(runs) == COUNTS
     lines = [line.split(maxsplit=5) for line in show_runs(runs).splitlines()]
     assert lines[0][:3] == ["6", "runs", "planned:"]
     assert lines[3] == ["covid_ct", "audited", "majority", "finished", "0-2"]
@@ -67,7 +70,27 @@ def test_a_run_whose_lock_is_held_is_running_and_missing_again_when_its_process_
     missing = Run("covid_ct", "audited", "vgg16", 2)
     with lock_run(root / run_checkpoints(missing)):
         assert count_states(examine_runs(plan, root))["running"] == 1
-    assert count_states(examine_runs(plan, root)) == {"finished": 4, "stale": 1, "running": 0, "missing": 1}
+    assert count_states(examine_runs(plan, root)) == {
+        "finished": 4,
+        "stale": 1,
+        "running": 0,
+        "failed": 0,
+        "missing": 1,
+    }
+
+
+def test_a_run_whose_training_raised_an_error_has_failed_until_it_is_started_again(results, monkeypatch):
+    root, plan = results
+    monkeypatch.chdir(root)
+    run = Run("covid_ct", "audited", "vgg16", 2)
+    with pytest.raises(CovbenchError), note_failure(run):
+        raise CovbenchError("batch 3: the loss is\nno number")
+    (failed,) = [planned for planned in examine_runs(plan, root) if planned.state == "failed"]
+    assert (failed.entry["seed"], failed.reason) == (2, "batch 3: the loss is no number")
+    assert "batch 3" in show_runs(examine_runs(plan, root))
+    with pytest.raises(SystemExit), note_failure(run):
+        raise SystemExit(75)  # told to stop, which is no failure; and the note of the last one is gone
+    assert count_states(examine_runs(plan, root))["failed"] == 0
 
 
 def test_a_manifest_that_was_cut_short_is_stale(results):

@@ -32,7 +32,7 @@ COMPARED_COLUMNS = {
     "literature": [*KEYS[:1], "protocol", "model", "metric", "value", "note", "source"],
     "external": [*KEYS[:3], "tested_on", "metric", "reason"],
 }
-STATES = ("done", "stale", "missing", "failed")
+STATES = ("done", "running", "stale", "missing", "failed")
 WORDS = {
     *[
         "task",

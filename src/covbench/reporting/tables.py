@@ -16,6 +16,8 @@ from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, show, show_interval
 
 BASELINE_TAG = "baseline"
+WORDS = {"failed": "✗ failed", "stale": "↻ stale", "running": "▸ running", "missing": "○ missing"}
+"""Of a cell of the grid, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,12 @@ def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:
     if scored:
         return Cell(DASH, None, note="undefined: see the notes of the metric table", kind="undefined")
     done, planned = int((runs["state"] == "done").sum()), len(runs)
-    failed, stale = (int((runs["state"] == state).sum()) for state in ("failed", "stale"))
+    worst = next((state for state in WORDS if (runs["state"] == state).any()), "missing")
     reasons = "; ".join(dict.fromkeys(reason for reason in runs["reason"] if reason))
     if done == planned:
         return Cell(f"✓ {done}/{planned}", float(done), kind="done", note="done")
-    word = "✗ failed" if failed else "↻ stale" if stale else "○ missing"
-    return Cell(f"{word} {done}/{planned}", done - 0.5 * (failed > 0), note=reasons or "not run yet", kind=word[2:])
+    order = done - 0.5 * (worst == "failed")
+    return Cell(f"{WORDS[worst]} {done}/{planned}", order, note=reasons or "not run yet", kind=worst)
 
 
 def build_grid(runs: pd.DataFrame, caption: str) -> Table:

@@ -137,6 +137,28 @@ def test_a_partial_report_shows_a_missing_run_as_missing(finished, tmp_path):
     assert "missing" in page
 
 
+@pytest.mark.slow
+def test_a_training_that_fails_stands_with_its_reason_on_the_partial_report(tmp_path):
+    wild = {"size": 64, "head_epochs": 0, "fine_tune_epochs": 2, "fine_tune_rate": 1e30}
+    config = BASELINES_ONLY | {
+        "tasks": ["phantom_xray"],
+        "architectures": {"classification": ["small_cnn"], "segmentation": []},
+        "protocols": ["audited"],
+        "options": {"audited": {"classification": wild}},
+    }
+    folder = tmp_path / "a failure"
+    failed = run_snakemake(folder, config, "all", "--keep-going")
+    assert failed.returncode != 0
+    assert "snakemake partial_report" in failed.stdout + failed.stderr
+    done = run_snakemake(folder, config, "partial_report")
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = pd.read_csv(folder / "results/partial/compare/runs.csv").set_index("architecture")
+    assert runs.loc["small_cnn", "state"] == "failed"
+    assert "Lower fine_tune_rate" in runs.loc["small_cnn", "reason"]
+    assert set(runs["state"]) == {"failed", "done"}
+    assert "Lower fine_tune_rate" in (folder / "results/partial/report/index.html").read_text()
+
+
 def test_a_dataset_whose_file_changed_after_fetching_is_refused(finished, tmp_path):
     changed = tmp_path / "changed data"
     shutil.copytree(finished, changed)

@@ -217,7 +217,7 @@ def test_a_run_that_comparison_calls_failed_is_not_reported_from_its_files(repor
     table = pd.read_csv(root / "results/compare/runs.csv")
     table.loc[table["architecture"] == "mobilenetv2", ["state", "reason"]] = ["failed", "cannot be read"]
     write_table(compare / "runs.csv", table)
-    results = read_results(root / "results", PLAN, compare)
+    results = read_results(root / "results", PLAN, compare, root / "report")
     assert "mobilenetv2" not in {run.run.architecture for run in results.finished}
     assert set(results.runs.loc[results.runs["state"] == "failed", "reason"]) == {"cannot be read"}
 

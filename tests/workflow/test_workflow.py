@@ -1,6 +1,7 @@
 """The workflow as a user runs it: dry runs, bad configs, a small grid from data to report."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -156,7 +157,10 @@ def test_a_training_that_fails_stands_with_its_reason_on_the_partial_report(tmp_
     assert runs.loc["small_cnn", "state"] == "failed"
     assert "Lower fine_tune_rate" in runs.loc["small_cnn", "reason"]
     assert set(runs["state"]) == {"failed", "done"}
-    assert "Lower fine_tune_rate" in (folder / "results/partial/report/index.html").read_text()
+    page = (folder / "results/partial/report/index.html").read_text()
+    assert "Lower fine_tune_rate" in page
+    (log,) = re.findall(r'href="([^"]*small_cnn/0.log)"', page)
+    assert "Lower fine_tune_rate" in (folder / "results/partial/report" / log).read_text()
 
 
 def test_a_dataset_whose_file_changed_after_fetching_is_refused(finished, tmp_path):

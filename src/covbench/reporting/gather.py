@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,12 +134,14 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path) -> Results:
+def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path, out: Path) -> Results:
     """All of `results` that belongs to the plan (dicts with task, protocol, architecture, seed and perhaps family).
 
-    compare: folder of metrics.csv, summary.csv, published.csv and runs.csv; any may be missing.
+    compare: folder of metrics.csv, summary.csv, published.csv and runs.csv; any may be missing. out: the report's
+    folder, from which logs are linked.
     """
     runs = read_states(results, plan, compare)
+    runs["log"] = [_find_log(results.parent / "logs", _run_of(row), out) for _, row in runs.iterrows()]
     study = _keep_planned(read_table(compare / "published.csv", PUBLISHED_COLUMNS), runs, KEYS[:1])
     return Results(
         runs=runs,
@@ -183,6 +186,13 @@ def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path)
         scores = _folder(results, _run_of(runs.loc[row])) / "metrics.json"
         runs.loc[row, "state"] = "done" if scores.exists() else "missing"
     return runs
+
+
+def _find_log(logs: Path, run: Run, out: Path) -> str:
+    """Path of the log of a run's training from the report's folder; empty where there is none."""
+    place = Path(run.task, run.protocol, run.architecture, f"{run.seed}.log")
+    found = [logs / rule / place for rule in ("train", "fit_baseline") if (logs / rule / place).exists()]
+    return Path(os.path.relpath(found[0], out)).as_posix() if found else ""
 
 
 def _run_of(row: pd.Series) -> Run:

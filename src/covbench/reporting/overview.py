@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.reporting.gather import Results, find_card, read_index, read_split
-from covbench.reporting.tables import Cell, Table, build_plain_table, order_protocols
+from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
 from covbench.reporting.wording import DASH, count
 from covbench.schema import CLASSIFICATION, Task
 
@@ -143,6 +143,9 @@ def build_missing_table(runs: pd.DataFrame) -> Table:
         seeds = ", ".join(str(seed) for seed in group["seed"])
         why = "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason))
         why = why or ("not run yet" if state == "missing" else DASH)
-        rows.append([Cell(task, task), Cell(protocol), Cell(model), Cell(seeds), Cell(state, kind=state), Cell(why)])
+        cells = [Cell(task, task), Cell(protocol), Cell(model), Cell(seeds), Cell(state, kind=state), Cell(why)]
+        log = next((log for log in group["log"] if log), "")
+        rows.append([*cells, link_log(log, log.lstrip("./"))])
     headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seeds", "State", "Reason")]
+    headings.append(("Log", "of the first of these seeds, beside the report where it was made"))
     return Table("Runs that are not done", headings, rows, ("Task", "Protocol", "State"))

@@ -93,7 +93,7 @@ def build_report(
     are replaced as a whole, or left as they were if anything fails.
     """
     start = time.monotonic()
-    gathered = read_results(results, plan, compare or results / "compare")
+    gathered = read_results(results, plan, compare or results / "compare", out)
     with replace_folder(out) as folder:
         press = Press(folder, results / "pictures" / "figures")
         context = build_context(gathered, data, press) | {"title": title, "provenance": provenance}

@@ -223,7 +223,7 @@ def _class_cell(seeds: Sequence[Mapping[Any, Any]]) -> Cell:
 
 
 def build_cost_table(runs: pd.DataFrame) -> Table:
-    """What each finished run took. runs: rows of one task, as results/compare/runs.csv."""
+    """What each finished run took. runs: rows of one task, as gather.Results.runs."""
     numbers = [
         ("parameters", "Parameters", "{:,.0f}"),
         ("epochs_run", "Epochs", "{:.0f}"),
@@ -240,10 +240,15 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
             value = float(run.get(key, math.nan))
             cells.append(Cell(pattern.format(value), value) if is_number(value) else Cell(DASH))
         cells += [Cell(str(run.get(key) or DASH)[:40]) for key, _ in words]
-        rows.append(cells)
+        rows.append([*cells, link_log(run["log"], "log")])
     headings = [("Model", ""), ("Protocol", ""), ("Seed", ""), *[(heading, "") for _, heading, _ in numbers]]
-    headings += [(heading, "") for _, heading in words]
+    headings += [*[(heading, "") for _, heading in words], ("Log", "beside the report, where it was made")]
     return Table("Cost and origin of each run", headings, rows, ("Protocol",))
+
+
+def link_log(log: str, text: str) -> Cell:
+    """A link to a log; a dash where there is none. log: its path from the report's folder."""
+    return Cell(text, link=log) if log else Cell(DASH)
 
 
 def label_study(metric: str) -> str:

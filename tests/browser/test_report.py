@@ -24,6 +24,7 @@ MISSING = "results/runs/phantom_xray/audited/vgg16/0"
 FAILED = "phantom_lesions/published/fpn_vgg19/0"
 CLASSIFIER, SEGMENTER = "models/phantom_xray/audited/mobilenetv2.html", "models/phantom_lesions/audited/unet_vgg19.html"
 PAGES = ["index.html", "tasks/phantom_xray.html", "tasks/phantom_lesions.html", CLASSIFIER, SEGMENTER]
+expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow to draw
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(1)</script>"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium")

@@ -15,6 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from .conftest import BASELINES_ONLY, ROOT, planned_jobs, run_snakemake
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow to draw
 FULL = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 

@@ -10,9 +10,9 @@ from playwright.sync_api import expect, sync_playwright
 
 from covbench.files import write_table
 from covbench.reporting.page import build_report
+from tests.chromium import CHROMIUM, NO_BROWSER
 from tests.unit.drawn_results import compare_tree, draw_tree, plan_runs
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PLAN = plan_runs(
     {
         "phantom_xray": ["vgg16", "mobilenetv2", "majority"],
@@ -24,10 +24,9 @@ MISSING = "results/runs/phantom_xray/audited/vgg16/0"
 FAILED = "phantom_lesions/published/fpn_vgg19/0"
 CLASSIFIER, SEGMENTER = "models/phantom_xray/audited/mobilenetv2.html", "models/phantom_lesions/audited/unet_vgg19.html"
 PAGES = ["index.html", "tasks/phantom_xray.html", "tasks/phantom_lesions.html", CLASSIFIER, SEGMENTER]
-expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow to draw
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(1)</script>"
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_BROWSER)
 
 
 @pytest.fixture(scope="module")

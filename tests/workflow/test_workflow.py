@@ -12,10 +12,10 @@ import pytest
 import yaml
 from playwright.sync_api import expect, sync_playwright
 
+from tests.chromium import CHROMIUM, NO_BROWSER
+
 from .conftest import BASELINES_ONLY, ROOT, planned_jobs, run_snakemake
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow to draw
 FULL = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
@@ -70,7 +70,7 @@ def test_every_figure_for_print_is_there_as_svg_and_as_pdf(finished):
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium")
+@pytest.mark.skipif(not CHROMIUM, reason=NO_BROWSER)
 def test_snakemakes_own_report_shows_the_figures_by_task_with_captions_and_labels(finished):
     done = run_snakemake(finished, BASELINES_ONLY, "--report", "results/snakemake-report.html")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -77,7 +77,7 @@ def rank_draws(
     is_class: bool, (N,). scores: float, (N,). places: patient of each image, (N,). weights: (P, B). Returns (B,) each,
     float64 but summed in float32: exact to about 1e-6.
     """
-    level = np.unique(-scores, return_inverse=True)[1]
+    level = rank_scores(scores)
     shape = (level.max() + 1, len(weights))
     in_class, others = (
         csr_array((np.ones(part.sum(), np.float32), (level[part], places[part])), shape)
@@ -101,8 +101,8 @@ def band_curves(is_class: np.ndarray, scores: np.ndarray, places: np.ndarray, we
     x false, low and high true positive rate; pr: x recall, low and high precision), x, low, high; no rows where there
     is no interval.
     """
-    grid = np.linspace(0, 1, GRID)
-    drawn = [trace_draw(is_class, scores, draw[places], grid) for draw in weights.T]
+    grid, level = np.linspace(0, 1, GRID), rank_scores(scores)
+    drawn = [trace_draw(is_class, level, draw[places], grid) for draw in weights.T]
     tables = []
     for number, curve in enumerate(("roc", "pr")):
         limits = [find_interval(values, len(weights))[:2] for values in np.array([pair[number] for pair in drawn]).T]
@@ -110,14 +110,18 @@ def band_curves(is_class: np.ndarray, scores: np.ndarray, places: np.ndarray, we
     return pd.concat(tables, ignore_index=True)[["curve", "x", "low", "high"]].dropna()
 
 
+def rank_scores(scores: np.ndarray) -> np.ndarray:
+    """0 for the highest score, 1 for the next distinct one, and so on: int64, (N,)."""
+    return np.unique(-scores, return_inverse=True)[1]
+
+
 def trace_draw(
-    is_class: np.ndarray, scores: np.ndarray, weights: np.ndarray, grid: np.ndarray
+    is_class: np.ndarray, level: np.ndarray, weights: np.ndarray, grid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """True positive rate at each false positive rate of the grid, and precision at each recall; NaN where undefined.
 
-    is_class: bool, (N,). scores, weights: float, (N,). grid: ascending, 0-1. Returns float64, (G,), twice.
+    is_class: bool, (N,). level: as rank_scores. weights: float, (N,). grid: ascending, 0-1. Returns float64, (G,), twice.
     """
-    level = np.unique(-scores, return_inverse=True)[1]
     above = np.cumsum(np.bincount(level, weights * is_class))
     below = np.cumsum(np.bincount(level, weights * ~is_class))
     if not above[-1] or not below[-1]:

@@ -12,6 +12,7 @@ from covbench.intervals import (
     expand_tail,
     find_interval,
     rank_draws,
+    rank_scores,
     score_draws,
     trace_draw,
 )
@@ -109,7 +110,7 @@ def test_the_curves_of_a_draw_are_scikit_learns():
     truth, scores = rng.random(200) < 0.4, rng.random(200).round(1)
     times = draw_patients(200, 1)[:, 0]
     grid = np.linspace(0, 1, 21)
-    found, precise = trace_draw(truth, scores, times, grid)
+    found, precise = trace_draw(truth, rank_scores(scores), times, grid)
     wrong, right, _ = sk.roc_curve(truth, scores, sample_weight=times, drop_intermediate=False)
     assert found == pytest.approx(np.interp(grid, wrong, right))
     precision, recall, _ = sk.precision_recall_curve(truth, scores, sample_weight=times)
@@ -126,7 +127,7 @@ def test_the_band_of_a_curve_holds_it_and_narrows_with_patients():
         scores = truth + rng.normal(0, 1, number)
         band = band_curves(truth, scores, np.arange(number), draw_patients(number, 400))
         roc = band[band["curve"] == "roc"]
-        curve, _ = trace_draw(truth, scores, np.ones(number), roc["x"].to_numpy())
+        curve, _ = trace_draw(truth, rank_scores(scores), np.ones(number), roc["x"].to_numpy())
         assert ((roc["low"] <= curve + 1e-9) & (curve <= roc["high"] + 1e-9)).mean() > 0.95
         widths.append((roc["high"] - roc["low"]).mean())
     assert widths[1] < widths[0] / 2

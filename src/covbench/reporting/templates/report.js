@@ -35,6 +35,16 @@ function makeSortable(table) {
   });
 }
 
+// A choice of one value or all, added to a bar where there is anything to choose from.
+function addChoice(bar, word, all, values) {
+  const label = document.createElement("label");
+  const select = document.createElement("select");
+  select.append(new Option(all, ""), ...values.map((value) => new Option(value)));
+  label.append(word + " ", select);
+  if (values.length > 1) bar.append(label);
+  return select;
+}
+
 // Filtering: a choice per heading that asks for one; a row shows if it fits all.
 function makeFilterable(table) {
   const columns = [...table.tHead.rows[0].cells].filter((heading) => "filter" in heading.dataset);
@@ -46,12 +56,7 @@ function makeFilterable(table) {
   for (const heading of columns) {
     const values = [...new Set(rows.map((row) => read(row, heading)))].sort();
     if (values.length < 2) continue;
-    const label = document.createElement("label");
-    const select = document.createElement("select");
-    select.append(new Option("all", ""), ...values.map((value) => new Option(value)));
-    label.append(heading.dataset.filter + " ", select);
-    bar.append(label);
-    choices.push([heading, select]);
+    choices.push([heading, addChoice(bar, heading.dataset.filter, "all", values)]);
   }
   const apply = () => rows.forEach((row) => {
     row.hidden = choices.some(([heading, select]) => select.value && select.value !== read(row, heading));
@@ -61,15 +66,6 @@ function makeFilterable(table) {
 }
 
 // The first page's leaderboards, chosen together: a metric's tables, a protocol's columns, a family's rows.
-function addChoice(bar, word, all, values) {
-  const label = document.createElement("label");
-  const select = document.createElement("select");
-  select.append(new Option(all, ""), ...values.map((value) => new Option(value)));
-  label.append(word + " ", select);
-  if (values.length > 1) bar.append(label);
-  return select;
-}
-
 function addTick(bar, word) {
   const label = document.createElement("label");
   const box = document.createElement("input");

@@ -120,7 +120,7 @@ def trace_draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """True positive rate at each false positive rate of the grid, and precision at each recall; NaN where undefined.
 
-    is_class: bool, (N,). level: as rank_scores. weights: float, (N,). grid: ascending, 0-1. Returns float64, (G,), twice.
+    is_class: bool, (N,). level: as rank_scores. weights: float, (N,). grid: ascending, 0-1. Returns two float64, (G,).
     """
     above = np.cumsum(np.bincount(level, weights * is_class))
     below = np.cumsum(np.bincount(level, weights * ~is_class))

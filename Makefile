@@ -39,16 +39,16 @@ bench: .venv/installed
 CONFIG ?= config/config.yaml
 DIRECTORY ?= .
 status: .venv/installed
-	@$(BIN)/python -m covbench.status --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
+	@$(BIN)/python -m covbench.experiment.status --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
-# Calibrates for up to ten minutes and goes on from there the next time; more: .venv/bin/python -m covbench.forecast --help
+# Calibrates for up to ten minutes and goes on from there the next time; more: .venv/bin/python -m covbench.operations.forecast --help
 forecast: .venv/installed
-	@$(BIN)/python -m covbench.forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
+	@$(BIN)/python -m covbench.operations.forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
 RESULTS ?= results
 mlflow: .venv/installed
 	@test -f "$(RESULTS)/mlflow.db" || (echo "no $(RESULTS)/mlflow.db yet: run the benchmark first, or say RESULTS=demo/results" && false)
-	$(BIN)/python -m covbench.tracking.views sqlite:///$(RESULTS)/mlflow.db http://127.0.0.1:5000
+	$(BIN)/python -m covbench.operations.mlflow.views sqlite:///$(RESULTS)/mlflow.db http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///$(RESULTS)/mlflow.db --default-artifact-root $(RESULTS)/mlartifacts --host 127.0.0.1 --port 5000
 
 # The lock is installed with hashes only: what is not in it cannot get in.

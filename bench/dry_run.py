@@ -14,7 +14,7 @@ import yaml
 
 from bench.processes import ROOT
 from bench.rows import Row
-from covbench.plan import is_baseline, plan_runs
+from covbench.experiment.plan import is_baseline, plan_runs
 
 PACKAGE, WORKFLOW = str(ROOT / "src" / "covbench"), str(ROOT / "workflow")
 TRAININGS = 10_000

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bench.rows import Row
 from bench.workflow import DRAWN, read_run, run_workflow
-from covbench.configuration import check_config
-from covbench.forecast import forecast_line, group_trainings
-from covbench.forecast_calibration import Calibrations
-from covbench.plan import describe_plan
-from covbench.status import examine_runs
+from covbench.experiment.config import check_config
+from covbench.experiment.plan import describe_plan
+from covbench.experiment.status import examine_runs
+from covbench.operations.forecast import forecast_line, group_trainings
+from covbench.operations.step_timings import Calibrations
 
 CONFIG = DRAWN | {
     "tasks": ["phantom_xray", "phantom_lesions"],

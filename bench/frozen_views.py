@@ -49,7 +49,7 @@ def time_training(head: str, views: int | str, times: int) -> list[dict[str, flo
     from covbench.models.classifier import build_classifier
     from covbench.protocols import PUBLISHED, protocol_options
     from covbench.schema import Task
-    from covbench.training import seed_everything, train_model
+    from covbench.training.fit import seed_everything, train_model
 
     options = protocol_options(PUBLISHED, Task("drawn", "classification", ("dark", "bright"), positive="bright"))
     options = replace(options, size=SIDE, head=head, views=views, head_epochs=EPOCHS, patience=0)

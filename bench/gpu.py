@@ -27,7 +27,7 @@ def measure() -> list[Row]:
 
 def name_gpu() -> str:
     """The GPU's name; empty without one."""
-    from covbench.devices import describe_device
+    from covbench.training.devices import describe_device
 
     name = describe_device()
     return "" if name == "cpu" else name
@@ -53,11 +53,11 @@ def train(name: str, compiled: bool) -> list[float]:
     import keras
     import tensorflow as tf
 
-    from covbench.devices import set_precision
     from covbench.models.catalogue import architecture
     from covbench.models.classifier import build_classifier
     from covbench.models.losses import build_loss
     from covbench.models.segmenter import build_segmenter
+    from covbench.training.devices import set_precision
 
     set_precision("auto")
     kind = architecture(name).kind

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.rows import Row
 from covbench.evaluation.classification import evaluate_classification
-from covbench.intervals import DRAWS, draw_patients, score_draws
+from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, score_draws
 from covbench.schema import CLASSIFICATION, Task
 
 MODELS, IMAGES, PATIENTS = 12, 1500, 900

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from bench.rows import Row
-from covbench.augmentation import AUGMENTATIONS
-from covbench.folds import select_fold
-from covbench.loading import Batches
+from covbench.data.augmentation import AUGMENTATIONS
+from covbench.data.folds import select_fold
+from covbench.training.batches import Batches
 
 IMAGES, BATCH, REPETITIONS = 384, 32, 5
 

@@ -12,7 +12,7 @@ import numpy as np
 from bench.loader import draw_images, make_fold
 from bench.processes import call_fresh
 from bench.rows import Row
-from covbench.datasets import TASKS
+from covbench.data.datasets import TASKS
 from covbench.protocols import AUDITED, protocol_options
 
 SIDE, FEW, MANY, ARCHITECTURE = 240, 500, 15_000, "small_resnet"
@@ -41,7 +41,7 @@ def write_images(path: Path, count: int) -> str:
 def train(path: str) -> float:
     """Peak resident memory of this process, mapped files included, after an epoch on all images of a file; MiB."""
     from covbench.models.classifier import build_classifier
-    from covbench.training import train_model
+    from covbench.training.fit import train_model
 
     images = np.load(path, mmap_mode="r")
     fold = make_fold(images)

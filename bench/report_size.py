@@ -52,7 +52,7 @@ def measure() -> list[Row]:
 
 def draw(root: Path) -> list[dict[str, Any]]:
     """Write data and results of the runs, and tables without resampling, which the page does not do either."""
-    from tests.unit.drawn_results import draw_tree, plan_runs
+    from tests.synthetic_results import draw_tree, plan_runs
 
     kinds = dict.fromkeys(CLASSIFIERS, CLASSIFICATION) | BASELINES
     names = [name for name, kind in kinds.items() if kind == CLASSIFICATION]

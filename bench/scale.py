@@ -20,10 +20,10 @@ import yaml
 from bench.page import read_row
 from bench.processes import ROOT, call_fresh
 from bench.rows import Row
-from covbench.files import hash_file
-from covbench.reconcile import NOTES, read_notes, restore_dates
-from covbench.tracking.copies import read_run, track_runs
-from covbench.tracking.store import prepare_store
+from covbench.operations.dvc_timestamps import NOTES, read_notes, restore_dates
+from covbench.operations.mlflow.finished_runs import read_run, track_runs
+from covbench.operations.mlflow.store import prepare_store
+from covbench.system.files import hash_file
 
 NAN = float("nan")
 GRIDS = {120: (["audited"], 1), 1200: (["published", "audited"], 5), 12_000: (["published", "audited"], 50)}
@@ -108,7 +108,7 @@ def hash_large_file() -> Row:
 
 def copy_runs(runs: int) -> list[Row]:
     """Drawn runs into a fresh SQLite, and once more."""
-    from tests.unit.drawn_results import draw_tree, plan_runs
+    from tests.synthetic_results import draw_tree, plan_runs
 
     plan = plan_runs({"covid_ct": ["small_cnn", "small_resnet"]}, seeds=range(runs // 4))
     with tempfile.TemporaryDirectory() as name:

@@ -28,10 +28,10 @@ def compare(name: str) -> Row:
     """Steps per second of one architecture, fed by the loader and by one repeated batch."""
     import tensorflow as tf
 
-    from covbench.augmentation import AUGMENTATIONS
-    from covbench.loading import Batches
+    from covbench.data.augmentation import AUGMENTATIONS
     from covbench.models.batch_norm import fused_batch_norm
     from covbench.models.classifier import build_classifier
+    from covbench.training.batches import Batches
 
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "images.npy", draw_images(STEPS[name] * BATCH, SIDE))

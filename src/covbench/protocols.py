@@ -29,7 +29,7 @@ class Options:
     decay: factor by which the rate falls over one phase, evenly in the logarithm; 1: constant.
     head: `dense_512_64` (the study's binary head, sigmoid) or `average_pool` (softmax).
     scaling: `unit` (1/255 for every backbone) or `own` (what the backbone was trained with).
-    augmentation: a name of covbench.augmentation.AUGMENTATIONS.
+    augmentation: a name of covbench.data.augmentation.AUGMENTATIONS.
     augment_test: whether the test images are augmented too, as the study did for three classes.
     loss: a name of covbench.models.losses.LOSSES.
     class_weights: weigh classes by inverse frequency in the training fold.

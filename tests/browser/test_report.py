@@ -8,10 +8,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from covbench.files import write_table
 from covbench.reporting.page import build_report
+from covbench.system.files import write_table
 from tests.chromium import CHROMIUM, NO_BROWSER
-from tests.unit.drawn_results import compare_tree, draw_tree, plan_runs
+from tests.synthetic_results import compare_tree, draw_tree, plan_runs
 
 PLAN = plan_runs(
     {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from covbench.datasets import DATASETS, TASKS, dataset_named, dataset_of, task_named
+from covbench.data.datasets import DATASETS, TASKS, dataset_named, dataset_of, task_named
 from covbench.schema import BACKGROUND, CLASSIFICATION, SEGMENTATION, CovbenchError, Drawn, GitHub
 
 STUDY = {

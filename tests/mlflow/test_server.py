@@ -20,9 +20,9 @@ import psycopg2
 import pytest
 from mlflow import MlflowClient
 
+from covbench.operations.mlflow.finished_runs import read_run, track_runs
+from covbench.operations.mlflow.store import prepare_store
 from covbench.schema import CovbenchError
-from covbench.tracking.copies import read_run, track_runs
-from covbench.tracking.store import prepare_store
 from tests.mlflow.conftest import Server, free_port
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ TRAIN = """
 import logging, sys, time
 import pandas as pd
 from covbench.schema import Run
-from covbench.tracking.live import follow_run
+from covbench.operations.mlflow.live import follow_run
 uri, task, seed, epochs, seconds = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 logging.basicConfig()
 with follow_run({"uri": uri, "live": True}, Run(task, "audited", "vgg16", seed), f"{seed:064d}") as show:

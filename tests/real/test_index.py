@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covbench.datasets import DATASETS, TASKS
-from covbench.datasets._rows import image_orientation
-from covbench.images import read_image, read_mask
-from covbench.preparing import prepare_images, prepare_masks
+from covbench.data.datasets import DATASETS, TASKS
+from covbench.data.images import read_image, read_mask
+from covbench.data.index import image_orientation
+from covbench.data.prepare import prepare_images, prepare_masks
 
 SAMPLES = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data is not here")

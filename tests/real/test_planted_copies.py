@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from covbench.audit import audit_split, group_images
-from covbench.copies import SIDE, Thumbnails, find_copies, hash_views
-from covbench.datasets import TASKS, dataset_of, usable_rows
-from covbench.images import read_image, resize_image
+from covbench.audit.duplicates import SIDE, Thumbnails, find_copies, hash_views
+from covbench.audit.groups import group_images
+from covbench.audit.leakage import audit_split
+from covbench.audit.splits import assign_folds
+from covbench.audit.thumbnails import draw_thumbnails
+from covbench.data.datasets import TASKS, dataset_of, usable_rows
+from covbench.data.images import read_image, resize_image
 from covbench.protocols import split_rule
-from covbench.splitting import assign_folds
-from covbench.thumbnails import draw_thumbnails
 from tests.real.test_index import SAMPLES, index_sample
 
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data is not here")

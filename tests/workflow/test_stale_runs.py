@@ -48,9 +48,9 @@ def snakemake(project, folder, config, *arguments):
 
 
 def read_status(project, folder, config):
-    """What `python -m covbench.status --json` says: rule -> state, and rule -> names of the inputs that differ."""
+    """What `python -m covbench.experiment.status --json` says: rule -> state, and rule -> names of the inputs that differ."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "covbench.status", "--json", "--directory", str(folder)]
+    command = [sys.executable, "-m", "covbench.experiment.status", "--json", "--directory", str(folder)]
     command += ["--configfile", str(folder / "config.yaml")]
     environment = os.environ | {"PYTHONPATH": str(project / "src")}
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
@@ -117,7 +117,7 @@ def test_what_has_just_been_trained_is_finished_and_nothing_is_planned(benchmark
     [
         ("src/covbench/models/segmenter.py", append_comment, "covbench.models.segmenter", [SEGMENTER]),
         ("src/covbench/models/classifier.py", append_comment, "covbench.models.classifier", [CLASSIFIER]),
-        ("src/covbench/training.py", append_comment, "covbench.training", [CLASSIFIER, SEGMENTER]),
+        ("src/covbench/training/fit.py", append_comment, "covbench.training.fit", [CLASSIFIER, SEGMENTER]),
         ("src/covbench/models/baselines.py", append_comment, "covbench.models.baselines", [CLASSES, MASKS]),
         ("envs/cpu.txt", pin("keras", "3.99.0"), "keras", [CLASSIFIER, SEGMENTER]),
         ("envs/cpu.txt", pin("scikit-image", "0.99.0"), "scikit-image", [CLASSES, MASKS]),
@@ -136,8 +136,8 @@ def test_other_datasets_scores_pages_architectures_and_tools_make_no_run_stale(b
     with (
         edited(package, "reporting/tables.py", append_comment),
         edited(package, "evaluation/classification.py", append_comment),
-        edited(package, "datasets/medseg.py", append_comment),
-        edited(package, "datasets/a_new_one.py", append_comment),
+        edited(package, "data/datasets/medseg.py", append_comment),
+        edited(package, "data/datasets/a_new_one.py", append_comment),
         edited(package, "models/catalogue.py", lambda text: text + added),
         edited(project, "envs/cpu.txt", pin("ruff", "99.0.0")),
     ):
@@ -172,7 +172,7 @@ def test_a_stale_run_is_trained_again_and_a_split_made_again_with_the_same_rows_
     manifests = {rule: folder / RULES[rule].folder / "manifest.json" for rule in (CLASSIFIER, SEGMENTER)}
     before = {rule: path.read_text() for rule, path in manifests.items()}
     package = project / "src" / "covbench"
-    with edited(package, "models/classifier.py", append_comment), edited(package, "splitting.py", append_comment):
+    with edited(package, "models/classifier.py", append_comment), edited(package, "audit/splits.py", append_comment):
         log = snakemake(project, folder, CONFIG)
         assert set(read_status(project, folder, CONFIG)[0].values()) == {"finished"}
     assert "rule train_segmenter:" in log

@@ -7,7 +7,7 @@ from snakemake.resources import Resources
 from snakemake_executor_plugin_slurm_jobstep import Executor as JobStepExecutor
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
-from covbench.cluster import place_rule, read_cluster
+from covbench.operations.slurm import place_rule, read_cluster
 
 
 def quote_python(find_python):

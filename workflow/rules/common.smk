@@ -11,13 +11,13 @@ from snakemake.script import PythonScript
 # The package of this checkout, also where another checkout is the installed one.
 sys.path.insert(0, f"{workflow.basedir}/src")
 
-from covbench.configuration import check_config
-from covbench.datasets import DATASETS, TASKS, dataset_of
-from covbench.dependencies import depend_script
-from covbench.external import find_elsewhere, place_elsewhere
-from covbench.manifest import decide_inputs, fingerprint_inputs
+from covbench.experiment.config import check_config
+from covbench.data.datasets import DATASETS, TASKS, dataset_of
+from covbench.experiment.code_fingerprint import depend_script
+from covbench.data.external import find_elsewhere, place_elsewhere
+from covbench.experiment.provenance import decide_inputs, fingerprint_inputs
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
-from covbench.plan import (
+from covbench.experiment.plan import (
     describe_plan,
     describe_planned,
     input_files,
@@ -150,7 +150,7 @@ def made_by(script, *modules):
 
 
 def index_made_by(wildcards):
-    return made_by("index", f"covbench.datasets.{wildcards.dataset}")
+    return made_by("index", f"covbench.data.datasets.{wildcards.dataset}")
 
 
 def split_rule_for(wildcards):

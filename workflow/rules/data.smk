@@ -95,7 +95,7 @@ rule split:
         "../../envs/cpu.conda.yaml"
     params:
         rule=split_rule_for,
-        made_by=made_by("split", "covbench.datasets._rows"),
+        made_by=made_by("split", "covbench.data.index"),
     script:
         "../scripts/split.py"
 

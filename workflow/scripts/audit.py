@@ -1,6 +1,6 @@
 """Indexes, copies and splits -> what each split has shown to training, which pairs, and what datasets share."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.audit import (
+from covbench.audit.leakage import (
     ACROSS_COLUMNS,
     AUDIT_COLUMNS,
     PAIR_COLUMNS,
@@ -16,8 +16,8 @@ from covbench.audit import (
     count_copies,
     find_leaked_pairs,
 )
-from covbench.datasets import TASKS, dataset_of
-from covbench.files import write_table
+from covbench.data.datasets import TASKS, dataset_of
+from covbench.system.files import write_table
 
 SPLIT = ["task", "protocol", "seed"]
 

@@ -1,6 +1,6 @@
 """Indexes -> how well each task's label is predicted without a look at the picture."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.audit import group_images
-from covbench.datasets import TASKS, dataset_of, usable_rows
-from covbench.files import write_table
-from covbench.shortcuts import SOURCE_COLUMNS, predict_from_shortcuts
-from covbench.thumbnails import read_thumbnails
+from covbench.audit.groups import group_images
+from covbench.audit.shortcuts import SOURCE_COLUMNS, predict_from_shortcuts
+from covbench.audit.thumbnails import read_thumbnails
+from covbench.data.datasets import TASKS, dataset_of, usable_rows
+from covbench.system.files import write_table
 
 indexes, thumbnails, copies = (
     {Path(path).stem: path for path in snakemake.input[name]} for name in ("indexes", "thumbnails", "copies")

@@ -1,11 +1,11 @@
 """Scores on other datasets beside those inside -> one table with the drop of each and its interval."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
-from covbench.external_comparison import compare_external
-from covbench.files import write_table
-from covbench.plan import describe_plan
+from covbench.evaluation.comparison.external_drop import compare_external
+from covbench.experiment.plan import describe_plan
+from covbench.system.files import write_table
 
 write_table(snakemake.output[0], compare_external(describe_plan(snakemake.config)))

@@ -1,6 +1,6 @@
 """An index -> its usable images as small pictures with perceptual hashes."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.copies import SIDE
-from covbench.thumbnails import draw_thumbnails, write_thumbnails
+from covbench.audit.duplicates import SIDE
+from covbench.audit.thumbnails import draw_thumbnails, write_thumbnails
 
 raw = Path("data/raw") / snakemake.wildcards.dataset
 write_thumbnails(snakemake.output[0], draw_thumbnails(pd.read_parquet(snakemake.input.index), raw, SIDE))

@@ -1,11 +1,11 @@
 """The stored predictions of a model's seeds -> the metrics of each and a row per test image; loads no model."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
+from covbench.evaluation.score import score_run
 from covbench.schema import Run
-from covbench.scoring import score_run
 
 w, p = snakemake.wildcards, snakemake.params
 for seed in p.seeds:

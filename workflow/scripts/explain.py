@@ -7,15 +7,15 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(snakemake.threads))
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU may have other users
 
-from covbench.leases import lease_gpus
-from covbench.logs import log_to
+from covbench.system.gpu_leases import lease_gpus
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 lease_gpus(snakemake.resources.get("gpu", 0))
 
 from pathlib import Path
 
-from covbench.explaining import explain_models
+from covbench.training.gradcam import explain_models
 
 i = snakemake.input
 explain_models([Path(model).parent for model in i.models], i.images, i.rows, snakemake.output[0])

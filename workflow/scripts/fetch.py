@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
-from covbench.datasets import DATASETS
-from covbench.sources import fetch_dataset
+from covbench.data.datasets import DATASETS
+from covbench.data.sources import fetch_dataset
 
 # No parameter of the rule: another mirror brings the same files, so nothing is fetched again for it.
 manifest, mirror = Path(snakemake.output[0]), snakemake.config["fetch"]["mirror"]

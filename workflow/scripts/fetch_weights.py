@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
-from covbench.weights import fetch_weights
+from covbench.data.sources.pretrained_weights import fetch_weights
 
 # No parameter of the rule: another mirror brings the same file, so nothing is fetched again for it.
 mirror = snakemake.config["weights"]["mirror"]

@@ -1,16 +1,16 @@
 """Thumbnails of one dataset or of two -> pairs of exact, near and mirrored copies."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
 import pandas as pd
 
-from covbench.copies import find_copies
-from covbench.datasets import DATASETS
-from covbench.files import write_table
+from covbench.audit.duplicates import find_copies
+from covbench.audit.thumbnails import read_thumbnails
+from covbench.data.datasets import DATASETS
 from covbench.schema import Drawn
-from covbench.thumbnails import read_thumbnails
+from covbench.system.files import write_table
 
 i, w = snakemake.input, snakemake.wildcards
 rows, others = pd.read_parquet(i.index), pd.read_parquet(i.other_index)

@@ -1,11 +1,11 @@
 """Prepared arrays and a split -> the predictions and manifest of a baseline; no TensorFlow."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
-from covbench.fitting import fit_run
 from covbench.schema import Run
+from covbench.training.baseline_job import fit_run
 
 w = snakemake.wildcards
 fit_run(

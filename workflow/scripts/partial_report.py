@@ -1,6 +1,6 @@
 """The runs that have finished so far -> tables and a page of their own in results/partial."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.comparison import compare_runs
-from covbench.external_comparison import compare_external
-from covbench.files import write_table
-from covbench.plan import describe_plan
+from covbench.evaluation.comparison.compare import compare_runs
+from covbench.evaluation.comparison.external_drop import compare_external
+from covbench.evaluation.score import score_unscored
+from covbench.experiment.plan import describe_plan
 from covbench.reporting.page import build_report, describe_origin
-from covbench.scoring import score_unscored
+from covbench.system.files import write_table
 
 plan = describe_plan(snakemake.config)
 score_unscored(plan)

@@ -1,6 +1,6 @@
 """An index -> a task's images as one grey array, and its rows."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.datasets import dataset_of, task_named
-from covbench.files import write_table
-from covbench.preparing import prepare_images
+from covbench.data.datasets import dataset_of, task_named
+from covbench.data.prepare import prepare_images
+from covbench.system.files import write_table
 
 w = snakemake.wildcards
 rows = prepare_images(

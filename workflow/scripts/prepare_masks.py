@@ -1,6 +1,6 @@
 """An index -> a task's masks as one array of class numbers, in the order of its images."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.datasets import dataset_of, task_named
-from covbench.preparing import prepare_masks
+from covbench.data.datasets import dataset_of, task_named
+from covbench.data.prepare import prepare_masks
 
 w = snakemake.wildcards
 prepare_masks(

@@ -1,12 +1,12 @@
 """Comparison, runs and data -> pages that open offline, and their summary in Markdown."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0], show_progress=True)
 
 from pathlib import Path
 
-from covbench.plan import describe_plan
+from covbench.experiment.plan import describe_plan
 from covbench.reporting.page import build_report, describe_origin
 
 build_report(

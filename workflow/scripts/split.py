@@ -1,15 +1,15 @@
 """A dataset's index and its copies -> the folds of one task under one protocol and seed."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
 import pandas as pd
 
-from covbench.datasets import TASKS, usable_rows
-from covbench.files import write_table
+from covbench.audit.splits import assign_folds
+from covbench.data.datasets import TASKS, usable_rows
 from covbench.protocols import split_rule
-from covbench.splitting import assign_folds
+from covbench.system.files import write_table
 
 w = snakemake.wildcards
 task = TASKS[w.task]

@@ -8,14 +8,14 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU may have other users
 
-from covbench.leases import lease_gpus
-from covbench.logs import log_to
+from covbench.system.gpu_leases import lease_gpus
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 lease_gpus(snakemake.resources.get("gpu", 0))
 
-from covbench.external_testing import score_elsewhere
 from covbench.schema import Run
+from covbench.training.external_test import score_elsewhere
 
 i, w = snakemake.input, snakemake.wildcards
 score_elsewhere(

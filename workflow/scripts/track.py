@@ -1,16 +1,16 @@
 """Finished runs -> MLflow, and a list of what is where."""
 
-from covbench.logs import log_to
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 
 from pathlib import Path
 
-from covbench.files import write_json
-from covbench.plan import describe_plan
-from covbench.reporting.single import draw_run
-from covbench.tracking.copies import read_run, track_runs
-from covbench.tracking.store import prepare_store
+from covbench.experiment.plan import describe_plan
+from covbench.operations.mlflow.finished_runs import read_run, track_runs
+from covbench.operations.mlflow.store import prepare_store
+from covbench.reporting.figures.single_run import draw_run
+from covbench.system.files import write_json
 
 uri = snakemake.params.uri
 prepare_store(uri)

@@ -9,14 +9,14 @@ os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU may have other users
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
-from covbench.leases import lease_gpus
-from covbench.logs import log_to
+from covbench.system.gpu_leases import lease_gpus
+from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])
 lease_gpus(snakemake.resources.get("gpu", 0))
 
-from covbench.running import train_run
 from covbench.schema import Run
+from covbench.training.job import train_run
 
 w = snakemake.wildcards
 weights = snakemake.input.get("weights")

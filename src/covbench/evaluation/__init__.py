@@ -1,1 +1,1 @@
-"""Scores from stored predictions: no model, no GPU; what is undefined is null with its reason, never 0."""
+"""Scores from stored predictions; loads no model."""

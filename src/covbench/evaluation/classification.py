@@ -20,7 +20,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from covbench.evaluation.counts import divide, write_down
+from covbench.evaluation.ratios import divide, write_down
 from covbench.schema import CovbenchError, Task
 
 CURVE_POINTS = 200

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.counts import divide, write_down
+from covbench.evaluation.ratios import divide, write_down
 from covbench.schema import CovbenchError, Task
 
 SCORES = ("dice", "jaccard", "precision", "recall")

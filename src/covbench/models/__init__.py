@@ -1,0 +1,1 @@
+"""Networks and baselines: input scaling inside, raw pixels in, probabilities out."""

@@ -11,8 +11,8 @@ from keras import layers
 
 from covbench.models.batch_norm import SMALL_MOMENTUM
 from covbench.models.catalogue import Architecture, architecture, input_size
+from covbench.models.pretrained import load_weights_file
 from covbench.models.scaling import IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, build_scaling
-from covbench.models.weights import load_weights_file
 from covbench.schema import CLASSIFICATION, CovbenchError
 
 SMALL_FILTERS = (16, 32, 64, 128, 128)

@@ -22,7 +22,7 @@ from typing import Any
 
 import keras
 
-from covbench.models.weights import load_weights_file
+from covbench.models.pretrained import load_weights_file
 
 os.environ["SM_FRAMEWORK"] = "tf.keras"
 with contextlib.redirect_stdout(io.StringIO()):  # it prints which framework it found

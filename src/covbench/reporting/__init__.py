@@ -1,1 +1,1 @@
-"""The report: figures, tables and pages that open offline."""
+"""Tables and cases in, pages that open offline out."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.datasets import DATASETS, TASKS, dataset_of
+from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.schema import SEGMENTATION, Card, Run, Task
 
 log = logging.getLogger(__name__)

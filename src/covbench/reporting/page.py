@@ -20,29 +20,21 @@ import pandas as pd
 from tqdm import tqdm
 
 from covbench.evaluation.definitions import METRICS
-from covbench.manifest import read_commit
-from covbench.reporting import (
-    audit_section,
-    external_section,
-    model_plates,
-    overview,
-    plates,
-    rivals_section,
-    study_section,
-    tables,
-    wording,
-)
-from covbench.reporting.audit_section import AuditView
-from covbench.reporting.external_section import ExternalView
+from covbench.experiment.provenance import read_commit
+from covbench.reporting import tables, wording
+from covbench.reporting.figures import comparison_figures, task_figures
+from covbench.reporting.figures.figure_cache import Press
+from covbench.reporting.figures.task_figures import Gallery, Plate
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
-from covbench.reporting.leaderboard import Leaderboards, choose_headline, view_leaderboards
-from covbench.reporting.model_page import link_models, view_models
-from covbench.reporting.overview import DatasetView
-from covbench.reporting.plates import Gallery, Plate
-from covbench.reporting.press import Press
 from covbench.reporting.render import write_library, write_page
-from covbench.reporting.rivals_section import RivalsView
-from covbench.reporting.study_section import StudyView
+from covbench.reporting.sections import audit, data_overview, external, model_pairs, study
+from covbench.reporting.sections.audit import AuditView
+from covbench.reporting.sections.data_overview import DatasetView
+from covbench.reporting.sections.external import ExternalView
+from covbench.reporting.sections.leaderboard import Leaderboards, choose_headline, view_leaderboards
+from covbench.reporting.sections.model_page import link_models, view_models
+from covbench.reporting.sections.model_pairs import RivalsView
+from covbench.reporting.sections.study import StudyView
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
@@ -100,12 +92,12 @@ def build_report(
         write_pages(gathered, data, press, context)
         press.clear()
         write_summary(folder / "summary.md", gathered, title)
-        (folder / plates.PRINTED).mkdir(exist_ok=True)
+        (folder / task_figures.PRINTED).mkdir(exist_ok=True)
         if printed:
             shutil.rmtree(printed, ignore_errors=True)
             printed.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder / plates.PRINTED, printed)
-        shutil.rmtree(folder / plates.PRINTED, ignore_errors=True)
+            os.replace(folder / task_figures.PRINTED, printed)
+        shutil.rmtree(folder / task_figures.PRINTED, ignore_errors=True)
     log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
 
 
@@ -153,7 +145,7 @@ def build_context(results: Results, data: Path, press: Press) -> dict[str, Any]:
         view, counts[task.name] = build_task(results, data, press, task)
         views.append(view)
         log.info("%s: %d figures", task.name, len(view.plates) + len(view.galleries))
-    datasets = overview.view_datasets(data, names)
+    datasets = data_overview.view_datasets(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
         "states": {state: int((results.runs["state"] == state).sum()) for state in STATES},
@@ -161,14 +153,14 @@ def build_context(results: Results, data: Path, press: Press) -> dict[str, Any]:
         "grids": list(build_grids(results.runs, tasks, protocols)),
         "tasks": views,
         "datasets": datasets,
-        "dataset_table": overview.build_dataset_table(datasets),
-        "split_table": overview.build_split_table(data, results, names),
-        "audit": audit_section.view_audit(results),
-        "external": external_section.view_external(results.compared["external"]),
-        "matrices": model_plates.draw_matrices(press, results.compared["external"]),
-        "counts": plates.draw_counts(press, counts),
-        "exclusions": overview.build_exclusion_table(datasets),
-        "undone": overview.build_missing_table(results.runs),
+        "dataset_table": data_overview.build_dataset_table(datasets),
+        "split_table": data_overview.build_split_table(data, results, names),
+        "audit": audit.view_audit(results),
+        "external": external.view_external(results.compared["external"]),
+        "matrices": comparison_figures.draw_matrices(press, results.compared["external"]),
+        "counts": task_figures.draw_counts(press, counts),
+        "exclusions": data_overview.build_exclusion_table(datasets),
+        "undone": data_overview.build_missing_table(results.runs),
         "unweighted": list_unweighted(results.runs),
         "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if METRICS[kind]],
     }
@@ -209,26 +201,26 @@ def build_task(results: Results, data: Path, press: Press, task: Task) -> tuple[
     galleries: list[Gallery] = []
     if task.kind == SEGMENTATION:
         for protocol in tables.order_protocols(runs["protocol"]):
-            galleries += plates.draw_cases(press.folder, data, task, protocol, results)
+            galleries += task_figures.draw_cases(press.folder, data, task, protocol, results)
     view = TaskView(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
-        dataset=overview.view_datasets(data, [task.name])[0],
+        dataset=data_overview.view_datasets(data, [task.name])[0],
         images=describe_size(results, task),
         reading=wording.read_leaders(summary, headline),
         leaders=view_leaderboards(task.kind, shown | {"ranks": compared["ranks"]}, link_models(results.of(task.name))),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
-        rivals=rivals_section.view_rivals(compared, headline),
-        study=study_section.view_study(published, compared["literature"]),
+        rivals=model_pairs.view_rivals(compared, headline),
+        study=study.view_study(published, compared["literature"]),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
         cost=tables.build_cost_table(runs),
-        folds=overview.build_split_table(data, results, [task.name]),
-        class_counts=overview.build_class_counts(data, results, task),
-        counts=plates.draw_counts(press, {task.name: counts}, task.name),
-        audit=audit_section.view_task_audit(data, press.folder, results, task.name),
-        external=external_section.view_external(compared["external"]),
-        plates=[*plates.draw_task(press, task, results), *model_plates.draw_beside(press, task, results)],
-        samples=plates.draw_samples(press.folder, task, prepared, members) if prepared else None,
+        folds=data_overview.build_split_table(data, results, [task.name]),
+        class_counts=data_overview.build_class_counts(data, results, task),
+        counts=task_figures.draw_counts(press, {task.name: counts}, task.name),
+        audit=audit.view_task_audit(data, press.folder, results, task.name),
+        external=external.view_external(compared["external"]),
+        plates=[*task_figures.draw_task(press, task, results), *comparison_figures.draw_beside(press, task, results)],
+        samples=task_figures.draw_samples(press.folder, task, prepared, members) if prepared else None,
         galleries=galleries,
     )
     return view, counts

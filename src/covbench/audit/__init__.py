@@ -1,0 +1,1 @@
+"""Which images belong together, how they are divided, and what leaked."""

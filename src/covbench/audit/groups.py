@@ -1,0 +1,25 @@
+"""Which images a split must keep together: patients, near-duplicates and chains of both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+
+def group_images(rows: pd.DataFrame, copies: pd.DataFrame) -> pd.Series:
+    """What a split must keep together: images of one patient, copies of any kind, and chains of these.
+
+    rows: image_id and patient_id (schema.INDEX_COLUMNS), (N,). copies: copies.COPY_COLUMNS within the dataset; pairs
+    with images that are not among the rows are left out. Returns the group of each row, (N,), named by its first
+    patient in the alphabet.
+    """
+    first = np.unique(rows["patient_id"], return_index=True, return_inverse=True)
+    place = pd.Series(np.arange(len(rows)), rows["image_id"].to_numpy())
+    pairs = copies[copies["image_id"].isin(place.index) & copies["other_id"].isin(place.index)]
+    start = np.concatenate([np.arange(len(rows)), place.loc[pairs["image_id"]].to_numpy()])
+    end = np.concatenate([first[1][first[2]], place.loc[pairs["other_id"]].to_numpy()])
+    graph = coo_array((np.ones(len(start), bool), (start, end)), shape=(len(rows), len(rows)))
+    _, component = connected_components(graph, directed=False)
+    return rows["patient_id"].groupby(component).transform("min").rename("group")

@@ -1,0 +1,196 @@
+"""Patients, or images as the study did, to train, val and test."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from covbench.audit.groups import group_images
+from covbench.protocols import SplitRule
+from covbench.schema import CLASSIFICATION, SPLIT_COLUMNS, CovbenchError, Task
+
+log = logging.getLogger(__name__)
+
+FOLDS = ("train", "val", "test")
+TRIES = 20
+TOLERANCE = 0.05
+
+
+def assign_folds(rows: pd.DataFrame, copies: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
+    """Divide a task's usable images into folds as a protocol does.
+
+    rows: schema.INDEX_COLUMNS, only rows that the task can use. copies: copies.COPY_COLUMNS within the dataset. Returns
+    schema.SPLIT_COLUMNS; with a val fraction of 0 the test rows stand twice, as val and as test. The same seed gives
+    the same split.
+    Raises CovbenchError for a class with too few images or groups to stand in each fold.
+    """
+    table = _start_table(rows, task)
+    if rule.pool:
+        table = draw_pool(table, rule.pool, seed)
+        table["group"] = table["image_id"] + "#" + table["copy"].astype(str)
+    elif rule.unit == "group":
+        table["group"] = group_images(rows, copies).to_numpy()
+    strata = _strata(table, rows, task)
+    _require_supply(table["group"], strata, rule, task)
+    if rule.official and (rows["official_fold"] != "").all():
+        table = keep_official(table, rows["official_fold"].to_numpy())
+        strata = strata.loc[table.index]
+    elif rule.unit == "group":
+        table["fold"] = divide_groups(table["group"], strata, rule.fractions, task, seed)
+    else:
+        table["fold"] = divide_images(strata, rule.fractions, task, seed)
+    _check_folds(table["fold"], strata, rule, task)
+    if rule.fractions[1] == 0:
+        table = pd.concat([table, table[table["fold"] == "test"].assign(fold="val")])
+    dtypes = {name: column.dtype for name, column in SPLIT_COLUMNS.items()}
+    return table.reset_index(drop=True)[[*SPLIT_COLUMNS]].astype(dtypes)
+
+
+def _start_table(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
+    table = rows[["image_id", "patient_id", "source"]].reset_index(drop=True)
+    table["copy"], table["group"], table["label"] = 0, table["image_id"], -1
+    if task.kind == CLASSIFICATION:
+        table["label"] = rows["label"].map({name: n for n, name in enumerate(task.classes)}).to_numpy()
+    return table
+
+
+def _strata(table: pd.DataFrame, rows: pd.DataFrame, task: Task) -> pd.Series:
+    """What every fold should hold its share of: the classes; for segmentation the diagnoses, where they are known."""
+    labels = rows.set_index("image_id")["label"]
+    strata = table["image_id"].map(labels)
+    return strata if task.kind == CLASSIFICATION else strata.replace("", "undiagnosed")
+
+
+def draw_pool(table: pd.DataFrame, pool: int, seed: int) -> pd.DataFrame:
+    """At most pool / 2 images, spread evenly over patients, each with one augmented copy, shuffled."""
+    shuffled = table.sample(frac=1, random_state=seed)
+    turn = shuffled.groupby("patient_id").cumcount()
+    drawn = shuffled.loc[turn.sort_values(kind="stable").index[: pool // 2]]
+    both = pd.concat([drawn, drawn.assign(copy=1)])
+    return both.sample(frac=1, random_state=seed + 1).reset_index(drop=True)
+
+
+def divide_images(strata: pd.Series, fractions: tuple[float, float, float], task: Task, seed: int) -> np.ndarray:
+    """Fold of each image, classes in proportion, whoever the patient is: str, (N,)."""
+    fold = pd.Series("train", strata.index)
+    held = _hold_out(strata, 1 - fractions[0], task, seed)
+    fold[held] = "test"
+    if fractions[1] > 0:
+        fold[_hold_out(strata[held], fractions[1] / (fractions[1] + fractions[2]), task, seed)] = "val"
+    return fold.to_numpy()
+
+
+def _hold_out(strata: pd.Series, share: float, task: Task, seed: int) -> pd.Index:
+    classes = strata if task.kind == CLASSIFICATION else None
+    try:
+        return train_test_split(strata.index, test_size=share, random_state=seed, stratify=classes)[1]
+    except ValueError as error:
+        counts = ", ".join(f"{name} {count}" for name, count in strata.value_counts().items())
+        raise CovbenchError(
+            f"{task.name}: too few images to split ({counts}); add images or take {task.name} out of `tasks` "
+            "in the config"
+        ) from error
+
+
+def divide_groups(
+    groups: pd.Series, strata: pd.Series, fractions: tuple[float, float, float], task: Task, seed: int
+) -> np.ndarray:
+    """Fold of each image, groups never divided, classes in proportion as far as groups allow: str, (N,).
+
+    Groups come in random order, each to the fold where the counts per class come closest to their targets. Of up to
+    TRIES orders the first whose folds are within TOLERANCE of their share of images is taken, else the closest.
+    """
+    counts = pd.crosstab(groups, strata)
+    folds = [number for number in range(3) if fractions[number] > 0]
+    needed = (counts > 0).sum().to_numpy() >= len(folds)
+    sizes, share = counts.to_numpy(), np.array(fractions)[folds]
+    best, least = None, np.inf
+    rng = np.random.default_rng(seed)
+    for _ in range(TRIES):
+        filled = _fill_folds(sizes, share, rng.permutation(len(sizes)))
+        places = _supply_folds(sizes, filled, len(folds), needed)
+        if places is None:
+            continue
+        found = np.bincount(places, sizes.sum(1), len(folds)) / sizes.sum()
+        if np.abs(found - share).max() < least:
+            best, least = places, np.abs(found - share).max()
+        if least <= TOLERANCE:
+            break
+    if best is None:
+        raise CovbenchError(
+            f"{task.name}: its {len(sizes)} groups cannot be divided so that each fold holds each class; "
+            f"add images or take {task.name} out of `tasks` in the config"
+        )
+    names = np.array(FOLDS)[folds][best]
+    return groups.map(dict(zip(counts.index, names, strict=True))).to_numpy()
+
+
+def _fill_folds(sizes: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Fold number of each group, given images per group and class, (G, S), and the folds' shares, (F,)."""
+    target = share[:, None] * sizes.sum(0)
+    filled = np.zeros_like(target)
+    places = np.empty(len(sizes), np.int64)
+    for group in order:
+        gain = ((filled - target) ** 2 - (filled + sizes[group] - target) ** 2) / target**2
+        places[group] = gain.sum(1).argmax()
+        filled[places[group]] += sizes[group]
+    return places
+
+
+def _supply_folds(sizes: np.ndarray, places: np.ndarray, folds: int, needed: np.ndarray) -> np.ndarray | None:
+    """Move small groups until each fold holds a group and each needed class; None where that does not succeed."""
+    has = np.column_stack([sizes[:, needed], sizes.sum(1)]) > 0
+    for _ in range(folds * has.shape[1]):
+        held = np.stack([has[places == fold].sum(0) for fold in range(folds)])
+        if (held > 0).all():
+            return places
+        fold, wanted = np.argwhere(held == 0)[0]
+        spare = [g for g in np.flatnonzero(has[:, wanted]) if (held[places[g]][has[g]] > 1).all()]
+        if not spare:
+            return None
+        places = places.copy()
+        places[min(spare, key=lambda g: (sizes[g].sum(), g))] = fold
+    held = np.stack([has[places == fold].sum(0) for fold in range(folds)])
+    return places if (held > 0).all() else None
+
+
+def keep_official(table: pd.DataFrame, official: np.ndarray) -> pd.DataFrame:
+    """The authors' own folds, less what they let cross.
+
+    A row whose group also stands in a later fold (test after val after train) is dropped, so none from test; the number
+    is logged.
+    """
+    table = table.assign(fold=official)
+    rank = table["fold"].map({name: number for number, name in enumerate(FOLDS)})
+    crossing = rank < rank.groupby(table["group"]).transform("max")
+    if crossing.any():
+        log.info("official split: %d rows dropped whose patient or copy stands in a later fold", crossing.sum())
+    return table[~crossing]
+
+
+def _require_supply(groups: pd.Series, strata: pd.Series, rule: SplitRule, task: Task) -> None:
+    folds = sum(share > 0 for share in rule.fractions)
+    unit = "groups (a patient with all copies)" if rule.unit == "group" else "images"
+    supply = {name: groups[strata == name].nunique() for name in task.classes}
+    if task.kind != CLASSIFICATION:
+        supply = {", ".join(task.lesions): groups.nunique()}
+    for name, count in supply.items():
+        if count < folds:
+            raise CovbenchError(
+                f"{task.name}: class {name!r} has {count} {unit}, {folds} folds need at least {folds}; "
+                f"add images of it or take {task.name} out of `tasks` in the config"
+            )
+
+
+def _check_folds(fold: pd.Series, strata: pd.Series, rule: SplitRule, task: Task) -> None:
+    classes = task.classes if task.kind == CLASSIFICATION else ()
+    for wanted in [name for name, share in zip(FOLDS, rule.fractions, strict=True) if share > 0]:
+        missing = set(classes) - set(strata[fold == wanted])
+        if missing or not (fold == wanted).any():
+            raise CovbenchError(
+                f"{task.name}: the {wanted} fold holds no image of {', '.join(sorted(missing)) or 'any class'}; "
+                f"add images or take {task.name} out of `tasks` in the config"
+            )

@@ -1,0 +1,60 @@
+"""A dataset's usable images once as small pictures with hashes, for finding copies and showing them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from covbench.audit.duplicates import Thumbnails, hash_views
+from covbench.data.images import read_images, resize_image
+from covbench.data.index import count_workers, first_row, group_by_file, raise_all
+from covbench.schema import CovbenchError
+from covbench.system.files import write_whole
+
+FIELDS = ("image_id", "images", "hashes", "shapes")
+
+
+def draw_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
+    """Decode every image of an index that is not excluded, each file once, in the order of the index.
+
+    Images are squashed to `side` x `side` pixels. Raises CovbenchError naming every file that cannot be read.
+    """
+    rows = index[~index["excluded"]].reset_index(drop=True)
+    files = group_by_file(rows)
+    with ThreadPoolExecutor(count_workers()) as pool:
+        drawn = list(tqdm(pool.map(lambda places: _draw_file(rows.take(places), raw, side), files), total=len(files)))
+    raise_all([error for _, error in drawn if error], raw)
+    order = np.argsort(np.concatenate(files))
+    images, hashes, shapes = zip(*(frame for frames, _ in drawn for frame in frames), strict=True)
+    ids = rows["image_id"].to_numpy(str)
+    return Thumbnails(ids, np.stack(images)[order], np.stack(hashes)[order], np.array(shapes, np.int64)[order])
+
+
+def _draw_file(
+    rows: pd.DataFrame, raw: Path, side: int
+) -> tuple[list[tuple[np.ndarray, np.ndarray, tuple[int, ...]]], str]:
+    """Thumbnail, hashes and stored shape of each row of a file, and what is wrong with it."""
+    first = first_row(rows)
+    window = first["window_low"], first["window_high"]
+    try:
+        pictures = read_images(raw / first["path"], list(rows["frame"]), *window, first["orientation"])
+        small = [(resize_image(picture, side), picture.shape) for picture in pictures]
+    except CovbenchError as error:
+        return [], str(error)
+    return [(picture, hash_views(picture), shape) for picture, shape in small], ""
+
+
+def write_thumbnails(path: Path | str, thumbnails: Thumbnails) -> None:
+    """As .npz, uncompressed, whole or not at all."""
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{name: getattr(thumbnails, name) for name in FIELDS})
+
+
+def read_thumbnails(path: Path | str) -> Thumbnails:
+    """What write_thumbnails wrote."""
+    with np.load(path) as stored:
+        return Thumbnails(*(stored[name] for name in FIELDS))

@@ -1,0 +1,49 @@
+"""The datasets: every module here that has a CARD, found by itself; names that start with `_` are helpers."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+
+from covbench.data.index import log_counts, usable_rows
+from covbench.schema import CovbenchError, Task
+
+__all__ = ["DATASETS", "TASKS", "dataset_named", "dataset_of", "log_counts", "task_named", "usable_rows"]
+
+
+def _find_datasets() -> dict[str, ModuleType]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, "CARD")}
+
+
+DATASETS: dict[str, ModuleType] = _find_datasets()
+TASKS: dict[str, Task] = {task.name: task for module in DATASETS.values() for task in module.CARD.tasks}
+
+
+def _unknown(kind: str, name: str, known: dict) -> CovbenchError:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return CovbenchError(f"unknown {kind} '{name}'; known: {', '.join(known)}{hint}")
+
+
+def dataset_named(name: str) -> ModuleType:
+    """The module of a dataset, with CARD and index(raw); CovbenchError if there is none of that name."""
+    if name not in DATASETS:
+        raise _unknown("dataset", name, DATASETS)
+    return DATASETS[name]
+
+
+def task_named(name: str) -> Task:
+    """A task by its name; CovbenchError if no dataset poses it."""
+    if name not in TASKS:
+        raise _unknown("task", name, TASKS)
+    return TASKS[name]
+
+
+def dataset_of(task_name: str) -> str:
+    """The name of the dataset that poses a task."""
+    task = task_named(task_name)
+    return next(name for name, module in DATASETS.items() if task in module.CARD.tasks)

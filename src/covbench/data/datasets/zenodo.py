@@ -1,0 +1,130 @@
+"""CT of 20 cases with lungs and infection drawn by radiologists; volumes, or slices of them as pictures.
+
+Masks: 1 left lung, 2 right lung, 3 infection. Coronacases are in HU, Radiopaedia cases were windowed to -1250…250 HU
+and scaled to 0-255 before publication (Ma et al. 2021), so the former are shown in the same window.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.data.index import build_index
+from covbench.data.images import count_frames, header_orientation, is_picture, is_volume, read_frames
+from covbench.schema import SEGMENTATION, Card, Task, Zenodo
+
+INFECTION = ("background", "infection")
+LUNGS_TOO = ("background", "right_lung", "left_lung", "infection")
+# sha256 as torch-em (MIT) checks them; the record itself states md5, which the download reads from its API.
+ARCHIVES = {
+    "COVID-19-CT-Seg_20cases.zip": "sha256:a5060480eff9315b069b086312dac4872777901fb80d268a5a83edd9f4e7b440",
+    "Lung_and_Infection_Mask.zip": "sha256:34f5a573cb8fb53cb15abe81868395d9addf436854826a6fd6e70c2b294f19c3",
+}
+CARD = Card(
+    title="COVID-19 CT lung and infection segmentation",
+    modality="ct",
+    tasks=(
+        Task("zenodo_infection", SEGMENTATION, INFECTION, lesions=("infection",)),
+        Task("zenodo_multiclass", SEGMENTATION, LUNGS_TOO, lesions=("infection",)),
+    ),
+    sources=(Zenodo("3757476", ARCHIVES),),
+    mirror_folders=("zenodo-3757476", "COVID-19-CT-Seg_20cases"),
+    licence="CC BY 4.0",
+    citation=(
+        "Ma J, Wang Y, An X, et al. Toward data-efficient learning: A benchmark for COVID-19 CT lung and infection "
+        "segmentation. Medical Physics 2021;48(3):1197-1210. doi:10.5281/zenodo.3757476"
+    ),
+    homepage="https://zenodo.org/records/3757476",
+)
+WINDOW = (-1250.0, 250.0)
+# Folder -> what its numbers mean, best first. Names as in the record, then as in copies of it.
+MASKS = {
+    "lung_and_infection_mask": "1:left_lung 2:right_lung 3:infection",
+    "infection_mask": "1:infection",
+}
+OTHER_MASKS = ("lung_mask",)
+# How the arrays lie where no header says so, seen from vertebrae and liver in the Inf-Net slices of all 20 cases.
+LYING = {"coronacases": "LAS", "radiopaedia": "LPS"}
+
+
+def index(raw: Path) -> pd.DataFrame:
+    """One row per slice that shows lung; the others are excluded."""
+    files = sorted(path for path in raw.rglob("*") if is_volume(path))
+    masks = {folder: {_case(path): path for path in files if _folder(path) == folder} for folder in MASKS}
+    volumes = [path for path in files if _folder(path) not in (*MASKS, *OTHER_MASKS)]
+    rows = [row for path in volumes for row in _index_volume(raw, path, masks)]
+    return build_index([*rows, *_index_pictures(raw)], raw)
+
+
+def _folder(path: Path) -> str:
+    return path.parent.name.lower()
+
+
+def _case(path: Path) -> str:
+    """'coronacases_org_001.nii' and 'coronacases_001.nii.gz' -> 'coronacases_001'; Radiopaedia alike."""
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name.lower())
+    stem = stem.replace("_org", "").replace("covid-19-pneumonia-", "").removesuffix("-dcm")
+    return re.sub(r"_+", "_", stem)
+
+
+def _patient(case: str) -> str:
+    """Radiopaedia names case, study and series ('radiopaedia_10_85902_3'): one case is one patient, 18 of the 20."""
+    found = re.match(r"radiopaedia_(\d+)_", case)
+    return f"radiopaedia_{found.group(1)}" if found else case
+
+
+def _describe(case: str) -> dict[str, str]:
+    return {"patient_id": _patient(case), "source": case.split("_")[0], "view": "Axial", "modality": CARD.modality}
+
+
+def _index_volume(raw: Path, path: Path, masks: dict[str, dict[str, Path]]) -> Iterator[dict[str, Any]]:
+    case, name = _case(path), path.relative_to(raw).as_posix()
+    folder = next((folder for folder in MASKS if case in masks[folder]), "")
+    orientation = header_orientation(path) or LYING.get(case.split("_")[0], "LPS")
+    frames = range(count_frames(path))
+    in_hu = min(float(values.min()) for values in read_frames(path, frames, orientation)) < 0
+    used = _find_lung_slices(masks[folder][case], orientation) if folder else set()
+    for frame in frames:
+        yield {
+            "image_id": f"{name}#{frame}",
+            "path": name,
+            "frame": frame,
+            "mask": masks[folder][case].relative_to(raw).as_posix() if folder else "",
+            "mask_values": MASKS.get(folder, ""),
+            "window_low": WINDOW[0] if in_hu else np.nan,
+            "window_high": WINDOW[1] if in_hu else np.nan,
+            "orientation": orientation,
+            "reason": "no mask published" if not folder else "" if frame in used else "shows no lung",
+            **_describe(case),
+        }
+
+
+def _find_lung_slices(mask: Path, orientation: str) -> set[int]:
+    """Slices with lung or infection; every slice where the mask file draws no lungs at all."""
+    frames = range(count_frames(mask))
+    found = [np.unique(values) for values in read_frames(mask, frames, orientation)]
+    if not any(np.isin(values, (1, 2)).any() for values in found) or _folder(mask) == "infection_mask":
+        return set(frames)
+    return {frame for frame, values in enumerate(found) if values.any()}
+
+
+def _index_pictures(raw: Path) -> Iterator[dict[str, Any]]:
+    """Slices as Inf-Net's authors cut them, lying on a side: Imgs/Data-1_<case>_<slice>.jpg and grey masks in GT/."""
+    found = [(path, re.fullmatch(r"Data-1_(.*)_(\d+)", path.stem)) for path in raw.rglob("Imgs/*") if is_picture(path)]
+    named = [(_case(Path(match.group(1))), int(match.group(2)), path) for path, match in found if match]
+    for case, _, path in sorted(named):
+        name, mask = path.relative_to(raw).as_posix(), path.parent.parent / "GT" / f"{path.stem}.png"
+        yield {
+            "image_id": name,
+            "path": name,
+            "mask": mask.relative_to(raw).as_posix() if mask.is_file() else "",
+            "mask_values": "128-255:infection" if mask.is_file() else "",
+            "orientation": LYING[case.split("_")[0]][:2],
+            "reason": "" if mask.is_file() else "no mask published",
+            **_describe(case),
+        }

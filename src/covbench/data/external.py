@@ -1,0 +1,77 @@
+"""A model trained on one dataset, tested on another: which tasks fit, what their labels share, which images are new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.data.datasets import DATASETS, TASKS, dataset_of, usable_rows
+from covbench.schema import CLASSIFICATION, SEGMENTATION, SPLIT_COLUMNS, Drawn, Task
+
+COVID = "covid"
+SHARED = {
+    CLASSIFICATION: Task("covid_or_not", CLASSIFICATION, ("not_covid", COVID), positive=COVID),
+    SEGMENTATION: Task("lesion_or_not", SEGMENTATION, ("background", "lesion"), lesions=("lesion",)),
+}
+"""What the tasks of different datasets have in common, by kind."""
+
+
+def find_elsewhere(name: str, planned: Iterable[str]) -> list[str]:
+    """The planned tasks on which models of a task can be tested: one of each other dataset that fits.
+
+    A dataset fits if its images are of the same modality, drawn or real alike, and its labels hold COVID or lesions
+    too. Of several such tasks of a dataset the first that is planned is taken, since they share images and
+    lesions.
+    """
+    first: dict[str, str] = {}
+    for other in planned:
+        if dataset_of(other) != dataset_of(name) and _fit(name, other):
+            first.setdefault(dataset_of(other), other)
+    return list(first.values())
+
+
+def _fit(one: str, other: str) -> bool:
+    tasks, cards = [TASKS[name] for name in (one, other)], [DATASETS[dataset_of(name)].CARD for name in (one, other)]
+    alike = [{task.kind for task in tasks}, {card.modality for card in cards}]
+    alike.append({isinstance(card.sources[0], Drawn) for card in cards})
+    return all(len(values) == 1 for values in alike) and all(share_labels(task).any() for task in tasks)
+
+
+def share_labels(task: Task) -> np.ndarray:
+    """Class number in SHARED of each class of a task: uint8, (C,), 1 for COVID or for lesions."""
+    found = (COVID,) if task.kind == CLASSIFICATION else task.lesions
+    return np.array([name in found for name in task.classes], np.uint8)
+
+
+def place_elsewhere(task: str, protocol: str, architecture: str, other: str) -> str:
+    """Folder of a model's scores on another task's images, all seeds together, relative to the working directory."""
+    return f"results/external/{task}/{protocol}/{architecture}/{other}"
+
+
+def select_unseen(index: pd.DataFrame, copies: pd.DataFrame, name: str, other: str) -> tuple[pd.DataFrame, Any]:
+    """The images of task `other` that are new to models of task `name`, as a test fold, and how many there were.
+
+    index: schema.INDEX_COLUMNS of the dataset of `other`. copies: copies.COPY_COLUMNS between the two datasets. Left
+    out are copies of any image of the dataset that the models come from, and all images of patients with such a copy.
+    Returns rows of schema.SPLIT_COLUMNS, labels as in SHARED, and counts: `usable`, `copies` and `removed` images.
+    """
+    task = TASKS[other]
+    rows = usable_rows(index, task)
+    mine, theirs = dataset_of(name), dataset_of(other)
+    copied = rows["image_id"].isin(copies["image_id" if theirs < mine else "other_id"])
+    known = rows["patient_id"].isin(rows.loc[copied, "patient_id"])
+    unseen = rows[~known].reset_index(drop=True)
+    labels = dict(zip(task.classes, share_labels(task).tolist(), strict=True))
+    numbers = unseen["label"].map(labels) if task.kind == CLASSIFICATION else -1
+    unseen = unseen.assign(copy=0, group=unseen["patient_id"], label=numbers, fold="test")
+    counts = {"usable": len(rows), "copies": int(copied.sum()), "removed": int(known.sum())}
+    return unseen[list(SPLIT_COLUMNS)].astype({"label": "int64"}), counts
+
+
+def share_probabilities(probabilities: np.ndarray, task: Task) -> np.ndarray:
+    """Class probabilities of a task, (N, C), as those of SHARED: float64, (N, 2), the classes of each summed."""
+    positive = probabilities[:, share_labels(task) == 1].sum(axis=1, dtype=np.float64).clip(0, 1)
+    return np.column_stack([1 - positive, positive])

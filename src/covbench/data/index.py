@@ -1,0 +1,172 @@
+"""What every dataset's index shares: columns, hashes, checks and the choice of usable rows."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from covbench.data.images import (
+    header_orientation,
+    is_volume,
+    perceptual_hash,
+    read_frames,
+    read_images,
+    read_masks,
+    show_frame,
+)
+from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, CovbenchError, Task
+
+LISTED = 50  # errors named in one message
+DEFAULTS: dict[str, Any] = {"str": "", "int64": -1, "float64": np.nan, "bool": False}
+
+logger = logging.getLogger(__name__)
+
+
+def count_workers() -> int:
+    """Threads for decoding: Pillow, zlib and hashlib release the interpreter lock."""
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def fill_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table with schema.INDEX_COLUMNS; a cell that a row leaves out is empty, -1, NaN or False."""
+    table = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
+    for name, column in INDEX_COLUMNS.items():
+        table[name] = table[name].astype(object).where(table[name].notna(), DEFAULTS[column.dtype])
+    types: dict[str, Any] = {name: column.dtype for name, column in INDEX_COLUMNS.items()}
+    return table.astype(types)
+
+
+def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
+    """The index of a dataset: `rows` with every column, hashes and checks.
+
+    rows: cells by column name; those left out are filled, `patient_id` with the image_id. A row with a `reason` is
+        excluded and needs no file.
+    Raises CovbenchError naming every file that is truncated, unreadable, not finite, or whose mask does not fit.
+    """
+    if not rows:
+        raise CovbenchError(f"{raw}: no images found; delete this folder and its manifest and fetch again")
+    table = fill_columns(rows)
+    table["patient_id"] = table["patient_id"].where(table["patient_id"] != "", table["image_id"])
+    table["excluded"] = table["reason"] != ""
+    files = group_by_file(table)
+    with ThreadPoolExecutor(count_workers()) as pool:
+        found = pool.map(lambda numbers: _inspect_file(table.take(numbers), raw), files)
+        hashes, errors = zip(*tqdm(found, total=len(files), unit="file"), strict=True)
+    raise_all([error for several in errors for error in several], raw)
+    order = np.argsort(np.concatenate(files))
+    sha256, phash = np.array([pair for pairs in hashes for pair in pairs])[order].T
+    return table.assign(sha256=pd.Series(sha256, dtype="str"), phash=pd.Series(phash, dtype="str"))
+
+
+def group_by_file(table: pd.DataFrame) -> list[np.ndarray]:
+    """Row positions of each file, in order of appearance, so that a volume is read once."""
+    codes, _ = pd.factorize(table["path"])
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def raise_all(errors: Sequence[str], raw: Path) -> None:
+    """One CovbenchError with every message, if there are any."""
+    if errors:
+        listed = "\n  ".join(errors[:LISTED])
+        more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
+        raise CovbenchError(
+            f"{len(errors)} files in {raw} cannot be used:\n  {listed}{more}\n"
+            f"Delete {raw} and {raw}.manifest.json and fetch again."
+        )
+
+
+def first_row(rows: pd.DataFrame) -> dict[str, Any]:
+    """The first row by column name: the rows of one file share window, mask file and orientation."""
+    return {str(name): value for name, value in rows.iloc[0].items()}
+
+
+def _inspect_file(rows: pd.DataFrame, raw: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """sha256 and phash of each of the rows that share a file, and what is wrong with it."""
+    path, needed = raw / str(first_row(rows)["path"]), ~rows["excluded"]
+    nothing = [("", "")] * len(rows)
+    if not path.is_file():
+        return nothing, [f"{path}: not there"] if needed.any() else []
+    try:
+        found = list(_hash_frames(rows, path))
+        hashes = [(sha256, phash) for sha256, phash, _ in found]
+        shapes = dict(zip(rows["frame"], [shape for _, _, shape in found], strict=True))
+        return hashes, _check_masks(rows[needed & (rows["mask"] != "")], raw, shapes)
+    except CovbenchError as error:
+        return nothing, [str(error)] if needed.any() else []
+
+
+def _hash_frames(rows: pd.DataFrame, path: Path) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """sha256, phash and shape of each row of a file: a picture's bytes, a slice's stored pixels."""
+    first = first_row(rows)
+    low, high, orientation = first["window_low"], first["window_high"], first["orientation"]
+    if first["frame"] < 0:
+        image = next(read_images(path, [-1], low, high, orientation))
+        found = hashlib.sha256(path.read_bytes()).hexdigest(), perceptual_hash(image), image.shape
+        yield from [found] * len(rows)
+        return
+    frames = list(rows["frame"])
+    for frame, values in zip(frames, read_frames(path, frames, orientation), strict=True):
+        image = show_frame(path, frame, values, low, high)
+        yield hashlib.sha256(values.tobytes()).hexdigest(), perceptual_hash(image), image.shape
+
+
+def _check_masks(table: pd.DataFrame, raw: Path, shapes: Mapping[int, tuple[int, ...]]) -> list[str]:
+    """What is wrong with the masks of the rows that share an image file."""
+    errors = []
+    for name, rows in table.groupby("mask", sort=False):
+        frames, path = list(rows["frame"]), raw / str(name)
+        if not path.is_file():
+            errors.append(f"{path}: not there, but it is the mask of {rows['path'].iloc[0]}")
+            continue
+        try:
+            masks = read_masks(path, frames, rows["mask_values"].iloc[0], (), image_orientation(first_row(rows), raw))
+            for frame, mask in zip(frames, masks, strict=True):
+                if mask.shape != shapes[frame]:
+                    where = f" frame {frame}" if frame >= 0 else ""
+                    raise CovbenchError(
+                        f"{path}:{where} mask is {mask.shape}, its image {shapes[frame]} (rows, columns)"
+                    )
+        except CovbenchError as error:
+            errors.append(str(error))
+    return errors
+
+
+def image_orientation(row: Mapping[str, Any], raw: Path) -> str:
+    """How the image of a row is stored, so that its mask is turned likewise whatever the mask's own header says."""
+    if row["orientation"] or not is_volume(raw / row["path"]):
+        return row["orientation"]
+    return header_orientation(raw / row["path"]) or "RAS"
+
+
+def usable_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The rows of an index that a task uses, in order: not excluded, and with a label of the task or with a mask."""
+    fits = index["label"].isin(task.classes) if task.kind == CLASSIFICATION else index["mask"] != ""
+    return index[~index["excluded"] & fits].reset_index(drop=True)
+
+
+def log_counts(name: str, index: pd.DataFrame) -> None:
+    """One line per class and per reason of exclusion."""
+    usable = index[~index["excluded"]]
+    logger.info("%s: %d rows, %d usable, %d patients", name, len(index), len(usable), usable["patient_id"].nunique())
+    for label, count in usable["label"].replace("", "(pixels labelled)").value_counts().items():
+        logger.info("%s: %6d %s", name, count, label)
+    for reason, count in index.loc[index["excluded"], "reason"].value_counts().items():
+        logger.info("%s: %6d excluded: %s", name, count, reason)
+
+
+def correlate_neighbours(thumbnails: np.ndarray) -> np.ndarray:
+    """Pearson correlation of each picture with the one before: float64, (N - 1,), from (N, h, w) thumbnails."""
+    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
+    flat -= flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    return (flat[1:] * flat[:-1]).sum(axis=1)

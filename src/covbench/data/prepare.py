@@ -1,0 +1,111 @@
+"""Decode a task's images and masks once into arrays that can be memory-mapped."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from covbench.data.index import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
+from covbench.system.files import write_whole
+from covbench.data.images import read_images, read_masks, resize_image, resize_mask
+from covbench.system.content_hashes import write_record
+from covbench.schema import CLASSIFICATION, CovbenchError, Task
+
+Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
+
+
+def prepare_images(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Path) -> pd.DataFrame:
+    """Write the usable images of a task, in index order, as uint8 (N, size, size), 0-255 grey, in .npy format.
+
+    Returns image_id, label (int64 class number, -1 for segmentation), height and width (int64, as stored) in the order
+    of the array. Images are squashed to the square, as the study did. Memory does not grow with N: every image is
+    written as soon as it is decoded. Raises CovbenchError naming every file that cannot be read; nothing is written.
+    """
+    rows = _require_rows(index, task)
+
+    def decode(group: pd.DataFrame) -> Iterator[np.ndarray]:
+        first = first_row(group)
+        window = first["window_low"], first["window_high"]
+        return read_images(raw / first["path"], list(group["frame"]), *window, first["orientation"])
+
+    shapes = _write_array(rows, raw, size, out, decode, resize_image)
+    numbers = {name: number for number, name in enumerate(task.classes)}
+    labels = rows["label"].map(numbers) if task.kind == CLASSIFICATION else -1
+    return rows[["image_id"]].assign(
+        label=np.asarray(labels, dtype=np.int64), height=shapes[:, 0].copy(), width=shapes[:, 1].copy()
+    )
+
+
+def prepare_masks(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Path) -> None:
+    """Write the masks of the same rows in the same order as uint8 (N, size, size) class numbers of the task."""
+    rows = _require_rows(index, task)
+
+    def decode(group: pd.DataFrame) -> Iterator[np.ndarray]:
+        first = first_row(group)
+        orientation = image_orientation(first, raw)
+        return read_masks(raw / first["mask"], list(group["frame"]), first["mask_values"], task.classes, orientation)
+
+    _write_array(rows, raw, size, out, decode, resize_mask)
+
+
+def _require_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:
+    rows = usable_rows(index, task)
+    if rows.empty:
+        raise CovbenchError(f"task {task.name}: its index has no usable row; see the counts in logs/index/")
+    return rows
+
+
+def _write_array(
+    rows: pd.DataFrame,
+    raw: Path,
+    size: int,
+    out: Path,
+    decode: Decode,
+    resize: Callable[[np.ndarray, int], np.ndarray],
+) -> np.ndarray:
+    """Decode file by file in parallel, each picture to its place; returns stored shapes, int64 (N, 2).
+
+    The array's hash is recorded beside it (covbench.system.content_hashes): a training does not read gigabytes to name its data.
+    """
+    shapes = np.zeros((len(rows), 2), np.int64)
+    errors: list[str] = []
+    with write_whole(out) as temporary, temporary.open("wb") as file:
+        start = _write_header(file, (len(rows), size, size))
+
+        def write_file(numbers: np.ndarray) -> None:
+            try:
+                for number, picture in zip(numbers.tolist(), decode(rows.take(numbers)), strict=True):
+                    shapes[number] = picture.shape
+                    _write_at(file, resize(picture, size), start + number * size * size)
+            except CovbenchError as error:
+                errors.append(str(error))
+
+        files = group_by_file(rows)
+        with ThreadPoolExecutor(count_workers()) as pool:
+            deque(tqdm(pool.map(write_file, files), total=len(files), unit="file"), maxlen=0)
+        raise_all(sorted(errors), raw)
+    write_record(out)
+    return shapes
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """The .npy header; returns where the first number goes."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    file.flush()
+    return file.tell()
+
+
+def _write_at(file: BinaryIO, picture: np.ndarray, offset: int) -> None:
+    """Write by position, so that threads need no lock; pages of a memory map would count as this process's memory."""
+    data = memoryview(picture.tobytes())
+    while data:
+        written = os.pwrite(file.fileno(), data, offset)
+        data, offset = data[written:], offset + written

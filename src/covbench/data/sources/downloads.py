@@ -1,0 +1,250 @@
+"""Downloads that resume, retry and are verified; a file has its final name only when it is whole."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from tqdm import tqdm
+
+from covbench import __version__
+from covbench.system.disk import require_space
+from covbench.system.files import hash_file, write_json
+from covbench.schema import CovbenchError
+
+log = logging.getLogger(__name__)
+
+# identity: a server that packs on the way would make byte offsets meaningless
+HEADERS = {
+    "User-Agent": f"covbench/{__version__} python-requests/{requests.__version__}",
+    "Accept-Encoding": "identity",
+}
+TIMEOUT = (15.0, 60.0)  # seconds: to connect, between two packets
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, while no attempt brings anything new
+LONGEST_WAIT = 120.0  # seconds; a server that asks for more is reported instead
+CHUNK = 2**15  # bytes; what is lost of a connection that breaks
+FETCH_REMEDY = "on a machine without internet set fetch.mirror to a folder that holds the dataset"
+
+T = TypeVar("T")
+
+
+class TryAgain(Exception):
+    """A failure that may pass: a broken connection, an overloaded server. wait: seconds it asked for, or None."""
+
+    def __init__(self, reason: str, wait: float | None = None, status: int = 0) -> None:
+        super().__init__(reason)
+        self.wait, self.status = wait, status
+
+
+def download(
+    url: str, target: Path, *, checksum: str = "", size: int | None = None, remedy: str = FETCH_REMEDY
+) -> None:
+    """Bring one file to `target`; a file that is there already and has the checksum is kept.
+
+    Bytes are collected in `target.part`, which survives a kill and is continued where the server allows it and its
+    ETag, Last-Modified or the checksum proves that both parts belong together.
+
+    checksum: `md5:…` or `sha256:…`, or empty when none is published. size: bytes, if published.
+    remedy: what the message of an unreachable server advises.
+    Raises CovbenchError: server unreachable, file not there, wrong checksum or size, no space left.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_file() and not find_wrong_sum(target, checksum):
+        log.info("%s is here already", target.name)
+        return
+    part = _Part(target.with_name(f"{target.name}.part"), url, checksum, size)
+    resumed = part.count_bytes() > 0
+    with_retries(part.receive, url, remedy, part.count_bytes)
+    if resumed and find_wrong_sum(part.path, checksum):
+        log.warning("%s: the resumed download has a wrong checksum; starting again", target.name)
+        part.discard()
+        with_retries(part.receive, url, remedy, part.count_bytes)
+    if wrong := find_wrong_sum(part.path, checksum):
+        part.discard()
+        raise CovbenchError(
+            f"{target.name} from {url}: {wrong}; the file was removed. Run again; if it stays, the file was changed "
+            "at its source or on the way"
+        )
+    os.replace(part.path, target)
+    part.discard()
+
+
+def find_wrong_sum(path: Path, checksum: str) -> str:
+    """`wrong md5: expected …, got …`, or empty if the file has the `algorithm:digits` checksum (or none is given)."""
+    algorithm, _, expected = checksum.partition(":")
+    if not checksum:
+        return ""
+    got = hash_file(path, algorithm)
+    return "" if got == expected.lower() else f"wrong {algorithm}: expected {expected}, got {got}"
+
+
+def get_json(url: str, remedy: str = FETCH_REMEDY) -> Any:
+    """The JSON document at `url`, with the retries and errors of `download`."""
+
+    def receive() -> Any:
+        response = requests.get(url, headers=HEADERS, timeout=TIMEOUT)
+        check_status(response, url)
+        try:
+            return response.json()
+        except requests.JSONDecodeError as error:
+            raise CovbenchError(
+                f"{url}: answers with something else than JSON; a login page of the network?"
+            ) from error
+
+    return with_retries(receive, url, remedy)
+
+
+def with_retries(attempt: Callable[[], T], url: str, remedy: str, count_bytes: Callable[[], int] = lambda: 0) -> T:
+    """Call `attempt` until it succeeds or fails len(WAITS) + 1 times without bringing more bytes than ever before."""
+    failures, most = 0, count_bytes()
+    while True:
+        try:
+            return attempt()
+        except (
+            TryAgain,
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ) as error:
+            if count_bytes() > most:
+                failures, most = 0, count_bytes()
+            asked = error.wait if isinstance(error, TryAgain) else None
+            if failures == len(WAITS) or (asked or 0) > LONGEST_WAIT:
+                raise CovbenchError(_explain(error, url, remedy, most)) from error
+            wait = WAITS[failures] if asked is None else asked
+            failures += 1
+            log.warning("%s: %s; trying again in %.0f s", _host(url), _reason(error), wait)
+            time.sleep(wait)
+
+
+def check_status(response: requests.Response, url: str) -> None:
+    """Raise TryAgain for an answer that may be better later, CovbenchError for one that will not."""
+    status = response.status_code
+    if status == 429 or status >= 500:
+        raise TryAgain(f"HTTP {status} {response.reason}", _read_retry_after(response), status)
+    if status in (404, 410):
+        raise CovbenchError(f"{url}: not there (HTTP {status}); it was moved or deleted at its source")
+    if status >= 400:
+        raise CovbenchError(f"{url}: refused (HTTP {status} {response.reason})")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The beginning of a download; beside it lies what is needed to continue: address, size, validator."""
+
+    path: Path
+    url: str
+    checksum: str
+    size: int | None
+
+    @property
+    def notes(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.json")
+
+    def count_bytes(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.notes.unlink(missing_ok=True)
+
+    def read_notes(self) -> dict[str, Any]:
+        try:
+            notes: dict[str, Any] = json.loads(self.notes.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return notes
+
+    def receive(self) -> None:
+        """Bring what is missing in one request."""
+        notes = self.read_notes()
+        known = notes.get("url") == self.url and bool(notes.get("validator") or self.checksum)
+        offset = self.count_bytes() if known else 0
+        if offset and offset == notes.get("size"):
+            return
+        headers = dict(HEADERS)
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+            headers |= {"If-Range": notes["validator"]} if notes.get("validator") else {}
+        with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            if offset and not _continues(response, offset):
+                offset = 0
+            if response.status_code in (206, 416) and not offset:
+                self.discard()
+                raise TryAgain("the server no longer offers the rest of the file", wait=0)
+            check_status(response, self.url)
+            if not offset:
+                self.discard()
+            total = self._announce(response, offset)
+            self._append(response, offset, total)
+        if total is not None and self.count_bytes() != total:
+            raise TryAgain(f"the connection broke after {self.count_bytes()} of {total} bytes")
+
+    def _announce(self, response: requests.Response, offset: int) -> int | None:
+        """Total size in bytes, None if the server does not say; checked against what is expected and what is free."""
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length else None
+        if total is not None and self.size not in (None, total):
+            raise CovbenchError(
+                f"{self.url}: holds {total} bytes, {self.size} are expected; it was changed at its source"
+            )
+        require_space(self.path.parent, (total or 0) - offset, self.path.stem)
+        etag = response.headers.get("ETag", "")  # a weak one (W/…) may not be used with If-Range
+        validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+        write_json(self.notes, {"url": self.url, "size": total, "validator": validator})
+        return total
+
+    def _append(self, response: requests.Response, offset: int, total: int | None) -> None:
+        with (
+            open(self.path, "ab" if offset else "wb") as file,
+            tqdm(total=total, initial=offset, desc=self.path.stem, unit="B", unit_scale=True, mininterval=1) as bar,
+        ):
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _continues(response: requests.Response, offset: int) -> bool:
+    """Whether the answer is the rest of the file from `offset` on."""
+    content_range = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return response.status_code == 206 and content_range is not None and int(content_range[1]) == offset
+
+
+def _read_retry_after(response: requests.Response) -> float | None:
+    asked = response.headers.get("Retry-After", "")
+    return float(asked) if asked.isdecimal() else None
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause in short: requests wraps it in three layers of names and addresses."""
+    text = str(error)
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "it broke before the end"
+    found = re.search(r"\[Errno -?\d+\] ([^\"'()\[\]]+)|(Read timed out|timed out)", text)
+    return (found[1] or found[2]).strip() if found else text.split("\n")[0][:200]
+
+
+def _explain(error: Exception, url: str, remedy: str, received: int) -> str:
+    if isinstance(error, TryAgain) and error.status == 429:
+        wait = f" for {error.wait:.0f} s" if error.wait else ""
+        return f"{_host(url)} asks to wait{wait} (HTTP 429: too many requests); run again later"
+    if isinstance(error, TryAgain) and error.status:
+        return f"{_host(url)} cannot answer now ({error}); run again later"
+    if received:
+        return (
+            f"{url}: the connection keeps breaking ({_reason(error)}); {received} bytes are kept, run again to resume"
+        )
+    return f"cannot reach {_host(url)} ({_reason(error)}): is there a network? If not, {remedy}"

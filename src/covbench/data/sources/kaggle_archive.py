@@ -1,0 +1,120 @@
+"""Kaggle datasets and competitions through the `kaggle` package, with its ways of failing put into words."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from covbench.system.disk import require_space
+from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
+from covbench.data.sources.downloads import FETCH_REMEDY, TryAgain, check_status, with_retries
+
+log = logging.getLogger(__name__)
+
+KAGGLE = "https://www.kaggle.com"
+HOW_TO_SIGN_IN = (
+    f"sign in at {KAGGLE}/settings, create an API token, and save it as ~/.kaggle/kaggle.json (mode 600) or "
+    "~/.kaggle/access_token, or set KAGGLE_USERNAME and KAGGLE_KEY, or KAGGLE_API_TOKEN; without an account, "
+    "set fetch.mirror to a folder that holds the dataset"
+)
+
+
+def download_from_kaggle(source: Kaggle | KaggleCompetition, downloads: Path) -> Path:
+    """Bring the one archive of a dataset or competition into `downloads`; the package resumes a part of the same file.
+
+    Raises CovbenchError: no or wrong credentials, rules not accepted, unknown name, too many requests, no network.
+    """
+    folder = downloads / "kaggle"
+    folder.mkdir(parents=True, exist_ok=True)
+    api = _sign_in()
+    if isinstance(source, Kaggle):
+        fetch, page = api.dataset_download_files, f"{KAGGLE}/datasets/{source.dataset}"
+        arguments: dict[str, Any] = {"dataset": source.dataset}
+    else:
+        fetch, page = api.competition_download_files, f"{KAGGLE}/competitions/{source.competition}"
+        arguments = {"competition": source.competition}
+    _call(lambda: fetch(**arguments, path=str(folder), quiet=False), page)
+    archives = [path for path in folder.iterdir() if path.suffix != ".kaggle-partial"]
+    if len(archives) != 1:
+        raise CovbenchError(f"{folder}: one archive is expected, there are {len(archives)}; delete the folder")
+    return archives[0]
+
+
+def _sign_in() -> Any:
+    """A KaggleApi with credentials. The package prints help and exits where there are none, even on import."""
+    api = _make_api()
+
+    def authenticate() -> None:
+        with redirect_stdout(io.StringIO()):
+            api.authenticate()
+
+    try:
+        _call(authenticate, KAGGLE)
+    except SystemExit as error:
+        raise CovbenchError(f"no Kaggle credentials, or they are no longer valid: {HOW_TO_SIGN_IN}") from error
+    return api
+
+
+def _make_api() -> Any:
+    """The package's client, which here looks for free space before it downloads."""
+    try:
+        with redirect_stdout(io.StringIO()):
+            from kaggle.api.kaggle_api_extended import KaggleApi
+    except OSError as error:
+        raise CovbenchError(
+            f"the kaggle package cannot make its folder ({error}); set KAGGLE_CONFIG_DIR to one that can be written"
+        ) from error
+
+    class SpaceMindingApi(KaggleApi):  # type: ignore[misc]
+        def download_file(self, response: requests.Response, outfile: str, *args: Any, **kwargs: Any) -> None:
+            file = Path(outfile)
+            there = file.stat().st_size if file.is_file() else 0
+            require_space(file.parent, int(response.headers.get("Content-Length", 0)) - there, file.name)
+            super().download_file(response, outfile, *args, **kwargs)
+
+    api = SpaceMindingApi()
+    api.args = []  # $VERBOSE would have it print the key
+    return api
+
+
+def _call(fetch: Callable[[], Any], page: str) -> None:
+    """Call the package, its words on stderr, its errors as CovbenchError."""
+
+    def attempt() -> None:
+        try:
+            with redirect_stdout(sys.stderr):
+                fetch()
+        except requests.HTTPError as error:
+            raise _translate(error, page) from None  # the original names a signed address
+        except ValueError as error:  # its size check
+            raise TryAgain(str(error)) from error
+
+    with_retries(attempt, page, FETCH_REMEDY)
+
+
+def _translate(error: requests.HTTPError, page: str) -> Exception:
+    status = error.response.status_code if error.response is not None else 0
+    if status == 401:
+        return CovbenchError(f"{page}: Kaggle refuses the credentials (HTTP 401): {HOW_TO_SIGN_IN}")
+    if status == 403:
+        rules = f"accept the rules at {page}/rules" if "/competitions/" in page else f"accept its terms at {page}"
+        return CovbenchError(
+            f"{page}: Kaggle refuses this account (HTTP 403): {rules} and verify your phone at {KAGGLE}/settings, "
+            "then run again"
+        )
+    if status == 404:
+        return CovbenchError(f"{page}: not there, or private (HTTP 404); open the page to see")
+    if error.response is None:
+        return TryAgain("no answer")
+    try:
+        check_status(error.response, page)
+    except (TryAgain, CovbenchError) as worded:
+        return worded
+    return TryAgain(f"HTTP {status}")

@@ -1,0 +1,137 @@
+"""ImageNet weight files: which there are, where they come from, and how each is brought and verified.
+
+The table is workflow/resources/weights.csv. A file's local name holds the library (`keras_mobilenetv2.h5`), because
+two libraries publish different files under one name.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from covbench.system.disk import explain_full_disk, require_space
+from covbench.system.files import PROJECT, hash_file
+from covbench.system.content_hashes import read_record, record_path, write_record
+from covbench.schema import CovbenchError
+from covbench.data.sources.downloads import download, find_wrong_sum
+
+log = logging.getLogger(__name__)
+
+TABLE = PROJECT / "workflow" / "resources" / "weights.csv"
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One line of the table.
+
+    key: as the catalogue names it, `library/network`. file: name in data/weights. upstream_file: name at `url`, or the
+        one under which the library caches it.
+    checksum: `md5:…` or `sha256:…` as published; empty: none is.
+    accepted_checksum: of another file that holds the same arrays; empty: none is known.
+    """
+
+    key: str
+    file: str
+    upstream_file: str
+    url: str
+    checksum: str
+    accepted_checksum: str
+    note: str
+
+
+@functools.cache
+def read_weights_table(table: Path = TABLE) -> tuple[Weights, ...]:
+    """Every weight file that the catalogue's networks can start from."""
+    with open(table, newline="", encoding="utf-8") as file:
+        return tuple(Weights(**line) for line in csv.DictReader(file))
+
+
+@functools.cache
+def weights_file(key: str) -> str:
+    """Name in data/weights of the file with key `keras/vgg16`, `sm/vgg19`, …"""
+    keys = {weights.key: weights for weights in read_weights_table()}
+    if key not in keys:
+        raise CovbenchError(f"unknown weights {key!r}; known: {', '.join(keys)}")
+    return keys[key].file
+
+
+def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Path = TABLE) -> Path:
+    """Bring one weight file into `folder`, from its address or, where given, from the folder `mirror`.
+
+    A mirror may hold it under its local or its upstream name. The file's sha256 is kept as `{file}.sha256` beside it:
+    a later fetch has to bring the same. Returns the file's path. Raises CovbenchError, leaving no file of that name
+    that was not verified: unknown name, not in the mirror, no network, wrong checksum, not HDF5, no space left.
+    """
+    known = {weights.file: weights for weights in read_weights_table(table)}
+    if file not in known:
+        raise CovbenchError(f"unknown weight file {file!r}; known: {', '.join(known)}")
+    weights, target, temporary = known[file], folder / file, folder / ".downloads" / file
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    with explain_full_disk(folder, file):
+        if mirror is not None:
+            origin = _find_in_mirror(weights, mirror, tuple(known.values()))
+            require_space(folder, origin.stat().st_size, file)
+            shutil.copyfile(origin, temporary)
+        else:
+            names = " or ".join(_mirror_names(weights, tuple(known.values())))
+            remedy = (
+                f"get {weights.url} elsewhere, put it into a folder as {names}, and set weights.mirror to that folder "
+                "(`weights: none` trains without)"
+            )
+            download(weights.url, temporary, checksum=weights.checksum, remedy=remedy)
+        try:
+            _verify(weights, temporary, str(origin) if mirror is not None else weights.url, target)
+        except CovbenchError:
+            temporary.unlink()
+            raise
+        write_record(target, hash_file(temporary))
+        os.replace(temporary, target)
+    return target
+
+
+def _mirror_names(weights: Weights, table: tuple[Weights, ...]) -> list[str]:
+    """Names that a mirror may give the file; an upstream name that two unverifiable files share is not among them."""
+    upstream = list(dict.fromkeys([weights.upstream_file, Path(urlsplit(weights.url).path).name]))
+    shared = [other.key for other in table if other.upstream_file == weights.upstream_file]
+    return [weights.file] if len(shared) > 1 and not weights.checksum else [weights.file, *upstream]
+
+
+def _find_in_mirror(weights: Weights, mirror: Path, table: tuple[Weights, ...]) -> Path:
+    if not mirror.is_dir():
+        raise CovbenchError(f"weights.mirror: {mirror} is not a folder")
+    names = _mirror_names(weights, table)
+    for name in names:
+        if (mirror / name).is_file():
+            return mirror / name
+    raise CovbenchError(
+        f"weights.mirror: {mirror} holds no {' or '.join(names)}; get it from {weights.url}, "
+        "or train without it: `weights: none`"
+    )
+
+
+def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:
+    """Raise CovbenchError unless the file is HDF5, has the checksum if one is known, and is that of earlier fetches."""
+    with open(path, "rb") as file:
+        if file.read(len(HDF5_MAGIC)) != HDF5_MAGIC:
+            raise CovbenchError(f"{weights.file} from {origin}: not an HDF5 file; a login or error page in its place?")
+    wrong = find_wrong_sum(path, weights.checksum)
+    accepted = weights.accepted_checksum and not find_wrong_sum(path, weights.accepted_checksum)
+    if wrong and not accepted:
+        raise CovbenchError(f"{weights.file} from {origin}: {wrong}; the copy was removed")
+    record, before = record_path(target), read_record(target)
+    if before:
+        now = hash_file(path)
+        if before != now:
+            raise CovbenchError(
+                f"{weights.file} from {origin} is not the file of an earlier fetch: sha256 was {before}, is {now}; "
+                f"to accept it delete {record}"
+            )
+    elif not weights.checksum and not accepted:
+        log.warning("%s: no checksum is published; its sha256 is recorded in %s", weights.file, record)

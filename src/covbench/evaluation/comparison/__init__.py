@@ -1,0 +1,1 @@
+"""Runs against each other: intervals, tests, ranks, the study's values and other datasets."""

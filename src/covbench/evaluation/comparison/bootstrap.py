@@ -1,0 +1,196 @@
+"""Bootstrap over patients: the scores of a run in every draw at once.
+
+A draw takes as many patients as there are, with replacement; an image counts as often as its patient was drawn. Draws
+come as weights, (P, B), so that every score is a product of matrices, and runs that share weights are drawn alike.
+Percentile intervals (Efron & Tibshirani 1993, chapter 13), expanded for few patients; patients rather than images,
+since images of a patient are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.sparse import csr_array
+
+from covbench.evaluation.classification import average_ranks, average_rates, rate_classes
+from covbench.evaluation.ratios import divide
+from covbench.evaluation.segmentation import LESION, SCORES, average_classes, lesion_name, score_overlap
+from covbench.schema import CLASSIFICATION
+
+DRAWS = 10_000
+SEED = 0
+LEVEL = 0.95
+DEFINED = 0.9
+BLOCK = 2000
+GRID = 101
+
+Draws = dict[tuple[str, str], np.ndarray]
+
+
+def draw_patients(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """How often each patient is drawn: float64, (patients, draws), each column with sum `patients`."""
+    chosen = np.random.default_rng(seed).integers(0, patients, (draws, patients))
+    flat = (chosen + np.arange(draws)[:, None] * patients).ravel()
+    counts = np.bincount(flat, minlength=draws * patients).reshape(draws, patients)
+    return np.ascontiguousarray(counts.T, np.float64)
+
+
+def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, patients: pd.Index, weights: np.ndarray) -> Draws:
+    """Every score of a run under each draw.
+
+    metrics: metrics.json, for its kind and classes. cases: cases.parquet. patients: (P,), who is drawn, among them all
+    patients of the cases. weights: (P, B). Returns float64, (B,), by (class, metric), class "" for the whole, NaN where
+    a draw leaves a score undefined. Under weights of 1 these are the scores of metrics.json.
+    """
+    places = patients.get_indexer(pd.Index(cases["patient_id"]))
+    if metrics["kind"] == CLASSIFICATION:
+        return _score_classification(metrics, cases, places, weights)
+    return _score_segmentation(metrics, cases, places, weights)
+
+
+def _score_classification(
+    metrics: Mapping[str, Any], cases: pd.DataFrame, places: np.ndarray, weights: np.ndarray
+) -> Draws:
+    classes, positive = metrics["classes"], metrics["positive"]
+    number = classes.index(positive) if positive else None
+    truth, count = cases["truth"].to_numpy(), len(classes)
+    cells = (places * count + truth) * count + cases["predicted"].to_numpy()
+    confusion = np.bincount(cells, minlength=len(weights) * count**2).reshape(len(weights), -1)
+    drawn = (weights.T @ confusion).reshape(-1, count, count)
+    rates = {name: rate for name, rate in rate_classes(drawn).items() if name != "support"}
+    ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), places, weights) for c in range(count)]
+    rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
+    totals = average_rates(drawn, number) | average_ranks(rates, number)
+    per_class = {(name, rate): rates[rate][:, c] for c, name in enumerate(classes) for rate in rates}
+    return {("", name): value for name, value in totals.items()} | per_class
+
+
+def rank_draws(
+    is_class: np.ndarray, scores: np.ndarray, places: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC (ties count half) and average precision (a step per distinct score) in each draw, NaN where undefined.
+
+    is_class: bool, (N,). scores: float, (N,). places: patient of each image, (N,). weights: (P, B). Returns (B,) each,
+    float64 but summed in float32: exact to about 1e-6.
+    """
+    level = rank_scores(scores)
+    shape = (level.max() + 1, len(weights))
+    in_class, others = (
+        csr_array((np.ones(part.sum(), np.float32), (level[part], places[part])), shape)
+        for part in (is_class, ~is_class)
+    )
+    auroc, precision = np.empty(weights.shape[1]), np.empty(weights.shape[1])
+    for start in range(0, weights.shape[1], BLOCK):
+        drawn = weights[:, start : start + BLOCK].astype(np.float32)
+        hits, misses = in_class @ drawn, others @ drawn
+        above, below = _accumulate(hits), _accumulate(misses)
+        found = slice(start, start + BLOCK)
+        auroc[found] = divide(np.einsum("gb,gb->b", misses, above - hits / 2), above[-1] * below[-1])
+        precision[found] = divide(np.einsum("gb,gb->b", hits, above / np.maximum(above + below, 1)), above[-1])
+    return auroc, precision
+
+
+def band_curves(is_class: np.ndarray, scores: np.ndarray, places: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
+    """Pointwise 95 % bands of the ROC and the precision-recall curve, at GRID points between 0 and 1.
+
+    is_class: bool, (N,). scores: float, (N,). places: patient of each image, (N,). weights: (P, B). Returns curve (roc:
+    x false, low and high true positive rate; pr: x recall, low and high precision), x, low, high; no rows where there
+    is no interval.
+    """
+    grid, level = np.linspace(0, 1, GRID), rank_scores(scores)
+    drawn = [trace_draw(is_class, level, draw[places], grid) for draw in weights.T]
+    tables = []
+    for number, curve in enumerate(("roc", "pr")):
+        limits = [find_interval(values, len(weights))[:2] for values in np.array([pair[number] for pair in drawn]).T]
+        tables.append(pd.DataFrame(limits, columns=["low", "high"], dtype=float).assign(curve=curve, x=grid))
+    return pd.concat(tables, ignore_index=True)[["curve", "x", "low", "high"]].dropna()
+
+
+def rank_scores(scores: np.ndarray) -> np.ndarray:
+    """0 for the highest score, 1 for the next distinct one, and so on: int64, (N,)."""
+    return np.unique(-scores, return_inverse=True)[1]
+
+
+def trace_draw(
+    is_class: np.ndarray, level: np.ndarray, weights: np.ndarray, grid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """True positive rate at each false positive rate of the grid, and precision at each recall; NaN where undefined.
+
+    is_class: bool, (N,). level: as rank_scores. weights: float, (N,). grid: ascending, 0-1. Returns two float64, (G,).
+    """
+    above = np.cumsum(np.bincount(level, weights * is_class))
+    below = np.cumsum(np.bincount(level, weights * ~is_class))
+    if not above[-1] or not below[-1]:
+        return np.full(len(grid), np.nan), np.full(len(grid), np.nan)
+    found, wrong = above / above[-1], below / below[-1]
+    reached = np.minimum(np.searchsorted(found, grid), len(found) - 1)
+    called = np.maximum(above + below, 1e-9)
+    return np.interp(grid, [0.0, *wrong], [0.0, *found]), above[reached] / called[reached]
+
+
+def _accumulate(rows: np.ndarray) -> np.ndarray:
+    """Running sum down the rows, (G, B); several times faster than cumsum(axis=0), which strides."""
+    sums = rows.copy()
+    for row in range(1, len(sums)):
+        sums[row] += sums[row - 1]
+    return sums
+
+
+def _score_segmentation(
+    metrics: Mapping[str, Any], cases: pd.DataFrame, places: np.ndarray, weights: np.ndarray
+) -> Draws:
+    regions = {name: _score_region(cases, name, places, weights) for name in {*metrics["classes"], LESION}}
+    totals = {lesion_name(name): value for name, value in regions[LESION].items()}
+    totals |= average_classes(regions, metrics["classes"])
+    totals["pixel_accuracy"] = _mean_draws(cases["pixel_accuracy"].to_numpy(), places, weights)
+    per_class = {(c, name): value for c in metrics["classes"] for name, value in regions[c].items()}
+    return {("", name): value for name, value in totals.items()} | per_class
+
+
+def _score_region(cases: pd.DataFrame, region: str, places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    counts = cases[[f"{count}_{region}" for count in ("both", "true", "predicted")]].to_numpy(np.float64)
+    pooled = np.zeros((len(weights), 3))
+    np.add.at(pooled, places, counts)
+    images, volumes, totals = score_overlap(*counts.T), score_overlap(*pooled.T), score_overlap(*(weights.T @ pooled).T)
+    patients = np.arange(len(weights))
+    found = {name: _mean_draws(images[name], places, weights) for name in SCORES}
+    found |= {f"{name}_volume": _mean_draws(volumes[name], patients, weights) for name in SCORES}
+    return found | {f"{name}_total": totals[name] for name in SCORES}
+
+
+def _mean_draws(values: np.ndarray, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of the defined values in each draw: float64, (B,)."""
+    defined = ~np.isnan(values)
+    sums = np.bincount(places[defined], values[defined], len(weights))
+    counts = np.bincount(places[defined], minlength=len(weights))
+    return divide(sums @ weights, counts @ weights)
+
+
+def find_interval(draws: np.ndarray, patients: int) -> tuple[float | None, float | None, str]:
+    """The central draws among those that are defined, or why there is no interval: low, high, reason.
+
+    draws: float64, (B,). patients: how many there were to draw from. The share of draws in each tail is that of
+    expand_tail. With a tenth or more of the draws undefined the rest would be a chosen few.
+    """
+    if patients < 2:
+        return None, None, "no interval: a single patient"
+    defined = draws[~np.isnan(draws)]
+    if len(defined) <= DEFINED * len(draws):
+        return None, None, f"no interval: undefined in {1 - len(defined) / len(draws):.0%} of the draws"
+    tail = expand_tail(patients)
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high), ""
+
+
+def expand_tail(patients: int) -> float:
+    """Share of draws below a 95 % interval from so many patients: .025 for many, less for few.
+
+    Draws vary by a factor of sqrt((n - 1) / n) too little, and quantiles of a normal distribution ignore that the
+    spread itself is estimated: the expanded percentile interval of Hesterberg 2015 (Am. Stat. 69:371) mends both.
+    """
+    reach = stats.t.ppf((1 + LEVEL) / 2, patients - 1) * np.sqrt(patients / (patients - 1))
+    return float(stats.norm.sf(reach))

@@ -1,0 +1,156 @@
+"""Every run's scores in tidy tables, with intervals, ranks and tests, beside the values that the study reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.comparison.bootstrap import Draws, draw_patients, find_interval, score_draws
+from covbench.evaluation.comparison.model_pairs import (
+    PAIR_COLUMNS,
+    RANK_COLUMNS,
+    RESOLUTION_COLUMNS,
+    Rival,
+    compare_rivals,
+)
+from covbench.evaluation.comparison.replication import PROTOCOL_COLUMNS, compare_protocols, set_beside
+from covbench.experiment.runs import (
+    KEYS,
+    RUN_COLUMNS,
+    Scored,
+    count_patients,
+    describe_run,
+    read_runs,
+    require_planned,
+)
+from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
+
+METRIC_COLUMNS = [*KEYS, "family", "seed", "class", "metric", "value", "low", "high", "reason"]
+SUMMARY_COLUMNS = [*KEYS, "family", "metric", "seeds", "mean", "sd", "low", "high"]
+COLUMNS = {
+    "metrics": METRIC_COLUMNS,
+    "summary": SUMMARY_COLUMNS,
+    "protocols": PROTOCOL_COLUMNS,
+    "pairs": PAIR_COLUMNS,
+    "ranks": RANK_COLUMNS,
+    "resolution": RESOLUTION_COLUMNS,
+}
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def compare_runs(
+    plan: Sequence[Mapping[str, Any]],
+    reported: pd.DataFrame,
+    literature: pd.DataFrame,
+    root: Path = Path(),
+    partial: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """The tables of results/compare: those of COLUMNS, `runs` (scored.RUN_COLUMNS), `published` (verdicts) and
+    `literature`, the given one of the planned tasks.
+
+    plan: as experiment.plan.describe_plan. reported: task, kind, architecture, backbone, metric, value, source.
+    literature: task, protocol, model, metric, value, note, source. root: the folder that holds data/ and results/. A
+    run without its files has the state `missing`. Raises CovbenchError for runs whose inputs are not the planned ones;
+    `partial` gives them the state `stale` instead, and no scores.
+    """
+    scored = read_runs(plan, root)
+    if not partial:
+        require_planned(scored)
+    rows: Rows = {name: [] for name in COLUMNS}
+    done = sorted((run for run in scored if run.state == "done"), key=_task)
+    for _, runs in groupby(done, key=_task):
+        for name, found in _compare_task(list(runs)).items():
+            rows[name] += found
+    tables = {name: pd.DataFrame(rows[name], columns=columns) for name, columns in COLUMNS.items()}
+    tables["runs"] = pd.DataFrame([describe_run(run) for run in scored], columns=RUN_COLUMNS)
+    planned = {entry["task"] for entry in plan}
+    reported, literature = (table[table["task"].isin(planned)] for table in (reported, literature))
+    tables["published"] = set_beside(reported, tables["summary"], tables["protocols"])
+    tables["literature"] = literature
+    return tables
+
+
+def nest_scores(ranks: pd.DataFrame) -> dict[str, Any]:
+    """Task -> protocol -> model -> ranked metric -> mean over seeds, of the table `ranks`; undefined ones left out."""
+    nested: dict[str, Any] = {}
+    for row in ranks.dropna(subset=["score"]).to_dict("records"):
+        model = nested.setdefault(row["task"], {}).setdefault(row["protocol"], {}).setdefault(row["architecture"], {})
+        model[row["metric"]] = row["score"]
+    return nested
+
+
+def _task(scored: Scored) -> str:
+    return scored.run.task
+
+
+def _model(scored: Scored) -> tuple[str, str, str]:
+    return scored.run.protocol, scored.run.architecture, scored.family
+
+
+def _compare_task(runs: list[Scored]) -> Rows:
+    """Rows of COLUMNS for all runs of one task, which share their draws of patients, whatever protocol and seed.
+
+    A patient in several test folds is drawn for all of them, so that differences between models, seeds and protocols
+    are paired as far as they can be.
+    """
+    rows: Rows = {name: [] for name in COLUMNS}
+    patients = pd.Index(sorted({patient for scored in runs for patient in scored.cases["patient_id"]}))
+    weights = draw_patients(len(patients))
+    rivals: dict[str, dict[str, Rival]] = {protocol: {} for protocol in PROTOCOLS}
+    for (protocol, architecture, family), group in groupby(sorted(runs, key=_model), key=_model):
+        seeds = list(group)
+        draws = [score_draws(scored.metrics, scored.cases, patients, weights) for scored in seeds]
+        for scored, drawn in zip(seeds, draws, strict=True):
+            rows["metrics"] += _tabulate(scored, drawn)
+        summary, averaged = _average_seeds(seeds, draws)
+        rows["summary"] += [
+            {"protocol": protocol, "architecture": architecture, "family": family} | row for row in summary
+        ]
+        scores = {row["metric"]: row["mean"] for row in summary}
+        rivals[protocol][architecture] = Rival(
+            architecture, family, {scored.run.seed: scored for scored in seeds}, scores, averaged
+        )
+    for protocol, entered in rivals.items():
+        found = compare_rivals(list(entered.values()), patients) if entered else {}
+        for name, several in found.items():
+            rows[name] += [{"protocol": protocol} | row for row in several]
+    rows["protocols"] = list(compare_protocols(rows["summary"], rivals[PUBLISHED], rivals[AUDITED]))
+    return {name: [{"task": runs[0].run.task} | row for row in several] for name, several in rows.items()}
+
+
+def _tabulate(scored: Scored, draws: Draws) -> Iterable[dict[str, Any]]:
+    metrics, run = scored.metrics, scored.run
+    keys = {**{key: getattr(run, key) for key in KEYS}, "family": scored.family, "seed": run.seed}
+    for name, scores in {"": metrics["metrics"], **metrics["per_class"]}.items():
+        for metric, value in scores.items():
+            place = f"per_class.{name}.{metric}" if name else metric
+            low, high, reason = None, None, metrics["undefined"].get(place, "")
+            if value is not None and (name, metric) in draws:
+                low, high, reason = find_interval(draws[name, metric], metrics["patients"])
+            yield {**keys, "class": name, "metric": metric, "value": value, "low": low, "high": high, "reason": reason}
+
+
+def _average_seeds(group: list[Scored], draws: list[Draws]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Mean and standard deviation over the seeds for which a metric is defined, the interval of that mean, its draws.
+
+    In each draw of patients the metric is taken for every seed and averaged over seeds: the interval holds what comes
+    of the choice of patients.
+    """
+    rows, averaged = [], {}
+    for metric in group[0].metrics["metrics"]:
+        found = [(s.metrics["metrics"].get(metric), d) for s, d in zip(group, draws, strict=True)]
+        values = [value for value, _ in found if value is not None]
+        row: dict[str, Any] = {"metric": metric, "seeds": len(values)} | dict.fromkeys(("mean", "sd", "low", "high"))
+        if values:
+            averaged[metric] = np.mean([drawn["", metric] for value, drawn in found if value is not None], axis=0)
+            row["low"], row["high"], _ = find_interval(averaged[metric], count_patients(group))
+            row["mean"] = float(np.mean(values))
+            row["sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        rows.append(row)
+    return rows, averaged

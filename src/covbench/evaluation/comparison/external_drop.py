@@ -1,0 +1,140 @@
+"""How much of a model's score is left on the images of another dataset, with intervals."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.data.datasets import TASKS
+from covbench.data.external import SHARED, find_elsewhere, place_elsewhere, share_labels, share_probabilities
+from covbench.evaluation.classification import evaluate_classification
+from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, find_interval, score_draws
+from covbench.experiment.runs import KEYS, Scored, count_patients, read_runs
+from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
+
+log = logging.getLogger(__name__)
+
+EXTERNAL_METRICS = {
+    CLASSIFICATION: ("auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"),
+    SEGMENTATION: ("dice_lesion", "jaccard_lesion", "dice_lesion_volume"),
+}
+"""What is compared: scores of the task that both datasets share. Accuracy moves with the share of COVID too."""
+COUNTS = ["images", "patients", "usable", "copies", "removed"]
+EXTERNAL_COLUMNS = [
+    *[*KEYS, "tested_on", "metric", "seeds"],
+    *[f"{place}{end}" for place in ("inside", "elsewhere", "drop") for end in ("", "_low", "_high")],
+    *[*COUNTS, "reason"],
+]
+BLOCK = 2000
+"""Draws at once: all of them over a dataset of 15,000 patients would need gigabytes."""
+
+Scores = tuple[Mapping[str, Any], pd.DataFrame]
+"""metrics.json and cases.parquet of a test fold."""
+
+
+def compare_external(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> pd.DataFrame:
+    """The scores of every planned network inside its own dataset and on each other that fits: EXTERNAL_COLUMNS.
+
+    `drop` is inside less elsewhere, with the interval of that difference: patients of both datasets are drawn
+    independently, seeds averaged in each draw. Inside: the run's test fold, its labels reduced to what both share.
+    plan: as experiment.plan.describe_plan. root: the folder that holds data/ and results/. What is not there yet,
+    or was made by another training, gives a row with the reason instead of scores.
+    """
+    planned = list(dict.fromkeys(entry["task"] for entry in plan))
+    deep = [entry for entry in plan if entry["family"] == "deep" and find_elsewhere(entry["task"], planned)]
+    rows: list[dict[str, Any]] = []
+    for key, group in groupby(sorted(read_runs(deep, root), key=_model), key=_model):
+        seeds, names = list(group), dict(zip(KEYS, key, strict=True))
+        for other in find_elsewhere(key[0], planned):
+            rows += [{**names, "tested_on": other} | row for row in _compare_seeds(seeds, other, root)]
+    return pd.DataFrame(rows, columns=EXTERNAL_COLUMNS)
+
+
+def _model(scored: Scored) -> tuple[str, str, str]:
+    return scored.run.task, scored.run.protocol, scored.run.architecture
+
+
+def _compare_seeds(seeds: Sequence[Scored], other: str, root: Path) -> Iterator[dict[str, Any]]:
+    names = EXTERNAL_METRICS[TASKS[other].kind]
+    run = seeds[0].run
+    folder = root / place_elsewhere(run.task, run.protocol, run.architecture, other)
+    found, reason = _read_elsewhere(folder, seeds)
+    counts = {name: found.get(name) for name in COUNTS}
+    if not reason and not counts["images"]:
+        reason = f"every image of {other} is known to the dataset of {run.task}"
+    if reason:
+        log.warning("%s: %s", folder, reason)
+        yield from ({"metric": metric, "seeds": 0, **counts, "reason": reason} for metric in names)
+        return
+    cases = pd.read_parquet(folder / "cases.parquet")
+    inside = [_reduce(scored, TASKS[run.task]) for scored in seeds]
+    elsewhere = [
+        (found["seeds"][str(scored.run.seed)], cases[cases["seed"] == scored.run.seed].reset_index(drop=True))
+        for scored in seeds
+    ]
+    drawn = [_draw_scores(scores, names, side) for side, scores in enumerate((inside, elsewhere))]
+    patients = [count_patients(seeds), int(found["patients"])]
+    for metric in names:
+        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, (inside, elsewhere), drawn, patients)
+
+
+def _read_elsewhere(folder: Path, seeds: Sequence[Scored]) -> tuple[dict[str, Any], str]:
+    """metrics.json of a model on another task, and why it cannot be used; empty: it can."""
+    for scored in seeds:
+        if scored.state != "done":
+            return {}, f"seed {scored.run.seed} is {scored.state}"
+    if not (folder / "metrics.json").exists():
+        return {}, "not tested there yet"
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for scored in seeds if metrics["images"] else ():
+        there = metrics["seeds"].get(str(scored.run.seed), {})
+        if there.get("fingerprint") != scored.manifest["fingerprint"]:
+            return {}, f"seed {scored.run.seed} was not tested there with the model that is here now"
+    return metrics, ""
+
+
+def _reduce(scored: Scored, task: Task) -> Scores:
+    """The run's own test fold, scored by the labels that both datasets share; lesions are scored as one already."""
+    if task.kind == SEGMENTATION:
+        return scored.metrics, scored.cases
+    columns = [f"p_{number}" for number in range(len(task.classes))]
+    shared = share_probabilities(scored.cases[columns].to_numpy(), task)
+    truth = share_labels(task)[scored.cases["truth"]].astype(np.int64)
+    table = scored.cases[["image_id", "copy", "patient_id", "source"]]
+    table = table.assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
+    return evaluate_classification(table, SHARED[CLASSIFICATION])
+
+
+def _draw_scores(seeds: Sequence[Scores], names: Sequence[str], side: int) -> dict[str, np.ndarray]:
+    """Scores in each draw of patients, averaged over seeds: float64, (DRAWS,), by metric. side: 0 or 1, drawn apart."""
+    patients = pd.Index(sorted({patient for _, cases in seeds for patient in cases["patient_id"]}))
+    blocks = []
+    for start in range(0, DRAWS, BLOCK):
+        weights = draw_patients(len(patients), BLOCK, seed=start + side)
+        draws = [score_draws(metrics, cases, patients, weights) for metrics, cases in seeds]
+        blocks.append([np.mean([drawn["", metric] for drawn in draws], axis=0) for metric in names])
+    return dict(zip(names, np.concatenate(blocks, axis=1), strict=True))
+
+
+def _compare(
+    metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Mapping[str, np.ndarray]], patients: Sequence[int]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"reason": ""}
+    means = []
+    for place, scores, draws, count in zip(("inside", "elsewhere"), sides, drawn, patients, strict=True):
+        values = [metrics["metrics"][metric] for metrics, _ in scores]
+        if None in values:
+            reasons = {metrics["undefined"].get(metric, "undefined") for metrics, _ in scores}
+            return {"reason": f"{place}: {'; '.join(sorted(reasons))}"}
+        means.append(float(np.mean(values)))
+        low, high, _ = find_interval(draws[metric], count)
+        row |= {place: means[-1], f"{place}_low": low, f"{place}_high": high}
+    low, high, _ = find_interval(drawn[0][metric] - drawn[1][metric], min(patients))
+    return row | {"drop": means[0] - means[1], "drop_low": low, "drop_high": high}

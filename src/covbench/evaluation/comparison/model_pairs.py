@@ -1,0 +1,143 @@
+"""Every pair of models on the same test images, the places they may hold, and what their test set can resolve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.comparison.bootstrap import find_interval
+from covbench.evaluation.comparison.paired_tests import Fold, compare_aurocs, compare_correct, correct_holm, flip_signs
+from covbench.evaluation.comparison.ranks import range_ranks, resolvable_difference
+from covbench.experiment.runs import Scored, count_patients
+from covbench.schema import CLASSIFICATION, SEGMENTATION
+
+PAIR_COLUMNS = [
+    *["task", "protocol", "metric", "one", "other", "seeds", "difference", "low", "high", "test", "p", "p_holm"],
+]
+RANK_COLUMNS = ["task", "protocol", "metric", "architecture", "family", "score", "best", "worst", "models"]
+RESOLUTION_COLUMNS = ["task", "protocol", "metric", "patients", "models", "error", "resolvable", "basis"]
+COMPARED = {CLASSIFICATION: ("auroc", "accuracy"), SEGMENTATION: ("dice_lesion",)}
+"""What models are ranked and tested by. Larger is better."""
+CASES = {"accuracy": "correct", "dice_lesion": "dice_lesion"}
+"""Column of cases.parquet whose mean over images a metric is."""
+
+DELONG = "DeLong, by patient"
+MCNEMAR = "McNemar, exact"
+PERMUTATION = "permutation of patients"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A model under one protocol: its finished runs by seed, and by metric the mean over seeds and its draws, (B,)."""
+
+    architecture: str
+    family: str
+    runs: Mapping[int, Scored]
+    scores: Mapping[str, float | None]
+    draws: Mapping[str, np.ndarray]
+
+
+def compare_rivals(rivals: Sequence[Rival], patients: pd.Index) -> dict[str, list[dict[str, Any]]]:
+    """Rows of `pairs`, `ranks` and `resolution` of the models of one task and protocol, but for these two columns.
+
+    patients: (P,), all patients of the task. Only models with as many seeds as the most complete one are compared,
+    since each seed has its own test fold; the others are in no table.
+    """
+    seeds = max((set(rival.runs) for rival in rivals), key=len)
+    rivals = [rival for rival in rivals if set(rival.runs) == seeds]
+    rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranks": [], "resolution": []}
+    for metric in COMPARED[next(iter(rivals[0].runs.values())).metrics["kind"]]:
+        scored = [rival for rival in rivals if rival.scores.get(metric) is not None]
+        if scored:
+            rows["pairs"] += _test_pairs(metric, scored, patients)
+            rows["ranks"] += _rank(metric, scored)
+            rows["resolution"].append(_resolve(metric, scored))
+    return rows
+
+
+def _rank(metric: str, rivals: Sequence[Rival]) -> Iterator[dict[str, Any]]:
+    scores = np.array([rival.scores[metric] for rival in rivals], np.float64)
+    best, worst = range_ranks(np.stack([rival.draws[metric] for rival in rivals]), scores)
+    for number in np.argsort(-scores, kind="stable"):
+        rival = rivals[number]
+        names = {"metric": metric, "architecture": rival.architecture, "family": rival.family}
+        places = {"best": int(best[number]), "worst": int(worst[number]), "models": len(rivals)}
+        yield {**names, "score": scores[number], **places}
+
+
+def _resolve(metric: str, rivals: Sequence[Rival]) -> dict[str, Any]:
+    """From the median error of the difference of two models; a single one as if its rival were independent of it."""
+    draws = [rival.draws[metric] for rival in rivals]
+    errors = [np.nanstd(one - other) for one, other in combinations(draws, 2)]
+    error = float(np.median(errors)) if errors else float(np.nanstd(draws[0]) * 2**0.5)
+    basis = "median over pairs of models" if errors else "one model; a rival independent of it"
+    counts = {"patients": count_patients(run for rival in rivals for run in rival.runs.values()), "models": len(rivals)}
+    return {"metric": metric, **counts, "error": error, "resolvable": resolvable_difference(error), "basis": basis}
+
+
+def _test_pairs(metric: str, rivals: Sequence[Rival], patients: pd.Index) -> list[dict[str, Any]]:
+    pairs = list(combinations(rivals, 2))
+    if not pairs:
+        return []
+    test, values = (_test_ranking if metric == "auroc" else _test_means)(metric, pairs, patients)
+    rows = []
+    for (one, other), p, corrected in zip(pairs, values, correct_holm(values), strict=True):
+        low, high, _ = find_interval(one.draws[metric] - other.draws[metric], count_patients(one.runs.values()))
+        difference = float(one.scores[metric] or 0) - float(other.scores[metric] or 0)
+        names = {"metric": metric, "one": one.architecture, "other": other.architecture, "seeds": len(one.runs)}
+        rows.append({**names, "difference": difference, "low": low, "high": high, "test": test, "p": p})
+        rows[-1]["p_holm"] = corrected
+    return rows
+
+
+def _test_ranking(_: str, pairs: Sequence[tuple[Rival, Rival]], patients: pd.Index) -> tuple[str, np.ndarray]:
+    """Of the positive class, or of each class against the rest, whose mean the AUROC of several classes is."""
+    return DELONG, np.array([compare_aurocs(list(_pair_folds(*pair, patients)))[2] for pair in pairs])
+
+
+def _pair_folds(one: Rival, other: Rival, patients: pd.Index) -> Iterator[Fold]:
+    for seed, run in one.runs.items():
+        classes, positive = run.metrics["classes"], run.metrics["positive"]
+        mine, theirs = _align(run.cases, other.runs[seed].cases)
+        places = patients.get_indexer(pd.Index(mine["patient_id"]))
+        for number in [classes.index(positive)] if positive else range(len(classes)):
+            column = f"p_{number}"
+            yield (mine["truth"] == number).to_numpy(), mine[column].to_numpy(), theirs[column].to_numpy(), places
+
+
+def _align(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same test images in the same order."""
+    keys = ["image_id", "copy"]
+    return mine, mine[keys].merge(theirs, on=keys, how="left", validate="one_to_one")
+
+
+def _test_means(metric: str, pairs: Sequence[tuple[Rival, Rival]], patients: pd.Index) -> tuple[str, np.ndarray]:
+    """McNemar's test where every patient has one image, in one fold; else patients swap their models."""
+    runs = list(pairs[0][0].runs.values())
+    if metric == "accuracy" and len(runs) == 1 and runs[0].cases["patient_id"].is_unique:
+        answers = [next(_pair_values(*pair, CASES[metric])) for pair in pairs]
+        return MCNEMAR, np.array([compare_correct(one > 0, other > 0) for one, other, _ in answers])
+    return PERMUTATION, flip_signs(np.column_stack([_sum_gains(*pair, CASES[metric], patients) for pair in pairs]))
+
+
+def _pair_values(one: Rival, other: Rival, column: str) -> Iterator[tuple[np.ndarray, np.ndarray, pd.Series]]:
+    """Per seed both models' value of each test image, where both have one, and its patient."""
+    for seed, run in one.runs.items():
+        mine, theirs = _align(run.cases, other.runs[seed].cases)
+        sides = [cases[column].to_numpy(np.float64) for cases in (mine, theirs)]
+        known = np.flatnonzero(~np.isnan(sides).any(axis=0))
+        yield sides[0][known], sides[1][known], mine["patient_id"].iloc[known]
+
+
+def _sum_gains(one: Rival, other: Rival, column: str, patients: pd.Index) -> np.ndarray:
+    """Each patient's share in the mean difference over images and seeds: float64, (P,)."""
+    gains = np.zeros(len(patients))
+    for mine, theirs, names in _pair_values(one, other, column):
+        places = patients.get_indexer(pd.Index(names))
+        gains += np.bincount(places, (mine - theirs) / max(len(mine), 1), len(patients)) / len(one.runs)
+    return gains

@@ -1,0 +1,127 @@
+"""The study's values beside ours: what the protocols change, and whether a reported value can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from covbench.evaluation.comparison.bootstrap import find_interval
+from covbench.evaluation.comparison.model_pairs import Rival
+from covbench.evaluation.definitions import define_metric
+from covbench.experiment.runs import KEYS, count_patients
+from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
+
+CHANGE = ["change", "change_low", "change_high"]
+PUBLISHED_COLUMNS = [
+    *["task", "architecture", "metric", "reported", "source", "our_metric"],
+    *[f"{name}_{protocol}" for protocol in PROTOCOLS for name in ("value", "low", "high", "difference")],
+    *[*CHANGE, "verdict", "why", "note", "definition"],
+]
+PROTOCOL_COLUMNS = [
+    *["task", "architecture", "family", "metric"],
+    *[f"{name}_{protocol}" for protocol in PROTOCOLS for name in ("mean", "low", "high")],
+    *CHANGE,
+]
+MATCHES, DIFFERS, UNTESTABLE = VERDICTS = ("matches", "differs", "untestable")
+
+_SWAPPED = (
+    "the study's precision and recall are taken as exchanged: its constant answer (efficientnetb0) has precision 1 and "
+    "recall equal to accuracy"
+)
+_MACRO = "the study does not name its average; its recall differs from accuracy, so it is not the weighted one"
+_POOLED = "the study's F1 and Jaccard index fit one class with pooled pixels"
+_ALL_CLASSES = "the study does not say which classes it averages; its library's default is all, background too"
+OUR_METRICS = {
+    ("ieee8023_xray", "precision"): ("precision_macro", _MACRO),
+    ("ieee8023_xray", "recall"): ("recall_macro", _MACRO),
+    ("ieee8023_xray", "f1"): ("f1_macro", _MACRO),
+    ("radiography", "precision"): ("precision_macro", _MACRO),
+    ("radiography", "recall"): ("recall_macro", _MACRO),
+    ("radiography", "f1"): ("f1_macro", _MACRO),
+    ("covid_ct", "precision"): ("sensitivity", _SWAPPED),
+    ("covid_ct", "recall"): ("precision", _SWAPPED),
+    ("sarscov2_ct", "precision"): ("sensitivity", _SWAPPED),
+    ("sarscov2_ct", "recall"): ("precision", _SWAPPED),
+    ("zenodo_infection", "f1"): ("dice_lesion_total", _POOLED),
+    ("zenodo_infection", "jaccard"): ("jaccard_lesion_total", _POOLED),
+    ("zenodo_multiclass", "f1"): ("dice_all_total", _ALL_CLASSES),
+    ("zenodo_multiclass", "jaccard"): ("jaccard_all_total", _ALL_CLASSES),
+    ("medseg_multiclass", "f1"): ("dice_all_total", _ALL_CLASSES),
+    ("medseg_multiclass", "jaccard"): ("jaccard_all_total", _ALL_CLASSES),
+}
+"""Which of our metrics a reported one is compared with, and why; the rest go by their own name."""
+
+
+def judge(reported: float, ours: Mapping[str, Any]) -> tuple[str, str]:
+    """Whether our interval under `published` holds a reported value: one of VERDICTS, and why.
+
+    ours: a row of the summary, empty where no run has finished.
+    """
+    if not ours:
+        return UNTESTABLE, f"no finished run under {PUBLISHED}"
+    if pd.isna(ours["mean"]):
+        return UNTESTABLE, "our metric is undefined on this test fold"
+    if pd.isna(ours["low"]):
+        return UNTESTABLE, "our value has no interval"
+    if ours["low"] <= reported <= ours["high"]:
+        return MATCHES, "inside our 95 % interval"
+    return DIFFERS, f"{'above' if reported > ours['high'] else 'below'} our 95 % interval"
+
+
+def compare_protocols(
+    summary: Sequence[Mapping[str, Any]], published: Mapping[str, Rival], audited: Mapping[str, Rival]
+) -> Iterator[dict[str, Any]]:
+    """What `audited` changes in each score of each model, with its interval: PROTOCOL_COLUMNS but for the task.
+
+    summary: rows of comparison.SUMMARY_COLUMNS of one task. published, audited: models by name, drawn alike: patients
+    who stand in the test folds of both count in both at once.
+    """
+    found = {tuple(row[key] for key in ("protocol", "architecture", "metric")): row for row in summary}
+    for name in sorted(published.keys() & audited.keys()):
+        sides = {PUBLISHED: published[name], AUDITED: audited[name]}
+        for metric in sorted(published[name].draws.keys() & audited[name].draws.keys()):
+            row: dict[str, Any] = {"architecture": name, "family": published[name].family, "metric": metric}
+            for protocol in sides:
+                score = found[protocol, name, metric]
+                row |= {f"{value}_{protocol}": score[value] for value in ("mean", "low", "high")}
+            drawn = sides[AUDITED].draws[metric] - sides[PUBLISHED].draws[metric]
+            low, high, _ = find_interval(drawn, min(count_patients(side.runs.values()) for side in sides.values()))
+            change = row[f"mean_{AUDITED}"] - row[f"mean_{PUBLISHED}"]
+            yield row | dict(zip(CHANGE, (change, low, high), strict=True))
+
+
+def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.DataFrame) -> pd.DataFrame:
+    """The study's values beside ours, a row per reported value: PUBLISHED_COLUMNS.
+
+    `difference` is ours less the reported value, `change` ours under `audited` less ours under `published`. reported:
+    as workflow/resources/published_results.csv. summary: comparison.SUMMARY_COLUMNS. protocols: PROTOCOL_COLUMNS.
+    """
+    ours: dict[tuple, Any] = {tuple(row[key] for key in [*KEYS, "metric"]): row for row in summary.to_dict("records")}
+    changes = {(row["task"], row["architecture"], row["metric"]): row for row in protocols.to_dict("records")}
+    rows = []
+    for value in reported.fillna("").to_dict("records"):
+        architecture = "_".join(filter(None, (value["architecture"], value["backbone"])))
+        metric, note = OUR_METRICS.get((value["task"], value["metric"]), (value["metric"], ""))
+        found = {protocol: ours.get((value["task"], protocol, architecture, metric), {}) for protocol in PROTOCOLS}
+        change = changes.get((value["task"], architecture, metric), {})
+        verdict, why = judge(value["value"], found[PUBLISHED])
+        row = {name: value[name] for name in ("task", "metric", "source")}
+        row |= {"architecture": architecture, "our_metric": metric, "note": note, "reported": value["value"]}
+        row["definition"] = define_metric(metric)
+        row |= {name: change.get(name) for name in CHANGE} | {"verdict": verdict, "why": why}
+        for protocol, score in found.items():
+            row |= _beside(score, value["value"], protocol)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=PUBLISHED_COLUMNS)
+
+
+def _beside(score: Mapping[str, Any], reported: float, protocol: str) -> dict[str, Any]:
+    mean = score.get("mean")
+    return {
+        f"value_{protocol}": mean,
+        f"low_{protocol}": score.get("low"),
+        f"high_{protocol}": score.get("high"),
+        f"difference_{protocol}": None if pd.isna(mean) else mean - reported,
+    }

@@ -1,0 +1,60 @@
+"""A run's stored predictions -> its metrics and a row per test image; loads no model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.data.datasets import TASKS
+from covbench.data.folds import select_fold
+from covbench.evaluation.classification import evaluate_classification
+from covbench.evaluation.segmentation import evaluate_segmentation
+from covbench.schema import SEGMENTATION, Run
+from covbench.system.files import write_json, write_table
+
+log = logging.getLogger(__name__)
+
+
+def score_run(run: Run, files: Mapping[str, str], root: Path = Path()) -> None:
+    """Write metrics.json and cases.parquet into the folder of a run that holds predictions.parquet.
+
+    files: as experiment.plan.input_files; `rows` and `masks` are read where pixels are labelled, with
+    predicted_masks.npz beside the predictions. root: the folder that holds data/ and results/.
+    """
+    folder, task = root / run.folder, TASKS[run.task]
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    if task.kind == SEGMENTATION:
+        prepared, rows = np.load(root / files["masks"], mmap_mode="r"), pd.read_parquet(root / files["rows"])
+        # masks stand in for the images, which scoring does not need
+        test = select_fold(prepared, prepared, rows, predictions, "test", len(task.classes))
+        with np.load(folder / "predicted_masks.npz") as predicted:
+            masks = predicted["masks"][(predictions["fold"] == "test").to_numpy()]
+        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task)
+    else:
+        metrics, cases = evaluate_classification(predictions, task)
+    write_table(folder / "cases.parquet", cases)
+    write_json(folder / "metrics.json", metrics)
+
+
+def score_unscored(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> None:
+    """Score those planned runs that are predicted but not scored since: a model waits for its last seed otherwise.
+
+    plan: as covbench.experiment.plan.describe_plan.
+    """
+    for entry in plan:
+        run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
+        folder = root / run.folder
+        needed = [folder / "predictions.parquet"]
+        needed += [folder / "predicted_masks.npz"] if TASKS[run.task].kind == SEGMENTATION else []
+        if all(path.exists() for path in needed) and not _is_newer(folder / "metrics.json", needed):
+            log.info("%s: predicted, not scored yet", folder)
+            score_run(run, entry["files"], root)
+
+
+def _is_newer(path: Path, others: Sequence[Path]) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= max(other.stat().st_mtime_ns for other in others)

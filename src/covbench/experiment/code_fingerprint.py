@@ -1,0 +1,148 @@
+"""Which code and which pinned packages decide what a script makes: read from its imports."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from covbench.schema import CLASSIFICATION
+from covbench.system.files import PACKAGE, PROJECT, hash_file
+
+LOCK = PROJECT / "envs" / "cpu.txt"
+
+KINDS = {
+    "classifier": ("train", frozenset({"covbench.models.segmenter"})),
+    "segmenter": ("train", frozenset({"covbench.models.classifier"})),
+    "baseline": ("fit_baseline", frozenset()),
+}
+"""Kind of run -> the script in workflow/scripts that makes it, and what that imports but such a run never uses."""
+
+INERT = {
+    "covbench.system": "moves and writes what was decided elsewhere",
+    "covbench.operations": "shows learning curves to another process",
+    "covbench.schema": "names of columns and classes",
+    "covbench.protocols": "a run's resolved options are an input; changing one protocol leaves the others",
+    "covbench.experiment.provenance": "says what was decided elsewhere",
+    "covbench.experiment.run_locks": "keeps a second writer out",
+    "covbench.data.datasets": "a run's classes are an input; its images come from prepared arrays, an input too",
+    "covbench.models.catalogue": "a run's entry is an input; adding an architecture retrains no other",
+    "covbench.training.checkpoints": "brings back what was written, bit for bit",
+}
+"""Modules that runs import and whose code decides no model, with the reason; what only they import counts no more.
+
+The name of `system` and of `operations` stands for the whole package. A package that holds only a docstring is inert.
+"""
+INERT_PACKAGES = ("covbench.system.", "covbench.operations.")
+
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "cv2": ("opencv-python-headless",),
+    "jax": (),  # runs train on TensorFlow
+    "keras": ("keras", "h5py", "ml-dtypes"),
+    "pandas": (),  # holds tables; every number in them comes from elsewhere
+    "PIL": ("pillow",),
+    "scipy": ("scipy",),
+    "segmentation_models": ("segmentation-models", "image-classifiers", "keras-applications"),
+    "skimage": ("scikit-image", "scipy"),
+    "sklearn": ("scikit-learn", "scipy"),
+    "tensorflow": ("tensorflow", "ml-dtypes"),
+    "tqdm": (),
+}
+"""Imported name -> distributions that it stands for, those below it that decide numbers too; others keep their name."""
+
+
+def kind_of_run(architecture_kind: str, baseline: bool) -> str:
+    """The name in KINDS for a contestant of `classification` or `segmentation`."""
+    if baseline:
+        return "baseline"
+    return "classifier" if architecture_kind == CLASSIFICATION else "segmenter"
+
+
+def depend_run(kind: str) -> dict[str, dict[str, str]]:
+    """What a run of this kind depends on, as depend_script says it."""
+    script, unused = KINDS[kind]
+    return depend_script(script, unused=unused)
+
+
+@functools.cache
+def depend_script(
+    script: str, also: tuple[str, ...] = (), unused: frozenset[str] = frozenset()
+) -> dict[str, dict[str, str]]:
+    """`code`: sha256 of a script and of each module that it imports, by name; `packages`: locked versions, by name.
+
+    also: modules that it imports by a name which only the job knows. unused: modules that this job never calls.
+    """
+    files, foreign = _trace(script, also, unused)
+    pins = read_lock()
+    names = sorted({name for imported in foreign for name in DISTRIBUTIONS.get(imported, (imported,))})
+    return {
+        "code": {name: hash_file(path) for name, path in sorted(files.items())},
+        "packages": {name: pins[name] for name in names if name in pins},
+    }
+
+
+@functools.cache
+def read_lock(lock: Path = LOCK) -> dict[str, str]:
+    """Every locked version by the name of its distribution; `tensorflow` stands for its CPU build."""
+    pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    return {name.removesuffix("-cpu"): version for name, version in pins.items()}
+
+
+def _trace(script: str, also: tuple[str, ...], unused: frozenset[str]) -> tuple[dict[str, Path], set[str]]:
+    """This project's files and the foreign packages that a script imports, directly or not; what is inert is cut."""
+    files = {f"workflow.scripts.{script}": PROJECT / "workflow" / "scripts" / f"{script}.py"}
+    files |= {name: path for name in also if (path := _module_file(name))}
+    waiting, foreign = list(files.values()), set()
+    while waiting:
+        for name in _imports(waiting.pop()):
+            path = _module_file(name)
+            if path is None:
+                foreign.add(name.split(".")[0])
+            elif name not in {*files, *unused} and not _is_inert(name, path):
+                files[name] = path
+                waiting.append(path)
+    return files, foreign - sys.stdlib_module_names
+
+
+def _is_inert(name: str, path: Path) -> bool:
+    return name in INERT or name.startswith(INERT_PACKAGES) or not _has_code(path)
+
+
+@functools.cache
+def _has_code(path: Path) -> bool:
+    """Whether a file holds more than a docstring."""
+    body = ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body
+    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
+
+
+@functools.cache
+def _imports(path: Path) -> frozenset[str]:
+    """Every module that a file imports, at its top or inside a function, with the packages that hold it."""
+    return frozenset(_find_imports(path))
+
+
+def _find_imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            yield from (part for alias in node.names for part in _with_packages(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield from _with_packages(inner if _module_file(inner) else node.module)
+
+
+def _with_packages(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _module_file(name: str) -> Path | None:
+    """The file of a module of this package; None for a foreign one, or where there is no such module."""
+    first, *rest = name.split(".")
+    path = PACKAGE.joinpath(*rest)
+    if first != PACKAGE.name:
+        return None
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

@@ -1,0 +1,164 @@
+"""Check a config before the first job: every mistake at once, each with its key and the nearest known name."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
+
+from covbench.data.datasets import TASKS
+from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
+from covbench.protocols import PROTOCOLS
+from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+from covbench.system.files import PROJECT
+
+SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
+
+HEADS = {CLASSIFICATION: ("dense_512_64", "average_pool"), SEGMENTATION: ("softmax_map",)}
+
+Config = dict[str, Any]
+
+
+def read_config(configfile: Path | None = None) -> Config:
+    """The config that `snakemake --configfile` would see, checked: the file merged key by key into config/config.yaml.
+
+    Raises CovbenchError for a file that cannot be read and for every mistake in it.
+    """
+    try:
+        config: Config = load_configfile(PROJECT / "config" / "config.yaml")
+        if configfile is not None:
+            update_config(config, load_configfile(configfile))
+    except (OSError, WorkflowError) as error:
+        raise CovbenchError(str(error)) from error
+    return check_config(config)
+
+
+def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Config:
+    """The config with defaults filled in. Raises CovbenchError listing every mistake."""
+    checked = check_shape(config, schema_path, "config")
+    mistakes = [*_unknown_names(checked), *_unknown_levels(checked)] or list(_misfits(checked))
+    if mistakes:
+        raise CovbenchError("config: " + "\nconfig: ".join(mistakes))
+    return checked
+
+
+def check_shape(values: Mapping[str, Any], schema_path: Path, name: str) -> Config:
+    """`values` as a schema wants them, with its defaults. Raises CovbenchError listing every mistake after `name`."""
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    checked = copy.deepcopy(dict(values))
+    mistakes = [_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(checked)]
+    if mistakes:
+        raise CovbenchError(f"{name}: " + f"\n{name}: ".join(mistakes))
+    _fill_defaults(checked, schema)
+    return checked
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """How to end a message about an unknown name: the nearest known one, or all of them."""
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    place = ".".join(str(step) for step in error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        wrong = [key for key in error.instance if key not in known]
+        return "; ".join(f"{place}.{key}: unknown key; {suggest(str(key), known)}".lstrip(".") for key in wrong)
+    if error.validator == "oneOf":
+        return f"{place}: {error.instance!r}; write none, or mirror: DIR"
+    if error.validator == "enum":
+        return f"{place}: {error.instance!r} is no choice; {suggest(str(error.instance), error.validator_value)}"
+    if error.validator == "pattern":
+        shown = re.sub(r"//[^/]*@", "//…@", error.instance)  # a password stays out of logs
+        return f"{place}: {shown!r}; {error.schema['description']}"
+    if isinstance(error.instance, str) and error.validator == "type" and _reads_as_number(error.instance):
+        if error.validator_value == "integer":
+            return f"{place}: {error.instance!r} is text, not a whole number; write it without quotes"
+        return f"{place}: YAML reads {error.instance} as text; write {float(error.instance):.1e} with a decimal point"
+    return f"{place}: {error.message}".lstrip(": ")
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _fill_defaults(value: Any, schema: Mapping[str, Any]) -> None:
+    if not isinstance(value, dict):
+        return
+    for key, sub in schema.get("properties", {}).items():
+        if "default" in sub:
+            value.setdefault(key, copy.deepcopy(sub["default"]))
+        if isinstance(value.get(key), dict):
+            _fill_defaults(value[key], sub)
+            for choice in sub.get("oneOf", []):
+                _fill_defaults(value[key], choice)
+
+
+def _unknown_names(config: Config) -> Iterator[str]:
+    baselines = {
+        kind: [name for name in BASELINES if BASELINES[name] == kind] for kind in (CLASSIFICATION, SEGMENTATION)
+    }
+    known: dict[str, tuple[list[str], list[str]]] = {
+        "tasks": (config["tasks"], list(TASKS)),
+        "protocols": (config["protocols"], list(PROTOCOLS)),
+        "architectures.classification": (config["architectures"][CLASSIFICATION], list(CLASSIFIERS)),
+        "architectures.segmentation": (config["architectures"][SEGMENTATION], list(SEGMENTERS)),
+        "baselines.classification": (config["baselines"][CLASSIFICATION], baselines[CLASSIFICATION]),
+        "baselines.segmentation": (config["baselines"][SEGMENTATION], baselines[SEGMENTATION]),
+    }
+    for key, (names, choices) in known.items():
+        for name in names:
+            if name not in choices:
+                yield f"{key}: unknown name '{name}'; {_other_kind(key, name) or suggest(name, choices)}"
+
+
+def _other_kind(key: str, name: str) -> str:
+    family, kind = key.split(".") if "." in key else ("", "")
+    if family == "architectures" and BASELINES.get(name) == kind:
+        return f"it is a baseline; move it to baselines.{kind}"
+    if family == "baselines" and name in (CLASSIFIERS if kind == CLASSIFICATION else SEGMENTERS):
+        return f"it is no baseline; move it to architectures.{kind}"
+    if key.endswith(CLASSIFICATION) and (name in SEGMENTERS or BASELINES.get(name) == SEGMENTATION):
+        return f"it segments; move it to {key.replace(CLASSIFICATION, SEGMENTATION)}"
+    if key.endswith(SEGMENTATION) and (name in CLASSIFIERS or BASELINES.get(name) == CLASSIFICATION):
+        return f"it classifies; move it to {key.replace(SEGMENTATION, CLASSIFICATION)}"
+    return ""
+
+
+def _unknown_levels(config: Config) -> Iterator[str]:
+    levels = [CLASSIFICATION, SEGMENTATION, *TASKS]
+    for protocol, changes in config["options"].items():
+        if protocol not in PROTOCOLS:
+            yield f"options.{protocol}: unknown protocol; {suggest(protocol, PROTOCOLS)}"
+        for level in changes:
+            if level not in levels:
+                yield f"options.{protocol}.{level}: neither a kind of task nor a task; {suggest(level, levels)}"
+
+
+def _misfits(config: Config) -> Iterator[str]:
+    """Names that are known, but lead nowhere together."""
+    for kind in dict.fromkeys(TASKS[name].kind for name in config["tasks"]):
+        if not config["architectures"][kind] and not config["baselines"][kind]:
+            yield f"tasks: a {kind} task, but architectures.{kind} and baselines.{kind} are both empty"
+    for protocol, changes in config["options"].items():
+        for level, options in changes.items():
+            kind = TASKS[level].kind if level in TASKS else level
+            if "head" in options and options["head"] not in HEADS[kind]:
+                yield (
+                    f"options.{protocol}.{level}.head: {options['head']!r} does not suit {kind}; "
+                    f"known: {', '.join(HEADS[kind])}"
+                )

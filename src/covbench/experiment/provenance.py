@@ -1,0 +1,195 @@
+"""Where a number came from: everything that decided a run, its fingerprint, and the machine that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from covbench.data.datasets import TASKS
+from covbench.experiment.code_fingerprint import depend_run, kind_of_run
+from covbench.models.catalogue import BASELINES, architecture, input_size
+from covbench.schema import Run
+from covbench.system.content_hashes import hash_content
+from covbench.system.files import PACKAGE
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("covbench", "keras", "tensorflow", "numpy", "scikit-learn", "opencv-python-headless", "segmentation-models")
+
+
+def name_inputs(split: str, prepared: Sequence[str], weights: str | None = None) -> dict[str, str]:
+    """The files that a run reads, by what they are to it: split, images, rows, masks, weights."""
+    files = {"split": split, **{Path(path).stem: path for path in prepared}}
+    return files | ({"weights": weights} if weights else {})
+
+
+def gather_inputs(
+    run: Run,
+    options: Mapping[str, Any],
+    input_files: Mapping[str, Path | str],
+    settings: Mapping[str, Any],
+    root: Path = Path(),
+) -> dict[str, Any]:
+    """Everything that decides what a run makes, as plain JSON values: what the fingerprint covers.
+
+    options: resolved, as covbench.protocols.Options; empty for a baseline. input_files: as name_inputs returns,
+    relative to `root`; a file that does not exist has the hash None. settings: `deterministic` and `precision`; empty
+    for a baseline. Large files are not read: their records are (covbench.system.content_hashes).
+    """
+    paths = {name: root / path for name, path in input_files.items()}
+    files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
+    return decide_inputs(run, options, settings) | {"files": files}
+
+
+def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a run without its files: known before the first job."""
+    baseline = run.architecture in BASELINES
+    task = TASKS[run.task]
+    inputs = {
+        "run": asdict(run),
+        "classes": task.classes,
+        "options": dict(options),
+        "network": {} if baseline else _describe_network(run.architecture, options["size"]),
+        "settings": dict(settings),
+        **depend_run(kind_of_run(task.kind, baseline)),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(inputs))
+    return plain
+
+
+def _describe_network(name: str, size: int) -> dict[str, Any]:
+    """What the catalogue says of a network that changes what is built."""
+    entry = architecture(name)
+    parts = {part: getattr(entry, part) for part in ("constructor", "encoder", "alpha", "scaling")}
+    return {**parts, "input_size": input_size(name, size)}
+
+
+def fingerprint_inputs(inputs: Mapping[str, Any]) -> str:
+    """sha256 of the inputs as canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One input in which a run is not the planned one; None where one side has none.
+
+    part: a key of gather_inputs. name: of an option, file, module or package; empty where the part is one value.
+    """
+
+    part: str
+    name: str
+    trained: Any
+    planned: Any
+
+    def __str__(self) -> str:
+        if self.part == "files":
+            return f"{self.name} changed"
+        if self.part == "code":
+            return f"{self.name} edited" if self.trained and self.planned else f"{self.name} imported or no longer"
+        return f"{self.name or self.part} {self.trained!r} (planned {self.planned!r})"
+
+
+def find_differences(entry: Mapping[str, Any], manifest: Mapping[str, Any], root: Path = Path()) -> list[Difference]:
+    """The inputs in which the run of a manifest.json is not the one that an entry of the plan asks for; none: it is.
+
+    entry: as experiment.plan.describe_planned. root: the folder that holds data/. Files that are not there cannot
+    have changed. A manifest that does not list today's inputs differs in all of them.
+    """
+    run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
+    planned = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
+    trained = manifest.get("inputs", {})
+    if trained.keys() != planned.keys():
+        return [Difference("manifest", "", "without these inputs", ", ".join(planned))]
+    return [difference for part in planned for difference in _compare_part(part, trained[part], planned[part])]
+
+
+def list_differences(differences: Sequence[Difference], shown: int = 4) -> str:
+    """The first few in one line, and how many more there are."""
+    more = [f"{len(differences) - shown} more"] if len(differences) > shown else []
+    return ", ".join([str(difference) for difference in differences[:shown]] + more)
+
+
+def _compare_part(part: str, trained: Any, planned: Any) -> Iterator[Difference]:
+    if trained == planned:
+        return
+    if not isinstance(planned, dict):
+        yield Difference(part, "", trained, planned)
+        return
+    for name in {**planned, **trained}:
+        before, now = trained.get(name), planned.get(name)
+        absent = part == "files" and name in planned and now is None
+        if before != now and not absent:
+            yield Difference(part, name, before, now)
+
+
+def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+    """manifest.json of a finished run: identity, all inputs and their fingerprint, machine, and the given facts.
+
+    Packages whose installed version is not the locked one are named in the log and under `unlocked`.
+    """
+    unlocked = find_unlocked(inputs["packages"])
+    for name, versions in unlocked.items():
+        log.warning("%s %s is installed, the lock says %s", name, versions["installed"], versions["locked"])
+    return {
+        "run": inputs["run"],
+        "options": inputs["options"],
+        "fingerprint": fingerprint_inputs(inputs),
+        "inputs": dict(inputs),
+        "git_commit": read_commit(),
+        "packages": installed_packages(),
+        "unlocked": unlocked,
+        "python": platform.python_version(),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "scheduler_job": os.environ.get("SLURM_JOB_ID"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+    }
+
+
+def find_unlocked(pins: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Packages installed in another version than locked: name -> `installed` (`none`: not at all) and `locked`."""
+    installed = {name: _installed_version(name) or "none" for name in pins}
+    return {
+        name: {"installed": installed[name], "locked": version}
+        for name, version in pins.items()
+        if installed[name] != version
+    }
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of the packages that decide numbers; tensorflow stands for its CPU build too."""
+    return {name: version for name in PACKAGES if (version := _installed_version(name))}
+
+
+def _installed_version(name: str) -> str:
+    for candidate in (name, f"{name}-cpu"):
+        try:
+            return importlib.metadata.version(candidate)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def read_commit() -> str:
+    """Commit of the code that runs, with `+changes` where the work tree differs; `unknown` outside a checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(PACKAGE), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()

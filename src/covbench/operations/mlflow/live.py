@@ -1,0 +1,77 @@
+"""Learning curves into MLflow while a run trains, from a process of its own that a training never waits for.
+
+What arrives there is a preview: rule `track` brings all of it in the end. So a store that is down, slow or restarted
+costs a training nothing but the start of that process, and at most `LAST_SECONDS` when it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pandas as pd
+
+from covbench.schema import Run
+
+log = logging.getLogger(__name__)
+
+LAST_SECONDS = 5
+"""For what is still to be sent when a training has ended."""
+
+
+@contextmanager
+def follow_run(tracking: Mapping[str, Any], run: Run, fingerprint: str) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yields what takes the learning curves so far (schema.HISTORY_COLUMNS) after each epoch.
+
+    tracking: the config's section. Without `live` in it, and for a SQLite file on a cluster, whose nodes would break it
+    on a shared file system, nothing is sent.
+    """
+    if not tracking.get("live") or ("SLURM_JOB_ID" in os.environ and tracking["uri"].startswith("sqlite")):
+        yield lambda curves: None
+        return
+    command = [
+        sys.executable,
+        "-m",
+        "covbench.operations.mlflow.live_process",
+        tracking["uri"],
+        json.dumps(vars(run)),
+        fingerprint,
+    ]
+    follower = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    assert follower.stdin
+    pipe = follower.stdin.fileno()
+    os.set_blocking(pipe, False)
+    sent = 0
+
+    def send(curves: pd.DataFrame) -> None:
+        nonlocal sent
+        with suppress(OSError):  # the follower is gone, or behind by the thousands of epochs that a pipe holds
+            os.write(pipe, (curves.iloc[sent:].to_json(orient="records") + "\n").encode())
+        sent = len(curves)
+
+    try:
+        yield send
+        send(pd.DataFrame())
+    finally:
+        _end(follower)
+
+
+def _end(follower: subprocess.Popen[bytes]) -> None:
+    assert follower.stdin
+    with suppress(OSError):
+        follower.stdin.close()
+    try:
+        code = follower.wait(LAST_SECONDS)
+    except subprocess.TimeoutExpired:
+        follower.kill()
+        follower.wait()
+        log.warning("MLflow did not take the last epochs within %d s; rule track will bring them", LAST_SECONDS)
+        return
+    if code:
+        log.warning("MLflow did not follow this training to its end; rule track will bring the rest")

@@ -1,0 +1,140 @@
+"""The process behind covbench.operations.mlflow.live: learning curves on standard input -> MLflow, as long as that answers.
+
+python -m covbench.operations.mlflow.live_process URI RUN FINGERPRINT; each line is a JSON list of epochs, an empty list the good end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+IMPATIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+PAUSE = 15.0
+"""Seconds without a try after a failure; doubled by each further one in a row."""
+
+Epoch = Mapping[str, Any]
+
+log = logging.getLogger(__name__)
+
+
+class Breaker:
+    """Sends through `send` what is due; after a failure it keeps everything and does not try for a while."""
+
+    def __init__(self, send: Callable[[Iterable[Epoch]], None]) -> None:
+        self.send = send
+        self.waiting: list[Epoch] = []
+        self.failures = 0
+        self.silent_until = 0.0
+
+    def offer(self, epochs: Iterable[Epoch], now: float) -> None:
+        """Send these and all that waits, unless the last failure is too recent."""
+        self.waiting += epochs
+        if now < self.silent_until:
+            return
+        try:
+            self.send(self.waiting)
+        except Exception as error:  # a preview: whatever it is, the training must not hear of it
+            pause = PAUSE * 2**self.failures
+            self.silent_until, self.failures = now + pause, self.failures + 1
+            log.warning("MLflow: %s; silent for %.0f s", str(error).splitlines()[0][:200], pause)
+        else:
+            self.waiting, self.failures = [], 0
+
+
+class Follower:
+    """The MLflow run of a training: found again by its place in the grid and its fingerprint, or made."""
+
+    def __init__(self, uri: str, run: Mapping[str, Any], fingerprint: str) -> None:
+        self.uri, self.run, self.fingerprint = uri, run, fingerprint
+        self.client: Any = None
+        self.run_id = ""
+        self.held: set[int] = set()
+        self.monitor: Any = None
+
+    def send(self, epochs: Iterable[Epoch]) -> None:
+        """Log epochs that MLflow does not hold yet, each at once and dated now."""
+        from mlflow.entities import Metric
+
+        if not self.run_id:
+            self.open()
+        now = round(time.time() * 1000)
+        for row in epochs:
+            step = int(row["epoch"])
+            if step in self.held:
+                continue
+            numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and name != "epoch"}
+            points = [Metric(f"epoch/{name}", float(value), now, step) for name, value in numbers.items()]
+            self.client.log_batch(self.run_id, metrics=points)
+            self.held.add(step)
+
+    def open(self) -> None:
+        """Find or make the run, set it running, and start to watch the machine."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        from covbench.operations.mlflow import store
+
+        store.prepare_new_store(self.uri)
+        self.client = store.open_client(self.uri)
+        experiment = store.find_experiment(self.client, self.run["task"], self.uri)
+        key = "/".join(str(self.run[part]) for part in ("task", "protocol", "architecture", "seed"))
+        tags = {store.RUN_TAG: key, store.FINGERPRINT_TAG: self.fingerprint, store.FOLDER_TAG: str(Path.cwd())}
+        wanted = f"tags.`{store.RUN_TAG}` = '{key}' and tags.`{store.FINGERPRINT_TAG}` = '{self.fingerprint}'"
+        found = next(store.search_runs(self.client, experiment, wanted), None)
+        if found is None:
+            found = self.client.create_run(experiment, tags=tags, run_name=key.split("/", 1)[1])
+        run_id = found.info.run_id
+        self.client.update_run(run_id, status="RUNNING")
+        if "epoch/loss" in found.data.metrics:
+            self.held = {point.step for point in self.client.get_metric_history(run_id, "epoch/loss")}
+        self.monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=self.uri)
+        self.monitor.start()
+        self.run_id = run_id
+
+    def end(self, status: str) -> None:
+        """Say how the training ended, where there is a run to say it of."""
+        if self.run_id:
+            self.monitor.finish()
+            self.client.set_terminated(self.run_id, status)
+
+
+def follow(lines: Iterable[str], follower: Follower) -> bool:
+    """Send each line's epochs; the training's last line is an empty list, without which it was killed.
+
+    Returns whether everything arrived.
+    """
+    breaker, status = Breaker(follower.send), "KILLED"
+    for line in lines:
+        epochs = json.loads(line)
+        status = "KILLED" if epochs else "FINISHED"
+        breaker.offer(epochs, time.monotonic())
+    breaker.offer([], math.inf)
+    if not breaker.waiting:
+        follower.end(status)
+    return not breaker.waiting
+
+
+def main() -> None:
+    """Follow one training; a signal to its job is answered by the training, whose end ends this."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(10)
+    os.environ.update(IMPATIENT)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    uri, run, fingerprint = sys.argv[1:]
+    sys.exit(not follow(sys.stdin, Follower(uri, json.loads(run), fingerprint)))
+
+
+if __name__ == "__main__":
+    main()

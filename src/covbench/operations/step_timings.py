@@ -1,0 +1,116 @@
+"""Calibrations that were made on this machine: kept, found again, scaled, and measured where they are missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from covbench.data.datasets import TASKS
+from covbench.experiment.provenance import installed_packages
+from covbench.system.files import write_json
+
+Timing = Mapping[str, float]
+Entry = Mapping[str, Any]
+
+EXACT = "calibration"
+_LONGEST = 900  # s, for one setting
+
+
+def describe_setting(entry: Entry) -> dict[str, Any]:
+    """What of a planned run decides the cost of a step."""
+    options = entry["options"]
+    return {
+        "architecture": entry["architecture"],
+        "kind": TASKS[entry["task"]].kind,
+        "head": options["head"],
+        "phases": [name for name in ("head_epochs", "fine_tune_epochs") if options[name]],
+        "precision": entry["settings"].get("precision", "auto"),
+        "size": options["size"],
+        "batch_size": options["batch_size"],
+    }
+
+
+def describe_machine() -> str:
+    """Processor, cores, GPUs and package versions: what a calibration holds for; no name of the machine."""
+    cpu = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", cpu.read_text()) if cpu.exists() else None
+    gpus = sorted(path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    models = [found[1].strip() for gpu in gpus if (found := re.search(r"Model:\s*(.+)", gpu))]
+    return json.dumps([model[1] if model else "", os.cpu_count(), models, installed_packages()])
+
+
+class Calibrations:
+    """The calibrations in benchmarks/calibration/<machine>/ of a working directory."""
+
+    def __init__(self, directory: Path) -> None:
+        machine = hashlib.sha256(describe_machine().encode()).hexdigest()[:16]
+        self.folder = directory / "benchmarks" / "calibration" / machine
+        self.kept: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted(self.folder.glob("*.json"))]
+
+    def find(self, entry: Entry) -> tuple[Timing, str] | None:
+        """The costs of a run's setting, and what they rest on: measured so, or scaled from the nearest size."""
+        setting = describe_setting(entry)
+        for kept in self.kept:
+            if kept["setting"] == setting:
+                return kept["timing"], EXACT
+        same = [kept for kept in self.kept if _alike(kept["setting"], setting)]
+        if not same:
+            return None
+        nearest = min(same, key=lambda kept: abs(_pixels(kept["setting"]) - _pixels(setting)))
+        scale = _pixels(setting) / _pixels(nearest["setting"])
+        scaled = {name: nearest["timing"][name] * scale for name in ("head", "fine_tune", "forward", "gpu_mb")}
+        size, batch = nearest["setting"]["size"], nearest["setting"]["batch_size"]
+        return nearest["timing"] | scaled, f"{EXACT} at {size}, batch {batch}"
+
+    def measure(self, entries: Iterable[Entry], seconds: float) -> None:
+        """Calibrate what is missing, each architecture once before any a second time, until the time is up."""
+        until = time.monotonic() + seconds
+        settings = {json.dumps(describe_setting(entry)): entry for entry in entries}
+        first = {entry["architecture"]: entry for entry in reversed(settings.values())}
+        for entry in [
+            *reversed(first.values()),
+            *(entry for entry in settings.values() if entry not in first.values()),
+        ]:
+            found = self.find(entry)
+            if time.monotonic() < until and (found is None or found[1] != EXACT):
+                self._measure(entry)
+
+    def _measure(self, entry: Entry) -> None:
+        setting = describe_setting(entry)
+        name = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        print(f"calibrating {entry['architecture']} at {setting['size']} …", file=sys.stderr, flush=True)
+        try:
+            timing = run_calibration(entry, self.folder / f".{name}.tmp")
+        except subprocess.SubprocessError as error:  # out of memory, or no end: the others can still be forecast
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            print(f"  failed: {said[-1]}", file=sys.stderr, flush=True)
+            return
+        self.kept.append({"setting": setting, "timing": timing})
+        write_json(self.folder / f"{name}.json", self.kept[-1])
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    same = ("architecture", "kind", "phases", "head", "precision")
+    return all(one[name] == other[name] for name in same)
+
+
+def _pixels(setting: Mapping[str, Any]) -> int:
+    return setting["batch_size"] * setting["size"] ** 2
+
+
+def run_calibration(entry: Entry, answer: Path) -> dict[str, float]:
+    """Measure a setting in a process of its own, since memory grows over several networks in one."""
+    command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(entry), str(answer)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST)
+    timing: dict[str, float] = json.loads(answer.read_text())
+    answer.unlink()
+    return timing

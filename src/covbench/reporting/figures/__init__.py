@@ -1,0 +1,1 @@
+"""What is drawn, and where drawings are kept between reports."""

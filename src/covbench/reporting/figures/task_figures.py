@@ -1,0 +1,357 @@
+"""Draws a task's figures and pictures into the report's folder, each with its caption and computed reading."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.comparison.bootstrap import band_curves, draw_patients
+from covbench.evaluation.definitions import label_metric
+from covbench.reporting import wording
+from covbench.reporting.figures import lines_and_bars
+from covbench.reporting.figures.figure_cache import FORMATS, Drawing, Press
+from covbench.reporting.figures.figure_tables import (
+    tabulate_confusions,
+    tabulate_counts,
+    tabulate_curves,
+    tabulate_histories,
+)
+from covbench.reporting.figures.overlays import choose_spread, colour_masks, overlay_errors, save_picture
+from covbench.reporting.gather import FinishedRun, Prepared, Results, read_prepared
+from covbench.reporting.tables import order_protocols, rank_models
+from covbench.reporting.wording import plain, show, slug
+from covbench.schema import SEGMENTATION, Task
+from covbench.system.files import write_table
+
+log = logging.getLogger(__name__)
+SAMPLES, CASES, THUMBNAIL, TILE = 6, 6, 144, 224
+CURVE_DRAWS = 500
+ALL_TASKS = "all tasks"
+PRINTED = "printed"  # folder of the figures for print, moved out of the report when it is whole
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure on the page.
+
+    source: relative to the report's folder; width, height: pixels on the page. files: what can be downloaded, format
+    and place.
+    """
+
+    name: str
+    source: str
+    width: int
+    height: int
+    title: str
+    caption: str
+    reading: str
+    files: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture with its words."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Rows of tiles. rows: heading of the row, what it says, its tiles; legend: word and CSS class of its swatch."""
+
+    name: str
+    title: str
+    caption: str
+    rows: Sequence[tuple[str, str, Sequence[Tile]]]
+    legend: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def write_plate(
+    press: Press, name: str, drawing: Drawing, title: str, caption: str, reading: str, numbers: pd.DataFrame,
+    topic: str = "",
+) -> Plate:  # fmt: skip
+    """Write figures/{name}.svg and .csv under the report's folder.
+
+    numbers: what the figure shows, tidy. topic: where it stands among the figures for print, PRINTED/{topic}/{name} as
+    SVG and PDF; empty: it is not printed, nor offered as PNG.
+    """
+    drawn = press.draw(drawing, FORMATS if topic else ("svg",))
+    svg = drawn["svg"].read_text(encoding="utf-8")
+    path = press.folder / "figures" / f"{slug(name)}.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(lines_and_bars.follow_theme(svg), encoding="utf-8")
+    write_table(path.with_suffix(".csv"), numbers)
+    if topic:
+        printed = press.folder / PRINTED / slug(topic) / path.stem
+        printed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(drawn["png"], path.with_suffix(".png"))
+        for word in ("svg", "pdf"):
+            shutil.copyfile(drawn[word], printed.with_suffix(f".{word}"))
+    width, height = (round(float(size) * 4 / 3) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
+    formats = ("svg", "png", "csv") if topic else ("svg", "csv")
+    files = [(word.upper(), f"figures/{path.stem}.{word}") for word in formats]
+    return Plate(name, f"figures/{path.name}", width, height, title, caption, reading, files)
+
+
+def draw_counts(press: Press, counts: Mapping[str, Mapping[str, int]], topic: str = ALL_TASKS) -> Plate | None:
+    """Samples per class. counts: task -> class -> images; topic: the one task, or ALL_TASKS."""
+    counts = {task: classes for task, classes in counts.items() if classes}
+    if not counts:
+        return None
+    ratios = {task: max(c.values()) / max(min(c.values()), 1) for task, c in counts.items() if len(c) > 1}
+    widest = max(ratios, key=lambda task: ratios[task], default="")
+    where = "The" if topic != ALL_TASKS else f"Least balanced: {widest}, where the"
+    reading = f"{where} largest class holds {ratios[widest]:.1f} times the smallest." if ratios else ""
+    caption = "Images that can be used per task and class; for segmentation, slices whose mask holds the class."
+    name = "samples_per_class" if topic == ALL_TASKS else f"samples_per_class-{topic}"
+    figure, numbers = partial(lines_and_bars.draw_class_counts, counts), tabulate_counts(counts)
+    return write_plate(press, name, figure, "Samples per class", caption, reading, numbers, topic)
+
+
+def draw_task(press: Press, task: Task, results: Results) -> Iterator[Plate]:
+    """Every figure of a task for which there are numbers: bars, confusion matrices, curves."""
+    yield from _draw_bars(press, task, results)
+    for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
+        runs = results.of(task.name, protocol)
+        yield _draw_confusions(press, task, protocol, runs)
+        if any(not run.history.empty for run in runs):
+            yield _draw_histories(press, task, protocol, runs)
+        if task.kind != SEGMENTATION:
+            yield _draw_curves(press, task, protocol, runs, results.summary[results.summary["task"] == task.name])
+
+
+def choose_bars(task: Task, published: pd.DataFrame, known: Collection[str]) -> list[str]:
+    """The metrics of the bar charts, of those known: what stands beside the study's numbers, and the usual ones.
+
+    The usual ones of a classification are shown only where the study has none.
+    """
+    theirs = [metric for metric in dict.fromkeys(published["our_metric"]) if metric in known]
+    usual = [metric for metric in wording.BAR_METRICS[task.kind] if metric in known]
+    return list(dict.fromkeys(usual + theirs)) if task.kind == SEGMENTATION else theirs or usual
+
+
+def _draw_bars(press: Press, task: Task, results: Results) -> Iterator[Plate]:
+    summary = results.summary[results.summary["task"] == task.name]
+    published = results.published[results.published["task"] == task.name]
+    metrics = choose_bars(task, published, set(summary["metric"]))
+    if not metrics:
+        return
+    study = {
+        (row["architecture"], row["our_metric"]): row["reported"]
+        for _, row in published.iterrows()
+        if row["our_metric"]
+    }
+    models = rank_models(summary, metrics[0])
+    title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"
+    caption = "Mean over seeds; lines are 95 % intervals; models from best to worst; “–” where a value is undefined."
+    shown = summary[summary["metric"].isin(metrics)]
+    figure = partial(lines_and_bars.draw_metric_bars, shown, models, metrics, study)
+    reading = wording.read_leaders(summary, metrics[0])
+    yield write_plate(press, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
+
+
+def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.run.architecture, []).append(run)
+    return groups
+
+
+def _draw_confusions(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
+    sums = [
+        (model, np.sum([np.array(run.metrics["confusion"], float) for run in group], axis=0))
+        for model, group in _group_models(runs).items()
+    ]
+    unit = "pixels" if task.kind == SEGMENTATION else "images"
+    caption = f"Rows: truth; columns: predicted. Share of the true class, and {unit} summed over seeds."
+    reading = wording.read_confusions(np.sum([matrix for _, matrix in sums], axis=0), task.classes)
+    figure = partial(lines_and_bars.draw_confusions, sums, task.classes)
+    name, title = f"confusion-{task.name}-{protocol}", f"Confusion matrices, {protocol}"
+    return write_plate(press, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
+
+
+def _draw_histories(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
+    histories = {
+        model: [run.history for run in group if not run.history.empty] for model, group in _group_models(runs).items()
+    }
+    histories = {model: tables for model, tables in histories.items() if tables}
+    caption = "A line per seed: training dashed, validation solid; a dotted upright marks where fine-tuning starts."
+    figure = partial(lines_and_bars.draw_learning_curves, histories)
+    title, reading = f"Loss and accuracy while training, {protocol}", wording.read_curves(histories)
+    numbers = tabulate_histories(runs)
+    return write_plate(press, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
+
+
+def _draw_curves(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun], summary: pd.DataFrame) -> Plate:
+    shown = [task.positive] if task.positive else list(task.classes)
+    rows = summary[(summary["metric"] == "auroc") & (summary["protocol"] == protocol)].set_index("architecture")
+    first = {model: group[0] for model, group in _group_models(runs).items()}
+    ranked = [name for name in rows["mean"].sort_values(ascending=False, kind="stable").index if name in first]
+    ranked += [name for name in first if name not in ranked]
+    curves = [(name, first[name].metrics.get("curves", {})) for name in ranked]
+    labels = [f"{name} ({_show_score(rows, name)})" for name in ranked]
+    bands = band_classes(first[ranked[0]], task, shown)
+    caption = (
+        "Test images of the lowest seed; in brackets the AUROC, mean over seeds, and its 95 % interval. Around the "
+        f"curve of {plain(ranked[0])} its 95 % band, pointwise, patients drawn {CURVE_DRAWS} times. Dotted: guessing."
+    )
+    defined = ranked[0] in rows.index and wording.is_number(rows.loc[ranked[0], "mean"])
+    reading = f"Largest area: {ranked[0]} with {_show_score(rows, ranked[0])}." if defined else ""
+    labelled = [(label, points) for label, (_, points) in zip(labels, curves, strict=True)]
+    figure = partial(lines_and_bars.draw_roc_pr, labelled, shown, bands)
+    name, title = f"roc-{task.name}-{protocol}", f"ROC and precision-recall, {protocol}"
+    numbers = pd.concat([tabulate_curves(curves, shown), bands.assign(model=ranked[0])], ignore_index=True)
+    return write_plate(press, name, figure, title, caption, reading, numbers, task.name)
+
+
+def _show_score(rows: pd.DataFrame, model: str) -> str:
+    """`0.931, 0.902–0.955`. rows: mean, low, high by model."""
+    if model not in rows.index:
+        return wording.DASH
+    row = rows.loc[model]
+    return ", ".join(text for text in (show(row["mean"]), wording.show_interval(row["low"], row["high"])) if text)
+
+
+def band_classes(run: FinishedRun, task: Task, classes: Sequence[str]) -> pd.DataFrame:
+    """Bands around the curves of these classes: class, curve, x, low, high; no rows without cases."""
+    if run.cases.empty:
+        return lines_and_bars.NO_BANDS
+    places, patients = pd.factorize(run.cases["patient_id"])
+    weights = draw_patients(len(patients), CURVE_DRAWS)
+    tables = []
+    for name in classes:
+        number = task.classes.index(name)
+        is_class = run.cases["truth"].to_numpy() == number
+        tables.append(band_curves(is_class, run.cases[f"p_{number}"].to_numpy(float), places, weights))
+    return pd.concat([table.assign(**{"class": name}) for name, table in zip(classes, tables, strict=True)])
+
+
+def draw_samples(folder: Path, task: Task, prepared: Prepared, members: dict[str, np.ndarray]) -> Gallery | None:
+    """Sample images per class, evenly spread over the prepared rows; slices with their classes tinted."""
+    rows: list[tuple[str, str, Sequence[Tile]]] = []
+    for name, places in members.items():
+        if not len(places):
+            rows.append((name, "no image", ()))
+            continue
+        chosen = places[np.linspace(0, len(places) - 1, min(SAMPLES, len(places))).round().astype(int)]
+        tiles = []
+        for place in chosen:
+            picture = np.asarray(prepared.images[place])
+            if prepared.masks is not None:
+                picture = colour_masks(picture, np.asarray(prepared.masks[place]))
+            path = f"figures/samples/{slug(task.name, name, int(place))}.png"
+            save_picture(folder / path, picture, THUMBNAIL)
+            tiles.append(Tile(path, plain(prepared.rows["image_id"].iloc[int(place)])))
+        rows.append((name, wording.count(len(places), "image"), tiles))
+    if not rows:
+        return None
+    caption = "As the models see them: grey, one size" + (
+        ", true classes tinted; from the smallest to the largest area." if prepared.masks is not None else "."
+    )
+    return Gallery(f"samples-{task.name}", "Sample images per class", caption, rows, class_legend(task, prepared))
+
+
+def class_legend(task: Task, prepared: Prepared) -> list[tuple[str, str]]:
+    """Word and swatch of each tinted class."""
+    if prepared.masks is None:
+        return []
+    return [(name, f"class{(number - 1) % 6}") for number, name in enumerate(task.classes) if number]
+
+
+ERROR_LEGEND = (("true positive", "tp"), ("false positive", "fp"), ("false negative", "fn"))
+
+
+def draw_cases(folder: Path, data: Path, task: Task, protocol: str, results: Results) -> Iterator[Gallery]:
+    """Ground truth against prediction of the best model, and every model on one case, as overlays."""
+    runs = [run for run in results.of(task.name, protocol) if not run.cases.empty]
+    summary = results.summary[(results.summary["task"] == task.name) & (results.summary["protocol"] == protocol)]
+    ranked = rank_models(summary, "dice_lesion")
+    first = {model: group[0] for model, group in _group_models(runs).items()}
+    ranked = [name for name in ranked if name in first] + [name for name in first if name not in ranked]
+    if not ranked:
+        return
+    best = first[ranked[0]]
+    masks = best.read_masks()
+    side = next(iter(masks.values())).shape[0] if masks else 0
+    prepared = read_prepared(data, task.name, side)
+    if prepared is None or prepared.masks is None:
+        log.warning("no gallery of %s, %s: no masks of %d pixels in data/prepared", task.name, protocol, side)
+        return
+    cases = best.cases[(best.cases["copy"] == 0) & best.cases["image_id"].isin(prepared.position)].reset_index(
+        drop=True
+    )
+    chosen = choose_spread(cases["dice_lesion"], CASES)
+    if not chosen:
+        return
+    yield _draw_truth(folder, task, best, prepared, masks, cases.iloc[chosen])
+    middle = cases.iloc[choose_spread(cases["dice_lesion"], 3)[-1 if len(cases) < 3 else 1]]
+    yield _draw_models(folder, task, protocol, [first[name] for name in ranked], prepared, str(middle["image_id"]))
+
+
+def _lesion(task: Task, mask: np.ndarray) -> np.ndarray:
+    return np.isin(mask, [task.classes.index(name) for name in task.lesions])
+
+
+def _draw_truth(
+    folder: Path, task: Task, run: FinishedRun, prepared: Prepared, masks: dict[tuple[str, int], np.ndarray],
+    cases: pd.DataFrame,
+) -> Gallery:  # fmt: skip
+    assert prepared.masks is not None
+    rows = []
+    for number, (_, case) in enumerate(cases.iterrows()):
+        place, predicted = prepared.position[case["image_id"]], masks[case["image_id"], 0]
+        image, truth = np.asarray(prepared.images[place]), np.asarray(prepared.masks[place])
+        pictures = {
+            "image": image,
+            "ground truth": colour_masks(image, truth),
+            "prediction": colour_masks(image, predicted),
+            "errors": overlay_errors(image, _lesion(task, truth), _lesion(task, predicted)),
+        }
+        tiles = []
+        for word, picture in pictures.items():
+            path = f"figures/cases/{slug(task.name, run.run.protocol, number, word)}.png"
+            save_picture(folder / path, picture, TILE)
+            tiles.append(Tile(path, word))
+        words = f"Dice {show(case['dice_lesion'])}, Jaccard {show(case['jaccard_lesion'])}"
+        rows.append((plain(case["image_id"]), words, tiles))
+    caption = (
+        f"{run.run.architecture}, {run.run.protocol}, seed {run.run.seed}: test slices from its worst to its best "
+        "lesion Dice, evenly spread; slices without any lesion, true or predicted, left out."
+    )
+    name = f"truth-{task.name}-{run.run.protocol}"
+    legend = (*class_legend(task, prepared), *ERROR_LEGEND)
+    return Gallery(name, f"Ground truth against prediction, {run.run.protocol}", caption, rows, legend)
+
+
+def _draw_models(
+    folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun], prepared: Prepared, image_id: str
+) -> Gallery:
+    assert prepared.masks is not None
+    place = prepared.position[image_id]
+    image, truth = np.asarray(prepared.images[place]), _lesion(task, np.asarray(prepared.masks[place]))
+    tiles = []
+    for run in runs:
+        predicted = run.read_masks().get((image_id, 0))
+        if predicted is None or predicted.shape != image.shape:
+            continue
+        path = f"figures/cases/{slug(task.name, protocol, 'model', run.run.architecture)}.png"
+        save_picture(folder / path, overlay_errors(image, truth, _lesion(task, predicted)), TILE)
+        case = run.cases[(run.cases["image_id"] == image_id) & (run.cases["copy"] == 0)].iloc[0]
+        tiles.append(Tile(path, f"{run.run.architecture}: Dice {show(case['dice_lesion'])}"))
+    caption = f"Lesion of {plain(image_id)}, the case of median Dice for the best model; best model first."
+    return Gallery(
+        f"overlays-{task.name}-{protocol}",
+        f"Every model on one case, {protocol}",
+        caption,
+        [("", "", tiles)],
+        ERROR_LEGEND,
+    )

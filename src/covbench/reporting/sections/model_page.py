@@ -1,0 +1,164 @@
+"""A page per model and protocol: its options, origin, curves and scores, and every case that it was tested on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covbench.reporting import tables, wording
+from covbench.reporting.gather import FinishedRun, Results
+from covbench.reporting.sections import cases
+from covbench.reporting.sections.leaderboard import choose_headline
+from covbench.reporting.sections.learning_curves import Curves, view_curves
+from covbench.reporting.tables import Cell, Table
+from covbench.schema import SEGMENTATION, Task
+from covbench.system.content_hashes import hash_content
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """What the page of a model shows.
+
+    elsewhere: other protocols, others: other models, each with its page. case_models: models with cases, and the name
+    of their file.
+    """
+
+    task: Task
+    protocol: str
+    name: str
+    path: str
+    reading: str
+    options: Sequence[tuple[str, str]]
+    metrics: Table
+    classes: Table
+    confusion: Table
+    cost: Table
+    curves: Curves | None
+    elsewhere: Sequence[tuple[str, str]]
+    others: Sequence[tuple[str, str]]
+    fold: cases.Fold | None
+    case_models: Sequence[tuple[str, str]]
+
+
+def place_model(task: str, protocol: str, architecture: str) -> str:
+    """The page's path in the report's folder."""
+    return f"models/{wording.slug(task)}/{wording.slug(protocol)}/{wording.slug(architecture)}.html"
+
+
+def link_models(finished: Sequence[FinishedRun]) -> dict[str, str]:
+    """Model -> its page under the protocol to believe, or under the first that has it. finished: runs of one task."""
+    links: dict[str, str] = {}
+    for protocol in tables.order_protocols(run.run.protocol for run in finished):
+        for run in finished:
+            if run.run.protocol == protocol:
+                links.setdefault(run.run.architecture, place_model(run.run.task, protocol, run.run.architecture))
+    return links
+
+
+def view_models(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelView]:
+    """The page of every model of a task that has a finished run; its curves and cases are written below `folder`."""
+    for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
+        runs = results.of(task.name, protocol)
+        fold = cases.find_fold(data, task, protocol, runs)
+        with_cases = [run for run in cases.select_first(runs) if fold is not None and not run.cases.empty]
+        if fold is not None:
+            cases.write_fold(folder, fold, _find_cache(runs[0], fold))
+            for run in with_cases:
+                explained = results_of(run) / "explained" / task.name / f"{protocol}.npz"
+                cases.write_model(folder, fold, run, explained)
+        named = [(run.run.architecture, wording.slug(run.run.architecture)) for run in with_cases]
+        for name in dict.fromkeys(run.run.architecture for run in runs):
+            yield _view_model(results, folder, task, [run for run in runs if run.run.architecture == name], fold, named)
+
+
+def _find_cache(run: FinishedRun, fold: cases.Fold) -> Path:
+    """Where pictures of these very images are kept between reports: results/pictures."""
+    images = hash_content(fold.prepared.folder / "images.npy")[:16] if fold.prepared else "none"
+    return results_of(run) / "pictures" / wording.slug(fold.task.name) / images
+
+
+def results_of(run: FinishedRun) -> Path:
+    """The folder that holds runs/, of which this is one."""
+    return run.folder.parents[4]
+
+
+def _view_model(
+    results: Results,
+    folder: Path,
+    task: Task,
+    seeds: Sequence[FinishedRun],
+    fold: cases.Fold | None,
+    case_models: Sequence[tuple[str, str]],
+) -> ModelView:
+    run = seeds[0].run
+    summary, metrics, runs = (
+        table[(table["task"] == task.name) & (table["architecture"] == run.architecture)]
+        for table in (results.summary, results.metrics, results.runs)
+    )
+    summary, metrics, runs = (rows[rows["protocol"] == run.protocol] for rows in (summary, metrics, runs))
+    headline = choose_headline(task.kind, results.published[results.published["task"] == task.name])
+    others = link_others(results, task.name, run.protocol)
+    return ModelView(
+        task=task,
+        protocol=run.protocol,
+        name=run.architecture,
+        path=place_model(task.name, run.protocol, run.architecture),
+        reading=wording.read_model(summary, headline),
+        options=read_options(seeds[0].folder),
+        metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
+        classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
+        confusion=build_confusion(seeds, task),
+        cost=tables.build_cost_table(runs),
+        curves=view_curves(folder, task, seeds),
+        elsewhere=[
+            (protocol, place_model(task.name, protocol, run.architecture))
+            for protocol in tables.order_protocols(other.run.protocol for other in results.of(task.name))
+            if protocol != run.protocol
+            and any(o.run.architecture == run.architecture for o in results.of(task.name, protocol))
+        ],
+        others=[(name, path) for name, path in others.items() if name != run.architecture],
+        fold=fold,
+        case_models=case_models,
+    )
+
+
+def link_others(results: Results, task: str, protocol: str) -> dict[str, str]:
+    """Every model with a finished run of this task and protocol -> its page."""
+    names = dict.fromkeys(run.run.architecture for run in results.of(task, protocol))
+    return {name: place_model(task, protocol, name) for name in names}
+
+
+def read_options(folder: Path) -> list[tuple[str, str]]:
+    """What decided a run and where it came from, of its manifest: word and value."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        return []
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    facts = ("fingerprint", "git_commit", "finished", "device", "precision", "weights", "parameters", "scheduler_job")
+    options: Mapping[str, Any] = manifest.get("options", {})
+    chosen = {**options, **{key: manifest[key] for key in facts if manifest.get(key) is not None}}
+    return [(key.replace("_", " "), str(value)) for key, value in chosen.items()]
+
+
+def build_confusion(seeds: Sequence[FinishedRun], task: Task) -> Table:
+    """Counts summed over seeds and the share of the true class."""
+    total = np.sum([np.array(run.metrics["confusion"], float) for run in seeds], axis=0)
+    rows = []
+    for name, counts in zip(task.classes, total, strict=True):
+        whole = counts.sum()
+        shares = [f"{count / whole:.1%}" if whole else wording.DASH for count in counts]
+        rows.append(
+            [Cell(name.replace("_", " "), name)]
+            + [Cell(share, float(count), f"{count:,.0f}") for share, count in zip(shares, counts, strict=True)]
+        )
+    unit = "pixels" if task.kind == SEGMENTATION else "images"
+    headings = [("Truth", "")] + [(f"called {name.replace('_', ' ')}", "") for name in task.classes]
+    return Table(f"Confusion matrix: share of the true class, {unit} summed over seeds", headings, rows)

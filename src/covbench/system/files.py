@@ -1,0 +1,74 @@
+"""Files written whole or not at all, and where this checkout lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PROJECT = PACKAGE.parents[1]
+"""The package, and the checkout that holds it."""
+
+
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """Hash of a file's bytes, hexadecimal digits in lower case; `algorithm` as hashlib names it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+@contextmanager
+def write_whole(path: Path | str) -> Iterator[Path]:
+    """A temporary name beside `path` to write to, with the same suffixes; renamed to `path` if nothing is raised.
+
+    The bytes are on the disk before the name is: after a loss of power `path` is the old file or the new one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+        _flush_to_disk(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Strict JSON (NaN is refused), indented, whole or not at all."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    with write_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_table(path: Path | str, table: pd.DataFrame) -> None:
+    """A table as CSV or Parquet, by the suffix of `path`, whole or not at all."""
+    with write_whole(path) as temporary:
+        if temporary.suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False)
+
+
+def write_predictions(table: pd.DataFrame, masks: Sequence[np.ndarray], outputs: Mapping[str, str]) -> None:
+    """A run's predictions, and for segmentation its class maps, uint8, (R, H, W), in the order of the table's rows."""
+    write_table(outputs["predictions"], table)
+    if masks:
+        with write_whole(outputs["masks"]) as temporary:
+            np.savez_compressed(temporary, masks=np.concatenate(masks))

@@ -1,1 +1,0 @@
-"""MLflow: finished runs copied into it, and runs that train followed there."""

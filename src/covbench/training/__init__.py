@@ -1,0 +1,1 @@
+"""One job: arrays and a split in, a model and its predictions out."""

@@ -1,0 +1,132 @@
+"""What a training keeps on disk between two restarts: its last two states and, once finished, its outputs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covbench.system.disk import explain_full_disk, require_space
+from covbench.system.files import write_json, write_whole
+
+log = logging.getLogger(__name__)
+
+KEPT_STATES = 2
+FINISHED = "finished"
+
+Arrays = Mapping[str, Sequence[np.ndarray]]
+
+
+def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
+    """Write a state beside the last ones and keep the newest two.
+
+    arrays: named groups of arrays of any dtype but object. facts: plain values (JSON).
+    Raises CovbenchError where the disk has no room; the states before stay as they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = _list_states(folder)
+    path = folder / f"state-{_number(earlier[-1]) + 1 if earlier else 1:06d}.npz"
+    named = {f"{group}_{place:05d}": array for group, members in arrays.items() for place, array in enumerate(members)}
+    text = json.dumps({"arrays": sorted(named), "facts": facts}, allow_nan=False).encode()
+    what = f"the training state {path.name}; the last good one stays"
+    require_space(folder, sum(array.nbytes for array in named.values()) + len(text), what)
+    with explain_full_disk(folder, what), write_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, contents=np.frombuffer(text, np.uint8), **named)  # type: ignore[arg-type]
+    for old in [*earlier, path][:-KEPT_STATES]:
+        old.unlink()
+    return path
+
+
+def load_state(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None:
+    """The newest state that reads without a fault, as groups of arrays and facts; None where there is none.
+
+    Every array is checked against the CRC-32 that the archive holds, their names against the list in it; a damaged
+    state is named in the log, and the one before it taken.
+    """
+    for path in reversed(_list_states(folder)):
+        try:
+            named, facts = _read_state(path)
+        except Exception as error:  # a damaged archive raises whatever its bytes lead to
+            log.warning("%s is damaged (%s); the state before it is taken", path, error)
+            continue
+        groups: dict[str, list[np.ndarray]] = {}
+        for name in sorted(named):
+            groups.setdefault(name.rpartition("_")[0], []).append(named[name])
+        return groups, facts
+    return None
+
+
+def _read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        named = {name: archive[name] for name in archive.files}
+    contents = json.loads(named.pop("contents").tobytes())
+    if contents["arrays"] != sorted(named):
+        raise ValueError("its list of arrays is not what it holds")
+    return named, contents["facts"]
+
+
+def _list_states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("state-*.npz"), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def keep_outputs(folder: Path, outputs: Mapping[str, str]) -> None:
+    """Remember a finished run by links to its outputs, which cost no space, and drop the states that led there.
+
+    Folders of other fingerprints of the same run go too: their models are of no use any more.
+    """
+    with _fresh_folder(folder / FINISHED) as fresh:
+        for path in outputs.values():
+            _link(Path(path), fresh / Path(path).name)
+        write_json(fresh / "outputs.json", {name: Path(path).name for name, path in outputs.items()})
+    for state in _list_states(folder):
+        state.unlink()
+    for other in folder.parent.iterdir():
+        if other.is_dir() and other != folder:
+            shutil.rmtree(other)
+
+
+def publish_kept(folder: Path, outputs: Mapping[str, str]) -> bool:
+    """Put the outputs of a finished run in place again; False where it has not finished with these inputs."""
+    kept = folder / FINISHED
+    if not (kept / "outputs.json").is_file():
+        return False
+    names = json.loads((kept / "outputs.json").read_text(encoding="utf-8"))
+    if set(names) != set(outputs):
+        return False
+    for name, path in outputs.items():
+        with write_whole(path) as temporary:
+            _link(kept / names[name], temporary)
+            os.utime(temporary)  # newer than the inputs, or the job would be asked for again
+    return True
+
+
+@contextmanager
+def _fresh_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the name `folder` once it is whole."""
+    fresh = folder.with_name(f".{os.getpid()}.{folder.name}")
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links, or outputs on another one
+        shutil.copy2(source, target)

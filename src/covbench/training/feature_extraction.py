@@ -1,0 +1,87 @@
+"""A frozen network as a function from images to features, by the fastest way that this machine and backend have."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+
+from covbench.training.devices import describe_device
+
+BATCH = 32  # of the plain way: always the same shape, so that no kernel is chosen by how many images are asked for
+
+Extraction = Callable[[np.ndarray], np.ndarray]
+
+
+def prepare_extraction(network: keras.Model) -> Extraction:
+    """A function from raw images, uint8, (B, H, W, 3), 0-255, to the network's outputs, float32, (B, F).
+
+    On a CPU under TensorFlow each image goes alone through a converted copy of the network, one image a thread: batch
+    norm is folded into the convolutions, and no number depends on the images beside it or on the count of threads.
+    """
+    return _LiteExtraction(network) if _takes_lite() else _extract_plainly(network)
+
+
+def describe_extraction() -> str:
+    """Which way this process takes: features of different ways agree to float rounding, not to the bit."""
+    if _takes_lite():
+        return "tensorflow lite"
+    return f"{keras.backend.backend()}, {keras.config.dtype_policy().name}, {describe_device()}"
+
+
+def _takes_lite() -> bool:
+    plain = keras.config.dtype_policy().name == "float32"
+    return keras.backend.backend() == "tensorflow" and plain and describe_device() == "cpu"
+
+
+def _extract_plainly(network: keras.Model) -> Extraction:
+    def extract(images: np.ndarray) -> np.ndarray:
+        padded = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), images.dtype)
+        padded[: len(images)] = images
+        parts = [network.predict_on_batch(padded[first : first + BATCH]) for first in range(0, len(padded), BATCH)]
+        return np.concatenate(parts)[: len(images)].astype(np.float32)
+
+    return extract
+
+
+class _LiteExtraction:
+    """The network converted to TensorFlow Lite, an interpreter a thread."""
+
+    def __init__(self, network: keras.Model) -> None:
+        self._content = _convert(network)
+        self._of_thread = threading.local()
+        threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(threads, initializer=self._start)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return np.stack(list(self._pool.map(self._extract, images)))
+
+    def _start(self) -> None:
+        import tensorflow as tf
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Interpreter is to move to a package of its own
+            interpreter = tf.lite.Interpreter(model_content=self._content, num_threads=1)
+        interpreter.allocate_tensors()
+        self._of_thread.interpreter = interpreter
+        self._of_thread.ends = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def _extract(self, image: np.ndarray) -> np.ndarray:
+        interpreter, (entry, exit_) = self._of_thread.interpreter, self._of_thread.ends
+        interpreter.set_tensor(entry, image[None].astype(np.float32))
+        interpreter.invoke()
+        return interpreter.get_tensor(exit_)[0]
+
+
+def _convert(network: keras.Model) -> Any:
+    import tensorflow as tf
+
+    forward = tf.function(lambda images: network(images, training=False))
+    traced = forward.get_concrete_function(tf.TensorSpec((1, *network.input_shape[1:]), tf.float32))
+    return tf.lite.TFLiteConverter.from_concrete_functions([traced]).convert()

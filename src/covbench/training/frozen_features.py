@@ -1,0 +1,256 @@
+"""Features of a frozen backbone: computed once per image and view, kept by content for every head, seed and epoch.
+
+docs/decisions/007-views-of-a-frozen-backbone.md says why views, and what the numbers lose by them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from io import FileIO
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from covbench.data import augmentation as augmentation_module
+from covbench.data.augmentation import AUGMENTATIONS
+from covbench.data.folds import Fold
+from covbench.experiment.provenance import installed_packages
+from covbench.system.content_hashes import hash_content
+from covbench.system.disk import explain_full_disk, show_bytes
+from covbench.system.files import hash_file, write_json
+from covbench.training import batches as batches_module
+from covbench.training.batches import Batches
+from covbench.training.feature_extraction import Extraction, describe_extraction, prepare_extraction
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path("checkpoints") / "features"
+SPARE_BYTES = 5 * 10**9  # left free for models and states: features can be computed again, those cannot
+VIEW_SEED = 2**40  # no run has this seed: a view looks the same in all of them
+
+_MARK = struct.Struct("<II")
+_WEIGHTLESS = (layers.Flatten, layers.GlobalAveragePooling2D)
+
+
+def has_backbone(model: keras.Model) -> bool:
+    """Whether a model has a pre-trained part that a head can be trained on (covbench.models.classifier)."""
+    return "backbone" in {layer.name for layer in model.layers}
+
+
+def cut_classifier(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """What a classifier with a frozen backbone always computes alike, and the rest; both share the model's layers.
+
+    The first maps raw images, (B, H, W, 3), 0-255, to features: maps flattened, (B, h * w * C), or averaged, (B, C), as
+    the head begins. The second maps those to probabilities, (B, classes).
+    """
+    head = model.get_layer("head").layers
+    fixed = list(takewhile(lambda layer: isinstance(layer, _WEIGHTLESS), head))
+    x = images = keras.Input(model.input_shape[1:], dtype="float32")
+    for layer in [*model.layers[1:-1], *fixed]:
+        x = layer(x)
+    y = features = keras.Input(x.shape[1:], dtype="float32")
+    for layer in head[len(fixed) :]:
+        y = layer(y)
+    return keras.Model(images, x, name="extractor"), keras.Model(features, y, name="head_on_features")
+
+
+def feature_dtype(extractor: keras.Model) -> np.dtype:
+    """What a feature is kept as: averages, (C,), float32; whole maps, fifty times as many numbers, float16."""
+    averaged = isinstance(extractor.layers[-1], layers.GlobalAveragePooling2D)
+    return np.dtype(np.float32 if averaged else np.float16)
+
+
+def count_feature_bytes(model: keras.Model, train: int, val: int, views: int) -> int:
+    """Disk that the features of a classifier take: `train` images in each view, `val` images once."""
+    extractor, _ = cut_classifier(model)
+    return (train * views + val) * extractor.output_shape[1] * feature_dtype(extractor).itemsize
+
+
+class FeatureStore:
+    """Features of the images of one prepared array, on disk below `root`, a file a view, filled as asked for.
+
+    Several processes may use the same store: each computes what no other is computing, and takes the rest from them.
+    Neither the order in which features are asked for nor who computed them changes a bit of them.
+    """
+
+    def __init__(self, extractor: keras.Model, images: np.ndarray, root: Path = FOLDER) -> None:
+        """images: the prepared array that every fold asked for later is a part of, uint8, (N, H, W)."""
+        self.width, self.dtype = extractor.output_shape[1], feature_dtype(extractor)
+        content = describe_content(extractor, images)
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        self.folder = root / digest[:24]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "content.json", content)
+        self.largest = np.finfo(self.dtype).max
+        self._extractor = extractor
+        self._files: dict[str, _ViewFile] = {}
+        self._told = False
+
+    @cached_property
+    def _extract(self) -> Extraction:
+        return prepare_extraction(self._extractor)
+
+    def load(self, fold: Fold, chosen: np.ndarray, augmentation: str, view: int) -> np.ndarray:
+        """Features of the given rows of a fold, which are computed where nobody did yet: float32, (B, F).
+
+        augmentation: a name of covbench.data.augmentation.AUGMENTATIONS. view: which draw from it, 0 or more.
+        """
+        file = self._open(f"{augmentation}_{view}")
+        places = (fold.positions + len(fold.images) * fold.copies)[chosen].tolist()
+        rows = dict(zip(places, chosen, strict=True))
+        keys = {place: int(fold.keys[row]) for place, row in rows.items()}
+        found = file.read(keys)
+        for wait in (False, True):  # first what nobody is at, then what others were at
+            missing = sorted(keys.keys() - found.keys())
+            with file.claim(missing, wait) as claimed:
+                found |= file.read({place: keys[place] for place in claimed})
+                if left := [place for place in claimed if place not in found]:
+                    images = _show(fold, np.array([rows[place] for place in left]), augmentation, view)
+                    computed = np.clip(self._extract(images), -self.largest, self.largest).astype(self.dtype)
+                    new = dict(zip(left, computed, strict=True))
+                    self._keep(file, keys, new)
+                    found |= new
+        return np.stack([found[place] for place in places]).astype(np.float32)
+
+    def _open(self, name: str) -> _ViewFile:
+        if name not in self._files:
+            self.folder.mkdir(parents=True, exist_ok=True)  # deleted since
+            self._files[name] = _ViewFile(self.folder / name, self.width, self.dtype)
+        return self._files[name]
+
+    def _keep(self, file: _ViewFile, keys: Mapping[int, int], features: Mapping[int, np.ndarray]) -> None:
+        if file.count_free_bytes() < SPARE_BYTES:
+            if not self._told:
+                log.warning("less than %s free: features are not kept, which costs time", show_bytes(SPARE_BYTES))
+            self._told = True
+            return
+        with explain_full_disk(self.folder, f"features; {FOLDER} may be deleted at any time"):
+            file.write(keys, features)
+
+
+def _show(fold: Fold, rows: np.ndarray, augmentation: str, view: int) -> np.ndarray:
+    images, _ = Batches(fold, len(rows), VIEW_SEED, view, AUGMENTATIONS[augmentation]).load(rows)
+    return images
+
+
+class _ViewFile:
+    """Features of one view on disk: a row for each image, and beside it a mark for each row that is filled.
+
+    A mark is the image's key and the CRC-32 of its features: rows half written when a process was killed or power was
+    lost, or damaged since, do not match their mark and count as not filled.
+    """
+
+    def __init__(self, path: Path, width: int, dtype: np.dtype) -> None:
+        self.width, self.dtype = width, dtype
+        self.row_bytes = width * dtype.itemsize
+        self.data, self.marks = (_open(path.with_suffix(suffix)) for suffix in (".features", ".marks"))
+
+    def count_free_bytes(self) -> int:
+        """Room on the disk of these files, also once they are deleted."""
+        disk = os.fstatvfs(self.data.fileno())
+        return disk.f_bavail * disk.f_frsize
+
+    def read(self, keys: Mapping[int, int]) -> dict[int, np.ndarray]:
+        """Those rows that are filled with the image of the given key, by place: (width,)."""
+        found = {}
+        for place, key in keys.items():
+            mark = os.pread(self.marks.fileno(), _MARK.size, place * _MARK.size)
+            if mark != bytes(len(mark)):
+                row = os.pread(self.data.fileno(), self.row_bytes, place * self.row_bytes)
+                if mark == _MARK.pack(key, zlib.crc32(row)):
+                    found[place] = np.frombuffer(row, self.dtype)
+        return found
+
+    def write(self, keys: Mapping[int, int], features: Mapping[int, np.ndarray]) -> None:
+        """Fill rows, each before its mark."""
+        for place, row in features.items():
+            data = row.tobytes()
+            _write_at(self.data, data, place * self.row_bytes)
+            _write_at(self.marks, _MARK.pack(keys[place], zlib.crc32(data)), place * _MARK.size)
+
+    @contextmanager
+    def claim(self, places: Sequence[int], wait: bool) -> Iterator[list[int]]:
+        """Hold places, in ascending order, against other processes; those they hold are waited for or left out.
+
+        The kernel frees them whatever ends this process.
+        """
+        claimed = []
+        try:
+            for place in places:
+                try:
+                    fcntl.lockf(self.marks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place * _MARK.size)
+                except (BlockingIOError, PermissionError):
+                    continue
+                claimed.append(place)
+            yield claimed
+        finally:
+            for place in claimed:
+                fcntl.lockf(self.marks, fcntl.LOCK_UN, 1, place * _MARK.size)
+
+
+def _open(path: Path) -> FileIO:
+    """An existing or new file for reading and writing at any place."""
+    return FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+
+
+def _write_at(file: FileIO, data: bytes, offset: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file.fileno(), rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+class FeatureBatches(Batches):
+    """The same batches as of images, with features in their place: x float32, (B, F); y one-hot float32, (B, C).
+
+    view: how the images are shown, name of the augmentation and number, whatever the seed and the epoch.
+    """
+
+    def __init__(self, store: FeatureStore, view: tuple[str, int], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.store, self.view = store, view
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.chosen[number]
+        return self.store.load(self.fold, chosen, *self.view), self._targets(chosen, None)
+
+
+def describe_content(extractor: keras.Model, images: np.ndarray) -> dict[str, Any]:
+    """All that decides the bits of a feature but the image and its view, as plain JSON values."""
+    weights = hashlib.sha256()
+    for value in extractor.get_weights():
+        weights.update(f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).data)
+    file = getattr(images, "filename", None)  # of an np.memmap
+    modules = (augmentation_module.__file__, batches_module.__file__, __file__)
+    return {
+        "weights": weights.hexdigest(),
+        "layers": [[type(layer).__name__, _settings(layer)] for layer in _flatten(extractor)],
+        "images": hash_content(Path(file)) if file else hashlib.sha256(images.tobytes()).hexdigest(),
+        "dtype": str(feature_dtype(extractor)),
+        "code": [hash_file(Path(str(path))) for path in modules],
+        "packages": installed_packages(),
+        "extraction": describe_extraction(),
+    }
+
+
+def _flatten(model: keras.Model) -> Iterator[layers.Layer]:
+    for layer in model.layers:
+        yield from _flatten(layer) if isinstance(layer, keras.Model) else [layer]
+
+
+def _settings(layer: layers.Layer) -> dict[str, str]:
+    """A layer's settings as text, but for those that change while training or with what was built before."""
+    return {key: str(value) for key, value in layer.get_config().items() if key not in ("name", "trainable")}

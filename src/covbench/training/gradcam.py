@@ -1,0 +1,84 @@
+"""Where a classifier looked: Grad-CAM of the cases on which it was most wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from covbench.system.files import write_whole
+
+log = logging.getLogger(__name__)
+
+CASES = 40  # of each model, the worst
+SIDE = 56  # pixels of a map; what it shows is coarser: a backbone's last features are 3 to 12 a side
+BACKBONES = ("backbone", "network")
+
+
+def explain_models(folders: Sequence[str], images_path: str, rows_path: str, out: Path | str) -> None:
+    """Write the maps of several models of a task, each from its run's folder, to one .npz.
+
+    In it, by architecture: `{architecture}/image_id` str, (K,), and `{architecture}/map` uint8, (K, SIDE, SIDE), 0-255,
+    for the class that the model called. Cases without an image of their own (augmented copies) are left out.
+    """
+    images, rows = np.load(images_path, mmap_mode="r"), pd.read_parquet(rows_path)
+    place = {image: position for position, image in enumerate(rows["image_id"])}
+    arrays: dict[str, np.ndarray] = {}
+    for folder in map(Path, folders):
+        cases = choose_worst(pd.read_parquet(folder / "cases.parquet"), CASES)
+        shown = np.stack([images[place[image]] for image in cases["image_id"]])
+        model = keras.saving.load_model(folder / "model.keras", compile=False)
+        maps = find_maps(model, shown, cases["predicted"].to_numpy())
+        name = folder.parent.name
+        arrays |= {f"{name}/image_id": cases["image_id"].to_numpy(str), f"{name}/map": maps}
+        keras.backend.clear_session()
+        log.info("%s: %d cases", name, len(cases))
+    with write_whole(out) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def choose_worst(cases: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The cases to whose true class the model gave the least probability, the worst first."""
+    probabilities = cases[[f"p_{label}" for label in range(cases.filter(regex=r"^p_\d+$").shape[1])]].to_numpy()
+    given = probabilities[np.arange(len(cases)), cases["truth"].to_numpy()]
+    return cases.assign(given=given)[cases["copy"] == 0].nsmallest(number, "given")
+
+
+def find_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Grad-CAM: features of the backbone, weighted by the mean gradient of a class's log-probability, positive part.
+
+    images: uint8, (K, H, W), 0-255; classes: int64, (K,). Returns uint8, (K, SIDE, SIDE), 255 where each map is
+    largest. Selvaraju et al., "Grad-CAM", ICCV 2017.
+    """
+    before, head = _cut(model)
+    maps = []
+    for image, number in zip(images, classes, strict=True):
+        features = tf.cast(before(np.repeat(image[None, ..., None], 3, axis=3).astype(np.float32)), tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            score = tf.math.log(tf.cast(head(features, training=False), tf.float32)[:, number] + 1e-12)
+        weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
+        maps.append(_stretch(tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))[0].numpy()))
+    return np.stack(maps)
+
+
+def _cut(model: keras.Model) -> tuple[keras.Model, keras.layers.Layer]:
+    """Images to the backbone's features, and the head that follows."""
+    x = images = keras.Input(model.input_shape[1:], dtype="float32")
+    for layer in model.layers[1:]:
+        x = layer(x, training=False) if layer.name in BACKBONES else layer(x)
+        if layer.name in BACKBONES:
+            break
+    return keras.Model(images, x), model.get_layer("head")
+
+
+def _stretch(found: np.ndarray) -> np.ndarray:
+    """The map at SIDE pixels, its largest value 255."""
+    large = cv2.resize(found / max(float(found.max()), 1e-12), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    return np.round(255 * large).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,32 @@
+"""A trained model and a fold -> probabilities or masks, a row per image."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from covbench.data.augmentation import AUGMENTATIONS
+from covbench.data.folds import Fold
+from covbench.protocols import Options
+from covbench.training.batches import Batches
+
+
+def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none") -> Batches:
+    return Batches(fold, options.batch_size, seed, augmentation=AUGMENTATIONS[augmentation])
+
+
+def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
+    """Class probabilities of each image: float32, (R, C), each row with sum 1.
+
+    The study's head ends in independent sigmoids; their outputs are divided by their sum, which keeps its argmax.
+    """
+    shown = options.augmentation if options.augment_test else "none"
+    raw = model.predict(_batches(fold, options, seed, shown), verbose=0).astype(np.float64)
+    return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
+    """Most probable class of each pixel: uint8, (R, H, W)."""
+    batches = _batches(fold, options, seed)
+    maps = [np.argmax(model.predict_on_batch(batches[i][0]), axis=-1).astype(np.uint8) for i in range(len(batches))]
+    return np.concatenate(maps)

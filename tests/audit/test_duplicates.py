@@ -1,0 +1,124 @@
+"""Copies among drawn images, each one unlike the others in its fine detail, as people are."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from covbench.audit import duplicates as copies
+from covbench.audit.duplicates import SIDE, Thumbnails, correlate_aligned, find_copies, hash_views
+from covbench.audit.thumbnails import draw_thumbnails, read_thumbnails, write_thumbnails
+from covbench.data.images import resize_image
+
+SIZE = 220
+
+
+def draw_image(seed):
+    """Clouds over several scales on a shape that all images share: uint8, (SIZE, SIZE)."""
+    rng = np.random.default_rng(seed)
+    across = np.linspace(-1, 1, SIZE)
+    image = 60.0 * (across[:, None] ** 2 + across**2 < 0.7)
+    for cells, depth in ((6, 30), (14, 25), (30, 20), (60, 10)):
+        small = Image.fromarray(rng.normal(0, depth, (cells, cells)).astype(np.float32))
+        image += np.asarray(small.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    return np.clip(image + 90, 0, 255).astype(np.uint8)
+
+
+def compress(image, quality):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+PLANTED = {
+    "half the size": lambda image: resize_image(image, SIZE // 2),
+    "squashed": lambda image: np.asarray(Image.fromarray(image).resize((SIZE, SIZE * 3 // 4))),
+    "JPEG quality 50": lambda image: compress(image, 50),
+    "5 % cropped at one corner": lambda image: image[SIZE // 20 :, SIZE // 20 :],
+    "5 % cropped at every edge": lambda image: image[SIZE // 20 : -SIZE // 20, SIZE // 20 : -SIZE // 20],
+    "darker": lambda image: (image * 0.7).astype(np.uint8),
+}
+
+
+def shrink(images, ids=None):
+    """Rows of an index and thumbnails of some images; equal pixels have equal sha256."""
+    small = np.stack([resize_image(image, SIDE) for image in images])
+    ids = np.array(ids if ids is not None else [f"i{number:02d}" for number in range(len(images))])
+    rows = pd.DataFrame({"image_id": ids, "patient_id": ids, "frame": -1})
+    rows["sha256"] = [str(hash(image.tobytes())) for image in images]
+    shapes = np.array([image.shape for image in images])
+    return rows, Thumbnails(ids, small, np.stack([hash_views(image) for image in small]), shapes)
+
+
+def find_within(images, **columns):
+    rows, thumbnails = shrink(images)
+    found = find_copies(rows.assign(**columns), thumbnails, rows.assign(**columns), thumbnails)
+    return [tuple(pair) for pair in found[["image_id", "other_id", "kind"]].to_numpy()], found
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_copy_is_found_whatever_was_done_to_it_also_mirrored_and_nothing_else(name):
+    images = [draw_image(seed) for seed in range(12)]
+    copy = PLANTED[name](images[7])
+    pairs, found = find_within([*images, copy, np.ascontiguousarray(PLANTED[name](images[3])[:, ::-1])])
+    assert pairs == [("i03", "i13", "mirrored"), ("i07", "i12", "near")]
+    assert (found["correlation"] > 0.9).all()
+
+
+def test_exact_copies_are_exact_and_named_once():
+    images = [draw_image(seed) for seed in range(4)]
+    pairs, found = find_within([*images, images[1], images[1]])
+    assert pairs == [("i01", "i04", "exact"), ("i01", "i05", "exact"), ("i04", "i05", "exact")]
+    assert (found["correlation"] == 1).all()
+
+
+def test_copies_between_two_datasets_are_found_whichever_of_the_two_is_cropped():
+    images = [draw_image(seed) for seed in range(6)]
+    crop = PLANTED["5 % cropped at every edge"]
+    one, other = (
+        shrink([*images[:3], crop(images[4])], list("abcd")),
+        shrink([crop(images[0]), *images[3:]], list("wxyz")),
+    )
+    found = find_copies(*one, *other)
+    assert found[["image_id", "other_id", "kind"]].to_numpy().tolist() == [["a", "w", "near"], ["d", "y", "near"]]
+
+
+def test_blocks_change_nothing(monkeypatch):
+    images = [draw_image(seed) for seed in range(9)]
+    images += [PLANTED["JPEG quality 50"](images[seed]) for seed in (0, 4, 8)]
+    whole, _ = find_within(images)
+    monkeypatch.setattr(copies, "BLOCK", 2)
+    assert find_within(images)[0] == whole == [("i00", "i09", "near"), ("i04", "i10", "near"), ("i08", "i11", "near")]
+
+
+def test_blank_images_equal_though_they_are_have_no_copies():
+    assert find_within([np.full((SIZE, SIZE), 9, np.uint8)] * 3 + [draw_image(1)])[0] == []
+
+
+def test_slices_of_one_patients_volume_are_no_pair_but_slices_of_a_stack_without_patients_are():
+    image = draw_image(1)
+    neighbours = [image, PLANTED["JPEG quality 50"](image)]
+    assert find_within(neighbours, frame=[4, 5], patient_id="p1")[0] == []
+    assert find_within(neighbours, frame=[4, 5])[0] == [("i00", "i01", "near")]
+
+
+def test_images_of_the_same_anatomy_that_differ_in_detail_do_not_correlate():
+    one, other = (resize_image(draw_image(seed), SIDE) for seed in (1, 2))
+    assert correlate_aligned(one, one) == pytest.approx(1)
+    assert abs(correlate_aligned(one, other)) < 0.5
+
+
+def test_thumbnails_follow_the_index_skip_what_is_excluded_and_come_back_from_disk(tmp_path):
+    images = [draw_image(seed)[:150] for seed in range(3)]
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    index = pd.DataFrame({"image_id": ["b", "gone", "a"], "path": ["2.png", "x.png", "0.png"], "frame": -1})
+    index = index.assign(window_low=np.nan, window_high=np.nan, orientation="", excluded=[False, True, False])
+    write_thumbnails(tmp_path / "small.npz", draw_thumbnails(index, tmp_path, SIDE))
+    small = read_thumbnails(tmp_path / "small.npz")
+    assert small.image_id.tolist() == ["b", "a"]
+    assert small.shapes.tolist() == [[150, SIZE], [150, SIZE]]
+    assert np.array_equal(small.images[1], resize_image(images[0], SIDE))
+    assert np.array_equal(small.hashes[1], hash_views(small.images[1]))

@@ -1,0 +1,125 @@
+"""Groups, leaks and shortcuts, on tables small enough to be counted by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covbench.audit.duplicates import COPY_COLUMNS
+from covbench.audit.groups import group_images
+from covbench.audit.leakage import audit_split, count_copies, find_leaked_pairs
+from covbench.audit.shortcuts import predict_from_shortcuts
+from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
+
+TWO = Task("two", CLASSIFICATION, ("healthy", "sick"))
+PIXELS = Task("pixels", SEGMENTATION, ("background", "lesion"), lesions=("lesion",))
+
+
+def copies_of(*pairs):
+    return pd.DataFrame(pairs, columns=COPY_COLUMNS)
+
+
+def split_rows(*rows):
+    table = pd.DataFrame(rows, columns=["image_id", "copy", "patient_id", "label", "fold"])
+    return table.assign(group=table["patient_id"], source="")
+
+
+def test_groups_join_patients_and_copies_in_chains_and_take_the_first_name():
+    rows = pd.DataFrame({"image_id": list("uvwxyz"), "patient_id": ["b", "c", "c", "a", "d", "e"]})
+    copies = copies_of(("u", "v", "near", 0.9), ("w", "x", "mirrored", 0.9), ("y", "gone", "exact", 1.0))
+    assert group_images(rows, copies).tolist() == ["a", "a", "a", "a", "d", "e"]
+
+
+def test_a_dataset_without_patients_is_grouped_by_its_chains_of_copies():
+    rows = pd.DataFrame({"image_id": list("abcde"), "patient_id": list("abcde")})
+    copies = copies_of(("a", "b", "near", 0.9), ("b", "c", "near", 0.9))
+    assert group_images(rows, copies).tolist() == ["a", "a", "a", "d", "e"]
+
+
+def test_each_kind_of_leak_is_counted_per_class_and_an_image_once_in_all():
+    split = split_rows(
+        *[("t1", 0, "p1", 0, "train"), ("t2", 0, "p2", 0, "train"), ("t3", 0, "p3", 1, "train")],
+        *[("v1", 0, "p4", 1, "val"), ("v1", 0, "p4", 1, "test")],  # the test fold validates too
+        ("a", 0, "p1", 0, "test"),  # its patient, and a near copy of t1
+        ("b", 0, "p5", 0, "test"),  # an exact copy of t2
+        ("c", 0, "p6", 1, "test"),  # t3 mirrored
+        ("d", 0, "p7", 1, "test"),
+    )
+    copies = copies_of(("t1", "a", "near", 0.9), ("b", "t2", "exact", 1.0), ("c", "t3", "mirrored", 0.95))
+    total, healthy, sick = audit_split(split, copies, TWO)
+    assert total == {
+        "class": "",
+        "test_images": 5,
+        "image_in_val": 1,
+        "image_in_train": 0,
+        "augmented_copy_in_train": 0,
+        "patient_in_train": 1,
+        "duplicate_in_train": 1,
+        "near_copy_in_train": 2,
+        "leaked": 3,
+        "leaked_share": 0.6,
+    }
+    assert (healthy["test_images"], healthy["leaked"], healthy["leaked_share"]) == (2, 2, 1.0)
+    assert (sick["near_copy_in_train"], sick["leaked"], sick["leaked_share"]) == (1, 1, 1 / 3)
+    pairs = find_leaked_pairs(split, copies, TWO)
+    assert pairs[["class", "image_id", "train_id", "kind"]].to_numpy().tolist() == [
+        ["healthy", "a", "t1", "near"],
+        ["healthy", "b", "t2", "exact"],
+        ["sick", "c", "t3", "mirrored"],
+    ]
+
+
+def test_an_augmented_copy_in_training_is_a_leak_of_its_own_kind():
+    split = split_rows(("s", 0, "v1", -1, "train"), ("s", 1, "v1", -1, "test"), ("r", 0, "v2", -1, "test"))
+    (total,) = audit_split(split, copies_of(), PIXELS)
+    assert (total["augmented_copy_in_train"], total["image_in_train"], total["leaked"]) == (1, 0, 1)
+    pair = find_leaked_pairs(split, copies_of(), PIXELS).iloc[0]
+    assert (pair["class"], pair["image_id"], pair["copy"], pair["train_copy"], pair["kind"]) == (
+        *("", "s", 1, 0),
+        "augmented",
+    )
+
+
+def test_copies_across_datasets_count_pairs_by_kind_and_images_once():
+    copies = copies_of(("a", "x", "near", 0.9), ("a", "y", "exact", 1.0), ("b", "y", "near", 0.9))
+    counted = count_copies("one", "two", copies, {"one": 10, "two": 20})
+    assert counted == {
+        "dataset": "one",
+        "other": "two",
+        "images": 10,
+        "other_images": 20,
+        "exact": 1,
+        "near": 2,
+        "mirrored": 0,
+        "images_with_copy": 2,
+        "other_images_with_copy": 2,
+    }
+
+
+def rows_from(sources, labels, suffix=".png"):
+    number = len(labels)
+    table = pd.DataFrame({"source": sources, "label": labels, "path": [f"{i}{suffix}" for i in range(number)]})
+    return table, np.full((number, 2), 512), pd.Series([f"g{i}" for i in range(number)])
+
+
+def test_a_source_that_gives_the_class_away_is_perfect_and_one_that_does_not_is_chance():
+    labels = ["healthy", "sick"] * 40
+    source, file = predict_from_shortcuts(*rows_from(["north", "south"] * 40, labels), TWO)
+    assert (source["balanced_accuracy"], source["auroc"], source["chance"]) == (1.0, 1.0, 0.5)
+    assert (file["auroc"], file["note"]) == (None, "the same for every image")
+    source, _ = predict_from_shortcuts(*rows_from(["north", "north", "south", "south"] * 20, labels), TWO)
+    assert source["auroc"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_groups_stay_together_so_that_a_source_of_one_group_each_predicts_nothing():
+    labels = np.repeat(["healthy", "sick"] * 10, 6)
+    hospitals = np.repeat([f"h{i}" for i in range(20)], 6)
+    rows, shapes, _ = rows_from(hospitals, labels)
+    source, _ = predict_from_shortcuts(rows, shapes, pd.Series(hospitals), TWO)
+    assert source["auroc"] == pytest.approx(0.5, abs=0.01)  # each hospital is new to the model that judges it
+
+
+def test_a_dataset_without_sources_says_so_instead_of_a_number():
+    source, _ = predict_from_shortcuts(*rows_from([""] * 40, ["healthy", "sick"] * 20), TWO)
+    assert (source["balanced_accuracy"], source["note"]) == (None, "the dataset names no sources")
+    source, _ = predict_from_shortcuts(*rows_from(["north"] * 4, [""] * 4), PIXELS)
+    assert source["note"] == "pixels are labelled, not images"

@@ -1,0 +1,171 @@
+"""ImageNet weight files: the table, and every way in which fetching one of them can go wrong."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+from pathlib import Path
+
+import h5py
+import pytest
+from tests.local_server import LocalServer, Served
+
+from covbench.models.catalogue import CLASSIFIERS, SEGMENTERS
+from covbench.schema import CovbenchError
+from covbench.data.sources import downloads
+from covbench.data.sources.pretrained_weights import TABLE, Weights, fetch_weights, read_weights_table, weights_file
+
+SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "weights"
+VGG16, MOBILENET, OTHER_MOBILENET = "keras_vgg16.h5", "keras_mobilenetv2.h5", "sm_mobilenetv2.h5"
+
+
+@pytest.fixture
+def hdf5(tmp_path) -> bytes:
+    with h5py.File(tmp_path / "made.h5", "w") as file:
+        file["kernel"] = [1.0, 2.0]
+    return (tmp_path / "made.h5").read_bytes()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(downloads, "WAITS", ())
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def table(tmp_path, hdf5, server) -> Path:
+    """One file whose md5 is published, two of different libraries that share a name and have none."""
+    md5 = f"md5:{hashlib.md5(hdf5).hexdigest()}"
+    lines = [
+        ("keras/vgg16", VGG16, "vgg16_notop.h5", f"{server.url}/vgg16_notop.h5", md5, "", ""),
+        ("keras/mobilenetv2", MOBILENET, "mobilenet.h5", f"{server.url}/google/mobilenet.h5", "", "", ""),
+        ("sm/mobilenetv2", OTHER_MOBILENET, "mobilenet.h5", f"{server.url}/github/mobilenet.h5", "", "", ""),
+    ]
+    with open(tmp_path / "weights.csv", "w", newline="") as file:
+        csv.writer(file).writerows([list(Weights.__dataclass_fields__), *lines])
+    return tmp_path / "weights.csv"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "data" / "weights"
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_network_of_the_catalogue_has_its_line_and_every_line_its_network():
+    wanted = {entry.weights for entry in (*CLASSIFIERS.values(), *SEGMENTERS.values()) if entry.weights}
+    assert {weights.key for weights in read_weights_table()} == wanted
+
+
+def test_local_names_are_unique_although_upstream_names_are_not():
+    table = read_weights_table()
+    assert len({weights.file for weights in table}) == len(table) == 22
+    assert weights_file("keras/mobilenetv2") == "keras_mobilenetv2.h5"
+    assert weights_file("sm/mobilenetv2") == "sm_mobilenetv2.h5"
+
+
+def test_checksums_have_the_length_of_their_kind_and_only_mobilenet_has_none():
+    digits = {"md5": 32, "sha256": 64}
+    for weights in read_weights_table(TABLE):
+        for checksum in filter(None, (weights.checksum, weights.accepted_checksum)):
+            kind, _, value = checksum.partition(":")
+            assert len(value) == digits[kind], weights.key
+        assert bool(weights.checksum) == ("mobilenetv2" not in weights.key), weights.key
+
+
+def test_an_unknown_key_or_file_is_answered_with_the_known_ones(folder):
+    with pytest.raises(CovbenchError, match="unknown weights 'keras/vgg17'; known: keras/vgg16, "):
+        weights_file("keras/vgg17")
+    with pytest.raises(CovbenchError, match=r"unknown weight file 'vgg\.h5'; known: keras_vgg16\.h5, "):
+        fetch_weights("vgg.h5", folder)
+
+
+def test_a_file_is_downloaded_verified_and_its_sha256_noted(server, table, folder, hdf5):
+    server.files["/vgg16_notop.h5"] = Served(hdf5)
+    assert fetch_weights(VGG16, folder, table=table) == folder / VGG16
+    assert (folder / VGG16).read_bytes() == hdf5
+    assert (folder / f"{VGG16}.sha256").read_text() == f"{hashlib.sha256(hdf5).hexdigest()}  {VGG16}\n"
+
+
+@pytest.mark.parametrize("name", [VGG16, "vgg16_notop.h5"])
+def test_a_mirror_may_use_the_local_or_the_upstream_name(tmp_path, table, folder, hdf5, server, name):
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / name).write_bytes(hdf5)
+    fetch_weights(VGG16, folder, tmp_path / "mirror", table)
+    assert (folder / VGG16).read_bytes() == hdf5
+    assert server.requests == []
+
+
+def test_a_name_that_two_libraries_share_is_not_taken_from_a_mirror_unverified(tmp_path, table, folder, hdf5):
+    (tmp_path / "mobilenet.h5").write_bytes(hdf5)
+    with pytest.raises(CovbenchError, match=r"holds no sm_mobilenetv2\.h5; get it from http.*/github/mobilenet\.h5"):
+        fetch_weights(OTHER_MOBILENET, folder, tmp_path, table)
+    assert files_in(folder) == set()
+
+
+def test_wrong_bytes_are_refused_from_the_net_and_from_a_mirror(tmp_path, server, table, folder, hdf5):
+    server.files["/vgg16_notop.h5"] = Served(hdf5 + b"!")
+    (tmp_path / VGG16).write_bytes(hdf5 + b"!")
+    for mirror in (None, tmp_path):
+        with pytest.raises(CovbenchError, match=r"keras_vgg16\.h5 from .*wrong md5: expected .*, got"):
+            fetch_weights(VGG16, folder, mirror, table)
+        assert files_in(folder) == set()
+    assert (tmp_path / VGG16).exists()
+
+
+def test_an_error_page_without_a_checksum_to_catch_it_is_no_weight_file(server, table, folder):
+    server.files["/google/mobilenet.h5"] = Served(b"<html>moved</html>")
+    with pytest.raises(CovbenchError, match="not an HDF5 file"):
+        fetch_weights(MOBILENET, folder, table=table)
+    assert files_in(folder) == set()
+
+
+def test_without_a_published_checksum_the_first_file_is_noted_with_a_warning_and_another_refused(
+    server, table, folder, hdf5, caplog
+):
+    server.files["/google/mobilenet.h5"] = Served(hdf5)
+    with caplog.at_level(logging.WARNING):
+        fetch_weights(MOBILENET, folder, table=table)
+    assert "no checksum is published" in caplog.text
+    (folder / MOBILENET).unlink()  # as Snakemake does before it runs the rule again
+    server.files["/google/mobilenet.h5"] = Served(hdf5 + b"!")
+    with pytest.raises(
+        CovbenchError, match=r"not the file of an earlier fetch: .*delete .*keras_mobilenetv2\.h5\.sha256"
+    ):
+        fetch_weights(MOBILENET, folder, table=table)
+    assert files_in(folder) == {f"{MOBILENET}.sha256"}
+
+
+def test_without_a_network_the_message_names_file_address_and_what_to_do(table, folder, server):
+    server.httpd.server_close()
+    with pytest.raises(CovbenchError) as error:
+        fetch_weights(VGG16, folder, table=table)
+    for words in ("cannot reach 127.0.0.1", f"{server.url}/vgg16_notop.h5", VGG16, "weights.mirror", "`weights: none`"):
+        assert words in str(error.value)
+    assert files_in(folder) == set()
+
+
+def test_a_download_cut_in_the_middle_has_no_final_name_and_is_resumed(server, table, folder, hdf5):
+    content = hdf5 + bytes(100_000)
+    server.files["/google/mobilenet.h5"] = Served(content, cuts=[65_536])
+    with pytest.raises(CovbenchError, match="keeps breaking"):
+        fetch_weights(MOBILENET, folder, table=table)
+    assert not (folder / MOBILENET).exists()
+    fetch_weights(MOBILENET, folder, table=table)
+    assert (folder / MOBILENET).read_bytes() == content
+    assert server.requests[-1][2] == "bytes=65536-"
+
+
+def test_the_real_mobilenet_file_is_accepted_from_its_mirror_without_a_warning(folder, caplog):
+    if not SAMPLES.is_dir():
+        pytest.skip(f"{SAMPLES} is absent")
+    with caplog.at_level(logging.WARNING):
+        fetch_weights("keras_mobilenetv2_035.h5", folder, SAMPLES)
+    assert caplog.text == ""
+    with h5py.File(folder / "keras_mobilenetv2_035.h5") as file:
+        assert len(file) > 0

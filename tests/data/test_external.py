@@ -1,0 +1,242 @@
+"""Models on other datasets: which tasks fit, which images are new, and what is left of a score there."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from covbench.data.datasets import TASKS
+from covbench.evaluation.classification import evaluate_classification
+from covbench.data.external import find_elsewhere, place_elsewhere, select_unseen, share_labels, share_probabilities
+from covbench.evaluation.comparison.external_drop import EXTERNAL_METRICS, compare_external
+from covbench.training.external_test import score_elsewhere
+from covbench.system.files import write_json, write_table
+from covbench.models.classifier import build_classifier
+from covbench.models.segmenter import build_segmenter
+from covbench.protocols import resolve_options
+from covbench.schema import Run
+
+SIDE = 32
+RUN = Run("radiography", "audited", "small_cnn", 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "others"),
+    [
+        ("ieee8023_xray", ["radiography"]),
+        ("radiography", ["ieee8023_xray"]),
+        ("covid_ct", ["sarscov2_ct"]),
+        ("sarscov2_ct", ["covid_ct"]),
+        ("zenodo_infection", ["medseg_multiclass"]),
+        ("zenodo_multiclass", ["medseg_multiclass"]),
+        ("medseg_multiclass", ["zenodo_infection"]),
+        ("phantom_xray", []),
+        ("phantom_ct", []),
+        ("phantom_lesions", []),
+    ],
+)
+def test_each_task_is_tested_on_one_task_of_every_other_dataset_that_fits(task, others):
+    assert find_elsewhere(task, list(TASKS)) == others
+
+
+def test_of_two_tasks_with_the_same_images_the_first_planned_one_is_taken():
+    assert find_elsewhere("medseg_multiclass", ["zenodo_multiclass", "zenodo_infection"]) == ["zenodo_multiclass"]
+
+
+def test_labels_are_reduced_to_what_both_datasets_share():
+    assert share_labels(TASKS["radiography"]).tolist() == [0, 0, 1]
+    assert share_labels(TASKS["medseg_multiclass"]).sum() == 2
+    probabilities = np.array([[0.3, 0.3, 0.4], [0.1, 0.2, 0.7]], np.float32)
+    assert share_probabilities(probabilities, TASKS["radiography"]) == pytest.approx(np.array([[0.6, 0.4], [0.3, 0.7]]))
+
+
+def index_of(labels, patients):
+    count = len(labels)
+    return pd.DataFrame(
+        {
+            "image_id": [f"x{number}" for number in range(count)],
+            "patient_id": patients,
+            "label": labels,
+            "mask": "",
+            "source": "crawl",
+            "excluded": [label == "unusable" for label in labels],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested", "column"),
+    [("radiography", "ieee8023_xray", "image_id"), ("ieee8023_xray", "radiography", "other_id")],
+)
+def test_copies_of_the_own_dataset_go_with_all_images_of_their_patients(trained, tested, column):
+    index = index_of(["covid", "covid", "normal" if tested == "radiography" else "non_covid", "unusable"], list("ppqr"))
+    other = {"image_id": "other_id", "other_id": "image_id"}[column]
+    copies = pd.DataFrame({column: ["x0"], other: ["foreign"], "kind": "near", "correlation": 0.9})
+    unseen, counts = select_unseen(index, copies, trained, tested)
+    assert unseen["image_id"].tolist() == ["x2"]
+    assert unseen["label"].tolist() == [0]
+    assert counts == {"usable": 3, "copies": 1, "removed": 2}
+
+
+def draw_classifier(root, seeds=(0, 1)):
+    """Two saved classifiers of three classes, and twelve images of another dataset with two."""
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 255, (12, SIDE, SIDE), np.uint8)
+    index = index_of(["covid", "non_covid"] * 6, [f"p{number // 2}" for number in range(12)])
+    np.save(root / "images.npy", images)
+    write_table(root / "rows.parquet", index[["image_id"]])
+    write_table(root / "index.parquet", index)
+    write_table(root / "copies.parquet", pd.DataFrame({"image_id": ["x3"], "other_id": ["y"]}))
+    paths = []
+    for seed in seeds:
+        keras.utils.set_random_seed(seed)
+        folder = root / str(seed)
+        folder.mkdir()
+        build_classifier("small_cnn", SIDE, 3, "average_pool", "own").save(folder / "model.keras")
+        write_json(folder / "manifest.json", {"fingerprint": f"print {seed}"})
+        paths.append(str(folder / "model.keras"))
+    return images, paths
+
+
+def score(root, paths, run=RUN, other="ieee8023_xray", seeds=(0, 1)):
+    task = TASKS[run.task]
+    options = vars(resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}}))
+    names = ["images.npy", "rows.parquet", "masks.npy"]
+    score_elsewhere(
+        [Run(run.task, run.protocol, run.architecture, seed) for seed in seeds],
+        other,
+        options,
+        paths,
+        str(root / "index.parquet"),
+        str(root / "copies.parquet"),
+        [str(root / name) for name in names if (root / name).exists()],
+        {"metrics": str(root / "metrics.json"), "cases": str(root / "cases.parquet")},
+    )
+    return json.loads((root / "metrics.json").read_text()), pd.read_parquet(root / "cases.parquet")
+
+
+def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tmp_path):
+    images, paths = draw_classifier(tmp_path)
+    metrics, cases = score(tmp_path, paths)
+    unseen = [number for number in range(12) if number not in (2, 3)]
+    counts = {"usable": 12, "copies": 1, "removed": 2, "images": 10, "patients": 5}
+    assert {name: metrics[name] for name in counts} == counts
+    for seed, path in enumerate(paths):
+        shown = np.repeat(images[unseen][..., None], 3, axis=-1)
+        covid = keras.saving.load_model(path).predict(shown, verbose=0)[:, 2]
+        mine = cases[cases["seed"] == seed]
+        assert mine["image_id"].tolist() == [f"x{number}" for number in unseen]
+        assert mine["p_1"].to_numpy() == pytest.approx(covid, abs=1e-6)
+        truth = [number % 2 == 0 for number in unseen]
+        assert metrics["seeds"][str(seed)]["metrics"]["auroc"] == pytest.approx(roc_auc_score(truth, covid))
+        assert metrics["seeds"][str(seed)]["fingerprint"] == f"print {seed}"
+
+
+def test_without_an_unseen_image_there_is_no_score(tmp_path):
+    _, paths = draw_classifier(tmp_path)
+    every = pd.DataFrame({"image_id": [f"x{number}" for number in range(12)], "other_id": "y"})
+    write_table(tmp_path / "copies.parquet", every)
+    metrics, cases = score(tmp_path, paths)
+    assert (metrics["images"], metrics["removed"], metrics["seeds"], len(cases)) == (0, 12, {}, 0)
+
+
+def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 255, (3, SIDE, SIDE), np.uint8)
+    masks = rng.integers(0, 2, (3, SIDE, SIDE)).astype(np.uint8)
+    index = index_of([""] * 3, list("pqr")).assign(mask="m.png", excluded=False)
+    for name, array in (("images", images), ("masks", masks)):
+        np.save(tmp_path / f"{name}.npy", array)
+    write_table(tmp_path / "rows.parquet", index[["image_id"]])
+    write_table(tmp_path / "index.parquet", index)
+    write_table(tmp_path / "copies.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
+    keras.utils.set_random_seed(0)
+    network = build_segmenter("unet_small", SIDE, len(TASKS["medseg_multiclass"].classes), "own")
+    network.save(tmp_path / "model.keras")
+    write_json(tmp_path / "manifest.json", {"fingerprint": "print"})
+    run = Run("medseg_multiclass", "audited", "unet_small", 0)
+    metrics, cases = score(tmp_path, [str(tmp_path / "model.keras")], run, "zenodo_infection", seeds=(0,))
+    predicted = network.predict(np.repeat(images[..., None], 3, axis=-1), verbose=0).argmax(-1)
+    lesion = np.isin(predicted, np.flatnonzero(share_labels(TASKS["medseg_multiclass"])))
+    dice = [2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in zip(lesion, masks == 1, strict=True)]
+    assert cases["dice_lesion"].to_numpy() == pytest.approx(np.array(dice))
+    assert metrics["seeds"]["0"]["metrics"]["dice_lesion"] == pytest.approx(np.mean(dice))
+
+
+def predictions(task, count, skill, rng, patients=3):
+    classes = len(TASKS[task].classes)
+    truth = np.arange(count) % classes
+    scores = np.exp(rng.normal(0, 1, (count, classes)) + skill * np.eye(classes)[truth])
+    shares = scores / scores.sum(axis=1, keepdims=True)
+    table = pd.DataFrame({"image_id": [f"{task}{number}" for number in range(count)], "copy": 0, "source": ""})
+    table = table.assign(patient_id=[f"p{number // patients}" for number in range(count)], fold="test", truth=truth)
+    return table.assign(**{f"p_{number}": shares[:, number] for number in range(classes)})
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two seeds of a classifier, scored in its own dataset and, by skill, worse in another."""
+    from tests.synthetic_results import draw_tree, plan_runs
+
+    plan = plan_runs({"radiography": ["vgg16"], "ieee8023_xray": ["vgg16"]}, protocols=("audited",))
+    draw_tree(tmp_path, plan)
+    rng = np.random.default_rng(11)
+    scores, tables = {}, []
+    for seed in (0, 1):
+        folder = tmp_path / f"results/runs/radiography/audited/vgg16/{seed}"
+        metrics, cases = evaluate_classification(predictions("radiography", 90, 3, rng), TASKS["radiography"])
+        write_json(folder / "metrics.json", metrics)
+        write_table(folder / "cases.parquet", cases)
+        metrics, cases = evaluate_classification(predictions("ieee8023_xray", 60, 0.5, rng), TASKS["ieee8023_xray"])
+        fingerprint = json.loads((folder / "manifest.json").read_text())["fingerprint"]
+        scores[str(seed)] = {**metrics, "fingerprint": fingerprint}
+        tables.append(cases.assign(seed=seed))
+    there = tmp_path / place_elsewhere("radiography", "audited", "vgg16", "ieee8023_xray")
+    counts = {"usable": 70, "copies": 4, "removed": 10, "images": 60, "patients": 20}
+    write_json(there / "metrics.json", {**counts, "seeds": scores})
+    write_table(there / "cases.parquet", pd.concat(tables, ignore_index=True))
+    return tmp_path, plan
+
+
+def rows_of(table):
+    return table[table["task"] == "radiography"].set_index("metric")
+
+
+def test_the_drop_is_the_mean_inside_less_the_mean_elsewhere(results):
+    root, plan = results
+    rows = rows_of(compare_external(plan, root))
+    assert list(rows.index) == list(EXTERNAL_METRICS["classification"])
+    inside = []
+    for seed in (0, 1):
+        cases = pd.read_parquet(root / f"results/runs/radiography/audited/vgg16/{seed}/cases.parquet")
+        inside.append(roc_auc_score(cases["truth"] == 2, cases["p_2"]))
+    there = pd.read_parquet(root / "results/external/radiography/audited/vgg16/ieee8023_xray/cases.parquet")
+    elsewhere = [roc_auc_score(part["truth"], part["p_1"]) for _, part in there.groupby("seed")]
+    auroc = rows.loc["auroc"]
+    assert auroc["inside"] == pytest.approx(np.mean(inside))
+    assert auroc["elsewhere"] == pytest.approx(np.mean(elsewhere))
+    assert auroc["drop"] == pytest.approx(np.mean(inside) - np.mean(elsewhere))
+    assert auroc["drop_low"] < auroc["drop"] < auroc["drop_high"]
+    assert auroc[["usable", "copies", "removed", "images", "patients"]].tolist() == [70, 4, 10, 60, 20]
+
+
+def test_both_datasets_are_drawn_independently(results):
+    root, plan = results
+    auroc = rows_of(compare_external(plan, root)).loc["auroc"]
+    widths = {side: auroc[f"{side}_high"] - auroc[f"{side}_low"] for side in ("inside", "elsewhere", "drop")}
+    assert widths["drop"] == pytest.approx(np.hypot(widths["inside"], widths["elsewhere"]), rel=0.1)
+
+
+def test_what_is_not_there_or_of_another_training_is_a_row_with_its_reason(results):
+    root, plan = results
+    table = compare_external(plan, root)
+    missing = table[table["task"] == "ieee8023_xray"]
+    assert set(missing["reason"]) == {"not tested there yet"}
+    assert missing["drop"].isna().all()
+    manifest = root / "results/runs/radiography/audited/vgg16/1/manifest.json"
+    write_json(manifest, {**json.loads(manifest.read_text()), "fingerprint": "of a later training"})
+    reasons = set(rows_of(compare_external(plan, root))["reason"])
+    assert reasons == {"seed 1 was not tested there with the model that is here now"}

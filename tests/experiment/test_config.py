@@ -1,0 +1,153 @@
+"""A config's mistakes are told before the first job, all at once, with the nearest known name."""
+
+import copy
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from covbench.data.augmentation import AUGMENTATIONS
+from covbench.experiment.config import HEADS, SCHEMA, check_config
+from covbench.protocols import Options
+from covbench.schema import CovbenchError
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"tasks": ["radiography"], "architectures": {"classification": ["vgg16"]}}
+
+
+def mistakes_of(**changes):
+    with pytest.raises(CovbenchError) as caught:
+        check_config(SMALL | changes)
+    return str(caught.value)
+
+
+def test_defaults_are_filled_in():
+    config = check_config(SMALL)
+    assert config["protocols"] == ["published", "audited"]
+    assert config["architectures"]["segmentation"] == []
+    assert config["fetch"] == {"mirror": None}
+    assert config["weights"] == {"mirror": None}
+    assert config["tracking"]["uri"].startswith("sqlite:///")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "demo.yaml", "sample.yaml"])
+def test_the_configs_that_ship_are_sound(name):
+    check_config(yaml.safe_load((ROOT / "config" / name).read_text()))
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one():
+    assert "sedes: unknown key; did you mean 'seeds'?" in mistakes_of(sedes=[0])
+
+
+def test_an_unknown_option_is_named_with_its_whole_path():
+    message = mistakes_of(options={"audited": {"classification": {"batchsize": 3}}})
+    assert "options.audited.classification.batchsize: unknown key; did you mean 'batch_size'?" in message
+
+
+def test_every_mistake_is_told_at_once():
+    message = mistakes_of(tasks=["radiographie", "covid_tc"], protocols=["audit"])
+    assert "did you mean 'radiography'?" in message
+    assert "did you mean 'covid_ct'?" in message
+    assert "did you mean 'audited'?" in message
+
+
+def test_a_segmenter_among_classifiers_is_told_where_it_belongs():
+    message = mistakes_of(architectures={"classification": ["unet_vgg19"]})
+    assert "move it to architectures.segmentation" in message
+
+
+def test_a_rate_that_yaml_reads_as_text_gets_the_right_spelling():
+    rate = yaml.safe_load("fine_tune_rate: 1e-4")
+    assert "write 1.0e-04" in mistakes_of(options={"audited": {"classification": rate}})
+
+
+def test_weights_none_is_an_explicit_choice_and_other_words_are_refused():
+    assert check_config(SMALL | {"weights": "none"})["weights"] == "none"
+    assert "weights" in mistakes_of(weights="imagenett")
+
+
+def test_the_schema_describes_every_training_option_and_nothing_else():
+    described = yaml.safe_load(SCHEMA.read_text())["$defs"]["options"]["properties"]
+    assert list(described) == list(Options.__dataclass_fields__)
+    assert all(option["description"] for option in described.values())
+
+
+def test_options_have_the_types_of_the_training_code():
+    """A number where the code has a float, a whole number for an int, true or false for a bool, words for a str."""
+    described = yaml.safe_load(SCHEMA.read_text())["$defs"]["options"]["properties"]
+    types = {"int": "integer", "float": "number", "bool": "boolean", "str": None, "int | str": ["integer", "string"]}
+    assert {name: option.get("type") for name, option in described.items()} == {
+        field.name: types[str(field.type)] for field in fields(Options)
+    }
+
+
+def test_words_that_options_may_take_are_those_the_code_knows():
+    from covbench.models.classifier import HEADS as CLASSIFIER_HEADS
+    from covbench.models.losses import LOSSES
+
+    described = yaml.safe_load(SCHEMA.read_text())["$defs"]["options"]["properties"]
+    assert set(described["augmentation"]["enum"]) == set(AUGMENTATIONS)
+    assert set(described["loss"]["enum"]) == set(LOSSES)
+    assert set(HEADS["classification"]) == set(CLASSIFIER_HEADS)
+    assert set(described["head"]["enum"]) == {head for heads in HEADS.values() for head in heads}
+
+
+def test_a_wrong_word_gets_the_nearest_choice():
+    message = mistakes_of(options={"audited": {"segmentation": {"loss": "dice_focl"}}})
+    assert "options.audited.segmentation.loss: 'dice_focl' is no choice; did you mean 'dice_focal'?" in message
+
+
+def test_a_head_of_the_other_kind_is_refused():
+    message = mistakes_of(options={"audited": {"radiography": {"head": "softmax_map"}}})
+    assert "options.audited.radiography.head: 'softmax_map' does not suit classification" in message
+
+
+def test_a_key_that_resembles_none_gets_the_list_of_keys():
+    assert "epohcs: unknown key; known: architectures, baselines," in mistakes_of(epohcs=30)
+
+
+def test_a_seed_in_quotes_is_told_apart_from_a_rate():
+    assert "seeds.0: '0' is text, not a whole number; write it without quotes" in mistakes_of(seeds=["0"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"architectures": {"classification": ["majority"]}}, "it is a baseline; move it to baselines.classification"),
+        ({"baselines": {"classification": ["vgg16"]}}, "it is no baseline; move it to architectures.classification"),
+        ({"baselines": {"classification": ["empty_mask"]}}, "it segments; move it to baselines.segmentation"),
+    ],
+)
+def test_a_name_under_the_wrong_key_is_told_where_it_belongs(changes, advice):
+    assert advice in mistakes_of(**changes)
+
+
+def test_a_task_that_nothing_competes_in_is_refused():
+    message = mistakes_of(architectures={"segmentation": ["unet_vgg19"]})
+    assert "architectures.classification and baselines.classification are both empty" in message
+
+
+def test_a_store_that_mlflow_cannot_use_is_refused_before_the_first_job():
+    assert "tracking.uri: 'mlruns'; Store: sqlite:///" in mistakes_of(tracking={"uri": "mlruns"})
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    mistakes = mistakes_of(tracking={"uri": "https://me:secret@server:5000"})
+    assert "MLFLOW_TRACKING_PASSWORD" in mistakes
+    assert "secret" not in mistakes
+
+
+def test_the_given_config_is_left_as_it_was():
+    given = {"tasks": ["radiography"], "architectures": {"classification": ["vgg16"]}, "options": {"audited": {}}}
+    before = copy.deepcopy(given)
+    check_config(given)
+    assert given == before
+
+
+def test_every_key_is_explained_for_readers():
+    explained = (ROOT / "config" / "README.md").read_text()
+    schema = yaml.safe_load(SCHEMA.read_text())
+    keys = [*schema["properties"], *schema["$defs"]["options"]["properties"], "mirror", "uri"]
+    shown = [[f"`{key}`", f"`{key}.", f".{key}`"] for key in keys]
+    assert [key for key, forms in zip(keys, shown, strict=True) if not any(form in explained for form in forms)] == []

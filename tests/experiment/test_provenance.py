@@ -1,0 +1,169 @@
+"""What a fingerprint covers, and how two sets of inputs are told apart."""
+
+import importlib
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from covbench.experiment import code_fingerprint as dependencies
+from covbench.experiment.code_fingerprint import (
+    DISTRIBUTIONS,
+    INERT,
+    INERT_PACKAGES,
+    KINDS,
+    depend_run,
+    read_lock,
+)
+from covbench.experiment.plan import describe_planned
+from covbench.experiment.provenance import (
+    decide_inputs,
+    describe_run,
+    find_differences,
+    find_unlocked,
+    fingerprint_inputs,
+    gather_inputs,
+    list_differences,
+)
+from covbench.schema import Run
+from covbench.system.content_hashes import hash_content, read_record, record_path, write_record
+from covbench.system.files import hash_file
+
+RUN = Run("covid_ct", "audited", "vgg16", 3)
+OPTIONS = {"size": 224, "head_rate": 1e-4}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+ENTRY = describe_planned(CONFIG, RUN, OPTIONS)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder with the files that RUN reads."""
+    for name, path in ENTRY["files"].items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(name)
+    return tmp_path
+
+
+def gather(root, entry=ENTRY):
+    return gather_inputs(RUN, entry["options"], entry["files"], entry["settings"], root)
+
+
+def test_the_fingerprint_is_the_same_after_a_trip_through_json_and_another_for_any_changed_part(data):
+    inputs = gather(data)
+    fingerprint = fingerprint_inputs(inputs)
+    assert re.fullmatch(r"[0-9a-f]{64}", fingerprint)
+    assert fingerprint_inputs(json.loads(json.dumps(inputs))) == fingerprint
+    others = {fingerprint_inputs(inputs | {part: "changed"}) for part in inputs}
+    assert len(others | {fingerprint}) == len(inputs) + 1
+
+
+def test_a_manifest_holds_the_inputs_of_its_fingerprint_and_what_is_installed(data):
+    manifest = describe_run(gather(data), seconds=4.5)
+    assert fingerprint_inputs(json.loads(json.dumps(manifest["inputs"]))) == manifest["fingerprint"]
+    assert manifest["run"] == {"task": "covid_ct", "protocol": "audited", "architecture": "vgg16", "seed": 3}
+    assert manifest["seconds"] == 4.5
+    assert manifest["packages"]["keras"]
+    assert find_differences(ENTRY, manifest, data) == []
+
+
+def test_a_package_that_is_not_the_locked_one_is_named_in_the_log_and_in_the_manifest(data, caplog):
+    inputs = gather(data)
+    installed = inputs["packages"]["numpy"]
+    inputs["packages"] |= {"numpy": "0.1", "no-such-package": "2.0"}
+    manifest = describe_run(inputs)
+    assert manifest["unlocked"]["numpy"] == {"installed": installed, "locked": "0.1"}
+    assert manifest["unlocked"]["no-such-package"] == {"installed": "none", "locked": "2.0"}
+    assert f"numpy {installed} is installed, the lock says 0.1" in caplog.text
+
+
+def test_this_environment_is_the_locked_one():
+    assert (
+        find_unlocked({name: version for kind in KINDS for name, version in depend_run(kind)["packages"].items()}) == {}
+    )
+
+
+def test_each_difference_names_its_input_with_both_values(data):
+    manifest = {"inputs": gather(data)}
+    changed = describe_planned(CONFIG | {"precision": "float32"}, RUN, OPTIONS | {"head_rate": 0.5})
+    (data / ENTRY["files"]["split"]).write_text("other rows")
+    assert list_differences(find_differences(changed, manifest, data)) == (
+        "head_rate 0.0001 (planned 0.5), precision 'auto' (planned 'float32'), split changed"
+    )
+    manifest["inputs"]["code"]["covbench.training.fit"] = "0" * 64
+    manifest["inputs"]["packages"]["keras"] = "3.0.0"
+    assert list_differences(find_differences(ENTRY, manifest, data)) == (
+        f"covbench.training.fit edited, keras '3.0.0' (planned '{read_lock()['keras']}'), split changed"
+    )
+
+
+def test_a_file_that_is_not_there_cannot_have_changed(data):
+    manifest = {"inputs": gather(data)}
+    (data / ENTRY["files"]["images"]).unlink()
+    assert find_differences(ENTRY, manifest, data) == []
+
+
+def test_a_manifest_of_another_form_differs():
+    assert list_differences(find_differences(ENTRY, {"inputs": {"files": {}}})).startswith(
+        "manifest 'without these inputs'"
+    )
+
+
+def test_a_baseline_is_not_decided_by_options_precision_or_training_code():
+    inputs = decide_inputs(Run("covid_ct", "audited", "majority", 0), {}, {})
+    assert "covbench.models.baselines" in inputs["code"]
+    assert "covbench.training.fit" not in inputs["code"]
+    assert "keras" not in inputs["packages"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_package_that_a_run_imports_is_locked_or_known_to_decide_nothing(kind):
+    script, unused = KINDS[kind]
+    _, foreign = dependencies._trace(script, (), unused)
+    wanted = {name for imported in foreign for name in DISTRIBUTIONS.get(imported, (imported,))}
+    assert wanted - read_lock().keys() == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_module_that_a_run_imports_is_hashed_or_inert_with_a_reason(kind):
+    script, unused = KINDS[kind]
+    files, _ = dependencies._trace(script, (), unused)
+    imported = {name for path in files.values() for name in dependencies._imports(path) if name.startswith("covbench")}
+    left_out = {name for name in imported - files.keys() - unused if not name.startswith(INERT_PACKAGES)}
+    modules = (importlib.import_module(name) for name in left_out - INERT.keys())
+    assert [module.__name__ for module in modules if Path(module.__file__).name != "__init__.py"] == []
+    assert all(INERT.values())
+
+
+def test_classifiers_and_segmenters_do_not_depend_on_each_others_networks():
+    classifier, segmenter = (depend_run(kind)["code"] for kind in ("classifier", "segmenter"))
+    assert {"covbench.models.segmenter", "covbench.models.sm_adapter"} & classifier.keys() == set()
+    assert "covbench.models.classifier" not in segmenter
+    assert {
+        "covbench.training.fit",
+        "covbench.training.job",
+        "workflow.scripts.train",
+    } <= classifier.keys() & segmenter.keys()
+    assert not any(name.split(".")[1] in ("reporting", "evaluation", "datasets") for name in classifier | segmenter)
+
+
+def test_a_record_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
+    array = tmp_path / "images.npy"
+    array.write_bytes(b"first")
+    write_record(array)
+    record_path(array).write_text(f"{'0' * 64}  images.npy\n")  # newer than the file: believed
+    assert hash_content(array) == "0" * 64
+    array.write_bytes(b"other")
+    os.utime(array, (0, 0))
+    assert hash_content(array) == hash_file(array)
+    assert read_record(array) == "0" * 64
+
+
+def test_a_record_that_a_checkout_made_older_than_its_file_is_renewed(tmp_path):
+    array = tmp_path / "images.npy"
+    array.write_bytes(b"content")
+    write_record(array)
+    os.utime(record_path(array), (0, 0))
+    assert hash_content(array) == hash_file(array)
+    assert record_path(array).stat().st_mtime_ns >= array.stat().st_ctime_ns

@@ -1,0 +1,150 @@
+"""Forecasts: what is planned, times what a step costs here or what finished runs took."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from covbench.experiment.config import check_config
+from covbench.experiment.plan import describe_plan
+from covbench.experiment.status import Planned
+from covbench.operations.forecast import (
+    Cost,
+    Line,
+    count_folds,
+    estimate_cost,
+    forecast_line,
+    group_trainings,
+    main,
+    show_lines,
+    show_seconds,
+    wall_clock,
+)
+from covbench.operations.step_timings import Calibrations, describe_setting
+
+CONFIG = {
+    "tasks": ["phantom_xray"],
+    "architectures": {"classification": ["small_cnn"], "segmentation": []},
+    "baselines": {"classification": ["majority"], "segmentation": []},
+    "protocols": ["audited"],
+    "seeds": [0, 1],
+    "fetch": {"mirror": None},
+    "weights": "none",
+    "options": {"audited": {"classification": {"size": 32, "batch_size": 4, "head_epochs": 0, "fine_tune_epochs": 2}}},
+    "tracking": {"uri": "sqlite:///mlflow.db"},
+}
+TIMING = {
+    "setup": 5.0,
+    "head": 0.0,
+    "fine_tune": 3.0,
+    "forward": 1.0,
+    "memory_mb": 900.0,
+    "gpu_mb": 0.0,
+    "parameters": 2**18,
+}
+
+
+@pytest.fixture
+def plan():
+    return describe_plan(check_config(CONFIG))
+
+
+@pytest.fixture
+def entry(plan):
+    return next(entry for entry in plan if entry["architecture"] == "small_cnn")
+
+
+def keep_calibration(entry, folder, **changes):
+    """A calibration of an entry's setting, changed a little, as an earlier forecast would have left it."""
+    known = Calibrations(folder)
+    known.folder.mkdir(parents=True, exist_ok=True)
+    kept = {"setting": describe_setting(entry) | changes, "timing": TIMING}
+    (known.folder / f"{len(known.kept)}.json").write_text(json.dumps(kept))
+    return Calibrations(folder)
+
+
+def finish(entry, folder, seconds):
+    (folder / entry["folder"]).mkdir(parents=True)
+    facts = {"seconds": seconds, "peak_memory_mb": 1000, "parameters": 2**18}
+    (folder / entry["folder"] / "manifest.json").write_text(json.dumps(facts))
+    return Planned(entry, "finished")
+
+
+def test_a_run_costs_its_epochs_of_steps_refreshing_and_validating_and_its_predictions(entry):
+    # An epoch: 10 steps of 3 s, 10 batches refreshed and 2 validated at 1 s. Then 2 + 3 batches predicted.
+    cost = estimate_cost(entry, {"train": 40, "val": 8, "test": 9}, TIMING, "calibration")
+    assert cost.seconds == 8 + 5 + 2 * (30 + 10 + 2) + 2 + 3
+    assert cost.disk_mb == 1
+    assert cost.scratch_mb == 8
+
+
+def test_finished_runs_outweigh_a_calibration(plan, entry, tmp_path):
+    known = keep_calibration(entry, tmp_path)
+    first, second = (run for run in plan if run["architecture"] == "small_cnn")
+    by_calibration = forecast_line([Planned(second, "missing")], [], known, tmp_path)
+    by_runs = forecast_line([Planned(second, "missing")], [finish(first, tmp_path, 77.0)], known, tmp_path)
+    assert by_calibration.cost.rests_on == "calibration"
+    assert (by_runs.cost.rests_on, by_runs.cost.seconds) == ("1 finished", 77.0)
+
+
+def test_a_calibration_at_another_size_is_scaled_by_the_pixels(entry, tmp_path):
+    known = keep_calibration(entry, tmp_path, size=16)
+    keep_calibration(entry, tmp_path, architecture="vgg16")
+    timing, note = known.find(entry)
+    assert (timing["fine_tune"], timing["forward"], timing["setup"]) == (12.0, 4.0, 5.0)
+    assert note == "calibration at 16, batch 4"
+
+
+def test_nothing_is_known_of_a_network_that_was_never_calibrated(entry, tmp_path):
+    known = keep_calibration(entry, tmp_path, architecture="vgg16")
+    assert forecast_line([Planned(entry, "missing")], [], known, tmp_path).cost is None
+
+
+def test_a_drawn_split_says_how_many_images_there_are(entry, tmp_path):
+    split = tmp_path / entry["files"]["split"]
+    split.parent.mkdir(parents=True)
+    pd.DataFrame({"fold": ["train"] * 5 + ["val", "test", "test"]}).to_parquet(split)
+    assert count_folds(entry, tmp_path) == {"train": 5, "val": 1, "test": 2}
+
+
+def test_only_trainings_that_are_still_to_do_are_forecast(plan):
+    deep = [entry for entry in plan if entry["family"] == "deep"]
+    runs = [Planned(deep[0], "finished"), Planned(deep[1], "stale"), *(Planned(e, "missing") for e in plan[2:])]
+    ((to_do, finished),) = group_trainings(runs)
+    assert [run.entry["seed"] for run in to_do] == [1]
+    assert [run.entry["seed"] for run in finished] == [0]
+    assert group_trainings([Planned(entry, "finished") for entry in deep]) == []
+
+
+def test_runs_side_by_side_end_with_the_longest_line():
+    lines = [
+        Line("t", "p", name, runs, 9, True, Cost(s, 1, 0, 1, 1, "")) for name, runs, s in (("a", 2, 60), ("b", 1, 100))
+    ]
+    assert wall_clock(lines, 1) == 220
+    assert wall_clock(lines, 2) == 120  # 100, and 60 + 60 beside it
+    assert wall_clock(lines, 3) == 100
+
+
+def test_the_total_says_how_many_runs_it_lacks():
+    known = Line("t", "p", "a", 2, 9, True, Cost(3600.0, 1, 0, 1, 1, "1 finished"))
+    text = show_lines([known, Line("t", "p", "b", 3, 9, False, None)], 1)
+    assert "2 runs: 2.0 h" in text
+    assert "3 runs are not in it" in text
+    assert "~9" in text
+
+
+def test_times_are_told_in_the_unit_that_suits():
+    assert [show_seconds(seconds) for seconds in (45, 720, 12600)] == ["45 s", "12 min", "3.5 h"]
+
+
+def test_the_command_calibrates_for_real_and_the_next_one_reads_what_was_kept(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text(json.dumps(CONFIG))  # JSON is YAML
+    words = ["--configfile", str(tmp_path / "config.yaml"), "--directory", str(tmp_path), "--minutes"]
+    main([*words, "0"])
+    assert "nothing yet" in capsys.readouterr().out
+    main([*words, "2"])
+    measured = capsys.readouterr()
+    assert "calibrating small_cnn at 32" in measured.err
+    main([*words, "0"])
+    assert capsys.readouterr().out == measured.out
+    assert "  calibration" in measured.out

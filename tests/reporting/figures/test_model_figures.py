@@ -1,0 +1,47 @@
+"""Figures that set models beside each other: what they count, and what their plates say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covbench.reporting.figures.comparison_figures import draw_matrices
+from covbench.reporting.figures.figure_cache import Press
+from covbench.reporting.figures.model_figures import bin_confidence, find_error, find_front
+
+
+def test_a_model_that_keeps_its_word_has_no_calibration_error() -> None:
+    binned = bin_confidence(np.repeat([0.5, 1.0], 4), np.array([1, 0, 1, 0, 1, 1, 1, 1], bool))
+    assert binned.to_numpy().tolist() == [[0.5, 0.5, 4], [1.0, 1.0, 4]]
+    assert find_error(binned) == 0
+
+
+def test_the_calibration_error_weighs_each_gap_by_its_images() -> None:
+    binned = bin_confidence(np.array([0.95, 0.95, 0.95, 0.65]), np.array([True, True, False, True]))
+    assert find_error(binned) == pytest.approx((3 * (0.95 - 2 / 3) + (1 - 0.65)) / 4)
+
+
+def test_the_front_holds_what_nothing_cheaper_beats() -> None:
+    assert find_front([10, 5, 20, 20, 30], [0.8, 0.7, 0.9, 0.85, 0.9]) == [1, 0, 2]
+
+
+def test_the_matrix_averages_models_and_names_where_least_is_left(tmp_path: Path) -> None:
+    rows = [
+        ("covid_ct", "audited", "a", "sarscov2_ct", "auroc", 0.8, 0.6),
+        ("covid_ct", "audited", "b", "sarscov2_ct", "auroc", 0.6, 0.4),
+        ("sarscov2_ct", "audited", "a", "covid_ct", "auroc", 0.9, np.nan),
+    ]
+    columns = ["task", "protocol", "architecture", "tested_on", "metric", "inside", "elsewhere"]
+    plates = draw_matrices(Press(tmp_path, tmp_path / "kept"), pd.DataFrame(rows, columns=columns))
+    assert plates["segmentation"] == []
+    (plate,) = plates["classification"]
+    assert plate.reading == "Least is left of covid_ct on sarscov2_ct: 0.500, mean of 2 models."
+    numbers = pd.read_csv(tmp_path / "figures" / "elsewhere_auroc_audited.csv")
+    assert numbers[["trained_on", "tested_on", "value", "models"]].to_numpy().tolist() == [
+        ["covid_ct", "covid_ct", 0.7, 2],
+        ["covid_ct", "sarscov2_ct", 0.5, 2],
+    ]
+    assert [word for word, _ in plate.files] == ["SVG", "PNG", "CSV"]

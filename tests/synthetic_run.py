@@ -57,7 +57,7 @@ def train_here(folder, results="results", architecture="small_cnn", changes=None
 
     log_to(f"{results}.log")
     loading._POOL = ThreadPoolExecutor(workers)
-    running.Keeper.__init__.__defaults__ = (save_seconds,)
+    running.Checkpointer.__init__.__defaults__ = (save_seconds,)
     training_state.SAVE_SHARE = 1.0
     names = {"model": "model.keras", "history": "history.csv", "manifest": "manifest.json"}
     outputs = {name: f"{results}/{file}" for name, file in (names | {"predictions": "predictions.parquet"}).items()}

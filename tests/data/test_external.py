@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from covbench.data.datasets import TASKS
 from covbench.evaluation.classification import evaluate_classification
-from covbench.data.external import find_elsewhere, place_elsewhere, select_unseen, share_labels, share_probabilities
+from covbench.data.external import find_external_tasks, external_folder, select_unseen, share_labels, share_probabilities
 from covbench.evaluation.comparison.external_drop import EXTERNAL_METRICS, compare_external
 from covbench.training.external_test import score_elsewhere
 from covbench.system.files import write_json, write_table
@@ -39,11 +39,11 @@ RUN = Run("radiography", "audited", "small_cnn", 0)
     ],
 )
 def test_each_task_is_tested_on_one_task_of_every_other_dataset_that_fits(task, others):
-    assert find_elsewhere(task, list(TASKS)) == others
+    assert find_external_tasks(task, list(TASKS)) == others
 
 
 def test_of_two_tasks_with_the_same_images_the_first_planned_one_is_taken():
-    assert find_elsewhere("medseg_multiclass", ["zenodo_multiclass", "zenodo_infection"]) == ["zenodo_multiclass"]
+    assert find_external_tasks("medseg_multiclass", ["zenodo_multiclass", "zenodo_infection"]) == ["zenodo_multiclass"]
 
 
 def test_labels_are_reduced_to_what_both_datasets_share():
@@ -74,11 +74,11 @@ def index_of(labels, patients):
 def test_copies_of_the_own_dataset_go_with_all_images_of_their_patients(trained, tested, column):
     index = index_of(["covid", "covid", "normal" if tested == "radiography" else "non_covid", "unusable"], list("ppqr"))
     other = {"image_id": "other_id", "other_id": "image_id"}[column]
-    copies = pd.DataFrame({column: ["x0"], other: ["foreign"], "kind": "near", "correlation": 0.9})
-    unseen, counts = select_unseen(index, copies, trained, tested)
+    duplicates = pd.DataFrame({column: ["x0"], other: ["foreign"], "kind": "near", "correlation": 0.9})
+    unseen, counts = select_unseen(index, duplicates, trained, tested)
     assert unseen["image_id"].tolist() == ["x2"]
     assert unseen["label"].tolist() == [0]
-    assert counts == {"usable": 3, "copies": 1, "removed": 2}
+    assert counts == {"usable": 3, "duplicates": 1, "removed": 2}
 
 
 def draw_classifier(root, seeds=(0, 1)):
@@ -89,7 +89,7 @@ def draw_classifier(root, seeds=(0, 1)):
     np.save(root / "images.npy", images)
     write_table(root / "rows.parquet", index[["image_id"]])
     write_table(root / "index.parquet", index)
-    write_table(root / "copies.parquet", pd.DataFrame({"image_id": ["x3"], "other_id": ["y"]}))
+    write_table(root / "duplicates.parquet", pd.DataFrame({"image_id": ["x3"], "other_id": ["y"]}))
     paths = []
     for seed in seeds:
         keras.utils.set_random_seed(seed)
@@ -111,7 +111,7 @@ def score(root, paths, run=RUN, other="ieee8023_xray", seeds=(0, 1)):
         options,
         paths,
         str(root / "index.parquet"),
-        str(root / "copies.parquet"),
+        str(root / "duplicates.parquet"),
         [str(root / name) for name in names if (root / name).exists()],
         {"metrics": str(root / "metrics.json"), "cases": str(root / "cases.parquet")},
     )
@@ -122,7 +122,7 @@ def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tm
     images, paths = draw_classifier(tmp_path)
     metrics, cases = score(tmp_path, paths)
     unseen = [number for number in range(12) if number not in (2, 3)]
-    counts = {"usable": 12, "copies": 1, "removed": 2, "images": 10, "patients": 5}
+    counts = {"usable": 12, "duplicates": 1, "removed": 2, "images": 10, "patients": 5}
     assert {name: metrics[name] for name in counts} == counts
     for seed, path in enumerate(paths):
         shown = np.repeat(images[unseen][..., None], 3, axis=-1)
@@ -138,7 +138,7 @@ def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tm
 def test_without_an_unseen_image_there_is_no_score(tmp_path):
     _, paths = draw_classifier(tmp_path)
     every = pd.DataFrame({"image_id": [f"x{number}" for number in range(12)], "other_id": "y"})
-    write_table(tmp_path / "copies.parquet", every)
+    write_table(tmp_path / "duplicates.parquet", every)
     metrics, cases = score(tmp_path, paths)
     assert (metrics["images"], metrics["removed"], metrics["seeds"], len(cases)) == (0, 12, {}, 0)
 
@@ -152,7 +152,7 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
     write_table(tmp_path / "rows.parquet", index[["image_id"]])
     write_table(tmp_path / "index.parquet", index)
-    write_table(tmp_path / "copies.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
+    write_table(tmp_path / "duplicates.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
     keras.utils.set_random_seed(0)
     network = build_segmenter("unet_small", SIDE, len(TASKS["medseg_multiclass"].classes), "own")
     network.save(tmp_path / "model.keras")
@@ -194,8 +194,8 @@ def results(tmp_path):
         fingerprint = json.loads((folder / "manifest.json").read_text())["fingerprint"]
         scores[str(seed)] = {**metrics, "fingerprint": fingerprint}
         tables.append(cases.assign(seed=seed))
-    there = tmp_path / place_elsewhere("radiography", "audited", "vgg16", "ieee8023_xray")
-    counts = {"usable": 70, "copies": 4, "removed": 10, "images": 60, "patients": 20}
+    there = tmp_path / external_folder("radiography", "audited", "vgg16", "ieee8023_xray")
+    counts = {"usable": 70, "duplicates": 4, "removed": 10, "images": 60, "patients": 20}
     write_json(there / "metrics.json", {**counts, "seeds": scores})
     write_table(there / "cases.parquet", pd.concat(tables, ignore_index=True))
     return tmp_path, plan
@@ -209,25 +209,25 @@ def test_the_drop_is_the_mean_inside_less_the_mean_elsewhere(results):
     root, plan = results
     rows = rows_of(compare_external(plan, root))
     assert list(rows.index) == list(EXTERNAL_METRICS["classification"])
-    inside = []
+    internal = []
     for seed in (0, 1):
         cases = pd.read_parquet(root / f"results/runs/radiography/audited/vgg16/{seed}/cases.parquet")
-        inside.append(roc_auc_score(cases["truth"] == 2, cases["p_2"]))
+        internal.append(roc_auc_score(cases["truth"] == 2, cases["p_2"]))
     there = pd.read_parquet(root / "results/external/radiography/audited/vgg16/ieee8023_xray/cases.parquet")
-    elsewhere = [roc_auc_score(part["truth"], part["p_1"]) for _, part in there.groupby("seed")]
+    external = [roc_auc_score(part["truth"], part["p_1"]) for _, part in there.groupby("seed")]
     auroc = rows.loc["auroc"]
-    assert auroc["inside"] == pytest.approx(np.mean(inside))
-    assert auroc["elsewhere"] == pytest.approx(np.mean(elsewhere))
-    assert auroc["drop"] == pytest.approx(np.mean(inside) - np.mean(elsewhere))
+    assert auroc["internal"] == pytest.approx(np.mean(internal))
+    assert auroc["external"] == pytest.approx(np.mean(external))
+    assert auroc["drop"] == pytest.approx(np.mean(internal) - np.mean(external))
     assert auroc["drop_low"] < auroc["drop"] < auroc["drop_high"]
-    assert auroc[["usable", "copies", "removed", "images", "patients"]].tolist() == [70, 4, 10, 60, 20]
+    assert auroc[["usable", "duplicates", "removed", "images", "patients"]].tolist() == [70, 4, 10, 60, 20]
 
 
 def test_both_datasets_are_drawn_independently(results):
     root, plan = results
     auroc = rows_of(compare_external(plan, root)).loc["auroc"]
-    widths = {side: auroc[f"{side}_high"] - auroc[f"{side}_low"] for side in ("inside", "elsewhere", "drop")}
-    assert widths["drop"] == pytest.approx(np.hypot(widths["inside"], widths["elsewhere"]), rel=0.1)
+    widths = {side: auroc[f"{side}_high"] - auroc[f"{side}_low"] for side in ("internal", "external", "drop")}
+    assert widths["drop"] == pytest.approx(np.hypot(widths["internal"], widths["external"]), rel=0.1)
 
 
 def test_what_is_not_there_or_of_another_training_is_a_row_with_its_reason(results):

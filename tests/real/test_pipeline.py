@@ -115,7 +115,7 @@ def test_every_network_is_tested_on_each_other_dataset_that_fits(sample):
     }
     assert all(reasons == {""} for reasons in pairs.values())
     auroc = external[(external["task"] == "radiography") & (external["metric"] == "auroc")].iloc[0]
-    assert (auroc["copies"], auroc["removed"], auroc["images"]) == (1, 3, 188)
+    assert (auroc["duplicates"], auroc["removed"], auroc["images"]) == (1, 3, 188)
 
 
 def test_the_report_shows_every_task_and_names_what_was_excluded(sample):

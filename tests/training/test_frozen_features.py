@@ -22,7 +22,7 @@ from covbench.training.frozen_features import FeatureBatches, FeatureStore, coun
 from tests.synthetic_run import draw_inputs, read_result, train_here
 
 COUNT, SIDE = 24, 32
-FEW_VIEWS = {"views": 2, "head_epochs": 4, "fine_tune_epochs": 1}
+FEW_VIEWS = {"augmented_views": 2, "head_epochs": 4, "fine_tune_epochs": 1}
 BINARY = Task("drawn", "classification", ("dark", "bright"), positive="bright")
 
 
@@ -297,7 +297,7 @@ def test_a_head_on_features_learns_and_leaves_the_backbone_as_it_was(tmp_path, m
 
 
 def test_published_classification_has_eight_views_and_audited_a_new_one_in_every_epoch():
-    assert protocol_options(PUBLISHED, BINARY).views == 8
-    assert protocol_options(AUDITED, BINARY).views == "every_epoch"
-    literal = resolve_options(PUBLISHED, BINARY, {PUBLISHED: {"classification": {"views": "every_epoch"}}})
-    assert literal == replace(protocol_options(PUBLISHED, BINARY), views="every_epoch")
+    assert protocol_options(PUBLISHED, BINARY).augmented_views == 8
+    assert protocol_options(AUDITED, BINARY).augmented_views == "every_epoch"
+    literal = resolve_options(PUBLISHED, BINARY, {PUBLISHED: {"classification": {"augmented_views": "every_epoch"}}})
+    assert literal == replace(protocol_options(PUBLISHED, BINARY), augmented_views="every_epoch")

@@ -14,7 +14,7 @@ sys.path.insert(0, f"{workflow.basedir}/src")
 from covbench.experiment.config import check_config
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.experiment.code_fingerprint import depend_script
-from covbench.data.external import find_elsewhere, place_elsewhere
+from covbench.data.external import find_external_tasks, external_folder
 from covbench.experiment.provenance import decide_inputs, fingerprint_inputs
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.experiment.plan import (
@@ -87,9 +87,9 @@ def index_of(wildcards):
     return f"data/index/{dataset_of(wildcards.task)}.parquet"
 
 
-def copies_within(wildcards):
+def duplicates_within(wildcards):
     dataset = dataset_of(wildcards.task)
-    return f"data/copies/{dataset}/{dataset}.parquet"
+    return f"data/duplicates/{dataset}/{dataset}.parquet"
 
 
 def run_of(wildcards):
@@ -121,13 +121,13 @@ def files_at(wildcards, task):
     return input_files(config, run, options_for(wildcards)["size"])
 
 
-def prepared_elsewhere(wildcards):
+def prepared_external(wildcards):
     return prepared_of(files_at(wildcards, wildcards.other))
 
 
-def copies_elsewhere(wildcards):
+def duplicates_across(wildcards):
     one, other = sorted(dataset_of(task) for task in (wildcards.task, wildcards.other))
-    return f"data/copies/{one}/{other}.parquet"
+    return f"data/duplicates/{one}/{other}.parquet"
 
 
 def weights_for(wildcards):
@@ -176,7 +176,7 @@ def files_of_runs(name):
     return [f"{run.folder}/{name}" for run in RUNS]
 
 
-def files_elsewhere():
+def external_files():
     """Scores of every network on each other dataset that fits; baselines are not kept."""
     models = {
         (run.task, run.protocol, run.architecture): None
@@ -184,9 +184,9 @@ def files_elsewhere():
         if not is_baseline(run)
     }
     return [
-        f"{place_elsewhere(*model, other)}/{name}"
+        f"{external_folder(*model, other)}/{name}"
         for model in models
-        for other in find_elsewhere(model[0], config["tasks"])
+        for other in find_external_tasks(model[0], config["tasks"])
         for name in ("metrics.json", "cases.parquet")
     ]
 
@@ -229,12 +229,12 @@ def planned_indexes():
     return [f"data/index/{dataset}.parquet" for dataset in planned_datasets(config)]
 
 
-def planned_copies():
+def planned_duplicates():
     """Every planned dataset against itself and those of its modality after it in the alphabet."""
     datasets = sorted(planned_datasets(config))
     modality = {name: DATASETS[name].CARD.modality for name in datasets}
     return [
-        f"data/copies/{one}/{other}.parquet"
+        f"data/duplicates/{one}/{other}.parquet"
         for one in datasets
         for other in datasets
         if one <= other and modality[one] == modality[other]

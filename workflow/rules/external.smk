@@ -4,8 +4,8 @@ rule test_external:
         models=seeds_of("model.keras"),
         manifests=seeds_of("manifest.json"),
         index=lambda wildcards: f"data/index/{dataset_of(wildcards.other)}.parquet",
-        copies=copies_elsewhere,
-        prepared=prepared_elsewhere,
+        duplicates=duplicates_across,
+        prepared=prepared_external,
     output:
         metrics="results/external/{task}/{protocol}/{architecture}/{other}/metrics.json",
         cases="results/external/{task}/{protocol}/{architecture}/{other}/cases.parquet",
@@ -31,7 +31,7 @@ rule test_external:
 rule compare_external:
     """Gather what is left of each score on the images of other datasets, with intervals."""
     input:
-        external=files_elsewhere(),
+        external=external_files(),
         runs="results/compare/runs.csv",
     output:
         "results/compare/external.csv",

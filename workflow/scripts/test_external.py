@@ -24,7 +24,7 @@ score_elsewhere(
     snakemake.params.options,
     model_paths=i.models,
     index_path=i.index,
-    copies_path=i.copies,
+    duplicates_path=i.copies,
     prepared_paths=i.prepared,
     outputs=dict(snakemake.output.items()),
 )

@@ -18,36 +18,45 @@ LEAKS = {
     "augmented_copy_in_train": "an augmented copy of the image, or the image of an augmented copy",
     "patient_in_train": "another image of the patient, as published or inferred",
     "duplicate_in_train": "an image with the same bytes",
-    "near_copy_in_train": "a near or mirrored copy",
+    "near_duplicate_in_train": "a near or mirrored copy",
 }
 AUDIT_COLUMNS = ["class", "test_images", "image_in_val", *LEAKS, "leaked", "leaked_share"]
 PAIR_COLUMNS = ["class", "image_id", "copy", "train_id", "train_copy", "kind", "correlation"]
-ACROSS_COLUMNS = ["dataset", "other", "images", "other_images", *KINDS, "images_with_copy", "other_images_with_copy"]
+ACROSS_COLUMNS = [
+    "dataset",
+    "other",
+    "images",
+    "other_images",
+    *KINDS,
+    "images_with_duplicate",
+    "other_images_with_duplicate",
+]
 
 
-def audit_split(split: pd.DataFrame, copies: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
+def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
     """How many test images training has seen, or something of their patient: AUDIT_COLUMNS, first all, then per class.
 
-    split: schema.SPLIT_COLUMNS. copies: copies.COPY_COLUMNS within the task's dataset. An image counts once per column;
+    split: schema.SPLIT_COLUMNS. duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's
+    dataset. An image counts once per column;
     `leaked` counts those that any column of LEAKS counts.
     """
-    signs = _mark_leaks(split, find_leaked_pairs(split, copies, task))
+    signs = _mark_leaks(split, find_leaked_pairs(split, duplicates, task))
     parts = [("", signs)]
     if task.kind == CLASSIFICATION:
         parts += [(name, signs[signs["label"] == number]) for number, name in enumerate(task.classes)]
     return [_count_leaks(name, part) for name, part in parts]
 
 
-def find_leaked_pairs(split: pd.DataFrame, copies: pd.DataFrame, task: Task) -> pd.DataFrame:
+def find_leaked_pairs(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Each test row beside the training rows that show the same picture: PAIR_COLUMNS.
 
-    class: of the test image, empty for segmentation. kind: as in copies, or AUGMENTED; the correlation is that of the
-    images before augmentation.
+    class: of the test image, empty for segmentation. kind: as in duplicates, or AUGMENTED; the correlation is that of
+    the images before augmentation.
     """
     train, test = (split[split["fold"] == fold][["image_id", "copy", "label"]] for fold in ("train", "test"))
     train = train.rename(columns={"image_id": "train_id", "copy": "train_copy"}).drop(columns="label")
-    other_way = copies.rename(columns={"image_id": "other_id", "other_id": "image_id"})
-    known = pd.concat([copies, other_way]).rename(columns={"other_id": "train_id"})
+    other_way = duplicates.rename(columns={"image_id": "other_id", "other_id": "image_id"})
+    known = pd.concat([duplicates, other_way]).rename(columns={"other_id": "train_id"})
     pairs = test.merge(known, on="image_id").merge(train, on="train_id")
     itself = test.merge(train.assign(image_id=train["train_id"]), on="image_id")
     itself = itself[itself["copy"] != itself["train_copy"]].assign(kind=AUGMENTED, correlation=1.0)
@@ -72,7 +81,7 @@ def _mark_leaks(split: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
             "augmented_copy_in_train": stands_in(pairs[pairs["kind"] == AUGMENTED]),
             "patient_in_train": test["patient_id"].isin(train["patient_id"]),
             "duplicate_in_train": stands_in(pairs[pairs["kind"] == EXACT]),
-            "near_copy_in_train": stands_in(pairs[~pairs["kind"].isin([EXACT, AUGMENTED])]),
+            "near_duplicate_in_train": stands_in(pairs[~pairs["kind"].isin([EXACT, AUGMENTED])]),
         }
     )
 
@@ -84,13 +93,13 @@ def _count_leaks(name: str, signs: pd.DataFrame) -> dict[str, Any]:
     return {"class": name, "test_images": len(signs), **counts, "leaked": leaked, "leaked_share": share}
 
 
-def count_copies(dataset: str, other: str, copies: pd.DataFrame, images: Mapping[str, int]) -> dict[str, Any]:
+def count_duplicates(dataset: str, other: str, duplicates: pd.DataFrame, images: Mapping[str, int]) -> dict[str, Any]:
     """Pairs of each kind between two datasets, or within one, and how many images of each have a copy: ACROSS_COLUMNS.
 
     images: usable images of each dataset.
     """
-    here, there = set(copies["image_id"]), set(copies["other_id"])
+    here, there = set(duplicates["image_id"]), set(duplicates["other_id"])
     here, there = (here | there, here | there) if dataset == other else (here, there)
-    kinds = {kind: int((copies["kind"] == kind).sum()) for kind in KINDS}
+    kinds = {kind: int((duplicates["kind"] == kind).sum()) for kind in KINDS}
     sizes = {"dataset": dataset, "other": other, "images": images[dataset], "other_images": images[other]}
-    return {**sizes, **kinds, "images_with_copy": len(here), "other_images_with_copy": len(there)}
+    return {**sizes, **kinds, "images_with_duplicate": len(here), "other_images_with_duplicate": len(there)}

@@ -19,20 +19,20 @@ TRIES = 20
 TOLERANCE = 0.05
 
 
-def assign_folds(rows: pd.DataFrame, copies: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
+def assign_folds(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
     """Divide a task's usable images into folds as a protocol does.
 
-    rows: schema.INDEX_COLUMNS, only rows that the task can use. copies: copies.COPY_COLUMNS within the dataset. Returns
-    schema.SPLIT_COLUMNS; with a val fraction of 0 the test rows stand twice, as val and as test. The same seed gives
-    the same split.
-    Raises CovbenchError for a class with too few images or groups to stand in each fold.
+    rows: schema.INDEX_COLUMNS, only rows that the task can use. duplicates: duplicates.DUPLICATE_COLUMNS within the
+    dataset. Returns schema.SPLIT_COLUMNS; with a val fraction of 0 the test rows stand twice, as val and as test. The
+    same seed gives the same split. Raises CovbenchError for a class with too few images or groups to stand in each
+    fold.
     """
     table = _start_table(rows, task)
     if rule.pool:
         table = draw_pool(table, rule.pool, seed)
         table["group"] = table["image_id"] + "#" + table["copy"].astype(str)
     elif rule.unit == "group":
-        table["group"] = group_images(rows, copies).to_numpy()
+        table["group"] = group_images(rows, duplicates).to_numpy()
     strata = _strata(table, rows, task)
     _require_supply(table["group"], strata, rule, task)
     if rule.official and (rows["official_fold"] != "").all():
@@ -111,12 +111,12 @@ def divide_groups(
     rng = np.random.default_rng(seed)
     for _ in range(TRIES):
         filled = _fill_folds(sizes, share, rng.permutation(len(sizes)))
-        places = _supply_folds(sizes, filled, len(folds), needed)
-        if places is None:
+        positions = _supply_folds(sizes, filled, len(folds), needed)
+        if positions is None:
             continue
-        found = np.bincount(places, sizes.sum(1), len(folds)) / sizes.sum()
+        found = np.bincount(positions, sizes.sum(1), len(folds)) / sizes.sum()
         if np.abs(found - share).max() < least:
-            best, least = places, np.abs(found - share).max()
+            best, least = positions, np.abs(found - share).max()
         if least <= TOLERANCE:
             break
     if best is None:
@@ -132,29 +132,29 @@ def _fill_folds(sizes: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.n
     """Fold number of each group, given images per group and class, (G, S), and the folds' shares, (F,)."""
     target = share[:, None] * sizes.sum(0)
     filled = np.zeros_like(target)
-    places = np.empty(len(sizes), np.int64)
+    positions = np.empty(len(sizes), np.int64)
     for group in order:
         gain = ((filled - target) ** 2 - (filled + sizes[group] - target) ** 2) / target**2
-        places[group] = gain.sum(1).argmax()
-        filled[places[group]] += sizes[group]
-    return places
+        positions[group] = gain.sum(1).argmax()
+        filled[positions[group]] += sizes[group]
+    return positions
 
 
-def _supply_folds(sizes: np.ndarray, places: np.ndarray, folds: int, needed: np.ndarray) -> np.ndarray | None:
+def _supply_folds(sizes: np.ndarray, positions: np.ndarray, folds: int, needed: np.ndarray) -> np.ndarray | None:
     """Move small groups until each fold holds a group and each needed class; None where that does not succeed."""
     has = np.column_stack([sizes[:, needed], sizes.sum(1)]) > 0
     for _ in range(folds * has.shape[1]):
-        held = np.stack([has[places == fold].sum(0) for fold in range(folds)])
+        held = np.stack([has[positions == fold].sum(0) for fold in range(folds)])
         if (held > 0).all():
-            return places
+            return positions
         fold, wanted = np.argwhere(held == 0)[0]
-        spare = [g for g in np.flatnonzero(has[:, wanted]) if (held[places[g]][has[g]] > 1).all()]
+        spare = [g for g in np.flatnonzero(has[:, wanted]) if (held[positions[g]][has[g]] > 1).all()]
         if not spare:
             return None
-        places = places.copy()
-        places[min(spare, key=lambda g: (sizes[g].sum(), g))] = fold
-    held = np.stack([has[places == fold].sum(0) for fold in range(folds)])
-    return places if (held > 0).all() else None
+        positions = positions.copy()
+        positions[min(spare, key=lambda g: (sizes[g].sum(), g))] = fold
+    held = np.stack([has[positions == fold].sum(0) for fold in range(folds)])
+    return positions if (held > 0).all() else None
 
 
 def keep_official(table: pd.DataFrame, official: np.ndarray) -> pd.DataFrame:
@@ -173,7 +173,7 @@ def keep_official(table: pd.DataFrame, official: np.ndarray) -> pd.DataFrame:
 
 def _require_supply(groups: pd.Series, strata: pd.Series, rule: SplitRule, task: Task) -> None:
     folds = sum(share > 0 for share in rule.fractions)
-    unit = "groups (a patient with all copies)" if rule.unit == "group" else "images"
+    unit = "groups (a patient with all duplicates)" if rule.unit == "group" else "images"
     supply = {name: groups[strata == name].nunique() for name in task.classes}
     if task.kind != CLASSIFICATION:
         supply = {", ".join(task.lesions): groups.nunique()}

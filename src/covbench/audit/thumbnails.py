@@ -1,4 +1,4 @@
-"""A dataset's usable images once as small pictures with hashes, for finding copies and showing them."""
+"""A dataset's usable images once as small pictures with hashes, for finding duplicates and showing them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.audit.duplicates import Thumbnails, hash_views
+from covbench.audit.duplicates import Thumbnails, hash_crops
 from covbench.data.images import read_images, resize_image
 from covbench.data.index import count_workers, first_row, group_by_file, raise_all
 from covbench.schema import CovbenchError
@@ -18,7 +18,7 @@ from covbench.system.files import write_whole
 FIELDS = ("image_id", "images", "hashes", "shapes")
 
 
-def draw_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
+def make_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
     """Decode every image of an index that is not excluded, each file once, in the order of the index.
 
     Images are squashed to `side` x `side` pixels. Raises CovbenchError naming every file that cannot be read.
@@ -45,7 +45,7 @@ def _draw_file(
         small = [(resize_image(picture, side), picture.shape) for picture in pictures]
     except CovbenchError as error:
         return [], str(error)
-    return [(picture, hash_views(picture), shape) for picture, shape in small], ""
+    return [(picture, hash_crops(picture), shape) for picture, shape in small], ""
 
 
 def write_thumbnails(path: Path | str, thumbnails: Thumbnails) -> None:

@@ -97,9 +97,9 @@ def select_fold(
 ) -> Fold:
     """The rows of `split` that belong to `fold`, found in the prepared arrays by image_id."""
     rows = split[split["fold"] == fold].reset_index(drop=True)
-    places = pd.Series(np.arange(len(prepared)), index=prepared["image_id"])
+    positions = pd.Series(np.arange(len(prepared)), index=prepared["image_id"])
     keys = np.array([image_key(i, c) for i, c in zip(rows["image_id"], rows["copy"], strict=True)], np.int64)
-    return Fold(images, masks, places.loc[rows["image_id"]].to_numpy(), rows, classes, keys)
+    return Fold(images, masks, positions.loc[rows["image_id"]].to_numpy(), rows, classes, keys)
 
 
 def open_folds(split_path: str, prepared_paths: Sequence[str], names: Sequence[str], classes: int) -> list[Fold]:

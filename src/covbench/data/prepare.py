@@ -16,7 +16,7 @@ from tqdm import tqdm
 from covbench.data.index import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
 from covbench.system.files import write_whole
 from covbench.data.images import read_images, read_masks, resize_image, resize_mask
-from covbench.system.content_hashes import write_record
+from covbench.system.content_hashes import write_checksum
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 
 Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
@@ -92,7 +92,7 @@ def _write_array(
         with ThreadPoolExecutor(count_workers()) as pool:
             deque(tqdm(pool.map(write_file, files), total=len(files), unit="file"), maxlen=0)
         raise_all(sorted(errors), raw)
-    write_record(out)
+    write_checksum(out)
     return shapes
 
 

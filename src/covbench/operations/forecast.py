@@ -36,11 +36,11 @@ in full: early stopping makes runs shorter than forecast. Training several at on
 """
 EXAMPLES = """\
 examples:
-  python -m covbench.operations.forecast --configfile config/demo.yaml --directory demo
-  python -m covbench.operations.forecast --minutes 60               calibrate for up to an hour, then show what is known
-  python -m covbench.operations.forecast --minutes 0                calibrate nothing: finished runs and earlier calibrations
-  python -m covbench.operations.forecast --only 'vgg*' resnet50     these architectures alone
-  python -m covbench.operations.forecast --gpus 4                   four runs at once, as with snakemake --resources gpu=4
+  covbench forecast --configfile config/demo.yaml --directory demo
+  covbench forecast --minutes 60       calibrate for up to an hour, then show what is known
+  covbench forecast --minutes 0                calibrate nothing: finished runs and earlier calibrations
+  covbench forecast --only 'vgg*' resnet50     these architectures alone
+  covbench forecast --gpus 4                   four runs at once, as with snakemake --resources gpu=4
 """
 
 # Images of a task as published, for a folder in which no data is yet; the index or the split says it better.
@@ -162,7 +162,7 @@ def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Ma
             min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options["refresh_batch_norm"] else 0
         )
         an_epoch = batches["train"] * timing[phase] + (refresh + batches["val"]) * timing["forward"]
-        views = str(options.get("views", "every_epoch"))
+        views = str(options.get("augmented_views", "every_epoch"))
         if phase == "head" and views.isdigit() and epochs:  # features are computed once, and a head takes no time
             seconds += (int(views) * batches["train"] + batches["val"]) * timing["forward"]
         else:
@@ -232,7 +232,7 @@ def _show_mb(megabytes: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m covbench.operations.forecast`; see its --help."""
+    """The command `covbench forecast`; see its --help."""
     options = _parse(arguments)
     try:
         plan = describe_plan(read_config(options.configfile))
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "python -m covbench.operations.forecast",
+        "covbench forecast",
         description=HELP,
         epilog=EXAMPLES,
         formatter_class=argparse.RawTextHelpFormatter,

@@ -1,6 +1,6 @@
 """What one training setting costs on this machine: a few steps of each phase, in a process of their own.
 
-`python -m covbench.operations.time_steps SETTING ANSWER` measures; covbench.operations.forecast starts it and keeps what it writes.
+`python -m covbench.operations.time_steps SETTING ANSWER` measures; operations.forecast starts it and keeps its answer.
 """
 
 from __future__ import annotations

@@ -190,8 +190,8 @@ def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path)
 
 def _find_log(logs: Path, run: Run, out: Path) -> str:
     """Path of the log of a run's training from the report's folder; empty where there is none."""
-    place = Path(run.task, run.protocol, run.architecture, f"{run.seed}.log")
-    found = [logs / rule / place for rule in ("train", "fit_baseline") if (logs / rule / place).exists()]
+    name = Path(run.task, run.protocol, run.architecture, f"{run.seed}.log")
+    found = [logs / rule / name for rule in ("train", "fit_baseline") if (logs / rule / name).exists()]
     return Path(os.path.relpath(found[0], out)).as_posix() if found else ""
 
 

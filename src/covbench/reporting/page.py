@@ -23,8 +23,8 @@ from covbench.evaluation.definitions import METRICS
 from covbench.experiment.provenance import read_commit
 from covbench.reporting import tables, wording
 from covbench.reporting.figures import comparison_figures, task_figures
-from covbench.reporting.figures.figure_cache import Press
-from covbench.reporting.figures.task_figures import Gallery, Plate
+from covbench.reporting.figures.figure_cache import FigureCache
+from covbench.reporting.figures.task_figures import Gallery, ReportFigure
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, study
@@ -33,7 +33,7 @@ from covbench.reporting.sections.data_overview import DatasetView
 from covbench.reporting.sections.external import ExternalView
 from covbench.reporting.sections.leaderboard import Leaderboards, choose_headline, view_leaderboards
 from covbench.reporting.sections.model_page import link_models, view_models
-from covbench.reporting.sections.model_pairs import RivalsView
+from covbench.reporting.sections.model_pairs import ModelPairsView
 from covbench.reporting.sections.study import StudyView
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
@@ -53,16 +53,16 @@ class TaskView:
     reading: str
     leaders: Leaderboards
     metrics: Table
-    rivals: RivalsView
+    model_pairs: ModelPairsView
     study: StudyView
     classes: Table | None
     cost: Table
     folds: Table
     class_counts: Table | None
-    counts: Plate | None
+    counts: ReportFigure | None
     audit: AuditView
     external: ExternalView
-    plates: Sequence[Plate]
+    figures: Sequence[ReportFigure]
     samples: Gallery | None
     galleries: Sequence[Gallery]
 
@@ -87,10 +87,10 @@ def build_report(
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare", out)
     with replace_folder(out) as folder:
-        press = Press(folder, results / "pictures" / "figures")
-        context = build_context(gathered, data, press) | {"title": title, "provenance": provenance}
-        write_pages(gathered, data, press, context)
-        press.clear()
+        cache = FigureCache(folder, results / "pictures" / "figures")
+        context = build_context(gathered, data, cache) | {"title": title, "provenance": provenance}
+        write_pages(gathered, data, cache, context)
+        cache.clear()
         write_summary(folder / "summary.md", gathered, title)
         (folder / task_figures.PRINTED).mkdir(exist_ok=True)
         if printed:
@@ -101,16 +101,16 @@ def build_report(
     log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
 
 
-def write_pages(gathered: Results, data: Path, press: Press, context: Mapping[str, Any]) -> None:
+def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapping[str, Any]) -> None:
     """The first page, a page per task, and a page per model and protocol with its cases."""
-    write_library(press.folder)
-    write_page(press.folder, "index.html", "index.html.j2", context)
+    write_library(cache.folder)
+    write_page(cache.folder, "index.html", "index.html.j2", context)
     models = {(run.run.task, run.run.protocol, run.run.architecture) for run in gathered.finished}
     with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
         for view in context["tasks"]:
-            write_page(press.folder, view.path, "task_page.html.j2", {**context, "view": view})
-            for model in view_models(gathered, data, press.folder, view.task):
-                write_page(press.folder, model.path, "model_page.html.j2", {**context, "model": model, "view": view})
+            write_page(cache.folder, view.path, "task_page.html.j2", {**context, "view": view})
+            for model in view_models(gathered, data, cache.folder, view.task):
+                write_page(cache.folder, model.path, "model_page.html.j2", {**context, "model": model, "view": view})
                 bar.update()
 
 
@@ -136,15 +136,15 @@ def replace_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def build_context(results: Results, data: Path, press: Press) -> dict[str, Any]:
+def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str, Any]:
     """Everything that the templates name; figures are written to the report's folder."""
     names = list(dict.fromkeys(results.runs["task"]))
     tasks = [describe_task(name, results.of(name)) for name in names]
     views, counts = [], {}
     for task in tqdm(tasks, desc="figures", unit="task"):
-        view, counts[task.name] = build_task(results, data, press, task)
+        view, counts[task.name] = build_task(results, data, cache, task)
         views.append(view)
-        log.info("%s: %d figures", task.name, len(view.plates) + len(view.galleries))
+        log.info("%s: %d figures", task.name, len(view.figures) + len(view.galleries))
     datasets = data_overview.view_datasets(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
@@ -157,8 +157,8 @@ def build_context(results: Results, data: Path, press: Press) -> dict[str, Any]:
         "split_table": data_overview.build_split_table(data, results, names),
         "audit": audit.view_audit(results),
         "external": external.view_external(results.compared["external"]),
-        "matrices": comparison_figures.draw_matrices(press, results.compared["external"]),
-        "counts": task_figures.draw_counts(press, counts),
+        "matrices": comparison_figures.draw_matrices(cache, results.compared["external"]),
+        "counts": task_figures.draw_counts(cache, counts),
         "exclusions": data_overview.build_exclusion_table(datasets),
         "undone": data_overview.build_missing_table(results.runs),
         "unweighted": list_unweighted(results.runs),
@@ -185,7 +185,7 @@ def list_unweighted(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def build_task(results: Results, data: Path, press: Press, task: Task) -> tuple[TaskView, dict[str, int]]:
+def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskView, dict[str, int]]:
     """A task's tables and figures, and its images per class."""
     summary, metrics, runs, published = (
         table[table["task"] == task.name]
@@ -201,7 +201,7 @@ def build_task(results: Results, data: Path, press: Press, task: Task) -> tuple[
     galleries: list[Gallery] = []
     if task.kind == SEGMENTATION:
         for protocol in tables.order_protocols(runs["protocol"]):
-            galleries += task_figures.draw_cases(press.folder, data, task, protocol, results)
+            galleries += task_figures.draw_cases(cache.folder, data, task, protocol, results)
     view = TaskView(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
@@ -210,17 +210,17 @@ def build_task(results: Results, data: Path, press: Press, task: Task) -> tuple[
         reading=wording.read_leaders(summary, headline),
         leaders=view_leaderboards(task.kind, shown | {"ranks": compared["ranks"]}, link_models(results.of(task.name))),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
-        rivals=model_pairs.view_rivals(compared, headline),
+        model_pairs=model_pairs.view_model_pairs(compared, headline),
         study=study.view_study(published, compared["literature"]),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
         cost=tables.build_cost_table(runs),
         folds=data_overview.build_split_table(data, results, [task.name]),
         class_counts=data_overview.build_class_counts(data, results, task),
-        counts=task_figures.draw_counts(press, {task.name: counts}, task.name),
-        audit=audit.view_task_audit(data, press.folder, results, task.name),
+        counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
+        audit=audit.view_task_audit(data, cache.folder, results, task.name),
         external=external.view_external(compared["external"]),
-        plates=[*task_figures.draw_task(press, task, results), *comparison_figures.draw_beside(press, task, results)],
-        samples=task_figures.draw_samples(press.folder, task, prepared, members) if prepared else None,
+        figures=[*task_figures.draw_task(cache, task, results), *comparison_figures.draw_beside(cache, task, results)],
+        samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
         galleries=galleries,
     )
     return view, counts

@@ -8,20 +8,20 @@ from pathlib import Path
 from covbench.system.files import hash_file, write_whole
 
 
-def record_path(path: Path) -> Path:
+def checksum_path(path: Path) -> Path:
     """Where a file's record lies."""
     return path.with_name(f"{path.name}.sha256")
 
 
-def write_record(path: Path, sha256: str | None = None) -> None:
+def write_checksum(path: Path, sha256: str | None = None) -> None:
     """Note a file's hash as `sha256sum -c` reads it; `sha256`: where it is known already."""
-    with write_whole(record_path(path)) as temporary:
+    with write_whole(checksum_path(path)) as temporary:
         temporary.write_text(f"{sha256 or hash_file(path)}  {path.name}\n", encoding="utf-8")
 
 
-def read_record(path: Path) -> str:
+def read_checksum(path: Path) -> str:
     """The recorded sha256, 64 hexadecimal digits; empty if there is no record."""
-    record = record_path(path)
+    record = checksum_path(path)
     return record.read_text(encoding="utf-8").split()[0] if record.is_file() else ""
 
 
@@ -31,10 +31,10 @@ def hash_content(path: Path) -> str:
     The last change is the inode's (ctime), which a copy with an older date or a rename cannot hide. A record that
     proves right after all (a checkout changes times) is renewed; one that proves wrong is left to whoever wrote it.
     """
-    recorded = read_record(path)
-    if recorded and record_path(path).stat().st_mtime_ns >= path.stat().st_ctime_ns:
+    recorded = read_checksum(path)
+    if recorded and checksum_path(path).stat().st_mtime_ns >= path.stat().st_ctime_ns:
         return recorded
     found = hash_file(path)
-    if recorded == found and os.access(record_path(path), os.W_OK):
-        os.utime(record_path(path))
+    if recorded == found and os.access(checksum_path(path), os.W_OK):
+        os.utime(checksum_path(path))
     return found

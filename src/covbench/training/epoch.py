@@ -13,7 +13,7 @@ import numpy as np
 
 from covbench.models.batch_norm import refresh_batch_norm
 from covbench.schema import CovbenchError
-from covbench.training.state import Keeper, Progress, assign_values
+from covbench.training.state import Checkpointer, Progress, assign_values
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,15 @@ class Phase:
     refresh: bool
 
 
-def run_epoch(model: keras.Model, phase: Phase, progress: Progress, seed: int, keeper: Keeper | None) -> dict[str, Any]:
+def run_epoch(
+    model: keras.Model, phase: Phase, progress: Progress, seed: int, checkpointer: Checkpointer | None
+) -> dict[str, Any]:
     """Train and validate the epoch under way, from the batch on where it stands; its row of the learning curves.
 
     Raises CovbenchError when a loss is not a number, SystemExit (75) after saving when the process is to stop.
     """
     epoch = len(progress.history)
-    watch = _Watch(model, phase, progress, epoch, keeper)
+    watch = _Watch(model, phase, progress, epoch, checkpointer)
     if progress.batch == 0 and progress.fitted is None:
         progress.epoch_started = time.monotonic()
         keras.utils.set_random_seed(seed + epoch)
@@ -79,17 +81,17 @@ def run_epoch(model: keras.Model, phase: Phase, progress: Progress, seed: int, k
 def _fit(phase: Phase, progress: Progress, epoch: int, watch: keras.callbacks.Callback) -> dict[str, float]:
     if progress.batch and progress.restored:
         phase.network.evaluate(phase.val_batches, steps=1, verbose=0)  # makes the metrics that are to be restored
-    rest = phase.batches(epoch, progress.batch * progress.parts)
+    rest = phase.batches(epoch, progress.batch * progress.micro_batches)
     # shuffle: Keras would shuffle the batches once more, by a global generator that no resumed process could follow
     phase.network.fit(rest, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[watch], shuffle=False)
     return {name: float(value) for name, value in phase.network.get_metrics_result().items()}
 
 
 def reseed_layers(model: keras.Model, seed: int, epoch: int) -> None:
-    """Set the state of every layer's random generator (dropout) from (seed, epoch, its place in the model)."""
-    for place, layer in enumerate(model._flatten_layers()):
+    """Set the state of every layer's random generator (dropout) from (seed, epoch, its position in the model)."""
+    for position, layer in enumerate(model._flatten_layers()):
         if hasattr(layer, "seed_generator"):
-            state = np.random.default_rng([seed, epoch, place]).integers(0, 2**31, 2)
+            state = np.random.default_rng([seed, epoch, position]).integers(0, 2**31, 2)
             layer.seed_generator.state.assign(state.astype("uint32"))
 
 
@@ -107,16 +109,24 @@ def _remedy(phase: Phase) -> str:
 
 
 class _Watch(keras.callbacks.Callback):
-    """Counts batches, stops at a loss that is no number, and lets the keeper save between two steps."""
+    """Counts batches, stops at a loss that is no number, and lets the checkpointer save between two steps."""
 
-    def __init__(self, model: keras.Model, phase: Phase, progress: Progress, epoch: int, keeper: Keeper | None) -> None:
+    def __init__(
+        self, model: keras.Model, phase: Phase, progress: Progress, epoch: int, checkpointer: Checkpointer | None
+    ) -> None:
         super().__init__()
-        self.whole, self.phase, self.progress, self.epoch, self.keeper = model, phase, progress, epoch, keeper
+        self.whole, self.phase, self.progress, self.epoch, self.checkpointer = (
+            model,
+            phase,
+            progress,
+            epoch,
+            checkpointer,
+        )
         self.next_word = time.monotonic() + TELL_SECONDS
 
     def safe_point(self) -> None:
-        if self.keeper:
-            self.keeper.safe_point(self.whole, self.phase.network, self.progress)
+        if self.checkpointer:
+            self.checkpointer.safe_point(self.whole, self.phase.network, self.progress)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self.progress.restored and self.progress.batch:
@@ -127,11 +137,11 @@ class _Watch(keras.callbacks.Callback):
         loss = float((logs or {})["loss"])
         if not np.isfinite(loss):
             self._refuse(loss)
-        if (batch + 1) % self.progress.parts:
+        if (batch + 1) % self.progress.micro_batches:
             return
         self.progress.batch += 1
-        if self.keeper:
-            self.keeper.worked()
+        if self.checkpointer:
+            self.checkpointer.worked()
         self._tell(loss)
         if self.progress.batch < self.phase.steps:
             self.safe_point()

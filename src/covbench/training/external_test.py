@@ -31,7 +31,7 @@ def score_elsewhere(
     options: Mapping[str, Any],
     model_paths: Sequence[str],
     index_path: str,
-    copies_path: str,
+    duplicates_path: str,
     prepared_paths: Sequence[str],
     outputs: Mapping[str, str],
 ) -> None:
@@ -42,7 +42,7 @@ def score_elsewhere(
     models' dataset there is no seed and no case. Images are shown as the run's protocol shows its own test fold.
     """
     name, task = runs[0].task, TASKS[other]
-    unseen, counts = select_unseen(pd.read_parquet(index_path), pd.read_parquet(copies_path), name, other)
+    unseen, counts = select_unseen(pd.read_parquet(index_path), pd.read_parquet(duplicates_path), name, other)
     log.info("%s models on %s: %d of %d images are new", name, other, len(unseen), counts["usable"])
     scores: dict[str, Any] = {}
     tables = [pd.DataFrame({"image_id": [], "patient_id": [], "seed": []})]

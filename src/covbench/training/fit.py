@@ -17,7 +17,7 @@ from covbench.protocols import EVERY_EPOCH, Options
 from covbench.training.batches import Batches
 from covbench.training.epoch import Phase, run_epoch
 from covbench.training.frozen_features import FeatureBatches, FeatureStore, cut_classifier, has_backbone
-from covbench.training.state import Keeper, Progress, restore_optimizer
+from covbench.training.state import Checkpointer, Progress, restore_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -38,32 +38,36 @@ def train_model(
     options: Options,
     seed: int,
     after_epoch: Callable[[pd.DataFrame], None],
-    keeper: Keeper | None = None,
-    parts: int = 1,
+    checkpointer: Checkpointer | None = None,
+    micro_batches: int = 1,
 ) -> Progress:
-    """Fit `model` in place and leave it with the weights of the epoch of lowest validation loss.
+    """Fit `model` in position and leave it with the weights of the epoch of lowest validation loss.
 
-    after_epoch receives the learning curves so far. keeper: saves the state, and finds the last one to go on from.
-    parts: micro-batches that each batch is cut into, their gradients accumulated: the effective batch stays.
+    after_epoch receives the learning curves so far. checkpointer: saves the state, and finds the last one to go on
+    from.
+    micro_batches: micro-batches that each batch is cut into, their gradients accumulated: the effective batch stays.
     Raises CovbenchError when a loss is not a number.
     """
     weights = weigh_classes(train) if options.class_weights else None
-    progress = keeper.resume(model) if keeper else Progress()
-    micro_steps, progress.parts = max(1, parts // progress.parts), max(parts, progress.parts)
-    for phase in _list_phases(model, train, val, options, seed, progress.parts):
+    progress = checkpointer.resume(model) if checkpointer else Progress()
+    micro_steps, progress.micro_batches = (
+        max(1, micro_batches // progress.micro_batches),
+        max(micro_batches, progress.micro_batches),
+    )
+    for phase in _list_phases(model, train, val, options, seed, progress.micro_batches):
         if _is_over(phase, progress, options.patience):
             continue
         _enter(model, phase, progress, options, weights, micro_steps)
         while not _is_over(phase, progress, options.patience):
-            progress.history.append(run_epoch(model, phase, progress, seed, keeper))
+            progress.history.append(run_epoch(model, phase, progress, seed, checkpointer))
             progress.batch, progress.fitted = 0, None
             if progress.best_epoch == len(progress.history) - 1:
                 progress.best_weights = model.get_weights()
             after_epoch(progress.table())
-            if keeper:
-                keeper.safe_point(model, phase.network, progress)
-        if keeper:
-            keeper.save(model, phase.network, progress)
+            if checkpointer:
+                checkpointer.safe_point(model, phase.network, progress)
+        if checkpointer:
+            checkpointer.save(model, phase.network, progress)
     _take_best_weights(model, progress)
     return progress
 
@@ -79,14 +83,14 @@ def weigh_classes(train: Fold) -> list[float]:
         raw = np.where(present, counts.sum() / np.maximum(counts, 1) / present.sum(), 1.0)
         return raw.tolist()
     counts = np.zeros(train.classes)
-    for place in train.positions:
-        counts += np.bincount(train.masks[place].ravel(), minlength=train.classes)
+    for position in train.positions:
+        counts += np.bincount(train.masks[position].ravel(), minlength=train.classes)
     raw = np.where(counts > 0, np.sqrt(counts.sum() / np.maximum(counts, 1)), 1.0)
     return (raw / raw.mean()).tolist()
 
 
 def _list_phases(
-    model: keras.Model, train: Fold, val: Fold, options: Options, seed: int, parts: int
+    model: keras.Model, train: Fold, val: Fold, options: Options, seed: int, micro_batches: int
 ) -> Iterator[Phase]:
     """The phases that the options ask for: the head on a frozen backbone, then everything."""
     for name, epochs, rate in (
@@ -94,14 +98,14 @@ def _list_phases(
         ("fine_tune", options.fine_tune_epochs, options.fine_tune_rate),
     ):
         frozen = name == "head" and has_backbone(model)
-        load_as = _load_features if frozen and epochs and options.views != EVERY_EPOCH else _load_images
+        load_as = _load_features if frozen and epochs and options.augmented_views != EVERY_EPOCH else _load_images
         network, load, val_batches = load_as(model, train, val, options, seed)
         yield Phase(
             name=name,
             epochs=epochs,
             rate=rate,
             network=network,
-            batches=partial(load, parts=parts),
+            batches=partial(load, micro_batches=micro_batches),
             val_batches=val_batches,
             steps=-(-len(train) // options.batch_size),
             image_ids=partial(_name_images, load),
@@ -112,11 +116,13 @@ def _list_phases(
 def _load_images(
     model: keras.Model, train: Fold, val: Fold, options: Options, seed: int
 ) -> tuple[keras.Model, Callable[..., Batches], Batches]:
-    """The whole model, (epoch, first, parts) -> its training batches, and its validation batches."""
+    """The whole model, (epoch, first, micro_batches) -> its training batches, and its validation batches."""
 
-    def load(epoch: int, first: int, parts: int) -> Batches:
+    def load(epoch: int, first: int, micro_batches: int) -> Batches:
         augmentation = AUGMENTATIONS[options.augmentation]
-        return Batches(train, options.batch_size, seed, epoch, augmentation, shuffle=True, first=first, parts=parts)
+        return Batches(
+            train, options.batch_size, seed, epoch, augmentation, shuffle=True, first=first, micro_batches=micro_batches
+        )
 
     return model, load, Batches(val, options.batch_size, seed)
 
@@ -127,19 +133,19 @@ def _load_features(
     """The head of a model whose backbone is frozen, and its batches: features of a few views of each image."""
     extractor, head = cut_classifier(model)
     store = FeatureStore(extractor, train.images)
-    views = 1 if options.augmentation == "none" else int(options.views)
+    views = 1 if options.augmentation == "none" else int(options.augmented_views)
 
-    def load(epoch: int, first: int, parts: int) -> Batches:
+    def load(epoch: int, first: int, micro_batches: int) -> Batches:
         view = options.augmentation, epoch % views
         return FeatureBatches(
-            store, view, train, options.batch_size, seed, epoch, shuffle=True, first=first, parts=parts
+            store, view, train, options.batch_size, seed, epoch, shuffle=True, first=first, micro_batches=micro_batches
         )
 
     return head, load, FeatureBatches(store, ("none", 0), val, options.batch_size, seed)
 
 
 def _name_images(load: Callable[..., Batches], epoch: int, batch: int) -> list[str]:
-    batches = load(epoch, batch, parts=1)
+    batches = load(epoch, batch, micro_batches=1)
     return list(batches.fold.rows["image_id"].iloc[batches.chosen[0]])
 
 
@@ -174,7 +180,8 @@ def _enter(
     rate = keras.optimizers.schedules.ExponentialDecay(phase.rate, steps, options.decay) if options.decay < 1 else None
     phase.network.compile(
         optimizer=keras.optimizers.Adam(
-            rate or phase.rate, gradient_accumulation_steps=progress.parts if progress.parts > 1 else None
+            rate or phase.rate,
+            gradient_accumulation_steps=progress.micro_batches if progress.micro_batches > 1 else None,
         ),
         loss=build_loss(options.loss, class_weights),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],

@@ -29,7 +29,7 @@ from covbench.training.checkpoints import keep_outputs, publish_kept
 from covbench.training.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
 from covbench.training.fit import seed_everything, train_model
 from covbench.training.predict import predict_masks, predict_probabilities
-from covbench.training.state import Keeper, Progress
+from covbench.training.state import Checkpointer, Progress
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def train_run(
         )
         log.info("%s: %s", run.folder, ", ".join(f"{len(fold)} {name}" for name, fold in folds.items()))
         choices = Options(**options)
-        keeper = Keeper(folder, interruption)
+        checkpointer = Checkpointer(folder, interruption)
         policy = set_precision(precision)
         with follow_run(tracking or {}, run, fingerprint_inputs(inputs)) as show_curves:
 
@@ -76,13 +76,17 @@ def train_run(
                 write_table(outputs["history"], curves)
                 show_curves(curves)
 
-            model, progress = fit_run(run, choices, weights_path, folds, keeper, deterministic, after_epoch)
+            model, progress = fit_run(run, choices, weights_path, folds, checkpointer, deterministic, after_epoch)
         compute_in_float32(model)
         with write_whole(outputs["model"]) as temporary:  # without optimizer: a third of the size
             keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
         predict_run(model, {"val": folds["val"], "test": folds["test"]}, choices, run.seed, outputs)
         spent = time.monotonic() - started + progress.seconds_before
-        facts: dict[str, Any] = {"seconds": round(spent, 1), "lives": progress.lives, "micro_batches": progress.parts}
+        facts: dict[str, Any] = {
+            "seconds": round(spent, 1),
+            "restarts": progress.restarts,
+            "micro_batches": progress.micro_batches,
+        }
         facts |= {"parameters": model.count_params(), "device": describe_device(), "precision": policy}
         facts |= {"epochs_run": len(progress.history), "best_epoch": progress.best_epoch}
         facts["weights"] = Path(weights_path).name if weights_path else "none"
@@ -95,23 +99,23 @@ def fit_run(
     options: Options,
     weights_path: str | None,
     folds: Mapping[str, Fold],
-    keeper: Keeper,
+    checkpointer: Checkpointer,
     deterministic: bool,
     after_epoch: Callable[[pd.DataFrame], None],
 ) -> tuple[keras.Model, Progress]:
     """Build and train a run's network, or go on; where memory runs out, once more with every batch in two halves."""
 
-    def fit(parts: int) -> tuple[keras.Model, Progress]:
+    def fit(micro_batches: int) -> tuple[keras.Model, Progress]:
         seed_everything(run.seed, deterministic)
         model = build_model(run, options, folds["train"].classes, weights_path)
         with fused_batch_norm():
             train, val = folds["train"], folds["val"]
-            progress = train_model(model, train, val, options, run.seed, after_epoch, keeper, parts)
+            progress = train_model(model, train, val, options, run.seed, after_epoch, checkpointer, micro_batches)
         after_epoch(progress.table())
         return model, progress
 
     try:
-        return fit(parts=1)
+        return fit(micro_batches=1)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -120,7 +124,7 @@ def fit_run(
     keras.backend.clear_session()  # which forgets the policy
     set_precision(policy)
     gc.collect()
-    return fit(parts=2)
+    return fit(micro_batches=2)
 
 
 def build_model(run: Run, options: Options, classes: int, weights_path: str | None) -> keras.Model:

@@ -30,9 +30,9 @@ class Progress:
     history: a row per finished epoch. best_weights: of the epoch of lowest validation loss.
     phase: the phase under way. batch: batches of the epoch under way that are done.
     fitted: training loss and accuracy of the epoch under way, once all its batches are done.
-    parts: micro-batches that a batch is cut into. lives: processes that have worked on the run.
+    micro_batches: micro-batches that a batch is cut into. restarts: how often the run was started again.
     seconds_before: what the former ones needed until they last saved.
-    epoch_started: on the clock of time.monotonic, less what former lives spent in the epoch.
+    epoch_started: on the clock of time.monotonic, less what processes before this one spent in the epoch.
     restored: optimizer and metric values from disk that the phase under way still has to take over.
     """
 
@@ -41,8 +41,8 @@ class Progress:
     phase: str = ""
     batch: int = 0
     fitted: dict[str, float] | None = None
-    parts: int = 1
-    lives: int = 1
+    micro_batches: int = 1
+    restarts: int = 0
     seconds_before: float = 0.0
     epoch_started: float = 0.0
     restored: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Progress:
         return pd.DataFrame(self.history, columns=list(HISTORY_COLUMNS)).astype(dtypes)
 
 
-class Keeper:
+class Checkpointer:
     """Saves a training into `folder`: before it leaves on SIGTERM, and every `seconds` while it runs.
 
     Saving takes at most a twentieth of the time: where a state takes long to write, states are further apart.
@@ -91,7 +91,10 @@ class Keeper:
             "metrics": _values(network.metrics_variables),
             "best": progress.best_weights,
         }
-        facts = {name: getattr(progress, name) for name in ("history", "phase", "batch", "fitted", "parts", "lives")}
+        facts = {
+            name: getattr(progress, name)
+            for name in ("history", "phase", "batch", "fitted", "micro_batches", "restarts")
+        }
         facts["epoch_seconds"] = started - progress.epoch_started
         facts["seconds_before"] = progress.seconds_before + started - self._began
         save_state(self.folder, arrays, facts)
@@ -106,7 +109,7 @@ class Keeper:
             return Progress()
         arrays, facts = found
         elapsed = facts.pop("epoch_seconds")
-        facts["lives"] += 1
+        facts["restarts"] += 1
         assign_values(model.variables, arrays.pop("model"))
         progress = Progress(**facts, best_weights=arrays.pop("best", []), restored=arrays)
         progress.epoch_started = time.monotonic() - elapsed

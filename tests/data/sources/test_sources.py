@@ -15,7 +15,7 @@ import pytest
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, write_tree, zip_bytes
 
-from covbench.schema import CovbenchError, Drawn, GitHub, Zenodo
+from covbench.schema import CovbenchError, Synthetic, GitHub, Zenodo
 from covbench.data.sources import downloads, fetch_dataset, origins
 
 SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -289,13 +289,13 @@ def draw(folder: Path) -> None:
 
 
 def test_a_drawn_dataset_draws_itself_whatever_the_mirror(tmp_path, raw):
-    fetch_dataset("phantom", make_card(Drawn(draw), folders=()), raw, tmp_path)
+    fetch_dataset("phantom", make_card(Synthetic(draw), folders=()), raw, tmp_path)
     assert read_tree(raw) == {"a.png": b"drawn"}
 
 
 def test_a_source_that_brings_nothing_is_an_error(raw):
     with pytest.raises(CovbenchError, match="brought no files"):
-        fetch_dataset("phantom", make_card(Drawn(lambda folder: None)), raw, None)
+        fetch_dataset("phantom", make_card(Synthetic(lambda folder: None)), raw, None)
     assert not raw.exists()
 
 
@@ -335,6 +335,6 @@ def test_a_disk_that_fills_up_while_writing_is_reported_with_what_is_free(tmp_pa
             full.write(b"x")
 
     with pytest.raises(CovbenchError, match=r"no space left while writing covid_ct: .* free"):
-        fetch_dataset("covid_ct", make_card(Drawn(draw_on_a_full_disk)), raw, None)
+        fetch_dataset("covid_ct", make_card(Synthetic(draw_on_a_full_disk)), raw, None)
     assert not raw.exists()
     assert not list(raw.parent.glob(".covid_ct*"))

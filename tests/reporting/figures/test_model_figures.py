@@ -1,4 +1,4 @@
-"""Figures that set models beside each other: what they count, and what their plates say."""
+"""Figures that set models beside each other: what they count, and what their figures say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from covbench.reporting.figures.comparison_figures import draw_matrices
-from covbench.reporting.figures.figure_cache import Press
+from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.model_figures import bin_confidence, find_error, find_front
 
 
@@ -34,14 +34,14 @@ def test_the_matrix_averages_models_and_names_where_least_is_left(tmp_path: Path
         ("covid_ct", "audited", "b", "sarscov2_ct", "auroc", 0.6, 0.4),
         ("sarscov2_ct", "audited", "a", "covid_ct", "auroc", 0.9, np.nan),
     ]
-    columns = ["task", "protocol", "architecture", "tested_on", "metric", "inside", "elsewhere"]
-    plates = draw_matrices(Press(tmp_path, tmp_path / "kept"), pd.DataFrame(rows, columns=columns))
-    assert plates["segmentation"] == []
-    (plate,) = plates["classification"]
-    assert plate.reading == "Least is left of covid_ct on sarscov2_ct: 0.500, mean of 2 models."
-    numbers = pd.read_csv(tmp_path / "figures" / "elsewhere_auroc_audited.csv")
+    columns = ["task", "protocol", "architecture", "tested_on", "metric", "internal", "external"]
+    figures = draw_matrices(FigureCache(tmp_path, tmp_path / "kept"), pd.DataFrame(rows, columns=columns))
+    assert figures["segmentation"] == []
+    (figure,) = figures["classification"]
+    assert figure.reading == "Least is left of covid_ct on sarscov2_ct: 0.500, mean of 2 models."
+    numbers = pd.read_csv(tmp_path / "figures" / "external_auroc_audited.csv")
     assert numbers[["trained_on", "tested_on", "value", "models"]].to_numpy().tolist() == [
         ["covid_ct", "covid_ct", 0.7, 2],
         ["covid_ct", "sarscov2_ct", 0.5, 2],
     ]
-    assert [word for word, _ in plate.files] == ["SVG", "PNG", "CSV"]
+    assert [word for word, _ in figure.files] == ["SVG", "PNG", "CSV"]

@@ -1,4 +1,4 @@
-"""The audit on the report's page: counts, example pairs as pictures, copies across datasets, what sources tell."""
+"""The audit on the report's page: counts, example pairs as pictures, duplicates across datasets, what sources tell."""
 
 import numpy as np
 import pandas as pd

@@ -6,20 +6,27 @@ from covbench.evaluation.comparison.external_drop import EXTERNAL_COLUMNS
 from covbench.reporting.sections.external import view_external
 
 
-def row(architecture, elsewhere, drop, low, reason="", **changes):
+def row(architecture, external, drop, low, reason="", **changes):
     values = dict.fromkeys(EXTERNAL_COLUMNS)
     values |= {"task": "covid_ct", "protocol": "audited", "architecture": architecture, "tested_on": "sarscov2_ct"}
-    values |= {"metric": "auroc", "seeds": 3, "inside": 0.9, "inside_low": 0.8, "inside_high": 0.95, "reason": reason}
-    values |= {"elsewhere": elsewhere, "elsewhere_low": 0.5, "elsewhere_high": 0.7}
+    values |= {
+        "metric": "auroc",
+        "seeds": 3,
+        "internal": 0.9,
+        "internal_low": 0.8,
+        "internal_high": 0.95,
+        "reason": reason,
+    }
+    values |= {"external": external, "external_low": 0.5, "external_high": 0.7}
     values |= {"drop": drop, "drop_low": low, "drop_high": 0.5}
-    return values | {"images": 1200, "patients": 300, "copies": 1, "removed": 7} | changes
+    return values | {"images": 1200, "patients": 300, "duplicates": 1, "removed": 7} | changes
 
 
 def test_a_pair_of_datasets_is_read_in_a_sentence():
     view = view_external(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]))
     (reading,) = view.readings
     assert reading == (
-        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients; left out: 7 (1 copy). "
+        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients; left out: 7 (1 duplicate). "
         "Median drop in AUROC: audited +0.200, above 0 by its interval in 1 of 2 models."
     )
 
@@ -32,7 +39,7 @@ def test_models_stand_from_best_to_worst_elsewhere_and_other_metrics_are_left_to
 
 
 def test_a_model_without_a_score_is_named_with_its_reason():
-    nothing = dict.fromkeys(("inside", "images", "drop_high"))
+    nothing = dict.fromkeys(("internal", "images", "drop_high"))
     view = view_external(pd.DataFrame([row("vgg16", None, None, None, "not tested there yet", **nothing)]))
     assert "not tested there yet" in view.readings[0]
     assert any("vgg16, covid_ct on sarscov2_ct, audited: not tested there yet" in note for note in view.table.notes)

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from covbench.reporting.gather import COMPARED_COLUMNS
-from covbench.reporting.sections.model_pairs import read_resolution, show_places, view_rivals
+from covbench.reporting.sections.model_pairs import read_resolution, show_ranks, view_model_pairs
 
 
 def rank(architecture, best, worst, protocol="audited", metric="auroc"):
@@ -19,10 +19,10 @@ def rank(architecture, best, worst, protocol="audited", metric="auroc"):
 def test_places_are_those_of_the_audited_protocol_where_it_ranks_a_model():
     ranks = [rank("vgg16", 1, 9, "published"), rank("vgg16", 2, 2), rank("vgg19", 1, 4), rank("old", 3, 5, "published")]
     ranks.append(rank("vgg19", 12, 12, metric="accuracy"))
-    assert show_places(pd.DataFrame(ranks), "auroc") == {
-        "vgg16": "place 2 of 12",
-        "vgg19": "place 1–4 of 12",
-        "old": "place 3–5 of 12",
+    assert show_ranks(pd.DataFrame(ranks), "auroc") == {
+        "vgg16": "rank 2 of 12",
+        "vgg19": "rank 1–4 of 12",
+        "old": "rank 3–5 of 12",
     }
 
 
@@ -45,7 +45,7 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
         name: pd.DataFrame(rows or None, columns=None if rows else COMPARED_COLUMNS[name])
         for name, rows in frames.items()
     }
-    view = view_rivals(compared, "auroc")
+    view = view_model_pairs(compared, "auroc")
     (row,) = view.changes.rows
     assert (row[-1].text, row[-1].detail) == ("−0.100", "−0.200 to +0.010")
     assert [cell.text for cell in view.pairs.rows[0]][3:] == ["+0.100", "DeLong, by patient", "< 0.001", "0.040"]
@@ -53,5 +53,7 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
 
 
 def test_without_results_there_is_nothing_to_show():
-    view = view_rivals({name: pd.DataFrame(columns=columns) for name, columns in COMPARED_COLUMNS.items()}, "auroc")
+    view = view_model_pairs(
+        {name: pd.DataFrame(columns=columns) for name, columns in COMPARED_COLUMNS.items()}, "auroc"
+    )
     assert (view.changes, view.pairs, view.resolution) == (None, None, "")

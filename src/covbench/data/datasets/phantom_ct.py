@@ -1,4 +1,4 @@
-"""Drawn chest CT: volumes in Hounsfield units with masks of lungs and lesions, in three classes of patients.
+"""Synthetic chest CT: volumes in Hounsfield units with masks of lungs and lesions, in three classes of patients.
 
 Other pneumonia is one consolidated lobe, COVID is ground glass in several places at the pleura. One volume is filed
 twice under two patients, and one volume begins with a slice that holds nothing.
@@ -29,7 +29,7 @@ from covbench.data.datasets._phantom import (
 )
 from covbench.data.index import build_index
 from covbench.data.images import read_frames
-from covbench.schema import CLASSIFICATION, SEGMENTATION, Card, Drawn, Task
+from covbench.schema import CLASSIFICATION, SEGMENTATION, Card, Synthetic, Task
 
 SIZE = 128
 SEED = 20261
@@ -238,16 +238,16 @@ def save_volume(path: Path, voxels: np.ndarray) -> None:
 
 
 CARD = Card(
-    title="Drawn chest CT",
+    title="Synthetic chest CT",
     modality="ct",
     tasks=(
         Task("phantom_ct", CLASSIFICATION, CLASSES),
         Task("phantom_lesions", SEGMENTATION, ("background", "lung", "lesion"), lesions=("lesion",)),
     ),
-    sources=(Drawn(draw),),
+    sources=(Synthetic(draw),),
     mirror_folders=(),
     licence="CC0-1.0",
-    citation="Drawn by covbench itself: no patient was imaged.",
+    citation="Synthetic by covbench itself: no patient was imaged.",
 )
 
 

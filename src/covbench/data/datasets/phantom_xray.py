@@ -1,4 +1,4 @@
-"""Drawn chest X-rays: four hospitals, patients with several images, and the flaws of real collections.
+"""Synthetic chest X-rays: four hospitals, patients with several images, and the flaws of real collections.
 
 What a benchmark has to notice is drawn on purpose: the hospitals differ in contrast, sharpness, framing and in the
 share of COVID patients; one image is filed twice under two patients; lateral views stand among the frontal ones.
@@ -27,7 +27,7 @@ from covbench.data.datasets._phantom import (
     vessels,
 )
 from covbench.data.index import build_index
-from covbench.schema import CLASSIFICATION, Card, Drawn, Task
+from covbench.schema import CLASSIFICATION, Card, Synthetic, Task
 
 SIZE = 160
 SEED = 20260
@@ -260,13 +260,13 @@ def _row(patient: Patient, picture: int, view: str) -> dict[str, str]:
 
 
 CARD = Card(
-    title="Drawn chest X-rays",
+    title="Synthetic chest X-rays",
     modality="xray",
     tasks=(Task("phantom_xray", CLASSIFICATION, ("normal", "covid"), positive="covid"),),
-    sources=(Drawn(draw),),
+    sources=(Synthetic(draw),),
     mirror_folders=(),
     licence="CC0-1.0",
-    citation="Drawn by covbench itself: no patient was imaged.",
+    citation="Synthetic by covbench itself: no patient was imaged.",
 )
 
 

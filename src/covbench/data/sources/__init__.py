@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covbench.system.disk import explain_full_disk, show_bytes
-from covbench.schema import Card, CovbenchError, Drawn, GitHub, Zenodo
+from covbench.schema import Card, CovbenchError, Synthetic, GitHub, Zenodo
 from covbench.data.sources.archives import unpack_inner_archives
 from covbench.data.sources.manifests import build_manifest, read_first_manifest, require_same_files, write_manifests
 from covbench.data.sources.origins import (
@@ -54,7 +54,7 @@ def fetch_dataset(name: str, card: Card, raw: Path, mirror: Path | None) -> dict
 def _assemble(card: Card, new: Path, downloads: Path, mirror: Path | None) -> dict[str, Any]:
     """The whole dataset in the new folder `new`; returns its manifest."""
     shutil.rmtree(new, ignore_errors=True)
-    drawn = all(isinstance(source, Drawn) for source in card.sources)
+    drawn = all(isinstance(source, Synthetic) for source in card.sources)
     if mirror is not None and not (card.sources and drawn):
         mirrored = find_in_mirror(card, mirror)
         copy_mirror(mirrored, new)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from covbench.system.disk import require_space
-from covbench.schema import Card, CovbenchError, Drawn, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
+from covbench.schema import Card, CovbenchError, Synthetic, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
 from covbench.data.sources.archives import is_archive, lift_only_folder, unpack
 from covbench.data.sources.downloads import download, find_wrong_sum, get_json
 from covbench.data.sources.kaggle_archive import download_from_kaggle
@@ -36,7 +36,7 @@ def name_source(source: Source) -> str:
             return f"kaggle competition {source.competition}"
         case Zenodo():
             return f"zenodo record {source.record}"
-        case Drawn():
+        case Synthetic():
             return f"drawn by {source.draw.__module__}"
 
 
@@ -50,7 +50,7 @@ def bring_source(source: Source, folder: Path, downloads: Path) -> None:
             _unpack_download(archive, folder)
         case Zenodo():
             bring_zenodo(source, folder, downloads)
-        case Drawn():
+        case Synthetic():
             folder.mkdir(parents=True)
             source.draw(folder)
 

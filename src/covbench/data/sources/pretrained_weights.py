@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from covbench.system.disk import explain_full_disk, require_space
 from covbench.system.files import PROJECT, hash_file
-from covbench.system.content_hashes import read_record, record_path, write_record
+from covbench.system.content_hashes import read_checksum, checksum_path, write_checksum
 from covbench.schema import CovbenchError
 from covbench.data.sources.downloads import download, find_wrong_sum
 
@@ -91,7 +91,7 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
         except CovbenchError:
             temporary.unlink()
             raise
-        write_record(target, hash_file(temporary))
+        write_checksum(target, hash_file(temporary))
         os.replace(temporary, target)
     return target
 
@@ -125,7 +125,7 @@ def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:
     accepted = weights.accepted_checksum and not find_wrong_sum(path, weights.accepted_checksum)
     if wrong and not accepted:
         raise CovbenchError(f"{weights.file} from {origin}: {wrong}; the copy was removed")
-    record, before = record_path(target), read_record(target)
+    record, before = checksum_path(target), read_checksum(target)
     if before:
         now = hash_file(path)
         if before != now:

@@ -46,23 +46,23 @@ def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, patients: pd.In
     patients of the cases. weights: (P, B). Returns float64, (B,), by (class, metric), class "" for the whole, NaN where
     a draw leaves a score undefined. Under weights of 1 these are the scores of metrics.json.
     """
-    places = patients.get_indexer(pd.Index(cases["patient_id"]))
+    patient_codes = patients.get_indexer(pd.Index(cases["patient_id"]))
     if metrics["kind"] == CLASSIFICATION:
-        return _score_classification(metrics, cases, places, weights)
-    return _score_segmentation(metrics, cases, places, weights)
+        return _score_classification(metrics, cases, patient_codes, weights)
+    return _score_segmentation(metrics, cases, patient_codes, weights)
 
 
 def _score_classification(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, places: np.ndarray, weights: np.ndarray
+    metrics: Mapping[str, Any], cases: pd.DataFrame, patient_codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
     classes, positive = metrics["classes"], metrics["positive"]
     number = classes.index(positive) if positive else None
     truth, count = cases["truth"].to_numpy(), len(classes)
-    cells = (places * count + truth) * count + cases["predicted"].to_numpy()
+    cells = (patient_codes * count + truth) * count + cases["predicted"].to_numpy()
     confusion = np.bincount(cells, minlength=len(weights) * count**2).reshape(len(weights), -1)
     drawn = (weights.T @ confusion).reshape(-1, count, count)
     rates = {name: rate for name, rate in rate_classes(drawn).items() if name != "support"}
-    ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), places, weights) for c in range(count)]
+    ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), patient_codes, weights) for c in range(count)]
     rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
     totals = average_rates(drawn, number) | average_ranks(rates, number)
     per_class = {(name, rate): rates[rate][:, c] for c, name in enumerate(classes) for rate in rates}
@@ -70,17 +70,17 @@ def _score_classification(
 
 
 def rank_draws(
-    is_class: np.ndarray, scores: np.ndarray, places: np.ndarray, weights: np.ndarray
+    is_class: np.ndarray, scores: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUROC (ties count half) and average precision (a step per distinct score) in each draw, NaN where undefined.
 
-    is_class: bool, (N,). scores: float, (N,). places: patient of each image, (N,). weights: (P, B). Returns (B,) each,
-    float64 but summed in float32: exact to about 1e-6.
+    is_class: bool, (N,). scores: float, (N,). patient_codes: patient of each image, (N,). weights: (P, B). Returns (B,)
+    each, float64 but summed in float32: exact to about 1e-6.
     """
     level = rank_scores(scores)
     shape = (level.max() + 1, len(weights))
     in_class, others = (
-        csr_array((np.ones(part.sum(), np.float32), (level[part], places[part])), shape)
+        csr_array((np.ones(part.sum(), np.float32), (level[part], patient_codes[part])), shape)
         for part in (is_class, ~is_class)
     )
     auroc, precision = np.empty(weights.shape[1]), np.empty(weights.shape[1])
@@ -94,15 +94,17 @@ def rank_draws(
     return auroc, precision
 
 
-def band_curves(is_class: np.ndarray, scores: np.ndarray, places: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
+def band_curves(
+    is_class: np.ndarray, scores: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray
+) -> pd.DataFrame:
     """Pointwise 95 % bands of the ROC and the precision-recall curve, at GRID points between 0 and 1.
 
-    is_class: bool, (N,). scores: float, (N,). places: patient of each image, (N,). weights: (P, B). Returns curve (roc:
-    x false, low and high true positive rate; pr: x recall, low and high precision), x, low, high; no rows where there
-    is no interval.
+    is_class: bool, (N,). scores: float, (N,). patient_codes: patient of each image, (N,). weights: (P, B). Returns
+    curve (roc: x false, low and high true positive rate; pr: x recall, low and high precision), x, low, high; no rows
+    where there is no interval.
     """
     grid, level = np.linspace(0, 1, GRID), rank_scores(scores)
-    drawn = [trace_draw(is_class, level, draw[places], grid) for draw in weights.T]
+    drawn = [trace_draw(is_class, level, draw[patient_codes], grid) for draw in weights.T]
     tables = []
     for number, curve in enumerate(("roc", "pr")):
         limits = [find_interval(values, len(weights))[:2] for values in np.array([pair[number] for pair in drawn]).T]
@@ -141,32 +143,34 @@ def _accumulate(rows: np.ndarray) -> np.ndarray:
 
 
 def _score_segmentation(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, places: np.ndarray, weights: np.ndarray
+    metrics: Mapping[str, Any], cases: pd.DataFrame, patient_codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
-    regions = {name: _score_region(cases, name, places, weights) for name in {*metrics["classes"], LESION}}
+    regions = {name: _score_region(cases, name, patient_codes, weights) for name in {*metrics["classes"], LESION}}
     totals = {lesion_name(name): value for name, value in regions[LESION].items()}
     totals |= average_classes(regions, metrics["classes"])
-    totals["pixel_accuracy"] = _mean_draws(cases["pixel_accuracy"].to_numpy(), places, weights)
+    totals["pixel_accuracy"] = _mean_draws(cases["pixel_accuracy"].to_numpy(), patient_codes, weights)
     per_class = {(c, name): value for c in metrics["classes"] for name, value in regions[c].items()}
     return {("", name): value for name, value in totals.items()} | per_class
 
 
-def _score_region(cases: pd.DataFrame, region: str, places: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _score_region(
+    cases: pd.DataFrame, region: str, patient_codes: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
     counts = cases[[f"{count}_{region}" for count in ("both", "true", "predicted")]].to_numpy(np.float64)
     pooled = np.zeros((len(weights), 3))
-    np.add.at(pooled, places, counts)
+    np.add.at(pooled, patient_codes, counts)
     images, volumes, totals = score_overlap(*counts.T), score_overlap(*pooled.T), score_overlap(*(weights.T @ pooled).T)
     patients = np.arange(len(weights))
-    found = {name: _mean_draws(images[name], places, weights) for name in SCORES}
+    found = {name: _mean_draws(images[name], patient_codes, weights) for name in SCORES}
     found |= {f"{name}_volume": _mean_draws(volumes[name], patients, weights) for name in SCORES}
     return found | {f"{name}_total": totals[name] for name in SCORES}
 
 
-def _mean_draws(values: np.ndarray, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _mean_draws(values: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of the defined values in each draw: float64, (B,)."""
     defined = ~np.isnan(values)
-    sums = np.bincount(places[defined], values[defined], len(weights))
-    counts = np.bincount(places[defined], minlength=len(weights))
+    sums = np.bincount(patient_codes[defined], values[defined], len(weights))
+    counts = np.bincount(patient_codes[defined], minlength=len(weights))
     return divide(sums @ weights, counts @ weights)
 
 

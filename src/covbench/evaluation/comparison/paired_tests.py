@@ -26,19 +26,19 @@ def compare_aurocs(folds: Sequence[Fold]) -> tuple[float, float, float]:
     (1997, Biometrics 53:567); over several folds each patient's parts are summed before they are squared. NaN where a
     fold lacks one of the two classes.
     """
-    patients = 1 + max(int(places.max()) for *_, places in folds)
+    patients = 1 + max(int(patient_codes.max()) for *_, patient_codes in folds)
     parts = np.zeros((2, patients))
     held = np.zeros((2, patients), bool)
     gains = []
-    for is_class, one, other, places in folds:
+    for is_class, one, other, patient_codes in folds:
         if is_class.all() or not is_class.any():
             return np.nan, np.nan, np.nan
         gain = place_values(is_class, one) - place_values(is_class, other)
         gains.append(gain[is_class].mean())
         for row, chosen in enumerate((is_class, ~is_class)):
             centred = (gain[chosen] - gains[-1]) / chosen.sum() / len(folds)
-            parts[row] += np.bincount(places[chosen], centred, patients)
-            held[row, places[chosen]] = True
+            parts[row] += np.bincount(patient_codes[chosen], centred, patients)
+            held[row, patient_codes[chosen]] = True
     numbers = np.array([*held.sum(axis=1), held.any(axis=0).sum()])
     sums = np.array([*(parts**2).sum(axis=1), 2 * (parts[0] * parts[1]).sum()])
     if (numbers < 2).any():

@@ -1,4 +1,4 @@
-"""Plates of the figures that set models beside each other: calibration, cost, and what is left on other datasets."""
+"""Figures of the figures that set models beside each other: calibration, cost, and what is left on other datasets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting import wording
-from covbench.reporting.figures.figure_cache import Press
+from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.model_figures import (
     bin_confidence,
     draw_calibration,
@@ -18,7 +18,7 @@ from covbench.reporting.figures.model_figures import (
     find_error,
     find_front,
 )
-from covbench.reporting.figures.task_figures import ALL_TASKS, Plate, write_plate
+from covbench.reporting.figures.task_figures import ALL_TASKS, ReportFigure, write_figure
 from covbench.reporting.gather import FinishedRun, Results
 from covbench.reporting.sections.leaderboard import choose_headline
 from covbench.reporting.tables import order_protocols
@@ -26,16 +26,18 @@ from covbench.reporting.wording import count, show
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 
-def draw_beside(press: Press, task: Task, results: Results) -> Iterator[Plate]:
+def draw_beside(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
     """Calibration of a classification's models and cost against score of its networks, per protocol."""
     for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         if task.kind != SEGMENTATION:
-            yield from _draw_calibration(press, task, protocol, runs)
-        yield from _draw_front(press, task, protocol, results)
+            yield from _draw_calibration(cache, task, protocol, runs)
+        yield from _draw_front(cache, task, protocol, results)
 
 
-def _draw_calibration(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Iterator[Plate]:
+def _draw_calibration(
+    cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]
+) -> Iterator[ReportFigure]:
     cases = {
         name: pd.concat([run.cases for run in runs if run.run.architecture == name and not run.cases.empty] or [_NONE])
         for name in dict.fromkeys(run.run.architecture for run in runs)
@@ -55,13 +57,13 @@ def _draw_calibration(press: Press, task: Task, protocol: str, runs: Sequence[Fi
     caption += "confidence that keeps its word; below it a model is surer than it should be."
     numbers = pd.concat([table.assign(model=name) for name, table in binned.items()], ignore_index=True)
     name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {protocol}"
-    yield write_plate(press, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)
+    yield write_figure(cache, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)
 
 
 _NONE = pd.DataFrame(columns=["confidence", "correct"])
 
 
-def _draw_front(press: Press, task: Task, protocol: str, results: Results) -> Iterator[Plate]:
+def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results) -> Iterator[ReportFigure]:
     summary, runs, published = (
         table[table["task"] == task.name] for table in (results.summary, results.runs, results.published)
     )
@@ -79,23 +81,23 @@ def _draw_front(press: Press, task: Task, protocol: str, results: Results) -> It
     caption = "Networks: median seconds over seeds, on whatever machine each was trained; lines are 95 % intervals."
     name, title = f"cost-{task.name}-{protocol}", f"{label_metric(headline)} against time of training, {protocol}"
     figure = partial(draw_cost_front, models, label_metric(headline))
-    yield write_plate(press, name, figure, title, caption, reading, models, task.name)
+    yield write_figure(cache, name, figure, title, caption, reading, models, task.name)
 
 
-def draw_matrices(press: Press, external: pd.DataFrame) -> dict[str, list[Plate]]:
+def draw_matrices(cache: FigureCache, external: pd.DataFrame) -> dict[str, list[ReportFigure]]:
     """Kind of task -> trained on against tested on, mean over models, per protocol. external: as external.csv."""
     metrics = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
-    return {kind: list(_draw_matrices(press, external, metric)) for kind, metric in metrics.items()}
+    return {kind: list(_draw_matrices(cache, external, metric)) for kind, metric in metrics.items()}
 
 
-def _draw_matrices(press: Press, external: pd.DataFrame, metric: str) -> Iterator[Plate]:
+def _draw_matrices(cache: FigureCache, external: pd.DataFrame, metric: str) -> Iterator[ReportFigure]:
     for protocol in order_protocols(external["protocol"]):
         rows = external[(external["metric"] == metric) & (external["protocol"] == protocol)]
-        rows = rows.dropna(subset=["inside", "elsewhere"])
+        rows = rows.dropna(subset=["internal", "external"])
         if rows.empty:
             continue
-        there = rows.groupby(["task", "tested_on"])["elsewhere"].agg(["mean", "size"]).reset_index()
-        here = rows.drop_duplicates(["task", "architecture"]).groupby("task")["inside"].agg(["mean", "size"])
+        there = rows.groupby(["task", "tested_on"])["external"].agg(["mean", "size"]).reset_index()
+        here = rows.drop_duplicates(["task", "architecture"]).groupby("task")["internal"].agg(["mean", "size"])
         here = here.reset_index().assign(tested_on=lambda table: table["task"])
         cells = pd.concat([here, there], ignore_index=True)
         cells = cells.rename(columns={"task": "trained_on", "mean": "value", "size": "models"})
@@ -103,6 +105,6 @@ def _draw_matrices(press: Press, external: pd.DataFrame, metric: str) -> Iterato
         reading = f"Least is left of {worst['task']} on {worst['tested_on']}: {show(worst['mean'])}, "
         reading += f"mean of {count(int(worst['size']), 'model')}."
         caption = "Mean over models. On the diagonal the own test fold; beside it all new images of the other dataset."
-        name, title = f"elsewhere-{metric}-{protocol}", f"{label_metric(metric)} here and elsewhere, {protocol}"
+        name, title = f"external-{metric}-{protocol}", f"{label_metric(metric)} internal and external, {protocol}"
         figure = partial(draw_matrix, cells, label_metric(metric))
-        yield write_plate(press, name, figure, title, caption, reading, cells, ALL_TASKS)
+        yield write_figure(cache, name, figure, title, caption, reading, cells, ALL_TASKS)

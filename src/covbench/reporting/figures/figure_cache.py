@@ -27,7 +27,7 @@ Drawing = partial[Figure]
 
 
 @dataclass(frozen=True)
-class Press:
+class FigureCache:
     """folder: of the report. kept: where figures stay from one report to the next."""
 
     folder: Path

@@ -184,8 +184,8 @@ def draw_confusions(confusions: Sequence[tuple[str, np.ndarray]], classes: Seque
     figure = Figure(figsize=(WIDTH, (WIDTH - 1.4) / (across * step_x) * down * step_y + 0.5))
     axes = figure.subplots()
     cells, shades = [], []
-    for place, (title, matrix) in enumerate(confusions):
-        left, top = (place % across) * step_x, (place // across) * step_y
+    for number, (title, matrix) in enumerate(confusions):
+        left, top = (number % across) * step_x, (number // across) * step_y
         axes.text(left, top - 0.1, plain(title), weight="bold", fontsize=7 if size <= 2 else 8)
         with np.errstate(invalid="ignore"):
             shares = matrix / matrix.sum(axis=1, keepdims=True)
@@ -245,8 +245,8 @@ def draw_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Fig
         3 * down - 1, across, height_ratios=[1, 1, 0.45] * (down - 1) + [1, 1], wspace=0.1, hspace=0.12
     )
     highest = find_highest([run for runs in histories.values() for run in runs])
-    for place, (name, runs) in enumerate(histories.items()):
-        row, column = divmod(place, across)
+    for number, (name, runs) in enumerate(histories.items()):
+        row, column = divmod(number, across)
         loss, accuracy = (figure.add_subplot(grid[3 * row + below, column]) for below in (0, 1))
         _draw_history(loss, runs, "loss")
         _draw_history(accuracy, runs, "accuracy")
@@ -256,9 +256,9 @@ def draw_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Fig
         loss.tick_params(labelbottom=False)
         for axes, word in ((loss, "loss"), (accuracy, "accuracy")):
             axes.set_ylabel(word) if column == 0 else axes.tick_params(labelleft=False)
-        if place + across >= len(histories):
+        if number + across >= len(histories):
             accuracy.set_xlabel("epoch")
-        if place == 0:
+        if number == 0:
             handles, labels = loss.get_legend_handles_labels()
             figure.legend(handles[:2], labels[:2], ncols=2, loc="lower right", bbox_to_anchor=(0.9, 0.9))
     return figure

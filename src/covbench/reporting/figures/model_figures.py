@@ -22,8 +22,8 @@ def bin_confidence(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     confidence: float, (N,), probability of the called class, 0-1; correct: bool, (N,). After Guo et al.,
     "On calibration of modern neural networks", ICML 2017.
     """
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    table = pd.DataFrame({"bin": place, "confidence": confidence, "correct": correct.astype(float)})
+    position = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    table = pd.DataFrame({"bin": position, "confidence": confidence, "correct": correct.astype(float)})
     binned = table.groupby("bin").agg(
         confidence=("confidence", "mean"), correct=("correct", "mean"), images=("bin", "size")
     )
@@ -55,9 +55,9 @@ def draw_calibration(models: Mapping[str, pd.DataFrame]) -> Figure:
 def find_front(cost: Sequence[float], score: Sequence[float]) -> list[int]:
     """Positions of those that no other beats in score at the same or lower cost, the cheapest first."""
     front: list[int] = []
-    for place in np.lexsort((-np.asarray(score), np.asarray(cost))):
-        if not front or score[place] > score[front[-1]]:
-            front.append(int(place))
+    for position in np.lexsort((-np.asarray(score), np.asarray(cost))):
+        if not front or score[position] > score[front[-1]]:
+            front.append(int(position))
     return front
 
 

@@ -53,5 +53,5 @@ def choose_spread(values: Iterable[float], number: int) -> list[int]:
     values = np.asarray(list(values), dtype=float)
     ranked = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
     if len(ranked) <= number:
-        return [int(place) for place in ranked]
-    return [int(ranked[place]) for place in np.linspace(0, len(ranked) - 1, number).round().astype(int)]
+        return [int(position) for position in ranked]
+    return [int(ranked[position]) for position in np.linspace(0, len(ranked) - 1, number).round().astype(int)]

@@ -17,7 +17,7 @@ from covbench.evaluation.comparison.bootstrap import band_curves, draw_patients
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting import wording
 from covbench.reporting.figures import lines_and_bars
-from covbench.reporting.figures.figure_cache import FORMATS, Drawing, Press
+from covbench.reporting.figures.figure_cache import FORMATS, Drawing, FigureCache
 from covbench.reporting.figures.figure_tables import (
     tabulate_confusions,
     tabulate_counts,
@@ -39,11 +39,11 @@ PRINTED = "printed"  # folder of the figures for print, moved out of the report 
 
 
 @dataclass(frozen=True)
-class Plate:
+class ReportFigure:
     """A figure on the page.
 
     source: relative to the report's folder; width, height: pixels on the page. files: what can be downloaded, format
-    and place.
+    and position.
     """
 
     name: str
@@ -75,23 +75,23 @@ class Gallery:
     legend: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def write_plate(
-    press: Press, name: str, drawing: Drawing, title: str, caption: str, reading: str, numbers: pd.DataFrame,
+def write_figure(
+    cache: FigureCache, name: str, drawing: Drawing, title: str, caption: str, reading: str, numbers: pd.DataFrame,
     topic: str = "",
-) -> Plate:  # fmt: skip
+) -> ReportFigure:  # fmt: skip
     """Write figures/{name}.svg and .csv under the report's folder.
 
     numbers: what the figure shows, tidy. topic: where it stands among the figures for print, PRINTED/{topic}/{name} as
     SVG and PDF; empty: it is not printed, nor offered as PNG.
     """
-    drawn = press.draw(drawing, FORMATS if topic else ("svg",))
+    drawn = cache.draw(drawing, FORMATS if topic else ("svg",))
     svg = drawn["svg"].read_text(encoding="utf-8")
-    path = press.folder / "figures" / f"{slug(name)}.svg"
+    path = cache.folder / "figures" / f"{slug(name)}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(lines_and_bars.follow_theme(svg), encoding="utf-8")
     write_table(path.with_suffix(".csv"), numbers)
     if topic:
-        printed = press.folder / PRINTED / slug(topic) / path.stem
+        printed = cache.folder / PRINTED / slug(topic) / path.stem
         printed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(drawn["png"], path.with_suffix(".png"))
         for word in ("svg", "pdf"):
@@ -99,10 +99,12 @@ def write_plate(
     width, height = (round(float(size) * 4 / 3) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
     formats = ("svg", "png", "csv") if topic else ("svg", "csv")
     files = [(word.upper(), f"figures/{path.stem}.{word}") for word in formats]
-    return Plate(name, f"figures/{path.name}", width, height, title, caption, reading, files)
+    return ReportFigure(name, f"figures/{path.name}", width, height, title, caption, reading, files)
 
 
-def draw_counts(press: Press, counts: Mapping[str, Mapping[str, int]], topic: str = ALL_TASKS) -> Plate | None:
+def draw_counts(
+    cache: FigureCache, counts: Mapping[str, Mapping[str, int]], topic: str = ALL_TASKS
+) -> ReportFigure | None:
     """Samples per class. counts: task -> class -> images; topic: the one task, or ALL_TASKS."""
     counts = {task: classes for task, classes in counts.items() if classes}
     if not counts:
@@ -114,19 +116,19 @@ def draw_counts(press: Press, counts: Mapping[str, Mapping[str, int]], topic: st
     caption = "Images that can be used per task and class; for segmentation, slices whose mask holds the class."
     name = "samples_per_class" if topic == ALL_TASKS else f"samples_per_class-{topic}"
     figure, numbers = partial(lines_and_bars.draw_class_counts, counts), tabulate_counts(counts)
-    return write_plate(press, name, figure, "Samples per class", caption, reading, numbers, topic)
+    return write_figure(cache, name, figure, "Samples per class", caption, reading, numbers, topic)
 
 
-def draw_task(press: Press, task: Task, results: Results) -> Iterator[Plate]:
+def draw_task(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
     """Every figure of a task for which there are numbers: bars, confusion matrices, curves."""
-    yield from _draw_bars(press, task, results)
+    yield from _draw_bars(cache, task, results)
     for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
-        yield _draw_confusions(press, task, protocol, runs)
+        yield _draw_confusions(cache, task, protocol, runs)
         if any(not run.history.empty for run in runs):
-            yield _draw_histories(press, task, protocol, runs)
+            yield _draw_histories(cache, task, protocol, runs)
         if task.kind != SEGMENTATION:
-            yield _draw_curves(press, task, protocol, runs, results.summary[results.summary["task"] == task.name])
+            yield _draw_curves(cache, task, protocol, runs, results.summary[results.summary["task"] == task.name])
 
 
 def choose_bars(task: Task, published: pd.DataFrame, known: Collection[str]) -> list[str]:
@@ -139,7 +141,7 @@ def choose_bars(task: Task, published: pd.DataFrame, known: Collection[str]) -> 
     return list(dict.fromkeys(usual + theirs)) if task.kind == SEGMENTATION else theirs or usual
 
 
-def _draw_bars(press: Press, task: Task, results: Results) -> Iterator[Plate]:
+def _draw_bars(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
     summary = results.summary[results.summary["task"] == task.name]
     published = results.published[results.published["task"] == task.name]
     metrics = choose_bars(task, published, set(summary["metric"]))
@@ -156,7 +158,7 @@ def _draw_bars(press: Press, task: Task, results: Results) -> Iterator[Plate]:
     shown = summary[summary["metric"].isin(metrics)]
     figure = partial(lines_and_bars.draw_metric_bars, shown, models, metrics, study)
     reading = wording.read_leaders(summary, metrics[0])
-    yield write_plate(press, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
+    yield write_figure(cache, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
 
 
 def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
@@ -166,7 +168,7 @@ def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
     return groups
 
 
-def _draw_confusions(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
+def _draw_confusions(cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> ReportFigure:
     sums = [
         (model, np.sum([np.array(run.metrics["confusion"], float) for run in group], axis=0))
         for model, group in _group_models(runs).items()
@@ -176,10 +178,10 @@ def _draw_confusions(press: Press, task: Task, protocol: str, runs: Sequence[Fin
     reading = wording.read_confusions(np.sum([matrix for _, matrix in sums], axis=0), task.classes)
     figure = partial(lines_and_bars.draw_confusions, sums, task.classes)
     name, title = f"confusion-{task.name}-{protocol}", f"Confusion matrices, {protocol}"
-    return write_plate(press, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
+    return write_figure(cache, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
 
 
-def _draw_histories(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Plate:
+def _draw_histories(cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> ReportFigure:
     histories = {
         model: [run.history for run in group if not run.history.empty] for model, group in _group_models(runs).items()
     }
@@ -188,10 +190,12 @@ def _draw_histories(press: Press, task: Task, protocol: str, runs: Sequence[Fini
     figure = partial(lines_and_bars.draw_learning_curves, histories)
     title, reading = f"Loss and accuracy while training, {protocol}", wording.read_curves(histories)
     numbers = tabulate_histories(runs)
-    return write_plate(press, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
+    return write_figure(cache, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
 
 
-def _draw_curves(press: Press, task: Task, protocol: str, runs: Sequence[FinishedRun], summary: pd.DataFrame) -> Plate:
+def _draw_curves(
+    cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun], summary: pd.DataFrame
+) -> ReportFigure:
     shown = [task.positive] if task.positive else list(task.classes)
     rows = summary[(summary["metric"] == "auroc") & (summary["protocol"] == protocol)].set_index("architecture")
     first = {model: group[0] for model, group in _group_models(runs).items()}
@@ -210,7 +214,7 @@ def _draw_curves(press: Press, task: Task, protocol: str, runs: Sequence[Finishe
     figure = partial(lines_and_bars.draw_roc_pr, labelled, shown, bands)
     name, title = f"roc-{task.name}-{protocol}", f"ROC and precision-recall, {protocol}"
     numbers = pd.concat([tabulate_curves(curves, shown), bands.assign(model=ranked[0])], ignore_index=True)
-    return write_plate(press, name, figure, title, caption, reading, numbers, task.name)
+    return write_figure(cache, name, figure, title, caption, reading, numbers, task.name)
 
 
 def _show_score(rows: pd.DataFrame, model: str) -> str:
@@ -225,33 +229,33 @@ def band_classes(run: FinishedRun, task: Task, classes: Sequence[str]) -> pd.Dat
     """Bands around the curves of these classes: class, curve, x, low, high; no rows without cases."""
     if run.cases.empty:
         return lines_and_bars.NO_BANDS
-    places, patients = pd.factorize(run.cases["patient_id"])
+    positions, patients = pd.factorize(run.cases["patient_id"])
     weights = draw_patients(len(patients), CURVE_DRAWS)
     tables = []
     for name in classes:
         number = task.classes.index(name)
         is_class = run.cases["truth"].to_numpy() == number
-        tables.append(band_curves(is_class, run.cases[f"p_{number}"].to_numpy(float), places, weights))
+        tables.append(band_curves(is_class, run.cases[f"p_{number}"].to_numpy(float), positions, weights))
     return pd.concat([table.assign(**{"class": name}) for name, table in zip(classes, tables, strict=True)])
 
 
 def draw_samples(folder: Path, task: Task, prepared: Prepared, members: dict[str, np.ndarray]) -> Gallery | None:
     """Sample images per class, evenly spread over the prepared rows; slices with their classes tinted."""
     rows: list[tuple[str, str, Sequence[Tile]]] = []
-    for name, places in members.items():
-        if not len(places):
+    for name, positions in members.items():
+        if not len(positions):
             rows.append((name, "no image", ()))
             continue
-        chosen = places[np.linspace(0, len(places) - 1, min(SAMPLES, len(places))).round().astype(int)]
+        chosen = positions[np.linspace(0, len(positions) - 1, min(SAMPLES, len(positions))).round().astype(int)]
         tiles = []
-        for place in chosen:
-            picture = np.asarray(prepared.images[place])
+        for position in chosen:
+            picture = np.asarray(prepared.images[position])
             if prepared.masks is not None:
-                picture = colour_masks(picture, np.asarray(prepared.masks[place]))
-            path = f"figures/samples/{slug(task.name, name, int(place))}.png"
+                picture = colour_masks(picture, np.asarray(prepared.masks[position]))
+            path = f"figures/samples/{slug(task.name, name, int(position))}.png"
             save_picture(folder / path, picture, THUMBNAIL)
-            tiles.append(Tile(path, plain(prepared.rows["image_id"].iloc[int(place)])))
-        rows.append((name, wording.count(len(places), "image"), tiles))
+            tiles.append(Tile(path, plain(prepared.rows["image_id"].iloc[int(position)])))
+        rows.append((name, wording.count(len(positions), "image"), tiles))
     if not rows:
         return None
     caption = "As the models see them: grey, one size" + (
@@ -308,8 +312,8 @@ def _draw_truth(
     assert prepared.masks is not None
     rows = []
     for number, (_, case) in enumerate(cases.iterrows()):
-        place, predicted = prepared.position[case["image_id"]], masks[case["image_id"], 0]
-        image, truth = np.asarray(prepared.images[place]), np.asarray(prepared.masks[place])
+        position, predicted = prepared.position[case["image_id"]], masks[case["image_id"], 0]
+        image, truth = np.asarray(prepared.images[position]), np.asarray(prepared.masks[position])
         pictures = {
             "image": image,
             "ground truth": colour_masks(image, truth),
@@ -336,8 +340,8 @@ def _draw_models(
     folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun], prepared: Prepared, image_id: str
 ) -> Gallery:
     assert prepared.masks is not None
-    place = prepared.position[image_id]
-    image, truth = np.asarray(prepared.images[place]), _lesion(task, np.asarray(prepared.masks[place]))
+    position = prepared.position[image_id]
+    image, truth = np.asarray(prepared.images[position]), _lesion(task, np.asarray(prepared.masks[position]))
     tiles = []
     for run in runs:
         predicted = run.read_masks().get((image_id, 0))

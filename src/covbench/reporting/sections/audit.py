@@ -30,8 +30,8 @@ ACROSS = {
     "exact": "Exact",
     "near": "Near",
     "mirrored": "Mirrored",
-    "images_with_copy": "Images with a copy",
-    "other_images_with_copy": "Of the other",
+    "images_with_duplicate": "Images with a copy",
+    "other_images_with_duplicate": "Of the other",
 }
 SOURCES = {
     "task": "Task",
@@ -60,8 +60,10 @@ class AuditView:
 def view_audit(results: Results) -> AuditView:
     """The tables of results/audit, all tasks together."""
     across = results.audit["across"]
-    copies = build_plain_table("Pairs of copies within and across datasets", across, ACROSS) if len(across) else None
-    return AuditView(_tell_leaks(results.leaks), copies, _tell_sources(results.audit["sources"]), None)
+    duplicates = (
+        build_plain_table("Pairs of copies within and across datasets", across, ACROSS) if len(across) else None
+    )
+    return AuditView(_tell_leaks(results.leaks), duplicates, _tell_sources(results.audit["sources"]), None)
 
 
 def view_task_audit(data: Path, folder: Path, results: Results, task: str) -> AuditView:
@@ -86,8 +88,8 @@ def choose_examples(pairs: pd.DataFrame) -> pd.DataFrame:
     lowest = pairs[pairs["seed"] == pairs["seed"].min()].drop_duplicates("image_id")
     chosen = []
     for _, alike in lowest.sort_values("correlation", ascending=False, kind="stable").groupby("kind", sort=False):
-        places = np.unique(np.linspace(0, len(alike) - 1, EXAMPLES).round().astype(int))
-        chosen.append(alike.iloc[places])
+        positions = np.unique(np.linspace(0, len(alike) - 1, EXAMPLES).round().astype(int))
+        chosen.append(alike.iloc[positions])
     return pd.concat(chosen)
 
 
@@ -106,17 +108,17 @@ def _draw_pairs(data: Path, folder: Path, pairs: pd.DataFrame) -> Gallery | None
         return None
     caption = (
         "Test images beside training images that show the same: of each kind the most and the least alike of the "
-        "lowest seed. Neighbouring slices of one scan count as near copies. All pairs: results/audit/pairs.csv."
+        "lowest seed. Neighbouring slices of one scan count as near duplicates. All pairs: results/audit/pairs.csv."
     )
     return Gallery("leaked-pairs", "What training has seen of the test images", caption, rows)
 
 
 def _draw_tiles(folder: Path, name: str, pairs: pd.DataFrame, thumbnails: Thumbnails) -> Iterator[Tile]:
-    place = {image: number for number, image in enumerate(thumbnails.image_id)}
+    position = {image: number for number, image in enumerate(thumbnails.image_id)}
     for number, pair in enumerate(pairs.to_dict("records")):
         alike = "augmented" if pair["kind"] == AUGMENTED else f"{pair['kind']}, correlation {show(pair['correlation'])}"
         sides = (("test", pair["image_id"], ""), ("train", pair["train_id"], f" ({alike})"))
         for fold, image, words in sides:
             path = f"figures/audit/{name}-{number}-{fold}.png"
-            save_picture(folder / path, thumbnails.images[place[image]], TILE)
+            save_picture(folder / path, thumbnails.images[position[image]], TILE)
             yield Tile(path, f"{fold}: {plain(image)}{words}")

@@ -62,9 +62,11 @@ def write_fold(folder: Path, fold: Fold, cache: Path) -> None:
     """Write what all models share, cases/{fold}.js, and link the pictures of its images, drawn once into `cache`."""
     pictures: list[int | None] = [None] * len(fold.rows)
     if fold.prepared is not None:
-        places = [fold.prepared.position.get(image) for image in fold.rows["image_id"]]
-        pictures = [place if copy == 0 else None for place, copy in zip(places, fold.rows["copy"], strict=True)]
-        needed = sorted({place for place in pictures if place is not None})
+        positions = [fold.prepared.position.get(image) for image in fold.rows["image_id"]]
+        pictures = [
+            position if copy == 0 else None for position, copy in zip(positions, fold.rows["copy"], strict=True)
+        ]
+        needed = sorted({position for position in pictures if position is not None})
         _link_pictures(folder / "pictures" / slug(fold.task.name), fold, needed, cache)
     shared = {
         "task": plain(fold.task.name),
@@ -85,14 +87,14 @@ def write_fold(folder: Path, fold: Fold, cache: Path) -> None:
     _write_call(folder / "cases" / f"{fold.name}.js", "addCases", shared)
 
 
-def _link_pictures(folder: Path, fold: Fold, places: Iterable[int], cache: Path) -> None:
+def _link_pictures(folder: Path, fold: Fold, positions: Iterable[int], cache: Path) -> None:
     assert fold.prepared is not None
     folder.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
-    for place in places:
-        _draw_once(cache / f"{place}.jpg", folder / f"{place}.jpg", np.asarray(fold.prepared.images[place]))
-        if fold.prepared.masks is not None and not (folder / f"{place}.png").exists():
-            save_classes(folder / f"{place}.png", np.asarray(fold.prepared.masks[place]))
+    for position in positions:
+        _draw_once(cache / f"{position}.jpg", folder / f"{position}.jpg", np.asarray(fold.prepared.images[position]))
+        if fold.prepared.masks is not None and not (folder / f"{position}.png").exists():
+            save_classes(folder / f"{position}.png", np.asarray(fold.prepared.masks[position]))
 
 
 def _draw_once(kept: Path, path: Path, image: np.ndarray) -> None:
@@ -163,10 +165,10 @@ def _draw_overlays(folder: Path, fold: Fold, run: FinishedRun, cases: pd.DataFra
     lesions = [fold.task.classes.index(name) for name in fold.task.lesions]
     for row in cases["dice_lesion"].sort_values(kind="stable").index[:OVERLAYS]:
         image, copy = cases.loc[row, "image_id"], int(cases.loc[row, "copy"])
-        predicted, place = masks.get((image, copy)), fold.prepared.position.get(image)
-        if predicted is None or place is None or copy:
+        predicted, position = masks.get((image, copy)), fold.prepared.position.get(image)
+        if predicted is None or position is None or copy:
             continue
-        truth = np.asarray(fold.prepared.masks[place])
+        truth = np.asarray(fold.prepared.masks[position])
         save_classes(folder / f"{row}.png", predicted)
         save_errors(folder / f"{row}e.png", np.isin(truth, lesions), np.isin(predicted, lesions))
         drawn.append(int(row))

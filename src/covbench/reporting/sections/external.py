@@ -39,7 +39,7 @@ def _read_pair(rows: pd.DataFrame) -> str:
     if pd.isna(first["images"]):
         return words + f"{first['reason']}."
     words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}; left out: "
-    words += f"{int(first['removed']):,} ({count(int(first['copies']), 'copy', 'copies')})."
+    words += f"{int(first['removed']):,} ({count(int(first['duplicates']), 'duplicate')})."
     drops = []
     for protocol in order_protocols(rows["protocol"]):
         found = rows[rows["protocol"] == protocol].dropna(subset="drop")
@@ -51,19 +51,21 @@ def _read_pair(rows: pd.DataFrame) -> str:
 
 def _build_table(external: pd.DataFrame) -> Table:
     rows, notes = [], []
-    for row in external.sort_values([*KEYS, "elsewhere"], ascending=[True] * 3 + [False]).to_dict("records"):
+    for row in external.sort_values([*KEYS, "external"], ascending=[True] * 3 + [False]).to_dict("records"):
         cells = [Cell(row["architecture"], row["architecture"]), Cell(row["task"]), Cell(row["tested_on"])]
         cells += [Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
-        for place in ("inside", "elsewhere"):
-            cells.append(number_cell(row[place], row[f"{place}_low"], row[f"{place}_high"], note=row["reason"]))
+        for side in ("internal", "external"):
+            cells.append(number_cell(row[side], row[f"{side}_low"], row[f"{side}_high"], note=row["reason"]))
         rows.append([*cells, signed_cell(row["drop"], row["drop_low"], row["drop_high"])])
         if row["reason"]:
             notes.append(
                 f"{row['architecture']}, {row['task']} on {row['tested_on']}, {row['protocol']}: {row['reason']}"
             )
     headings = [("Model", ""), ("Trained on", ""), ("Tested on", ""), ("Protocol", ""), ("Metric", "")]
-    headings += [("Inside", "test fold of its own dataset, labels reduced to what both datasets share · 95 % interval")]
-    headings += [("Elsewhere", "all new images of the other dataset · 95 % interval")]
-    headings += [("Drop", "inside less elsewhere · 95 % interval, patients of both drawn independently")]
+    headings += [
+        ("Internal", "test fold of its own dataset, labels reduced to what both datasets share · 95 % interval")
+    ]
+    headings += [("External", "all new images of the other dataset · 95 % interval")]
+    headings += [("Drop", "internal minus external · 95 % interval, patients of both drawn independently")]
     notes.append("Other metrics, and how many images were left out: results/compare/external.csv.")
-    return Table("Trained here, tested elsewhere", headings, rows, ("Trained on", "Tested on", "Protocol"), notes)
+    return Table("External validation", headings, rows, ("Trained on", "Tested on", "Protocol"), notes)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.sections.model_pairs import show_places
+from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.tables import (
     BASELINE_TAG,
     Bar,
@@ -72,8 +72,8 @@ def view_leaderboards(kind: str, tables: Mapping[str, pd.DataFrame], links: Mapp
     for metric in dict.fromkeys([headline, *TABLE_METRICS[kind]]):
         if metric == headline or metric in set(summary["metric"]):
             study = find_study(kind, published, metric) if metric == headline else read_study(published, metric)
-            places = show_places(tables["ranks"], metric)
-            boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, places, links, flags)
+            ranks = show_ranks(tables["ranks"], metric)
+            boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, ranks, links, flags)
     return Leaderboards(boards, list(describe_flags(leaks, tables["sources"])))
 
 
@@ -139,13 +139,13 @@ def build_leaderboard(
     runs: pd.DataFrame,
     metric: str,
     reported: Study,
-    places: Mapping[str, str] = MappingProxyType({}),
+    ranks: Mapping[str, str] = MappingProxyType({}),
     links: Mapping[str, str] = MappingProxyType({}),
     flags: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """Models from best to worst on one metric: a bar per protocol, the study's number beside; baselines marked.
 
-    summary, runs: rows of one task. places: model -> the places that it may hold, shown beneath its name. links: model
+    summary, runs: rows of one task. ranks: model -> the ranks that it may hold, shown beneath its name. links: model
     -> its page. flags: protocol -> what its heading warns of.
     """
     study = reported.numbers
@@ -164,7 +164,7 @@ def build_leaderboard(
         family = str(families.get(name, "deep"))
         facts = {"family": family, "top": "yes" if name in top else "no"}
         tag = BASELINE_TAG if family == "baseline" else ""
-        cells = [Cell(name, name, places.get(name, ""), tag=tag, link=links.get(name, ""), facts=facts)]
+        cells = [Cell(name, name, ranks.get(name, ""), tag=tag, link=links.get(name, ""), facts=facts)]
         cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
         if study:
             known = name in study
@@ -198,8 +198,8 @@ def _bar_cell(
     if row is None or not is_number(row["mean"]):
         return state_cell(runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)], row is not None)
 
-    def place(value: object) -> float | None:
+    def scale(value: object) -> float | None:
         return (float(value) - floor) / (1 - floor) if is_number(value) else None  # type: ignore[arg-type]
 
-    bar = Bar(place(row["low"]), place(row["mean"]) or 0.0, place(row["high"]), place(study))
+    bar = Bar(scale(row["low"]), scale(row["mean"]) or 0.0, scale(row["high"]), scale(study))
     return Cell(show(row["mean"]), float(row["mean"]), show_interval(row["low"], row["high"]), bar=bar)

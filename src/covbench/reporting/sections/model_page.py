@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class ModelView:
     """What the page of a model shows.
 
-    elsewhere: other protocols, others: other models, each with its page. case_models: models with cases, and the name
-    of their file.
+    other_protocols: the same model under them. others: other models, each with its page. case_models: models with
+    cases, and the name of their file.
     """
 
     task: Task
@@ -42,7 +42,7 @@ class ModelView:
     confusion: Table
     cost: Table
     curves: Curves | None
-    elsewhere: Sequence[tuple[str, str]]
+    other_protocols: Sequence[tuple[str, str]]
     others: Sequence[tuple[str, str]]
     fold: cases.Fold | None
     case_models: Sequence[tuple[str, str]]
@@ -118,7 +118,7 @@ def _view_model(
         confusion=build_confusion(seeds, task),
         cost=tables.build_cost_table(runs),
         curves=view_curves(folder, task, seeds),
-        elsewhere=[
+        other_protocols=[
             (protocol, place_model(task.name, protocol, run.architecture))
             for protocol in tables.order_protocols(other.run.protocol for other in results.of(task.name))
             if protocol != run.protocol

@@ -14,7 +14,7 @@ from covbench.reporting.wording import DASH, count, is_number, show
 
 
 @dataclass(frozen=True)
-class RivalsView:
+class ModelPairsView:
     """What the page shows of one task; None: nothing to compare."""
 
     changes: Table | None
@@ -22,26 +22,26 @@ class RivalsView:
     resolution: str
 
 
-def view_rivals(compared: Mapping[str, pd.DataFrame], headline: str) -> RivalsView:
+def view_model_pairs(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsView:
     """compared: the tables of gather.COMPARED_COLUMNS, rows of one task. headline: the metric that ranks its models."""
     changes, pairs = compared["protocols"], compared["pairs"]
     changes = changes[changes["metric"] == headline]
-    return RivalsView(
+    return ModelPairsView(
         changes=_build_changes(changes, headline) if len(changes) else None,
         pairs=_build_pairs(pairs) if len(pairs) else None,
         resolution=read_resolution(compared["resolution"]),
     )
 
 
-def show_places(ranks: pd.DataFrame, metric: str) -> dict[str, str]:
-    """Model -> `place 1–4 of 12`, under the first protocol that ranks it, audited before others."""
-    places: dict[str, str] = {}
+def show_ranks(ranks: pd.DataFrame, metric: str) -> dict[str, str]:
+    """Model -> `rank 1–4 of 12`, under the first protocol that ranks it, audited before others."""
+    spans: dict[str, str] = {}
     chosen = ranks[ranks["metric"] == metric]
     for protocol in order_protocols(chosen["protocol"]):
         for row in chosen[chosen["protocol"] == protocol].to_dict("records"):
             span = f"{row['best']:.0f}" + (f"{DASH}{row['worst']:.0f}" if row["worst"] > row["best"] else "")
-            places.setdefault(row["architecture"], f"place {span} of {row['models']:.0f}")
-    return places
+            spans.setdefault(row["architecture"], f"rank {span} of {row['models']:.0f}")
+    return spans
 
 
 def read_resolution(resolution: pd.DataFrame) -> str:

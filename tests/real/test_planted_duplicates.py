@@ -1,4 +1,4 @@
-"""The audit on the real samples: planted copies, every split, and checks by other means than its own."""
+"""The audit on the real samples: planted duplicates, every split, and checks by other means than its own."""
 
 import io
 from functools import cache
@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from covbench.audit.duplicates import SIDE, Thumbnails, find_copies, hash_views
+from covbench.audit.duplicates import SIDE, Thumbnails, find_duplicates, hash_crops
 from covbench.audit.groups import group_images
 from covbench.audit.leakage import audit_split
 from covbench.audit.splits import assign_folds
-from covbench.audit.thumbnails import draw_thumbnails
+from covbench.audit.thumbnails import make_thumbnails
 from covbench.data.datasets import TASKS, dataset_of, usable_rows
 from covbench.data.images import read_image, resize_image
 from covbench.protocols import split_rule
@@ -28,14 +28,14 @@ REAL_TASKS = [name for name in TASKS if not name.startswith("phantom")]
 
 @cache
 def audit_sample(name):
-    """Usable rows, their thumbnails and the copies among them."""
+    """Usable rows, their thumbnails and the duplicates among them."""
     raw, index = index_sample(name)
     rows = index[~index["excluded"]].reset_index(drop=True)
-    thumbnails = draw_thumbnails(index, raw, SIDE)
-    return rows, thumbnails, find_copies(rows, thumbnails, rows, thumbnails)
+    thumbnails = make_thumbnails(index, raw, SIDE)
+    return rows, thumbnails, find_duplicates(rows, thumbnails, rows, thumbnails)
 
 
-def plant_copies(image, rng):
+def plant_duplicates(image, rng):
     """Five disguises of one picture: exact, rescaled, JPEG of quality 50, cropped by 5 % a side, mirrored."""
     height, width = image.shape
     factor = rng.uniform(0.5, 0.8)
@@ -59,15 +59,15 @@ def test_a_hundred_planted_copies_are_found_and_no_others(name):
     images, planted = [], []
     for row in rows.iloc[chosen].to_dict("records"):
         image = read_image(raw / row["path"], row["frame"], row["window_low"], row["window_high"], row["orientation"])
-        for kind, copy in zip(("exact", "near", "near", "near", "mirrored"), plant_copies(image, rng), strict=True):
+        for kind, copy in zip(("exact", "near", "near", "near", "mirrored"), plant_duplicates(image, rng), strict=True):
             sha256 = row["sha256"] if kind == "exact" else f"planted{len(images)}"
             planted.append({**row, "image_id": f"planted{len(images)}", "sha256": sha256, "kind": kind})
             planted[-1]["of"], planted[-1]["patient_id"] = row["image_id"], planted[-1]["image_id"]
             images.append(resize_image(np.ascontiguousarray(copy), SIDE))
     others = pd.DataFrame(planted)
-    hashes = np.stack([hash_views(image) for image in images])
-    copies = Thumbnails(others["image_id"].to_numpy(str), np.stack(images), hashes, np.zeros((100, 2), int))
-    found = find_copies(rows, thumbnails, others, copies)
+    hashes = np.stack([hash_crops(image) for image in images])
+    duplicates = Thumbnails(others["image_id"].to_numpy(str), np.stack(images), hashes, np.zeros((100, 2), int))
+    found = find_duplicates(rows, thumbnails, others, duplicates)
     of = others.set_index("image_id")
     hits = found[found["image_id"].to_numpy() == of.loc[found["other_id"], "of"].to_numpy()]
     assert len(hits) == 100
@@ -85,16 +85,16 @@ PAIRS_LOOKED_AT = {"covid_ct": 15, "ieee8023": 4, "medseg": 5, "radiography": 0,
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_pairs_of_the_sample_are_those_that_were_looked_at(name):
-    rows, _, copies = audit_sample(name)
-    assert len(copies) == PAIRS_LOOKED_AT[name]
-    assert len(copies) <= len(rows)
+    rows, _, duplicates = audit_sample(name)
+    assert len(duplicates) == PAIRS_LOOKED_AT[name]
+    assert len(duplicates) <= len(rows)
 
 
 def test_one_picture_of_ieee8023_stands_in_radiography_too_and_no_ct_dataset_shares_any():
     shared = {}
     for one, other in combinations(NAMES, 2):
         if ("ieee8023" in (one, other)) + ("radiography" in (one, other)) != 1:
-            found = find_copies(*audit_sample(one)[:2], *audit_sample(other)[:2])
+            found = find_duplicates(*audit_sample(one)[:2], *audit_sample(other)[:2])
             shared |= {(one, other): found["other_id"].tolist()} if len(found) else {}
     assert shared == {("ieee8023", "radiography"): ["covid/COVID-1398.png"]}
 
@@ -129,11 +129,11 @@ def correlate_sample(name):
 @pytest.mark.parametrize("task", REAL_TASKS)
 def test_audited_splits_leak_nothing_by_the_audits_measure_and_by_an_independent_one(task):
     name = dataset_of(task)
-    index, thumbnails, copies = audit_sample(name)
+    index, thumbnails, duplicates = audit_sample(name)
     rows = usable_rows(index, TASKS[task])
     for seed in range(3):
-        split = assign_folds(rows, copies, TASKS[task], split_rule("audited", TASKS[task]), seed)
-        assert [count["leaked"] for count in audit_split(split, copies, TASKS[task])] == [0] * (
+        split = assign_folds(rows, duplicates, TASKS[task], split_rule("audited", TASKS[task]), seed)
+        assert [count["leaked"] for count in audit_split(split, duplicates, TASKS[task])] == [0] * (
             1 + len(TASKS[task].classes) * (TASKS[task].kind == "classification")
         )
         folds = {fold: split[split["fold"] == fold] for fold in ("train", "val", "test")}
@@ -148,10 +148,10 @@ def test_audited_splits_leak_nothing_by_the_audits_measure_and_by_an_independent
 
 def test_the_independent_measure_sees_the_leaks_of_a_split_by_image():
     task = TASKS["sarscov2_ct"]
-    rows, thumbnails, copies = audit_sample("sarscov2_ct")
-    split = assign_folds(rows, copies, task, split_rule("published", task), 0)
+    rows, thumbnails, duplicates = audit_sample("sarscov2_ct")
+    split = assign_folds(rows, duplicates, task, split_rule("published", task), 0)
     train, test = (split.loc[split["fold"] == fold, "image_id"] for fold in ("train", "test"))
     place = {image: number for number, image in enumerate(thumbnails.image_id)}
     alike = correlate_sample("sarscov2_ct")[np.ix_(test.map(place), train.map(place))]
     assert (alike.max(axis=1) >= ALIKE).sum() >= 5
-    assert audit_split(split, copies, task)[0]["near_copy_in_train"] >= 5
+    assert audit_split(split, duplicates, task)[0]["near_duplicate_in_train"] >= 5

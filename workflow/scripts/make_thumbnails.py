@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.audit.duplicates import SIDE
-from covbench.audit.thumbnails import draw_thumbnails, write_thumbnails
+from covbench.audit.thumbnails import make_thumbnails, write_thumbnails
 
 raw = Path("data/raw") / snakemake.wildcards.dataset
-write_thumbnails(snakemake.output[0], draw_thumbnails(pd.read_parquet(snakemake.input.index), raw, SIDE))
+write_thumbnails(snakemake.output[0], make_thumbnails(pd.read_parquet(snakemake.input.index), raw, SIDE))

@@ -6,8 +6,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from snakemake.script import PythonScript
-
 # The package of this checkout, also where another checkout is the installed one.
 sys.path.insert(0, f"{workflow.basedir}/src")
 
@@ -28,6 +26,7 @@ from covbench.experiment.plan import (
 )
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
+from covbench.system.snakemake_fixes import quote_interpreters
 
 # From where Snakemake runs, so that a clone elsewhere names the same inputs.
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
@@ -45,16 +44,7 @@ os.environ.update(PYTHONPATH=f"{workflow.basedir}/src")
 gc.set_threshold(1_000_000)
 
 
-def quote_interpreter(execute):
-    """Snakemake 9.27 does not quote the interpreter's path: below a folder with a space no script would start."""
-
-    def execute_quoted(script, command, **parts):
-        return execute(script, command.replace("{py_exec} ", "{py_exec:q} "), **parts)
-
-    return execute_quoted
-
-
-PythonScript._execute_cmd = quote_interpreter(PythonScript._execute_cmd)
+quote_interpreters()
 
 try:
     config = check_config(config)

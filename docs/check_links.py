@@ -27,12 +27,10 @@ def list_pages() -> list[Path]:
 def find_anchors(page: Path) -> set[str]:
     """The names that the headings of a page have as link targets: lower case, no punctuation, hyphens for spaces."""
     text = CODE.sub("", page.read_text(encoding="utf-8"))
-    anchors: set[str] = set()
-    for heading in re.findall(r"^#+ +(.+?) *$", text, flags=re.MULTILINE):
-        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        repeated = sum(anchor == name or re.fullmatch(rf"{re.escape(name)}-\d+", anchor) is not None for anchor in anchors)
-        anchors.add(f"{name}-{repeated}" if repeated else name)
-    return anchors
+    headings = re.findall(r"^#+ +(.+?) *$", text, flags=re.MULTILINE)
+    names = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    repeated = [names[:number].count(name) for number, name in enumerate(names)]
+    return {f"{name}-{before}" if before else name for name, before in zip(names, repeated, strict=True)}
 
 
 def broken_links(page: Path) -> list[str]:

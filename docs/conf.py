@@ -1,4 +1,4 @@
-"""The documentation site: sphinx-build -W --keep-going -b html docs docs/_build. Nothing is fetched from the network."""
+"""The documentation site: sphinx-build -W --keep-going -b html docs docs/_build; the network is not used."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ API_PACKAGES = ("schema", "protocols", "models.catalogue", "data", "audit", "exp
 """What the API page describes. None of it imports TensorFlow, which an import contract checks."""
 
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Example|Examples|Note|Notes):\s*$")
-LABEL = re.compile(r"[\w., `()-]{1,80}: ")
+LABEL = re.compile(r"[a-z_]\w*(, [a-z_]\w*)*: ")
 
 
 def setup(app: Any) -> None:
@@ -72,7 +72,7 @@ def write_as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines
         if SECTION.match(line):  # napoleon reads the rest
             break
         text = line.strip()
-        if LABEL.match(text) and not line.startswith(" "):
+        if written and LABEL.match(line):
             written += ["", f"- {text}"]
         elif not text or not written or not line.startswith(" "):
             written.append(text)

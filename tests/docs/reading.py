@@ -47,22 +47,27 @@ def find_commands(text: str) -> Iterator[list[str]]:
 
 
 def split_commands(line: str) -> Iterator[list[str]]:
-    """The commands of one line, without comments, assignments before them and the folder of the program."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|<>")
+    """The commands of one line, without comments, assignments before them and the folder of the program.
+
+    A command in $(…) is one of its own, and comes first.
+    """
+    for command in re.findall(r"\$\(([^()]*)\)", line):
+        yield from split_commands(command)
+    lexer = shlex.shlex(re.sub(r"\$\([^()]*\)", "X", line), posix=True, punctuation_chars=";&|<>")
     lexer.whitespace_split = True
     lexer.commenters = "#"
     try:
         words = list(lexer)
     except ValueError:  # an apostrophe: a sentence, no command
         return
-    command: list[str] = []
+    called: list[str] = []
     for word in [*words, ";"]:
         if word in ENDS:
-            if command:
-                yield [Path(command[0]).name, *command[1:]]
-            command = []
-        elif command or not re.fullmatch(r"\w+=.*", word):
-            command.append(word)
+            if called:
+                yield [Path(called[0]).name, *called[1:]]
+            called = []
+        elif called or not re.fullmatch(r"\w+=.*", word):
+            called.append(word)
 
 
 def commands_of(program: str) -> list[tuple[str, list[str]]]:

@@ -58,6 +58,10 @@ def test_commands_are_read_from_a_line_as_a_shell_reads_them():
     line = ".venv/bin/covbench status --json | head   # the state"
     assert list(split_commands(line)) == [["covbench", "status", "--json"], ["head"]]
     assert list(split_commands("A=1 snakemake -n && make test")) == [["snakemake", "-n"], ["make", "test"]]
+    assert list(split_commands("rm $(covbench status --json) -r")) == [
+        ["covbench", "status", "--json"],
+        ["rm", "X", "-r"],
+    ]
     assert list(split_commands("it's a sentence")) == []
 
 

@@ -1,9 +1,11 @@
 """Asking whether a run is being written: true while it is, and never in the way of a training that starts."""
 
+import fcntl
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -74,6 +76,30 @@ def test_probes_without_pause_refuse_none_of_200_starts_and_hold_none_up(tmp_pat
     assert refused.value == 0
     assert min(counts) > STARTS, "the probes hardly ran: this test proves nothing"
     assert longest.value < 5
+
+
+def test_a_training_that_starts_in_the_instant_of_a_probe_is_not_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with lock_run(run_checkpoints(RUN)):
+        pass  # a former writer has left its lock files
+    started = []
+
+    def start():
+        with lock_run(run_checkpoints(RUN)):
+            started.append(True)
+
+    training = threading.Thread(target=start)
+
+    def lock_and_linger(file, how, flock=fcntl.flock):
+        flock(file, how)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        training.start()
+        time.sleep(0.3)
+
+    monkeypatch.setattr(fcntl, "flock", lock_and_linger)
+    is_running(RUN)
+    training.join(timeout=30)
+    assert started == [True]
 
 
 @pytest.mark.parametrize("ends_by", ["itself", "SIGKILL"])

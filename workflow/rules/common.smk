@@ -12,7 +12,6 @@ sys.path.insert(0, f"{workflow.basedir}/src")
 from covbench.experiment.config import check_config
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.experiment.code_fingerprint import depend_script
-from covbench.data.external import find_external_tasks, external_folder
 from covbench.experiment.provenance import decide_inputs, fingerprint_inputs
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.experiment.plan import (
@@ -111,15 +110,6 @@ def files_at(wildcards, task):
     return input_files(config, run, options_for(wildcards)["size"])
 
 
-def prepared_external(wildcards):
-    return prepared_of(files_at(wildcards, wildcards.other))
-
-
-def duplicates_across(wildcards):
-    one, other = sorted(dataset_of(task) for task in (wildcards.task, wildcards.other))
-    return f"data/duplicates/{one}/{other}.parquet"
-
-
 def weights_for(wildcards):
     files = files_for(wildcards)
     return [files["weights"]] if "weights" in files else []
@@ -164,21 +154,6 @@ def masks_for(wildcards):
 def files_of_runs(name):
     """A file of every run; only `compare` asks for them, rules after it for its runs.csv, which plans faster."""
     return [f"{run.folder}/{name}" for run in RUNS]
-
-
-def external_files():
-    """Scores of every network on each other dataset that fits; baselines are not kept."""
-    models = {
-        (run.task, run.protocol, run.architecture): None
-        for run in RUNS
-        if not is_baseline(run)
-    }
-    return [
-        f"{external_folder(*model, other)}/{name}"
-        for model in models
-        for other in find_external_tasks(model[0], config["tasks"])
-        for name in ("metrics.json", "cases.parquet")
-    ]
 
 
 def runs_to_explain(task, protocol):

@@ -23,6 +23,8 @@ from covbench.operations.step_timings import Calibrations
 from covbench.protocols import split_rule
 from covbench.schema import SEGMENTATION, CovbenchError
 from covbench.system.disk import show_bytes
+from covbench.training.checkpoints import KEPT_STATES
+from covbench.training.schedule import REFRESH_BATCHES
 
 HELP = """\
 Say what the planned trainings that are missing or stale will cost: hours, memory and disk of each task, protocol and
@@ -53,9 +55,7 @@ PUBLISHED_IMAGES = {
     "zenodo_multiclass": 3520,
     "medseg_multiclass": 929,
 }
-REFRESH_BATCHES = 30  # as covbench.training.epoch, which needs TensorFlow to be read
 START_SECONDS = 8  # imports of TensorFlow and Keras, reading, saving
-STATES_KEPT = 2
 WEIGHTS_IN_STATE = 4  # the model, two moments of Adam, the best weights
 COLUMNS = (
     *("TASK", "PROTOCOL", "ARCHITECTURE", "RUNS", "IMAGES"),
@@ -146,7 +146,7 @@ def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
         memory_mb=max(manifest["peak_memory_mb"] for manifest in manifests),
         gpu_mb=max(manifest.get("peak_gpu_memory_mb") or 0 for manifest in manifests),
         disk_mb=statistics.mean(sizes) / 2**20,
-        scratch_mb=parameters * BYTES * WEIGHTS_IN_STATE * STATES_KEPT / 2**20,
+        scratch_mb=parameters * BYTES * WEIGHTS_IN_STATE * KEPT_STATES / 2**20,
         rests_on=f"{len(finished)} finished",
     )
 
@@ -174,7 +174,7 @@ def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Ma
         memory_mb=timing["memory_mb"],
         gpu_mb=timing["gpu_mb"],
         disk_mb=model + (masks if TASKS[entry["task"]].kind == SEGMENTATION else 0),
-        scratch_mb=model * WEIGHTS_IN_STATE * STATES_KEPT,
+        scratch_mb=model * WEIGHTS_IN_STATE * KEPT_STATES,
         rests_on=note,
     )
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covbench.schema import CovbenchError
 from covbench.data.sources import archives
 from covbench.data.sources.archives import lift_only_folder, unpack, unpack_inner_archives
+from covbench.schema import CovbenchError
 
 
 def write_zip(path: Path, entries: dict[str, bytes]) -> Path:

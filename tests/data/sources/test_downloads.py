@@ -7,11 +7,11 @@ import random
 import socket
 
 import pytest
-from tests.local_server import LocalServer, Served
 
-from covbench.schema import CovbenchError
 from covbench.data.sources import downloads
 from covbench.data.sources.downloads import download, get_json
+from covbench.schema import CovbenchError
+from tests.local_server import LocalServer, Served
 
 CONTENT = random.Random(1).randbytes(163_840)
 OTHER = random.Random(2).randbytes(163_840)

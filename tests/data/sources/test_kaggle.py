@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from covbench.data.sources import downloads, fetch_dataset
+from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, zip_bytes
-
-from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
-from covbench.data.sources import downloads, fetch_dataset
 
 DATASET_CALL = "/v1/datasets.DatasetApiService/DownloadDataset"
 COMPETITION_CALL = "/v1/competitions.CompetitionApiService/DownloadDataFiles"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import h5py
 import pytest
-from tests.local_server import LocalServer, Served
 
-from covbench.models.catalogue import CLASSIFIERS, SEGMENTERS
-from covbench.schema import CovbenchError
 from covbench.data.sources import downloads
 from covbench.data.sources.pretrained_weights import TABLE, Weights, fetch_weights, read_weights_table, weights_file
+from covbench.models.catalogue import CLASSIFIERS, SEGMENTERS
+from covbench.schema import CovbenchError
+from tests.local_server import LocalServer, Served
 
 SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "weights"
 VGG16, MOBILENET, OTHER_MOBILENET = "keras_vgg16.h5", "keras_mobilenetv2.h5", "sm_mobilenetv2.h5"

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from covbench.data.sources import downloads, fetch_dataset, origins
+from covbench.schema import CovbenchError, GitHub, Synthetic, Zenodo
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, write_tree, zip_bytes
-
-from covbench.schema import CovbenchError, Synthetic, GitHub, Zenodo
-from covbench.data.sources import downloads, fetch_dataset, origins
 
 SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

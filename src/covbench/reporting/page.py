@@ -26,15 +26,16 @@ from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.task_figures import Gallery, ReportFigure
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, study
-from covbench.reporting.sections.audit import AuditView
-from covbench.reporting.sections.data_overview import DatasetView
-from covbench.reporting.sections.external import ExternalView
-from covbench.reporting.sections.leaderboard import Leaderboards, choose_headline, view_leaderboards
-from covbench.reporting.sections.model_page import link_models, view_models
-from covbench.reporting.sections.model_pairs import ModelPairsView
-from covbench.reporting.sections.study import StudyView
+from covbench.reporting.sections.audit import AuditSection
+from covbench.reporting.sections.data_overview import DatasetSection
+from covbench.reporting.sections.external import ExternalSection
+from covbench.reporting.sections.leaderboard import Leaderboards, build_leaderboards
+from covbench.reporting.sections.model_page import build_model_sections, link_models
+from covbench.reporting.sections.model_pairs import ModelPairsSection
+from covbench.reporting.sections.study import StudySection
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
@@ -43,25 +44,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TaskView:
+class TaskSection:
     """What the page shows of one task."""
 
     task: Task
     path: str
-    dataset: DatasetView
+    dataset: DatasetSection
     images: str
     reading: str
     leaders: Leaderboards
     metrics: Table
-    model_pairs: ModelPairsView
-    study: StudyView
+    model_pairs: ModelPairsSection
+    study: StudySection
     classes: Table | None
     cost: Table
     folds: Table
     class_counts: Table | None
     counts: ReportFigure | None
-    audit: AuditView
-    external: ExternalView
+    audit: AuditSection
+    external: ExternalSection
     figures: Sequence[ReportFigure]
     samples: Gallery | None
     galleries: Sequence[Gallery]
@@ -107,10 +108,12 @@ def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapp
     write_page(cache.folder, "index.html", "index.html.j2", context)
     models = {(run.run.task, run.run.protocol, run.run.architecture) for run in gathered.finished}
     with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
-        for view in context["tasks"]:
-            write_page(cache.folder, view.path, "task_page.html.j2", {**context, "view": view})
-            for model in view_models(gathered, data, cache.folder, view.task):
-                write_page(cache.folder, model.path, "model_page.html.j2", {**context, "model": model, "view": view})
+        for section in context["tasks"]:
+            write_page(cache.folder, section.path, "task_page.html.j2", {**context, "section": section})
+            for model in build_model_sections(gathered, data, cache.folder, section.task):
+                write_page(
+                    cache.folder, model.path, "model_page.html.j2", {**context, "model": model, "section": section}
+                )
                 bar.update()
 
 
@@ -140,23 +143,23 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
     """Everything that the templates name; figures are written to the report's folder."""
     names = list(dict.fromkeys(results.runs["task"]))
     tasks = [describe_task(name, results.of(name)) for name in names]
-    views, counts = [], {}
+    sections, counts = [], {}
     for task in tqdm(tasks, desc="figures", unit="task"):
-        view, counts[task.name] = build_task(results, data, cache, task)
-        views.append(view)
-        log.info("%s: %d figures", task.name, len(view.figures) + len(view.galleries))
-    datasets = data_overview.view_datasets(data, names)
+        section, counts[task.name] = build_task(results, data, cache, task)
+        sections.append(section)
+        log.info("%s: %d figures", task.name, len(section.figures) + len(section.galleries))
+    datasets = data_overview.build_dataset_sections(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
         "states": {state: int((results.runs["state"] == state).sum()) for state in STATES},
         "planned": len(results.runs),
         "grids": list(build_grids(results.runs, tasks, protocols)),
-        "tasks": views,
+        "tasks": sections,
         "datasets": datasets,
         "dataset_table": data_overview.build_dataset_table(datasets),
         "split_table": data_overview.build_split_table(data, results, names),
-        "audit": audit.view_audit(results),
-        "external": external.view_external(results.compared["external"]),
+        "audit": audit.build_audit_section(results),
+        "external": external.build_external_section(results.compared["external"]),
         "matrices": comparison_figures.draw_matrices(cache, results.compared["external"]),
         "counts": task_figures.draw_counts(cache, counts),
         "exclusions": data_overview.build_exclusion_table(datasets),
@@ -185,7 +188,7 @@ def list_unweighted(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskView, dict[str, int]]:
+def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskSection, dict[str, int]]:
     """A task's tables and figures, and its images per class."""
     summary, metrics, runs, published = (
         table[table["task"] == task.name]
@@ -202,28 +205,28 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
     if task.kind == SEGMENTATION:
         for protocol in tables.order_protocols(runs["protocol"]):
             galleries += task_figures.draw_cases(cache.folder, data, task, protocol, results)
-    view = TaskView(
+    section = TaskSection(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
-        dataset=data_overview.view_datasets(data, [task.name])[0],
+        dataset=data_overview.build_dataset_sections(data, [task.name])[0],
         images=describe_size(results, task),
         reading=wording.read_leaders(summary, headline),
-        leaders=view_leaderboards(task.kind, shown | {"ranks": compared["ranks"]}, link_models(results.of(task.name))),
+        leaders=build_leaderboards(task.kind, shown | {"ranks": compared["ranks"]}, link_models(results.of(task.name))),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
-        model_pairs=model_pairs.view_model_pairs(compared, headline),
-        study=study.view_study(published, compared["literature"]),
+        model_pairs=model_pairs.build_model_pairs_section(compared, headline),
+        study=study.build_study_section(published, compared["literature"]),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
         cost=tables.build_cost_table(runs),
         folds=data_overview.build_split_table(data, results, [task.name]),
         class_counts=data_overview.build_class_counts(data, results, task),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
-        audit=audit.view_task_audit(data, cache.folder, results, task.name),
-        external=external.view_external(compared["external"]),
+        audit=audit.build_task_audit_section(data, cache.folder, results, task.name),
+        external=external.build_external_section(compared["external"]),
         figures=[*task_figures.draw_task(cache, task, results), *comparison_figures.draw_beside(cache, task, results)],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
         galleries=galleries,
     )
-    return view, counts
+    return section, counts
 
 
 def describe_size(results: Results, task: Task) -> str:

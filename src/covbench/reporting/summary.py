@@ -19,13 +19,12 @@ from rich.text import Text
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import COMPARED_COLUMNS, PUBLISHED_COLUMNS, STATES, Results, read_table
+from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
 from covbench.reporting.tables import rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 HEADINGS = ("Task", "Metric", "Study", "Best model", "Published", "Audited", "Change", "Best baseline")
-STUDY_HEADLINES = {CLASSIFICATION: "accuracy", SEGMENTATION: "f1"}
-HEADLINES = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
 
 READING = (
     "Mean over seeds, in brackets the 95 % interval over patients. Study: the lowest and the highest value among its "

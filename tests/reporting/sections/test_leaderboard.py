@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections.leaderboard import (
     TOP,
     build_leaderboard,
-    choose_headline,
     describe_flags,
     find_study,
     measure_leaks,

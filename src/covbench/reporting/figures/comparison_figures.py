@@ -20,10 +20,10 @@ from covbench.reporting.figures.model_figures import (
 )
 from covbench.reporting.figures.task_figures import ALL_TASKS, ReportFigure, write_figure
 from covbench.reporting.gather import FinishedRun, Results
-from covbench.reporting.sections.leaderboard import choose_headline
+from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.tables import order_protocols
 from covbench.reporting.wording import count, show
-from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
+from covbench.schema import SEGMENTATION, Task
 
 
 def draw_beside(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
@@ -86,8 +86,7 @@ def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results)
 
 def draw_matrices(cache: FigureCache, external: pd.DataFrame) -> dict[str, list[ReportFigure]]:
     """Kind of task -> trained on against tested on, mean over models, per protocol. external: as external.csv."""
-    metrics = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
-    return {kind: list(_draw_matrices(cache, external, metric)) for kind, metric in metrics.items()}
+    return {kind: list(_draw_matrices(cache, external, metric)) for kind, metric in HEADLINES.items()}
 
 
 def _draw_matrices(cache: FigureCache, external: pd.DataFrame, metric: str) -> Iterator[ReportFigure]:

@@ -15,7 +15,7 @@ from covbench.schema import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
-class DatasetView:
+class DatasetSection:
     """A dataset as the page shows it; counts are None before it is indexed."""
 
     name: str
@@ -28,39 +28,39 @@ class DatasetView:
     index: pd.DataFrame | None
 
 
-def view_datasets(data: Path, tasks: Sequence[str]) -> list[DatasetView]:
+def build_dataset_sections(data: Path, tasks: Sequence[str]) -> list[DatasetSection]:
     """The datasets of these tasks, each once."""
     grouped: dict[str, list[str]] = {}
     for task in tasks:
         grouped.setdefault(find_card(task)[0], []).append(task)
-    views = []
+    datasets = []
     for name, of_dataset in grouped.items():
         card = find_card(of_dataset[0])[1]
         index = read_index(data, name)
         if card is None:
-            views.append(DatasetView(name, name, "", of_dataset, "", "", "", index))
+            datasets.append(DatasetSection(name, name, "", of_dataset, "", "", "", index))
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
-        views.append(
-            DatasetView(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
+        datasets.append(
+            DatasetSection(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
         )
-    return views
+    return datasets
 
 
-def build_dataset_table(views: Sequence[DatasetView]) -> Table:
+def build_dataset_table(datasets: Sequence[DatasetSection]) -> Table:
     """A row per dataset: how much there is, what is excluded, and copies within it."""
     headings = [("Dataset", ""), ("Modality", ""), ("Tasks", ""), ("Images", "rows of the index"), ("Usable", "")]
     headings += [("Patients", "as published or inferred; an image without one counts as its own"), ("Sources", "")]
     headings += [("Excluded", ""), ("Exact copies", "images whose bytes or pixels stand in the dataset before")]
     headings += [("Look-alikes", "images whose perceptual hash stands in the dataset before, exact copies left out")]
     rows = []
-    for view in views:
-        cells = [Cell(view.name, view.name), Cell(view.modality or DASH), Cell(", ".join(view.tasks))]
-        if view.index is None:
+    for dataset in datasets:
+        cells = [Cell(dataset.name, dataset.name), Cell(dataset.modality or DASH), Cell(", ".join(dataset.tasks))]
+        if dataset.index is None:
             missing = Cell(DASH, note="not indexed yet", kind="undefined")
             rows.append([*cells, *[missing] * 7])
             continue
-        rows.append(cells + [Cell(f"{number:,}", float(number)) for number in _count_index(view.index)])
+        rows.append(cells + [Cell(f"{number:,}", float(number)) for number in _count_index(dataset.index)])
     return Table("Datasets", headings, rows)
 
 
@@ -73,14 +73,16 @@ def _count_index(index: pd.DataFrame) -> list[int]:
     return [len(index), len(used), patients, sources, len(index) - len(used), int(copies.sum()), alike]
 
 
-def build_exclusion_table(views: Sequence[DatasetView]) -> Table:
+def build_exclusion_table(datasets: Sequence[DatasetSection]) -> Table:
     """Images left out, by dataset and reason."""
     rows = []
-    for view in views:
-        if view.index is None:
+    for dataset in datasets:
+        if dataset.index is None:
             continue
-        reasons = view.index.loc[view.index["excluded"], "reason"].value_counts()
-        rows += [[Cell(view.name, view.name), Cell(str(why)), Cell(f"{n:,}", float(n))] for why, n in reasons.items()]
+        reasons = dataset.index.loc[dataset.index["excluded"], "reason"].value_counts()
+        rows += [
+            [Cell(dataset.name, dataset.name), Cell(str(why)), Cell(f"{n:,}", float(n))] for why, n in reasons.items()
+        ]
     return Table("Images left out", [("Dataset", ""), ("Reason", ""), ("Images", "")], rows)
 
 

@@ -7,29 +7,28 @@ from dataclasses import dataclass
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
+from covbench.reporting.headlines import HEADLINES
 from covbench.reporting.tables import Cell, Table, number_cell, order_protocols, signed_cell
 from covbench.reporting.wording import count
 
-HEADLINES = ("auroc", "dice_lesion")
-"""One metric a kind of task; the others are in the table on disk."""
 KEYS = ["task", "protocol", "tested_on"]
 
 
 @dataclass(frozen=True)
-class ExternalView:
+class ExternalSection:
     """What the page shows; without rows no two planned datasets fit."""
 
     readings: list[str]
     table: Table | None
 
 
-def view_external(external: pd.DataFrame) -> ExternalView:
+def build_external_section(external: pd.DataFrame) -> ExternalSection:
     """Of results/compare/external.csv, or rows of it: a sentence per pair of datasets, a row per model and protocol."""
-    shown = external[external["metric"].isin(HEADLINES)]
+    shown = external[external["metric"].isin(HEADLINES.values())]
     if shown.empty:
-        return ExternalView([], None)
+        return ExternalSection([], None)
     pairs = shown.groupby(["task", "tested_on"], sort=False)
-    return ExternalView([_read_pair(rows) for _, rows in pairs], _build_table(shown))
+    return ExternalSection([_read_pair(rows) for _, rows in pairs], _build_table(shown))
 
 
 def _read_pair(rows: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.tables import (
     BASELINE_TAG,
@@ -52,14 +53,7 @@ class Leaderboards:
     warnings: Sequence[tuple[str, str]]
 
 
-def choose_headline(kind: str, published: pd.DataFrame) -> str:
-    """The metric that ranks a task's models: lesion Dice; accuracy where the study reports it; else AUROC."""
-    if kind == SEGMENTATION:
-        return "dice_lesion"
-    return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"
-
-
-def view_leaderboards(kind: str, tables: Mapping[str, pd.DataFrame], links: Mapping[str, str]) -> Leaderboards:
+def build_leaderboards(kind: str, tables: Mapping[str, pd.DataFrame], links: Mapping[str, str]) -> Leaderboards:
     """Leaderboards of one task.
 
     tables: rows of the task in summary, runs, published, ranks, leaks and sources. links: model -> its page.

@@ -13,9 +13,9 @@ import numpy as np
 
 from covbench.reporting import tables, wording
 from covbench.reporting.gather import FinishedRun, Results
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections import cases
-from covbench.reporting.sections.leaderboard import choose_headline
-from covbench.reporting.sections.learning_curves import Curves, view_curves
+from covbench.reporting.sections.learning_curves import Curves, build_curves
 from covbench.reporting.tables import Cell, Table
 from covbench.schema import SEGMENTATION, Task
 from covbench.system.content_hashes import hash_content
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ModelView:
+class ModelSection:
     """What the page of a model shows.
 
     other_protocols: the same model under them. others: other models, each with its page. case_models: models with
@@ -63,7 +63,7 @@ def link_models(finished: Sequence[FinishedRun]) -> dict[str, str]:
     return links
 
 
-def view_models(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelView]:
+def build_model_sections(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelSection]:
     """The page of every model of a task that has a finished run; its curves and cases are written below `folder`."""
     for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
@@ -76,7 +76,9 @@ def view_models(results: Results, data: Path, folder: Path, task: Task) -> Itera
                 cases.write_model(folder, fold, run, explained)
         named = [(run.run.architecture, wording.slug(run.run.architecture)) for run in with_cases]
         for name in dict.fromkeys(run.run.architecture for run in runs):
-            yield _view_model(results, folder, task, [run for run in runs if run.run.architecture == name], fold, named)
+            yield _build_model_section(
+                results, folder, task, [run for run in runs if run.run.architecture == name], fold, named
+            )
 
 
 def _find_cache(run: FinishedRun, fold: cases.Fold) -> Path:
@@ -90,14 +92,14 @@ def results_of(run: FinishedRun) -> Path:
     return run.folder.parents[4]
 
 
-def _view_model(
+def _build_model_section(
     results: Results,
     folder: Path,
     task: Task,
     seeds: Sequence[FinishedRun],
     fold: cases.Fold | None,
     case_models: Sequence[tuple[str, str]],
-) -> ModelView:
+) -> ModelSection:
     run = seeds[0].run
     summary, metrics, runs = (
         table[(table["task"] == task.name) & (table["architecture"] == run.architecture)]
@@ -106,7 +108,7 @@ def _view_model(
     summary, metrics, runs = (rows[rows["protocol"] == run.protocol] for rows in (summary, metrics, runs))
     headline = choose_headline(task.kind, results.published[results.published["task"] == task.name])
     others = link_others(results, task.name, run.protocol)
-    return ModelView(
+    return ModelSection(
         task=task,
         protocol=run.protocol,
         name=run.architecture,
@@ -117,7 +119,7 @@ def _view_model(
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         confusion=build_confusion(seeds, task),
         cost=tables.build_cost_table(runs),
-        curves=view_curves(folder, task, seeds),
+        curves=build_curves(folder, task, seeds),
         other_protocols=[
             (protocol, place_model(task.name, protocol, run.architecture))
             for protocol in tables.order_protocols(other.run.protocol for other in results.of(task.name))

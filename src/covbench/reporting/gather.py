@@ -1,4 +1,4 @@
-"""Reads what the report shows: result tables, run folders, indexes, splits and prepared arrays; any may be missing."""
+"""Reads what the report shows: result tables, runs, indexes, splits and prepared arrays. Any of them may be missing."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that runs and comparison left: tables, and the scored runs of the plan in its order.
+    """The tables of audit and comparison, and the scored runs in the order of the plan.
 
-    study: the study's values of the planned tasks; published: of them those of planned architectures.
+    study: the study's values of the planned tasks. published: those of them that belong to planned architectures.
     """
 
     runs: pd.DataFrame
@@ -123,7 +123,7 @@ class Results:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file; without rows where it is missing. Columns of WORDS stay text, as do others with any word in them."""
+    """A CSV file; no rows if it is missing. Columns of WORDS and columns with any text stay text."""
     if not path.exists():
         return pd.DataFrame(columns=list(columns))
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -135,10 +135,16 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path, out: Path) -> Results:
-    """All of `results` that belongs to the plan (dicts with task, protocol, architecture, seed and perhaps family).
+    """Everything in `results` that belongs to the plan.
 
-    compare: folder of metrics.csv, summary.csv, published.csv and runs.csv; any may be missing. out: the report's
-    folder, from which logs are linked.
+    Args:
+        results: Folder that holds runs/ and audit/.
+        plan: A dict per run with task, protocol, architecture, seed and optionally family (`deep` or `baseline`).
+        compare: Folder of metrics.csv, summary.csv, published.csv and runs.csv; any of them may be missing.
+        out: The report's folder, to which links to logs are relative.
+
+    Returns:
+        The results; tables that are missing have no rows.
     """
     runs = read_states(results, plan, compare)
     runs["log"] = [_find_log(results.parent / "logs", _run_of(row), out) for _, row in runs.iterrows()]
@@ -160,7 +166,7 @@ def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path
 
 
 def _read_audit(folder: Path, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Tables of the audit by name; those of tasks that are not planned are left out."""
+    """Tables of the audit by name, without tasks that are not planned."""
     pairs = read_table(folder / "pairs.csv", [*KEYS[:2], "seed"])
     sources = read_table(folder / "sources.csv", KEYS[:1])
     return {
@@ -177,7 +183,16 @@ def _keep_planned(table: pd.DataFrame, runs: pd.DataFrame, keys: list[str]) -> p
 
 
 def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path) -> pd.DataFrame:
-    """A row per planned run, columns as runs.csv: as compare/runs.csv says, else by whether it is scored."""
+    """The state of each planned run: the state in runs.csv, or else whether it is scored.
+
+    Args:
+        results: Folder that holds runs/.
+        plan: A dict per run with task, protocol, architecture, seed and optionally family.
+        compare: Folder of runs.csv, which may be missing.
+
+    Returns:
+        A row per planned run, columns as runs.csv.
+    """
     planned = pd.DataFrame([{**run, "family": run.get("family") or "deep"} for run in plan], columns=[*KEYS, "family"])
     known = read_table(compare / "runs.csv", RUN_COLUMNS).drop(columns="family")
     runs = planned.merge(known.astype({"seed": "int64"}), on=KEYS, how="left")
@@ -189,7 +204,7 @@ def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path)
 
 
 def _find_log(logs: Path, run: Run, out: Path) -> str:
-    """Path of the log of a run's training from the report's folder; empty where there is none."""
+    """Path of a run's training log relative to the report's folder; empty if there is none."""
     name = Path(run.task, run.protocol, run.architecture, f"{run.seed}.log")
     found = [logs / rule / name for rule in ("train", "fit_baseline") if (logs / rule / name).exists()]
     return Path(os.path.relpath(found[0], out)).as_posix() if found else ""
@@ -214,7 +229,7 @@ def _read_finished(results: Path, runs: pd.DataFrame) -> Iterator[FinishedRun]:
 
 
 def describe_task(name: str, finished: Sequence[FinishedRun]) -> Task:
-    """The task as registered; one that is not is described from the scores of its runs."""
+    """The registered task; an unregistered one is described from the scores of its runs."""
     if name in TASKS:
         return TASKS[name]
     metrics = finished[0].metrics if finished else {}
@@ -228,7 +243,7 @@ def describe_task(name: str, finished: Sequence[FinishedRun]) -> Task:
 
 
 def find_card(task: str) -> tuple[str, Card | None]:
-    """Name and card of the task's dataset; the task's own name and no card where it is not registered."""
+    """Name and card of the task's dataset; for an unregistered task its own name and None."""
     if task not in TASKS:
         return task, None
     dataset = dataset_of(task)
@@ -236,20 +251,29 @@ def find_card(task: str) -> tuple[str, Card | None]:
 
 
 def read_index(data: Path, dataset: str) -> pd.DataFrame | None:
-    """The dataset's index, or None before it is made."""
+    """The dataset's index; None before it is made."""
     path = data / "index" / f"{dataset}.parquet"
     return pd.read_parquet(path) if path.exists() else None
 
 
 def read_split(data: Path, task: str, protocol: str) -> pd.DataFrame | None:
-    """The split with the lowest seed, or None before any is made."""
+    """The split with the lowest seed.
+
+    Args:
+        data: Folder that holds splits/.
+        task: Name of the task.
+        protocol: Name of the protocol.
+
+    Returns:
+        Columns of schema.SPLIT_COLUMNS; None before any split is made.
+    """
     paths = sorted((data / "splits" / task / protocol).glob("*.parquet"), key=lambda path: (len(path.stem), path.stem))
     return pd.read_parquet(paths[0]) if paths else None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task's arrays at one size: images uint8, (N, H, W), 0-255; masks uint8, (N, H, W), class numbers, or None."""
+    """A task's arrays of one size. images: uint8, (N, H, W), 0-255. masks: uint8, (N, H, W), class numbers, or None."""
 
     folder: Path
     rows: pd.DataFrame
@@ -263,7 +287,16 @@ class Prepared:
 
 
 def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | None:
-    """The arrays of `size`, by default the smallest one; None where they are not there."""
+    """A task's prepared arrays of one size.
+
+    Args:
+        data: Folder that holds prepared/.
+        task: Name of the task.
+        size: Side of the images in pixels; by default the smallest that exists.
+
+    Returns:
+        The arrays, memory-mapped; None if there are none of this size.
+    """
     folders = [path for path in (data / "prepared" / task).glob("*") if path.name.isdigit()]
     folders = [path for path in folders if (path / "images.npy").exists() and (path / "rows.parquet").exists()]
     folders = [path for path in folders if size in (None, int(path.name))]
@@ -290,9 +323,10 @@ def measure_areas(masks: np.ndarray, classes: int) -> np.ndarray:
 
 
 def find_members(task: Task, prepared: Prepared) -> dict[str, np.ndarray]:
-    """Rows of the prepared arrays that belong to each class; for segmentation those with it, background left out.
+    """Class -> rows of the prepared arrays that belong to it.
 
-    Slices are in order of the class's area. Empty for a segmentation whose masks are not prepared.
+    For a segmentation: slices that contain the class, sorted by its area, without the background. Empty if its masks
+    are not prepared.
     """
     if task.kind != SEGMENTATION:
         labels = prepared.rows["label"].to_numpy()

@@ -1,4 +1,4 @@
-"""Builds the report's folder: reads what there is, draws, renders the pages, and swaps the folder in whole."""
+"""Builds the report: reads the results, draws the figures, renders the pages and replaces the old folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskSection:
-    """What the page shows of one task."""
+    """What the report shows about one task."""
 
     task: Task
     path: str
@@ -78,12 +78,19 @@ def build_report(
     compare: Path | None = None,
     printed: Path | None = None,
 ) -> None:
-    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is finished.
+    """Write index.html, a page per task and model, summary.md and figures/ from whatever has finished.
 
-    plan: a dict per run with task, protocol, architecture, seed and perhaps family (`deep` or `baseline`).
-    provenance: heading -> text, shown at the top. compare: folder of the tables, by default results/compare.
-    printed: folder for the same figures as SVG and PDF for print, a folder per task. Both folders
-    are replaced as a whole, or left as they were if anything fails.
+    `out` and `printed` are replaced as a whole. If anything fails, they stay as they were.
+
+    Args:
+        results: Folder that holds runs/, audit/ and pictures/.
+        data: Folder that holds index/, splits/, prepared/ and thumbnails/.
+        plan: A dict per run with task, protocol, architecture, seed and optionally family (`deep` or `baseline`).
+        out: Folder of the report.
+        title: Title of the report.
+        provenance: Heading -> text at the top of the first page.
+        compare: Folder of the comparison's tables; by default results/compare.
+        printed: Folder for the same figures as SVG and PDF, with a subfolder per task; by default they are not kept.
     """
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare", out)
@@ -103,7 +110,14 @@ def build_report(
 
 
 def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapping[str, Any]) -> None:
-    """The first page, a page per task, and a page per model and protocol with its cases."""
+    """Write the first page, a page per task, and a page per model and protocol with its cases.
+
+    Args:
+        gathered: The results of all tasks.
+        data: Folder that holds prepared/.
+        cache: Its folder is the report's folder.
+        context: The values that the templates use.
+    """
     write_library(cache.folder)
     write_page(cache.folder, "index.html", "index.html.j2", context)
     models = {(run.run.task, run.run.protocol, run.run.architecture) for run in gathered.finished}
@@ -118,7 +132,7 @@ def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapp
 
 
 def describe_origin() -> dict[str, str]:
-    """When and from which commit the report is made, for its head."""
+    """When, from which commit and by which version the report is made: heading -> text."""
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     commit = re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", read_commit())
     return {"Made": made, "Commit": commit, "Version": importlib.metadata.version("covbench")}
@@ -126,7 +140,7 @@ def describe_origin() -> dict[str, str]:
 
 @contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` to write to, which takes its place if nothing is raised."""
+    """A new folder beside `out` to write to. It replaces `out` unless an error is raised."""
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     new.mkdir(parents=True)
     try:
@@ -140,7 +154,16 @@ def replace_folder(out: Path) -> Iterator[Path]:
 
 
 def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str, Any]:
-    """Everything that the templates name; figures are written to the report's folder."""
+    """All values that the templates of the first page and the task pages use.
+
+    Args:
+        results: The results of all tasks.
+        data: Folder that holds index/, splits/, prepared/ and thumbnails/.
+        cache: Where figures are drawn and kept; its folder is the report's folder.
+
+    Returns:
+        Name -> value, without title and provenance.
+    """
     names = list(dict.fromkeys(results.runs["task"]))
     tasks = [describe_task(name, results.of(name)) for name in names]
     sections, counts = [], {}
@@ -170,7 +193,16 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
 
 
 def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[str]) -> Iterator[Table]:
-    """The state of the grid: a table per protocol and kind of task."""
+    """The state of the grid.
+
+    Args:
+        runs: A row per planned run, as gather.Results.runs.
+        tasks: The planned tasks.
+        protocols: The planned protocols, in the order of the report.
+
+    Yields:
+        A table per protocol and kind of task that has runs.
+    """
     for protocol, kind in product(protocols, dict.fromkeys(task.kind for task in tasks)):
         names = [task.name for task in tasks if task.kind == kind]
         chosen = runs[(runs["protocol"] == protocol) & runs["task"].isin(names)]
@@ -179,7 +211,7 @@ def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[s
 
 
 def list_unweighted(runs: pd.DataFrame) -> list[str]:
-    """Deep models that started from random weights: `task: a, b`."""
+    """Networks that started from random weights, a line per task: `task: a, b`."""
     if "weights" not in runs:
         return []
     random = runs[(runs["family"] == "deep") & (runs["state"] == "done") & (runs["weights"] == "none")]
@@ -189,7 +221,17 @@ def list_unweighted(runs: pd.DataFrame) -> list[str]:
 
 
 def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskSection, dict[str, int]]:
-    """A task's tables and figures, and its images per class."""
+    """A task's tables and figures, and its images per class.
+
+    Args:
+        results: The results of all tasks.
+        data: Folder that holds index/, splits/, prepared/ and thumbnails/.
+        cache: Where figures are drawn and kept; its folder is the report's folder.
+        task: The task.
+
+    Returns:
+        The section, and class -> images.
+    """
     summary, metrics, runs, published = (
         table[table["task"] == task.name]
         for table in (results.summary, results.metrics, results.runs, results.published)
@@ -200,7 +242,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
     shown = {"summary": summary, "runs": runs, "published": published, "leaks": leaks, "sources": sources}
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
-    counts = {name: len(places) for name, places in members.items()}
+    counts = {name: len(rows) for name, rows in members.items()}
     galleries: list[Gallery] = []
     if task.kind == SEGMENTATION:
         for protocol in tables.order_protocols(runs["protocol"]):
@@ -222,7 +264,10 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
         audit=audit.build_task_audit_section(data, cache.folder, results, task.name),
         external=external.build_external_section(compared["external"]),
-        figures=[*task_figures.draw_task(cache, task, results), *comparison_figures.draw_beside(cache, task, results)],
+        figures=[
+            *task_figures.draw_task(cache, task, results),
+            *comparison_figures.draw_comparisons(cache, task, results),
+        ],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
         galleries=galleries,
     )
@@ -230,7 +275,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
 
 
 def describe_size(results: Results, task: Task) -> str:
-    """`audited: 40 test images of 12 patients`, per protocol."""
+    """`audited: 40 test images of 12 patients` for each protocol."""
     parts = []
     for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
         scores = results.of(task.name, protocol)[0].metrics

@@ -1,4 +1,4 @@
-"""What the page says of models on other datasets."""
+"""What a page says about external validation."""
 
 import pandas as pd
 
@@ -26,12 +26,12 @@ def test_a_pair_of_datasets_is_read_in_a_sentence():
     section = build_external_section(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]))
     (reading,) = section.readings
     assert reading == (
-        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients; left out: 7 (1 duplicate). "
-        "Median drop in AUROC: audited +0.200, above 0 by its interval in 1 of 2 models."
+        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients, 7 left out (1 duplicate). "
+        "Median drop in AUROC: audited +0.200 (interval above 0 for 1 of 2 models)."
     )
 
 
-def test_models_stand_from_best_to_worst_elsewhere_and_other_metrics_are_left_to_the_file():
+def test_models_are_sorted_by_external_score_and_other_metrics_are_left_to_the_file():
     rows = [row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]
     table = build_external_section(pd.DataFrame([*rows, row("vgg16", 0.5, 0.2, 0.1, metric="accuracy")])).table
     assert [cells[0].text for cells in table.rows] == ["xception", "vgg16"]

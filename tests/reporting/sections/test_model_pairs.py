@@ -16,7 +16,7 @@ def rank(architecture, best, worst, protocol="audited", metric="auroc"):
     }
 
 
-def test_places_are_those_of_the_audited_protocol_where_it_ranks_a_model():
+def test_ranks_are_those_of_the_audited_protocol_where_it_ranks_a_model():
     ranks = [rank("vgg16", 1, 9, "published"), rank("vgg16", 2, 2), rank("vgg19", 1, 4), rank("old", 3, 5, "published")]
     ranks.append(rank("vgg19", 12, 12, metric="accuracy"))
     assert show_ranks(pd.DataFrame(ranks), "auroc") == {
@@ -29,8 +29,8 @@ def test_places_are_those_of_the_audited_protocol_where_it_ranks_a_model():
 def test_the_resolution_is_a_sentence_with_patients_metrics_and_its_basis():
     row = {"protocol": "audited", "metric": "auroc", "patients": 41, "resolvable": 0.1234, "basis": "median over pairs"}
     assert read_resolution(pd.DataFrame([row])) == (
-        "Smallest true difference between two models that is found in 80 % of such test sets: "
-        "audited, 41 patients in a test fold: 0.123 in AUROC (median over pairs)."
+        "Under audited, 80 % of test folds with 41 patients detect a true difference between two models of 0.123 in "
+        "AUROC (median over pairs)."
     )
 
 

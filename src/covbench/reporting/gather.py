@@ -1,4 +1,4 @@
-"""Reads what the report shows: result tables, runs, indexes, splits and prepared arrays. Any of them may be missing."""
+"""Reads what the report shows: result tables, run folders, indexes, splits and prepared arrays; any may be missing."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of audit and comparison, and the scored runs in the order of the plan.
+    """Everything that runs and comparison left: tables, and the scored runs of the plan in its order.
 
-    study: the study's values of the planned tasks. published: those of them that belong to planned architectures.
+    study: the study's values of the planned tasks; published: of them those of planned architectures.
     """
 
     runs: pd.DataFrame
@@ -123,7 +123,7 @@ class Results:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file; no rows if it is missing. Columns of WORDS and columns with any text stay text."""
+    """A CSV file; without rows where it is missing. Columns of WORDS stay text, as do others with any word in them."""
     if not path.exists():
         return pd.DataFrame(columns=list(columns))
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -135,16 +135,10 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path, out: Path) -> Results:
-    """Everything in `results` that belongs to the plan.
+    """All of `results` that belongs to the plan (dicts with task, protocol, architecture, seed and perhaps family).
 
-    Args:
-        results: Folder that holds runs/ and audit/.
-        plan: A dict per run with task, protocol, architecture, seed and optionally family (`deep` or `baseline`).
-        compare: Folder of metrics.csv, summary.csv, published.csv and runs.csv; any of them may be missing.
-        out: The report's folder, to which links to logs are relative.
-
-    Returns:
-        The results; tables that are missing have no rows.
+    compare: folder of metrics.csv, summary.csv, published.csv and runs.csv; any may be missing. out: the report's
+    folder, from which logs are linked.
     """
     runs = read_states(results, plan, compare)
     runs["log"] = [_find_log(results.parent / "logs", _run_of(row), out) for _, row in runs.iterrows()]
@@ -166,7 +160,7 @@ def read_results(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path
 
 
 def _read_audit(folder: Path, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Tables of the audit by name, without tasks that are not planned."""
+    """Tables of the audit by name; those of tasks that are not planned are left out."""
     pairs = read_table(folder / "pairs.csv", [*KEYS[:2], "seed"])
     sources = read_table(folder / "sources.csv", KEYS[:1])
     return {
@@ -183,16 +177,7 @@ def _keep_planned(table: pd.DataFrame, runs: pd.DataFrame, keys: list[str]) -> p
 
 
 def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path) -> pd.DataFrame:
-    """The state of each planned run: the state in runs.csv, or else whether it is scored.
-
-    Args:
-        results: Folder that holds runs/.
-        plan: A dict per run with task, protocol, architecture, seed and optionally family.
-        compare: Folder of runs.csv, which may be missing.
-
-    Returns:
-        A row per planned run, columns as runs.csv.
-    """
+    """A row per planned run, columns as runs.csv: as compare/runs.csv says, else by whether it is scored."""
     planned = pd.DataFrame([{**run, "family": run.get("family") or "deep"} for run in plan], columns=[*KEYS, "family"])
     known = read_table(compare / "runs.csv", RUN_COLUMNS).drop(columns="family")
     runs = planned.merge(known.astype({"seed": "int64"}), on=KEYS, how="left")
@@ -204,7 +189,7 @@ def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path)
 
 
 def _find_log(logs: Path, run: Run, out: Path) -> str:
-    """Path of a run's training log relative to the report's folder; empty if there is none."""
+    """Path of the log of a run's training from the report's folder; empty where there is none."""
     name = Path(run.task, run.protocol, run.architecture, f"{run.seed}.log")
     found = [logs / rule / name for rule in ("train", "fit_baseline") if (logs / rule / name).exists()]
     return Path(os.path.relpath(found[0], out)).as_posix() if found else ""
@@ -229,7 +214,7 @@ def _read_finished(results: Path, runs: pd.DataFrame) -> Iterator[FinishedRun]:
 
 
 def describe_task(name: str, finished: Sequence[FinishedRun]) -> Task:
-    """The registered task; an unregistered one is described from the scores of its runs."""
+    """The task as registered; one that is not is described from the scores of its runs."""
     if name in TASKS:
         return TASKS[name]
     metrics = finished[0].metrics if finished else {}

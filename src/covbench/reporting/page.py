@@ -78,19 +78,12 @@ def build_report(
     compare: Path | None = None,
     printed: Path | None = None,
 ) -> None:
-    """Write index.html, a page per task and model, summary.md and figures/ from whatever has finished.
+    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is finished.
 
-    `out` and `printed` are replaced as a whole. If anything fails, they stay as they were.
-
-    Args:
-        results: Folder that holds runs/, audit/ and pictures/.
-        data: Folder that holds index/, splits/, prepared/ and thumbnails/.
-        plan: A dict per run with task, protocol, architecture, seed and optionally family (`deep` or `baseline`).
-        out: Folder of the report.
-        title: Title of the report.
-        provenance: Heading -> text at the top of the first page.
-        compare: Folder of the comparison's tables; by default results/compare.
-        printed: Folder for the same figures as SVG and PDF, with a subfolder per task; by default they are not kept.
+    plan: a dict per run with task, protocol, architecture, seed and perhaps family (`deep` or `baseline`).
+    provenance: heading -> text, shown at the top. compare: folder of the tables, by default results/compare.
+    printed: folder for the same figures as SVG and PDF for print, a folder per task. Both folders
+    are replaced as a whole, or left as they were if anything fails.
     """
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare", out)

@@ -161,7 +161,7 @@ def read_confusions(total: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def read_curves(histories: dict[str, list[pd.DataFrame]]) -> str:
-    """A sentence on the models whose validation loss rises again after its best epoch."""
+    """A sentence on the models whose validation loss rises again after its minimum."""
     rising = [
         name
         for name, runs in histories.items()
@@ -172,7 +172,5 @@ def read_curves(histories: dict[str, list[pd.DataFrame]]) -> str:
     ]
     if not rising:
         whose = "No model's validation loss ends" if len(histories) > 1 else "In no seed does the validation loss end"
-        return f"{whose} more than 10 % above its best epoch."
-    return (
-        f"The validation loss of {join_words(rising)} ends more than 10 % above its best epoch, a sign of overfitting."
-    )
+        return f"{whose} more than 10 % above its minimum."
+    return f"The validation loss of {join_words(rising)} ends more than 10 % above its minimum, a sign of overfitting."

@@ -10,7 +10,7 @@ import pytest
 
 from covbench.reporting.figures.comparison_figures import draw_matrices
 from covbench.reporting.figures.figure_cache import FigureCache
-from covbench.reporting.figures.model_figures import bin_confidence, find_error, find_front
+from covbench.reporting.figures.model_figures import bin_confidence, draw_cost_front, find_error, find_front
 
 
 def test_a_perfectly_calibrated_model_has_no_calibration_error() -> None:
@@ -26,6 +26,18 @@ def test_the_calibration_error_weighs_each_gap_by_its_images() -> None:
 
 def test_the_front_holds_what_nothing_cheaper_beats() -> None:
     assert find_front([10, 5, 20, 20, 30], [0.8, 0.7, 0.9, 0.85, 0.9]) == [1, 0, 2]
+
+
+def test_costs_within_a_factor_of_ten_have_labelled_ticks() -> None:
+    models = pd.DataFrame({"model": ["a", "b"], "seconds": [22.0, 34.0], "mean": 0.8, "low": 0.7, "high": 0.9})
+    (axes,) = draw_cost_front(models, "AUROC").axes
+    low, high = axes.get_xlim()
+    shown = [
+        label.get_text()
+        for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        if low < tick < high
+    ]
+    assert len(shown) > 1
 
 
 def test_the_matrix_averages_models_and_names_the_lowest_external_score(tmp_path: Path) -> None:

@@ -88,7 +88,10 @@ def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results)
     if len(models) < 2:
         return
     front = models.iloc[find_front(models["seconds"].tolist(), models["mean"].tolist())]
-    reading = f"No network scores higher at the same or lower cost than {wording.join_words(front['model'].tolist())}."
+    reading = (
+        f"On the Pareto front: {wording.join_words(front['model'].tolist())}. No other network scores higher at the "
+    )
+    reading += "same or lower cost."
     caption = "Median training time over seeds, on the machine that trained each network. Lines are 95 % intervals."
     name, title = f"cost-{task.name}-{protocol}", f"{label_metric(headline)} against training time, {protocol}"
     figure = partial(draw_cost_front, models, label_metric(headline))

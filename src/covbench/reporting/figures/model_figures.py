@@ -8,7 +8,7 @@ from itertools import cycle, islice
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from covbench.reporting.figures.lines_and_bars import BLUE, DASHES, GRID, INK, LINE_COLOURS, ORANGE, WIDTH, styled
 from covbench.reporting.wording import plain, show
@@ -78,6 +78,8 @@ def draw_cost_front(models: pd.DataFrame, metric: str) -> Figure:
             plain(row["model"]), (row["seconds"], row["mean"]), (5, 4), textcoords="offset points", fontsize=8
         )
     axes.set_xscale("log")
+    if models["seconds"].max() < 10 * models["seconds"].min():  # perhaps no power of ten to label
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.15)

@@ -132,7 +132,7 @@ def draw_counts(
     ratios = {task: max(c.values()) / max(min(c.values()), 1) for task, c in counts.items() if len(c) > 1}
     widest = max(ratios, key=lambda task: ratios[task], default="")
     whose = "The" if topic != ALL_TASKS else f"Least balanced: {widest}. Its"
-    reading = f"{whose} largest class is {ratios[widest]:.1f} times as large as its smallest." if ratios else ""
+    reading = f"{whose} largest class is {ratios[widest]:.1f} times as large as the smallest." if ratios else ""
     caption = "Usable images per task and class. For segmentation: slices whose mask contains the class."
     name = "samples_per_class" if topic == ALL_TASKS else f"samples_per_class-{topic}"
     figure, numbers = partial(lines_and_bars.draw_class_counts, counts), tabulate_counts(counts)

@@ -88,7 +88,7 @@ def test_a_leak_is_flagged_with_its_share_over_seeds_and_a_protocol_without_one_
     assert leaks == {"published": pytest.approx(0.3)}
     ((word, sentence),) = describe_flags(leaks, pd.DataFrame())
     assert word == "leak, published"
-    assert sentence.startswith("training has seen 30% of the test images")
+    assert sentence.startswith("for 30% of the test images, training has seen")
 
 
 def test_a_leak_of_few_images_is_not_called_none():

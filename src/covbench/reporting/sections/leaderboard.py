@@ -129,7 +129,7 @@ def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
 def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Word and sentence per flag. sources: rows of one task, as results/audit/sources.csv."""
     for protocol, share in leaks.items():
-        words = f"training has seen {_show_share(share)} of the test images, their duplicates or their patients."
+        words = f"for {_show_share(share)} of the test images, training has seen the image, a duplicate or the patient."
         yield f"leak, {protocol}", words
     if sources.empty:
         return

@@ -24,7 +24,7 @@ from covbench.experiment.provenance import read_commit
 from covbench.reporting import tables, wording
 from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
-from covbench.reporting.figures.task_figures import Gallery, ReportFigure
+from covbench.reporting.figures.report_figure import PRINTED, Gallery, ReportFigure
 from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.headlines import choose_headline
 from covbench.reporting.render import write_library, write_page
@@ -93,12 +93,12 @@ def build_report(
         write_pages(gathered, data, cache, context)
         cache.clear()
         write_summary(folder / "summary.md", gathered, title)
-        (folder / task_figures.PRINTED).mkdir(exist_ok=True)
+        (folder / PRINTED).mkdir(exist_ok=True)
         if printed:
             shutil.rmtree(printed, ignore_errors=True)
             printed.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder / task_figures.PRINTED, printed)
-        shutil.rmtree(folder / task_figures.PRINTED, ignore_errors=True)
+            os.replace(folder / PRINTED, printed)
+        shutil.rmtree(folder / PRINTED, ignore_errors=True)
     log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
 
 

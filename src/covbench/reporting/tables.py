@@ -179,17 +179,18 @@ def build_metric_table(
         seeds = state_cell(group)
         cells = [Cell(architecture, architecture, tag=tag), Cell(protocol), Cell(f"{tag or 'deep'}"), seeds]
         for name in names:
-            row = values.get((architecture, protocol, name))
-            note = reasons.get((architecture, protocol, name), "" if seeds.kind == "done" else seeds.kind)
-            cells.append(
-                number_cell(None, note=note)
-                if row is None
-                else number_cell(row["mean"], row["low"], row["high"], row["sd"], note)
-            )
+            key = (architecture, protocol, name)
+            cells.append(_metric_cell(values.get(key), reasons.get(key, "" if seeds.kind == "done" else seeds.kind)))
         rows.append(cells)
     headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "finished / planned")]
     headings += [(label_metric(name), "mean ± sd over seeds · 95 % interval") for name in names]
     return Table("All metrics", headings, rows, ("Protocol", "Family"), list_notes(reasons))
+
+
+def _metric_cell(row: pd.Series | None, note: str) -> Cell:
+    if row is None:
+        return number_cell(None, note=note)
+    return number_cell(row["mean"], row["low"], row["high"], row["sd"], note)
 
 
 def collect_reasons(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:

@@ -18,7 +18,7 @@ from covbench.reporting.figures.model_figures import (
     find_error,
     find_front,
 )
-from covbench.reporting.figures.task_figures import ALL_TASKS, ReportFigure, write_figure
+from covbench.reporting.figures.report_figure import ALL_TASKS, ReportFigure, write_figure
 from covbench.reporting.gather import FinishedRun, Results
 from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.tables import order_protocols

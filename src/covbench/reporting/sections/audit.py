@@ -14,7 +14,7 @@ from covbench.audit.leakage import AUGMENTED
 from covbench.audit.thumbnails import Thumbnails, read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.reporting.figures.overlays import save_picture
-from covbench.reporting.figures.task_figures import Gallery, Tile
+from covbench.reporting.figures.report_figure import Gallery, Tile
 from covbench.reporting.gather import Results
 from covbench.reporting.sections.data_overview import build_leak_table
 from covbench.reporting.tables import Table, build_plain_table

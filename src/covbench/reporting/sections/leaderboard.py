@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -175,25 +175,31 @@ def build_leaderboard(
     protocols = order_protocols(runs["protocol"])
     scores = summary[summary["metric"] == metric].to_dict("records")
     values = {(row["architecture"], row["protocol"]): row for row in scores}
-    shown = [row for (name, _), row in values.items() if name in top]
+    shown = [row for row in scores if row["architecture"] in top]
     floor = _find_floor(shown, [marks[name] for name in top if name in marks])
     rows = []
     for name in ranked:
-        family = str(families.get(name, "deep"))
-        facts = {"family": family, "top": "yes" if name in top else "no"}
-        tag = BASELINE_TAG if family == "baseline" else ""
-        cells = [Cell(name, name, ranks.get(name, ""), tag=tag, link=links.get(name, ""), facts=facts)]
+        named = _name_cell(name, str(families.get(name, "deep")), name in top)
+        cells = [replace(named, detail=ranks.get(name, ""), link=links.get(name, ""))]
         cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
         rows.append([*cells, *_study_cells(reported, name)])
-    headings = [("Model", ""), *[(protocol, "mean over seeds, 95 % interval") for protocol in protocols]]
-    notes = []
-    if reported.numbers:
-        headings.append(
-            (reported.heading, reported.note or "as reported by the study; below it, ours minus the study's")
-        )
-        notes += [reported.note] if reported.note else []
     caption = f"{label_metric(metric)}; bars span {floor:.1f} to 1"
-    return Table(caption, headings, rows, notes=notes, protocols={name: flags.get(name, "") for name in protocols})
+    notes = [reported.note] if reported.numbers and reported.note else []
+    flagged = {name: flags.get(name, "") for name in protocols}
+    return Table(caption, _list_headings(protocols, reported), rows, notes=notes, protocols=flagged)
+
+
+def _list_headings(protocols: Sequence[str], reported: Study) -> list[tuple[str, str]]:
+    headings = [("Model", ""), *[(protocol, "mean over seeds, 95 % interval") for protocol in protocols]]
+    if reported.numbers:
+        meaning = reported.note or "as reported by the study; below it, ours minus the study's"
+        headings.append((reported.heading, meaning))
+    return headings
+
+
+def _name_cell(name: str, family: str, top: bool) -> Cell:
+    tag = BASELINE_TAG if family == "baseline" else ""
+    return Cell(name, name, tag=tag, facts={"family": family, "top": "yes" if top else "no"})
 
 
 def _study_cells(reported: Study, name: str) -> list[Cell]:

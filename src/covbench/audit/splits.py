@@ -83,7 +83,7 @@ def draw_pool(table: pd.DataFrame, pool: int, seed: int) -> pd.DataFrame:
 
     Args:
         table: a row per image, with patient_id and copy.
-        pool: rows to return, copies included.
+        pool: largest number of rows to return, augmented copies included.
         seed: seed of the sample and of the order.
 
     Returns:
@@ -156,19 +156,8 @@ def divide_groups(
     counts = pd.crosstab(groups, strata)
     folds = [number for number in range(3) if fractions[number] > 0]
     needed = (counts > 0).sum().to_numpy() >= len(folds)
-    sizes, share = counts.to_numpy(), np.array(fractions)[folds]
-    best, least = None, np.inf
-    rng = np.random.default_rng(seed)
-    for _ in range(TRIES):
-        filled = _fill_folds(sizes, share, rng.permutation(len(sizes)))
-        positions = _supply_folds(sizes, filled, len(folds), needed)
-        if positions is None:
-            continue
-        found = np.bincount(positions, sizes.sum(1), len(folds)) / sizes.sum()
-        if np.abs(found - share).max() < least:
-            best, least = positions, np.abs(found - share).max()
-        if least <= TOLERANCE:
-            break
+    sizes = counts.to_numpy()
+    best = _choose_positions(sizes, np.array(fractions)[folds], needed, seed)
     if best is None:
         raise CovbenchError(
             f"{task.name}: its {len(sizes)} groups cannot be divided so that each fold holds each class; "
@@ -176,6 +165,28 @@ def divide_groups(
         )
     names = np.array(FOLDS)[folds][best]
     return groups.map(dict(zip(counts.index, names, strict=True))).to_numpy()
+
+
+def _choose_positions(sizes: np.ndarray, share: np.ndarray, needed: np.ndarray, seed: int) -> np.ndarray | None:
+    """Return the fold number of each group in the best of up to TRIES random orders; None if no order succeeds.
+
+    sizes: int64, (G, S), images per group and class.
+    share: float64, (F,), the folds' shares of the images.
+    needed: bool, (S,), whether each fold must hold the class.
+    """
+    best, least = None, np.inf
+    rng = np.random.default_rng(seed)
+    for _ in range(TRIES):
+        filled = _fill_folds(sizes, share, rng.permutation(len(sizes)))
+        positions = _supply_folds(sizes, filled, len(share), needed)
+        if positions is None:
+            continue
+        found = np.bincount(positions, sizes.sum(1), len(share)) / sizes.sum()
+        if np.abs(found - share).max() < least:
+            best, least = positions, np.abs(found - share).max()
+        if least <= TOLERANCE:
+            break
+    return best
 
 
 def _fill_folds(sizes: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.ndarray:

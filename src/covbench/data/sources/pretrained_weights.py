@@ -87,25 +87,31 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
     weights, target, temporary = known[file], folder / file, folder / ".downloads" / file
     temporary.parent.mkdir(parents=True, exist_ok=True)
     with explain_full_disk(folder, file):
-        if mirror is not None:
-            origin = _find_in_mirror(weights, mirror, tuple(known.values()))
-            require_space(folder, origin.stat().st_size, file)
-            shutil.copyfile(origin, temporary)
-        else:
-            names = " or ".join(_mirror_names(weights, tuple(known.values())))
-            remedy = (
-                f"download {weights.url} elsewhere, put it into a folder as {names}, and set weights.mirror to that "
-                "folder (`weights: none` trains without it)"
-            )
-            download(weights.url, temporary, checksum=weights.checksum, remedy=remedy)
+        origin = _bring(weights, tuple(known.values()), mirror, temporary)
         try:
-            _verify(weights, temporary, str(origin) if mirror is not None else weights.url, target)
+            _verify(weights, temporary, origin, target)
         except CovbenchError:
             temporary.unlink()
             raise
         write_checksum(target, hash_file(temporary))
         os.replace(temporary, target)
     return target
+
+
+def _bring(weights: Weights, table: tuple[Weights, ...], mirror: Path | None, target: Path) -> str:
+    """Copy the file from the mirror, or download it from its address, and return where it came from."""
+    if mirror is not None:
+        origin = _find_in_mirror(weights, mirror, table)
+        require_space(target.parent, origin.stat().st_size, weights.file)
+        shutil.copyfile(origin, target)
+        return str(origin)
+    names = " or ".join(_mirror_names(weights, table))
+    remedy = (
+        f"download {weights.url} elsewhere, put it into a folder as {names}, and set weights.mirror to that "
+        "folder (`weights: none` trains without it)"
+    )
+    download(weights.url, target, checksum=weights.checksum, remedy=remedy)
+    return weights.url
 
 
 def _mirror_names(weights: Weights, table: tuple[Weights, ...]) -> list[str]:

@@ -1,8 +1,8 @@
 """Find duplicates of an image, even if the image was cropped, mirrored or re-encoded.
 
 Perceptual hashes select the pairs that are worth a closer look. Each pair is then aligned, and the correlation of its
-fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people. docs/AUDIT.md has
-the measurements behind each number here.
+fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people.
+docs/explanation/audit.md has the measurements behind each number here.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ BOXES = (
     *[(top, left, top + 0.95, left + 0.95) for top in (0.0, 0.025, 0.05) for left in (0.0, 0.025, 0.05)],
     (0.05, 0.05, 0.95, 0.95),
 )
-"""Crops that are hashed (top, left, bottom, right as shares): the whole image, and crops of up to 5 % at an edge."""
+"""Crops that are hashed, as shares of the image in the order top, left, bottom, right.
+
+They are the whole image, and crops of up to 5 % at an edge.
+"""
 
 
 @dataclass(frozen=True)

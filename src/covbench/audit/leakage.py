@@ -12,7 +12,7 @@ from covbench.audit.duplicates import EXACT, KINDS
 from covbench.schema import CLASSIFICATION, Task
 
 AUGMENTED = "augmented"
-"""Kind of a leaked pair: two copies of one image, of which at least one is augmented."""
+"""Kind of a leaked pair that shows two copies of one image, at least one of them augmented."""
 LEAKS = {
     "image_in_train": "the same image",
     "augmented_copy_in_train": "an augmented copy of the image, or the image of an augmented copy",

@@ -15,7 +15,11 @@ FLIPS = 10_000
 BLOCK = 500
 
 Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Per image, (N,) each: whether it is of the class, bool; the scores of two models, float; its patient, int64."""
+"""What the tests need to know of the N images of one fold, (N,) each.
+
+The arrays are whether each image is of the class (bool), the scores of the two models (float), and the image's patient
+(int64).
+"""
 
 
 def compare_aurocs(folds: Sequence[Fold]) -> tuple[float, float, float]:

@@ -148,7 +148,7 @@ def test_classifiers_and_segmenters_do_not_depend_on_each_others_networks():
     assert not any(name.split(".")[1] in ("reporting", "evaluation", "datasets") for name in classifier | segmenter)
 
 
-def test_a_record_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
+def test_a_checksum_file_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
     array = tmp_path / "images.npy"
     array.write_bytes(b"first")
     write_checksum(array)
@@ -160,7 +160,7 @@ def test_a_record_spares_the_reading_until_the_file_changes_even_with_an_older_d
     assert read_checksum(array) == "0" * 64
 
 
-def test_a_record_that_a_checkout_made_older_than_its_file_is_renewed(tmp_path):
+def test_a_checksum_file_that_a_checkout_made_older_than_its_file_gets_a_new_date(tmp_path):
     array = tmp_path / "images.npy"
     array.write_bytes(b"content")
     write_checksum(array)

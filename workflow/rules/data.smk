@@ -1,5 +1,5 @@
 rule fetch:
-    """Bring a dataset as published, verified, into data/raw/{dataset}, beside its manifest."""
+    """Fetch a dataset as published, verify it, and write its manifest beside data/raw/{dataset}."""
     output:
         "data/raw/{dataset}.manifest.json",
     log:
@@ -11,7 +11,7 @@ rule fetch:
 
 
 rule fetch_weights:
-    """Bring an ImageNet weight file, verified: compute nodes have no internet."""
+    """Fetch and verify an ImageNet weight file, because compute nodes have no internet."""
     output:
         "data/weights/{file}",
     log:
@@ -23,7 +23,7 @@ rule fetch_weights:
 
 
 rule index:
-    """Read a dataset's own layout into a row per image, with what cannot be used and why."""
+    """Index a dataset: a row per image, with the reason if it cannot be used."""
     input:
         "data/raw/{dataset}.manifest.json",
     output:
@@ -42,7 +42,7 @@ rule index:
 
 
 rule make_thumbnails:
-    """Decode a dataset's usable images once into small pictures with perceptual hashes."""
+    """Decode a dataset's usable images once into thumbnails with perceptual hashes."""
     input:
         index="data/index/{dataset}.parquet",
     output:
@@ -101,7 +101,7 @@ rule split:
 
 
 rule audit:
-    """Count which test images have their patient or a copy in training, and duplicates across datasets."""
+    """Count the test images whose patient or duplicate is in training, and duplicates across datasets."""
     input:
         indexes=planned_indexes(),
         duplicates=planned_duplicates(),
@@ -123,7 +123,7 @@ rule audit:
 
 
 rule audit_sources:
-    """Score how well each label is predicted from the source alone, or from the file's type and size."""
+    """Score how well the source alone, or the file's type and size, predicts each label."""
     input:
         indexes=planned_indexes(),
         thumbnails=expand(

@@ -63,7 +63,7 @@ def test_a_kaggle_competition_is_brought(server, raw):
     [
         (401, "refuses the credentials .HTTP 401.: sign in at .*kaggle.json"),
         (403, "accept the rules at https://www.kaggle.com/competitions/covid-segmentation/rules and verify your phone"),
-        (404, "not there, or private"),
+        (404, "not found, or private"),
         (429, "asks to wait .*too many requests"),
     ],
 )

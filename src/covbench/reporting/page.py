@@ -30,13 +30,13 @@ from covbench.reporting.figures.task_figures import Gallery, ReportFigure
 from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, study
-from covbench.reporting.sections.audit import AuditView
-from covbench.reporting.sections.data_overview import DatasetView
-from covbench.reporting.sections.external import ExternalView
-from covbench.reporting.sections.leaderboard import Leaderboards, choose_headline, view_leaderboards
-from covbench.reporting.sections.model_page import link_models, view_models
-from covbench.reporting.sections.model_pairs import ModelPairsView
-from covbench.reporting.sections.study import StudyView
+from covbench.reporting.sections.audit import AuditSection
+from covbench.reporting.sections.data_overview import DatasetSection
+from covbench.reporting.sections.external import ExternalSection
+from covbench.reporting.sections.leaderboard import Leaderboards, choose_headline, build_leaderboards
+from covbench.reporting.sections.model_page import link_models, build_model_sections
+from covbench.reporting.sections.model_pairs import ModelPairsSection
+from covbench.reporting.sections.study import StudySection
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
@@ -45,25 +45,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TaskView:
+class TaskSection:
     """What the page shows of one task."""
 
     task: Task
     path: str
-    dataset: DatasetView
+    dataset: DatasetSection
     images: str
     reading: str
     leaders: Leaderboards
     metrics: Table
-    model_pairs: ModelPairsView
-    study: StudyView
+    model_pairs: ModelPairsSection
+    study: StudySection
     classes: Table
     cost: Table
     folds: Table
     class_counts: Table | None
     counts: ReportFigure | None
-    audit: AuditView
-    external: ExternalView
+    audit: AuditSection
+    external: ExternalSection
     figures: Sequence[ReportFigure]
     samples: Gallery | None
     galleries: Sequence[Gallery]
@@ -118,7 +118,7 @@ def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapp
     with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
         for view in context["tasks"]:
             write_page(cache.folder, view.path, "task_page.html.j2", {**context, "view": view})
-            for model in view_models(gathered, data, cache.folder, view.task):
+            for model in build_model_sections(gathered, data, cache.folder, view.task):
                 write_page(cache.folder, model.path, "model_page.html.j2", {**context, "model": model, "view": view})
                 bar.update()
 
@@ -154,7 +154,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         view, counts[task.name] = build_task(results, data, cache, task)
         views.append(view)
         log.info("%s: %d figures", task.name, len(view.figures) + len(view.galleries))
-    datasets = data_overview.view_datasets(data, names)
+    datasets = data_overview.build_dataset_sections(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
         "states": count_states(results.runs),
@@ -164,8 +164,8 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "datasets": datasets,
         "dataset_table": data_overview.build_dataset_table(datasets),
         "split_table": data_overview.build_split_table(data, results, names),
-        "audit": audit.view_audit(results),
-        "external": external.view_external(results.compare["external"]),
+        "audit": audit.build_audit_section(results),
+        "external": external.build_external_section(results.compare["external"]),
         "matrices": comparison_figures.draw_matrices(cache, results.compare["external"]),
         "counts": task_figures.draw_counts(cache, counts),
         "exclusions": data_overview.build_exclusion_table(datasets),
@@ -198,30 +198,30 @@ def list_unweighted(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskView, dict[str, int]]:
+def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskSection, dict[str, int]]:
     """A task's tables and figures, and its images per class."""
     part = results.select(task.name)
     headline = choose_headline(task.kind, part.published)
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
     counts = {name: len(positions) for name, positions in members.items()}
-    view = TaskView(
+    view = TaskSection(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
-        dataset=data_overview.view_datasets(data, [task.name])[0],
+        dataset=data_overview.build_dataset_sections(data, [task.name])[0],
         images=describe_size(part, task),
         reading=wording.read_leaders(part.summary, headline),
-        leaders=view_leaderboards(task.kind, part, link_models(part.scored)),
+        leaders=build_leaderboards(task.kind, part, link_models(part.scored)),
         metrics=tables.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
-        model_pairs=model_pairs.view_model_pairs(part.compare, headline),
-        study=study.view_study(part.published, part.compare["literature"]),
+        model_pairs=model_pairs.build_model_pairs_section(part.compare, headline),
+        study=study.build_study_section(part.published, part.compare["literature"]),
         classes=tables.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),
         folds=data_overview.build_split_table(data, part, [task.name]),
         class_counts=data_overview.build_class_counts(data, part, task),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
-        audit=audit.view_task_audit(data, cache.folder, part),
-        external=external.view_external(part.compare["external"]),
+        audit=audit.build_task_audit_section(data, cache.folder, part),
+        external=external.build_external_section(part.compare["external"]),
         figures=[*task_figures.draw_task(cache, task, part), *comparison_figures.draw_beside(cache, task, part)],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
         galleries=list(draw_galleries(cache.folder, data, task, part)),

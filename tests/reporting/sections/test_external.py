@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from covbench.reporting.sections.external import view_external
+from covbench.reporting.sections.external import build_external_section
 from covbench.schema import COMPARE_TABLES
 
 
@@ -23,7 +23,7 @@ def row(architecture, external, drop, low, reason="", **changes):
 
 
 def test_a_pair_of_datasets_is_read_in_a_sentence():
-    view = view_external(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]))
+    view = build_external_section(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]))
     (reading,) = view.readings
     assert reading == (
         "covid_ct models on sarscov2_ct: 1,200 images of 300 patients; left out: 7 (1 duplicate). "
@@ -33,17 +33,17 @@ def test_a_pair_of_datasets_is_read_in_a_sentence():
 
 def test_models_stand_from_best_to_worst_elsewhere_and_other_metrics_are_left_to_the_file():
     rows = [row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]
-    table = view_external(pd.DataFrame([*rows, row("vgg16", 0.5, 0.2, 0.1, metric="accuracy")])).table
+    table = build_external_section(pd.DataFrame([*rows, row("vgg16", 0.5, 0.2, 0.1, metric="accuracy")])).table
     assert [cells[0].text for cells in table.rows] == ["xception", "vgg16"]
     assert table.rows[0][-1].text == "+0.100"
 
 
 def test_a_model_without_a_score_is_named_with_its_reason():
     nothing = dict.fromkeys(("internal", "images", "drop_high"))
-    view = view_external(pd.DataFrame([row("vgg16", None, None, None, "not tested there yet", **nothing)]))
+    view = build_external_section(pd.DataFrame([row("vgg16", None, None, None, "not tested there yet", **nothing)]))
     assert "not tested there yet" in view.readings[0]
     assert any("vgg16, covid_ct on sarscov2_ct, audited: not tested there yet" in note for note in view.table.notes)
 
 
 def test_without_a_fitting_pair_there_is_nothing_to_show():
-    assert view_external(pd.DataFrame(columns=list(COMPARE_TABLES["external"]))).table is None
+    assert build_external_section(pd.DataFrame(columns=list(COMPARE_TABLES["external"]))).table is None

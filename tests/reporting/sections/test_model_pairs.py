@@ -1,6 +1,6 @@
 import pandas as pd
 
-from covbench.reporting.sections.model_pairs import read_resolution, show_ranks, view_model_pairs
+from covbench.reporting.sections.model_pairs import read_resolution, show_ranks, build_model_pairs_section
 from covbench.schema import COMPARE_TABLES
 
 
@@ -45,7 +45,7 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
         name: pd.DataFrame(rows or None, columns=None if rows else list(COMPARE_TABLES[name]))
         for name, rows in frames.items()
     }
-    view = view_model_pairs(compared, "auroc")
+    view = build_model_pairs_section(compared, "auroc")
     (row,) = view.changes.rows
     assert (row[-1].text, row[-1].detail) == ("−0.100", "−0.200 to +0.010")
     assert [cell.text for cell in view.pairs.rows[0]][3:] == ["+0.100", "DeLong, by patient", "< 0.001", "0.040"]
@@ -53,7 +53,7 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
 
 
 def test_without_results_there_is_nothing_to_show():
-    view = view_model_pairs(
+    view = build_model_pairs_section(
         {name: pd.DataFrame(columns=list(columns)) for name, columns in COMPARE_TABLES.items()}, "auroc"
     )
     assert (view.changes, view.pairs, view.resolution) == (None, None, "")

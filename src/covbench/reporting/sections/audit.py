@@ -48,7 +48,7 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class AuditView:
+class AuditSection:
     """What a page shows of the audit; None: not made yet."""
 
     leaks: Table | None
@@ -57,16 +57,16 @@ class AuditView:
     pairs: Gallery | None
 
 
-def view_audit(results: Results) -> AuditView:
+def build_audit_section(results: Results) -> AuditSection:
     """The tables of results/audit, all tasks together."""
     across = results.audit["across"]
     duplicates = (
         build_plain_table("Pairs of copies within and across datasets", across, ACROSS) if len(across) else None
     )
-    return AuditView(_tell_leaks(results.audit["splits"]), duplicates, _tell_sources(results.audit["sources"]), None)
+    return AuditSection(_tell_leaks(results.audit["splits"]), duplicates, _tell_sources(results.audit["sources"]), None)
 
 
-def view_task_audit(data: Path, folder: Path, results: Results) -> AuditView:
+def build_task_audit_section(data: Path, folder: Path, results: Results) -> AuditSection:
     """The audit of one task.
 
     Args:
@@ -79,7 +79,7 @@ def view_task_audit(data: Path, folder: Path, results: Results) -> AuditView:
     """
     leaks, sources, pairs = (results.audit[name] for name in ("splits", "sources", "pairs"))
     drawn = _draw_pairs(data, folder, pairs) if len(pairs) else None
-    return AuditView(_tell_leaks(leaks), None, _tell_sources(sources), drawn)
+    return AuditSection(_tell_leaks(leaks), None, _tell_sources(sources), drawn)
 
 
 def _tell_leaks(leaks: pd.DataFrame) -> Table | None:

@@ -16,7 +16,7 @@ from covbench.schema import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
-class DatasetView:
+class DatasetSection:
     """A dataset as the page shows it; counts are None before it is indexed."""
 
     name: str
@@ -29,7 +29,7 @@ class DatasetView:
     index: pd.DataFrame | None
 
 
-def view_datasets(data: Path, tasks: Sequence[str]) -> list[DatasetView]:
+def build_dataset_sections(data: Path, tasks: Sequence[str]) -> list[DatasetSection]:
     """The datasets of these tasks, each once."""
     grouped: dict[str, list[str]] = {}
     for task in tasks:
@@ -39,16 +39,16 @@ def view_datasets(data: Path, tasks: Sequence[str]) -> list[DatasetView]:
         card = find_card(of_dataset[0])[1]
         index = read_index(data, name)
         if card is None:
-            views.append(DatasetView(name, name, "", of_dataset, "", "", "", index))
+            views.append(DatasetSection(name, name, "", of_dataset, "", "", "", index))
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
         views.append(
-            DatasetView(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
+            DatasetSection(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
         )
     return views
 
 
-def build_dataset_table(views: Sequence[DatasetView]) -> Table:
+def build_dataset_table(views: Sequence[DatasetSection]) -> Table:
     """A row per dataset: how much there is, what is excluded, and copies within it."""
     headings = [("Dataset", ""), ("Modality", ""), ("Tasks", ""), ("Images", "rows of the index"), ("Usable", "")]
     headings += [("Patients", "as published or inferred; an image without one counts as its own"), ("Sources", "")]
@@ -74,7 +74,7 @@ def _count_index(index: pd.DataFrame) -> list[int]:
     return [len(index), len(used), patients, sources, len(index) - len(used), int(copies.sum()), alike]
 
 
-def build_exclusion_table(views: Sequence[DatasetView]) -> Table:
+def build_exclusion_table(views: Sequence[DatasetSection]) -> Table:
     """Images left out, by dataset and reason."""
     rows = []
     for view in views:

@@ -16,20 +16,20 @@ KEYS = ["task", "protocol", "tested_on"]
 
 
 @dataclass(frozen=True)
-class ExternalView:
+class ExternalSection:
     """What the page shows; without rows no two planned datasets fit."""
 
     readings: list[str]
     table: Table | None
 
 
-def view_external(external: pd.DataFrame) -> ExternalView:
+def build_external_section(external: pd.DataFrame) -> ExternalSection:
     """Of results/compare/external.csv, or rows of it: a sentence per pair of datasets, a row per model and protocol."""
     shown = external[external["metric"].isin(HEADLINES)]
     if shown.empty:
-        return ExternalView([], None)
+        return ExternalSection([], None)
     pairs = shown.groupby(["task", "tested_on"], sort=False)
-    return ExternalView([_read_pair(rows) for _, rows in pairs], _build_table(shown))
+    return ExternalSection([_read_pair(rows) for _, rows in pairs], _build_table(shown))
 
 
 def _read_pair(rows: pd.DataFrame) -> str:

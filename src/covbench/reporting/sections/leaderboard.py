@@ -60,7 +60,7 @@ def choose_headline(kind: str, published: pd.DataFrame) -> str:
     return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"
 
 
-def view_leaderboards(kind: str, results: Results, links: Mapping[str, str]) -> Leaderboards:
+def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) -> Leaderboards:
     """Leaderboards of one task.
 
     Args:

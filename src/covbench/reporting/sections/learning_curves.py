@@ -28,7 +28,7 @@ class Curves:
     numbers: str
 
 
-def view_curves(folder: Path, task: Task, seeds: Sequence[RunRecord]) -> Curves | None:
+def build_curves(folder: Path, task: Task, seeds: Sequence[RunRecord]) -> Curves | None:
     """Loss and accuracy of a model's runs of one protocol, their table written below `folder`; None for a baseline."""
     trained = [run for run in seeds if not run.history.empty]
     if not trained:

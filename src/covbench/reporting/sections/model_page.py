@@ -14,7 +14,7 @@ from covbench.reporting import tables, wording
 from covbench.reporting.gather import Results
 from covbench.reporting.sections import cases
 from covbench.reporting.sections.leaderboard import choose_headline
-from covbench.reporting.sections.learning_curves import Curves, view_curves
+from covbench.reporting.sections.learning_curves import Curves, build_curves
 from covbench.reporting.tables import Cell, Table
 from covbench.schema import SEGMENTATION, Task
 from covbench.system.content_hashes import hash_content
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ModelView:
+class ModelSection:
     """What the page of a model shows.
 
     other_protocols: the same model under them. others: other models, each with its page. case_models: models with
@@ -62,7 +62,7 @@ def link_models(scored: Sequence[RunRecord]) -> dict[str, str]:
     return links
 
 
-def view_models(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelView]:
+def build_model_sections(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelSection]:
     """The page of every model of a task that has a scored run; its curves and cases are written below `folder`."""
     for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
@@ -75,7 +75,7 @@ def view_models(results: Results, data: Path, folder: Path, task: Task) -> Itera
                 cases.write_model(folder, fold, run, explained)
         named = [(run.architecture, wording.slug(run.architecture)) for run in with_cases]
         for name in dict.fromkeys(run.architecture for run in runs):
-            yield _view_model(results, folder, task, [run for run in runs if run.architecture == name], fold, named)
+            yield _build_model_section(results, folder, task, [run for run in runs if run.architecture == name], fold, named)
 
 
 def _find_cache(run: RunRecord, fold: cases.Fold) -> Path:
@@ -89,14 +89,14 @@ def results_of(run: RunRecord) -> Path:
     return run.folder.parents[4]
 
 
-def _view_model(
+def _build_model_section(
     results: Results,
     folder: Path,
     task: Task,
     seeds: Sequence[RunRecord],
     fold: cases.Fold | None,
     case_models: Sequence[tuple[str, str]],
-) -> ModelView:
+) -> ModelSection:
     run = seeds[0].run
     summary, metrics, runs = (
         table[(table["task"] == task.name) & (table["architecture"] == run.architecture)]
@@ -105,7 +105,7 @@ def _view_model(
     summary, metrics, runs = (rows[rows["protocol"] == run.protocol] for rows in (summary, metrics, runs))
     headline = choose_headline(task.kind, results.published[results.published["task"] == task.name])
     others = link_others(results, task.name, run.protocol)
-    return ModelView(
+    return ModelSection(
         task=task,
         protocol=run.protocol,
         name=run.architecture,
@@ -116,7 +116,7 @@ def _view_model(
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         confusion=build_confusion(seeds, task),
         cost=tables.build_cost_table(runs),
-        curves=view_curves(folder, task, seeds),
+        curves=build_curves(folder, task, seeds),
         other_protocols=[
             (protocol, place_model(task.name, protocol, run.architecture))
             for protocol in tables.order_protocols(other.protocol for other in results.of(task.name))

@@ -14,7 +14,7 @@ from covbench.reporting.wording import DASH, count, is_number, show
 
 
 @dataclass(frozen=True)
-class ModelPairsView:
+class ModelPairsSection:
     """What the page shows of one task; None: nothing to compare."""
 
     changes: Table | None
@@ -22,11 +22,11 @@ class ModelPairsView:
     resolution: str
 
 
-def view_model_pairs(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsView:
+def build_model_pairs_section(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsSection:
     """compared: schema.COMPARE_TABLES by name, rows of one task. headline: the metric that ranks its models."""
     changes, pairs = compared["protocols"], compared["pairs"]
     changes = changes[changes["metric"] == headline]
-    return ModelPairsView(
+    return ModelPairsSection(
         changes=_build_changes(changes, headline) if len(changes) else None,
         pairs=_build_pairs(pairs) if len(pairs) else None,
         resolution=read_resolution(compared["resolution"]),

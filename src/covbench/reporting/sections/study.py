@@ -13,16 +13,16 @@ from covbench.reporting.wording import DASH, is_number, show
 
 
 @dataclass(frozen=True)
-class StudyView:
+class StudySection:
     """What the page shows of one task; None: nothing is reported for it."""
 
     beside: Table | None
     literature: Table | None
 
 
-def view_study(published: pd.DataFrame, literature: pd.DataFrame) -> StudyView:
+def build_study_section(published: pd.DataFrame, literature: pd.DataFrame) -> StudySection:
     """published, literature: rows of one task, as the files of that name in results/compare."""
-    return StudyView(
+    return StudySection(
         beside=_build_beside(published) if len(published) else None,
         literature=_build_literature(literature) if len(literature) else None,
     )

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from covbench.experiment.config import check_config
-from covbench.experiment.plan import describe_plan
-from covbench.experiment.status import Planned
+from covbench.experiment.plan import plan_runs
+from covbench.experiment.runs import RunRecord, RunState
 from covbench.operations.forecast import (
     Cost,
     Line,
@@ -46,12 +46,12 @@ TIMING = {
 
 @pytest.fixture
 def plan():
-    return describe_plan(check_config(CONFIG))
+    return plan_runs(check_config(CONFIG))
 
 
 @pytest.fixture
 def entry(plan):
-    return next(entry for entry in plan if entry["architecture"] == "small_cnn")
+    return next(planned for planned in plan if planned.run.architecture == "small_cnn")
 
 
 def keep_calibration(entry, folder, **changes):
@@ -64,10 +64,15 @@ def keep_calibration(entry, folder, **changes):
 
 
 def finish(entry, folder, seconds):
-    (folder / entry["folder"]).mkdir(parents=True)
     facts = {"seconds": seconds, "peak_memory_mb": 1000, "parameters": 2**18}
-    (folder / entry["folder"] / "manifest.json").write_text(json.dumps(facts))
-    return Planned(entry, "finished")
+    record = RunRecord(entry, RunState.SCORED, folder, manifest=facts)
+    record.folder.mkdir(parents=True)
+    (record.folder / "model.keras").write_bytes(bytes(2**20))
+    return record
+
+
+def missing(entry):
+    return RunRecord(entry, RunState.MISSING)
 
 
 def test_a_run_costs_its_epochs_of_steps_refreshing_and_validating_and_its_predictions(entry):
@@ -80,11 +85,11 @@ def test_a_run_costs_its_epochs_of_steps_refreshing_and_validating_and_its_predi
 
 def test_finished_runs_outweigh_a_calibration(plan, entry, tmp_path):
     known = keep_calibration(entry, tmp_path)
-    first, second = (run for run in plan if run["architecture"] == "small_cnn")
-    by_calibration = forecast_line([Planned(second, "missing")], [], known, tmp_path)
-    by_runs = forecast_line([Planned(second, "missing")], [finish(first, tmp_path, 77.0)], known, tmp_path)
+    first, second = (planned for planned in plan if planned.run.architecture == "small_cnn")
+    by_calibration = forecast_line([missing(second)], [], known, tmp_path)
+    by_runs = forecast_line([missing(second)], [finish(first, tmp_path, 77.0)], known, tmp_path)
     assert by_calibration.cost.rests_on == "calibration"
-    assert (by_runs.cost.rests_on, by_runs.cost.seconds) == ("1 finished", 77.0)
+    assert (by_runs.cost.rests_on, by_runs.cost.seconds, by_runs.cost.disk_mb) == ("1 finished", 77.0, 1.0)
 
 
 def test_a_calibration_at_another_size_is_scaled_by_the_pixels(entry, tmp_path):
@@ -97,23 +102,23 @@ def test_a_calibration_at_another_size_is_scaled_by_the_pixels(entry, tmp_path):
 
 def test_nothing_is_known_of_a_network_that_was_never_calibrated(entry, tmp_path):
     known = keep_calibration(entry, tmp_path, architecture="vgg16")
-    assert forecast_line([Planned(entry, "missing")], [], known, tmp_path).cost is None
+    assert forecast_line([missing(entry)], [], known, tmp_path).cost is None
 
 
 def test_a_drawn_split_says_how_many_images_there_are(entry, tmp_path):
-    split = tmp_path / entry["files"]["split"]
+    split = tmp_path / entry.inputs.split
     split.parent.mkdir(parents=True)
     pd.DataFrame({"fold": ["train"] * 5 + ["val", "test", "test"]}).to_parquet(split)
     assert count_folds(entry, tmp_path) == {"train": 5, "val": 1, "test": 2}
 
 
 def test_only_trainings_that_are_still_to_do_are_forecast(plan):
-    deep = [entry for entry in plan if entry["family"] == "deep"]
-    runs = [Planned(deep[0], "finished"), Planned(deep[1], "stale"), *(Planned(e, "missing") for e in plan[2:])]
+    deep = [planned for planned in plan if planned.is_deep]
+    runs = [RunRecord(deep[0], RunState.TRAINED), RunRecord(deep[1], RunState.STALE), *map(missing, plan[2:])]
     ((to_do, finished),) = group_trainings(runs)
-    assert [run.entry["seed"] for run in to_do] == [1]
-    assert [run.entry["seed"] for run in finished] == [0]
-    assert group_trainings([Planned(entry, "finished") for entry in deep]) == []
+    assert [run.seed for run in to_do] == [1]
+    assert [run.seed for run in finished] == [0]
+    assert group_trainings([RunRecord(entry, RunState.SCORED) for entry in deep]) == []
 
 
 def test_runs_side_by_side_end_with_the_longest_line():

@@ -1,43 +1,18 @@
 """Networks on the images of every other dataset that fits; baselines are not kept."""
 
-from covbench.data.external import external_folder, find_external_tasks
-
-
-def prepared_external(wildcards):
-    """The arrays of the other dataset at the size that the model takes."""
-    return prepared_of(files_at(wildcards, wildcards.external))
-
-
-def duplicates_across(wildcards):
-    one, two = sorted(dataset_of(task) for task in (wildcards.task, wildcards.external))
-    return f"data/duplicates/{one}/{two}.parquet"
+from covbench.data.external import external_folder
 
 
 def masks_external(wildcards):
     """What scoring segmentations needs beside their table: what was predicted, and what was annotated."""
-    if TASKS[wildcards.task].kind != SEGMENTATION:
+    w, prepared = wildcards, prepared_at(wildcards, wildcards.external)
+    if "masks" not in prepared:
         return {}
-    w = wildcards
     folder = external_folder(w.task, w.protocol, w.architecture, w.external)
     return {
         "masks": f"{folder}/predicted_masks.npz",
-        "prepared": prepared_external(wildcards)[1:],
+        "prepared": [prepared["rows"], prepared["masks"]],
     }
-
-
-def external_files():
-    """Scores of every network on each other dataset that fits."""
-    models = {
-        (run.task, run.protocol, run.architecture): None
-        for run in RUNS
-        if not is_baseline(run)
-    }
-    return [
-        f"{external_folder(*model, external)}/{name}"
-        for model in models
-        for external in find_external_tasks(model[0], config["tasks"])
-        for name in ("metrics.json", "cases.parquet")
-    ]
 
 
 rule predict_external:
@@ -45,9 +20,9 @@ rule predict_external:
     input:
         models=seeds_of("model.keras"),
         manifests=seeds_of("manifest.json"),
-        index=lambda wildcards: f"data/index/{dataset_of(wildcards.external)}.parquet",
-        duplicates=duplicates_across,
-        prepared=prepared_external,
+        index=lambda wildcards: index_path(wildcards.external),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
+        prepared=lambda wildcards: prepared_at(wildcards, wildcards.external).values(),
     output:
         predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
         manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
@@ -106,7 +81,11 @@ rule evaluate_external:
 rule compare_external:
     """Gather what is left of each score on the images of other datasets, with intervals."""
     input:
-        external=external_files(),
+        external=expand(
+            "{folder}/{name}",
+            folder=list_external(RUNS, config["tasks"]),
+            name=["metrics.json", "cases.parquet"],
+        ),
         runs="results/compare/runs.csv",
     output:
         "results/compare/external.csv",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.audit.duplicates import EXACT, KINDS
-from covbench.schema import CLASSIFICATION, Task
+from covbench.schema import AUDIT_TABLES, CLASSIFICATION, Task
 
 AUGMENTED = "augmented"
 """Kind of a leaked pair that shows two copies of one image, at least one of them augmented."""
@@ -20,17 +20,8 @@ LEAKS = {
     "duplicate_in_train": "an image with the same bytes",
     "near_duplicate_in_train": "a near or mirrored duplicate",
 }
-AUDIT_COLUMNS = ["class", "test_images", "image_in_val", *LEAKS, "leaked", "leaked_share"]
-PAIR_COLUMNS = ["class", "image_id", "copy", "train_id", "train_copy", "kind", "correlation"]
-ACROSS_COLUMNS = [
-    "dataset",
-    "other",
-    "images",
-    "other_images",
-    *KINDS,
-    "images_with_duplicate",
-    "other_images_with_duplicate",
-]
+SPLIT_KEYS = ["task", "protocol", "seed"]
+PAIR_COLUMNS = [name for name in AUDIT_TABLES["pairs"] if name not in SPLIT_KEYS]
 
 
 def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
@@ -44,7 +35,7 @@ def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> li
         task: the task that is split.
 
     Returns:
-        A dict with AUDIT_COLUMNS for all classes together, then one for each class of a classification task.
+        Rows of the table `splits` without SPLIT_KEYS: all classes together, then each class of a classification task.
     """
     signs = _mark_leaks(split, find_leaked_pairs(split, duplicates, task))
     parts = [("", signs)]
@@ -115,7 +106,7 @@ def count_duplicates(dataset: str, other: str, duplicates: pd.DataFrame, images:
         images: number of usable images of each dataset, by name.
 
     Returns:
-        A dict with ACROSS_COLUMNS.
+        A row of the table `across`.
     """
     here, there = set(duplicates["image_id"]), set(duplicates["other_id"])
     here, there = (here | there, here | there) if dataset == other else (here, there)

@@ -15,10 +15,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from covbench.schema import CLASSIFICATION, Task
 
-SOURCE_COLUMNS = [
-    *["task", "predictor", "images", "groups", "distinct", "balanced_accuracy", "chance", "auroc", "chance_auroc"],
-    "note",
-]
+SCORES = ("balanced_accuracy", "chance", "auroc", "chance_auroc")
 FOLDS = 5
 PREDICTORS = {
     "source": "hospital, journal or crawl, as the metadata say",
@@ -40,9 +37,9 @@ def predict_from_shortcuts(
         task: the task whose label is predicted.
 
     Returns:
-        A dict with SOURCE_COLUMNS for each predictor. Balanced accuracy has chance level 1 / classes. AUROC has chance
-        level 0.5; for more than two classes it is the mean of each class against the rest. Where a predictor cannot be
-        scored, the scores are None and `note` gives the reason.
+        A row of the table `sources` for each predictor. Balanced accuracy has chance level 1 / classes. AUROC has
+        chance level 0.5; for more than two classes it is the mean of each class against the rest. Where a predictor
+        cannot be scored, the scores are None and `note` gives the reason.
     """
     suffix = rows["path"].str.lower().str.extract(r"(\.nii\.gz|\.\w+)$")[0].fillna("none")
     files = pd.DataFrame({"suffix": suffix.factorize(sort=True)[0], "height": shapes[:, 0], "width": shapes[:, 1]})
@@ -63,7 +60,7 @@ def _score(facts: pd.DataFrame, labels: pd.Series, groups: pd.Series, task: Task
     folds = min([FOLDS, *groups.groupby(labels.to_numpy()).nunique()])
     note = _find_obstacle(facts, distinct, folds, task)
     if note:
-        return found | dict.fromkeys(SOURCE_COLUMNS[5:9]) | {"note": note}
+        return found | dict.fromkeys(SCORES) | {"note": note}
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     names = sorted(labels.unique())
     chances = cross_val_predict(model, facts, labels, groups=groups, cv=split, method="predict_proba")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import heapq
-import json
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.experiment.config import read_config
-from covbench.experiment.plan import describe_plan
-from covbench.experiment.status import Planned, examine_runs
+from covbench.experiment.plan import PlannedRun, plan_runs
+from covbench.experiment.runs import RunRecord, RunState, examine_runs
 from covbench.operations.step_timings import Calibrations
 from covbench.protocols import split_rule
 from covbench.schema import SEGMENTATION, CovbenchError
@@ -93,40 +91,41 @@ class Line:
     cost: Cost | None
 
 
-Group = tuple[list[Planned], list[Planned]]
+TRAINED = (RunState.TRAINED, RunState.SCORED)
+Group = tuple[list[RunRecord], list[RunRecord]]
 
 
-def group_trainings(planned: Iterable[Planned]) -> list[Group]:
+def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
     """The trainings of each task, protocol and architecture that has any to do: those, and those that are finished."""
     groups: dict[tuple[str, str, str], Group] = {}
-    for run in planned:
-        if run.entry["family"] == "deep" and run.state in ("missing", "stale", "finished"):
-            key = run.entry["task"], run.entry["protocol"], run.entry["architecture"]
-            groups.setdefault(key, ([], []))[run.state == "finished"].append(run)
+    for run in records:
+        if run.planned.is_deep and run.state in (RunState.MISSING, RunState.STALE, *TRAINED):
+            key = run.task, run.protocol, run.architecture
+            groups.setdefault(key, ([], []))[run.state in TRAINED].append(run)
     return [group for group in groups.values() if group[0]]
 
 
-def forecast_line(to_do: Sequence[Planned], finished: Sequence[Planned], known: Calibrations, root: Path) -> Line:
+def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], known: Calibrations, root: Path) -> Line:
     """What the runs to do of a group cost: as its finished ones did, or by calibration. root: holds data/, results/."""
-    entry = to_do[0].entry
-    folds = count_folds(entry, root)
+    planned = to_do[0].planned
+    folds = count_folds(planned, root)
     cost = None
     if finished:
-        cost = learn_cost([run.entry for run in finished], root)
-    elif found := known.find(entry):
-        cost = estimate_cost(entry, folds, *found)
-    names = entry["task"], entry["protocol"], entry["architecture"]
-    return Line(*names, len(to_do), sum(folds.values()), (root / entry["files"]["split"]).exists(), cost)
+        cost = learn_cost(finished)
+    elif found := known.find(planned):
+        cost = estimate_cost(planned, folds, *found)
+    names = planned.run.task, planned.run.protocol, planned.run.architecture
+    return Line(*names, len(to_do), sum(folds.values()), (root / planned.inputs.split).exists(), cost)
 
 
-def count_folds(entry: Mapping[str, Any], root: Path) -> dict[str, int]:
+def count_folds(planned: PlannedRun, root: Path) -> dict[str, int]:
     """Images in train, val and test: of the split if it is drawn, or else as its rule divides the dataset."""
-    split = root / entry["files"]["split"]
+    split = root / planned.inputs.split
     if split.exists():
         counts = pd.read_parquet(split, columns=["fold"])["fold"].value_counts()
         return {name: int(counts.get(name, 0)) for name in ("train", "val", "test")}
-    task = TASKS[entry["task"]]
-    rule = split_rule(entry["protocol"], task)
+    task = TASKS[planned.run.task]
+    rule = split_rule(planned.run.protocol, task)
     index = root / "data" / "index" / f"{dataset_of(task.name)}.parquet"
     if index.exists():
         images = int((~pd.read_parquet(index, columns=["excluded"])["excluded"]).sum())
@@ -136,10 +135,10 @@ def count_folds(entry: Mapping[str, Any], root: Path) -> dict[str, int]:
     return {"train": train, "val": val or test, "test": test}
 
 
-def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
+def learn_cost(finished: Sequence[RunRecord]) -> Cost:
     """What runs that have finished took, the mean of each figure."""
-    manifests = [json.loads((root / entry["folder"] / "manifest.json").read_text()) for entry in finished]
-    sizes = [sum(file.stat().st_size for file in (root / entry["folder"]).iterdir()) for entry in finished]
+    manifests = [run.manifest for run in finished]
+    sizes = [sum(file.stat().st_size for file in run.folder.iterdir()) for run in finished]
     parameters = manifests[0].get("parameters", 0)
     return Cost(
         seconds=statistics.mean(manifest["seconds"] for manifest in manifests),
@@ -151,29 +150,27 @@ def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
     )
 
 
-def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Mapping[str, float], note: str) -> Cost:
+def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping[str, float], note: str) -> Cost:
     """What a run takes by the calibration of its setting, every epoch counted."""
-    options = entry["options"]
-    batches = {name: -(-count // options["batch_size"]) for name, count in folds.items()}
+    options = planned.options
+    assert options is not None, "a baseline has no calibration"
+    batches = {name: -(-count // options.batch_size) for name, count in folds.items()}
     seconds = START_SECONDS + timing["setup"] + (batches["val"] + batches["test"]) * timing["forward"]
-    for phase in ("head", "fine_tune"):
-        epochs = options[f"{phase}_epochs"]
-        refresh = (
-            min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options["refresh_batch_norm"] else 0
-        )
+    for phase, epochs in (("head", options.head_epochs), ("fine_tune", options.fine_tune_epochs)):
+        refresh = min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options.refresh_batch_norm else 0
         an_epoch = batches["train"] * timing[phase] + (refresh + batches["val"]) * timing["forward"]
-        views = str(options.get("augmented_views", "every_epoch"))
-        if phase == "head" and views.isdigit() and epochs:  # features are computed once, and a head takes no time
-            seconds += (int(views) * batches["train"] + batches["val"]) * timing["forward"]
+        views = options.augmented_views
+        if phase == "head" and isinstance(views, int) and epochs:  # features are computed once; a head takes no time
+            seconds += (views * batches["train"] + batches["val"]) * timing["forward"]
         else:
             seconds += epochs * an_epoch
     model = timing["parameters"] * BYTES / 2**20
-    masks = (folds["val"] + folds["test"]) * options["size"] ** 2 * MASK_BYTES / 2**20
+    masks = (folds["val"] + folds["test"]) * options.size**2 * MASK_BYTES / 2**20
     return Cost(
         seconds=seconds,
         memory_mb=timing["memory_mb"],
         gpu_mb=timing["gpu_mb"],
-        disk_mb=model + (masks if TASKS[entry["task"]].kind == SEGMENTATION else 0),
+        disk_mb=model + (masks if TASKS[planned.run.task].kind == SEGMENTATION else 0),
         scratch_mb=model * WEIGHTS_IN_STATE * KEPT_STATES,
         rests_on=note,
     )
@@ -235,13 +232,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command `covbench forecast`; see its --help."""
     options = _parse(arguments)
     try:
-        plan = describe_plan(read_config(options.configfile))
+        plan = plan_runs(read_config(options.configfile))
     except CovbenchError as error:
         sys.exit(str(error))
-    chosen = [e for e in plan if any(fnmatch.fnmatch(e["architecture"], name) for name in options.only)]
+    chosen = [p for p in plan if any(fnmatch.fnmatch(p.run.architecture, name) for name in options.only)]
     groups = group_trainings(examine_runs(chosen, options.directory))
     known = Calibrations(options.directory)
-    known.measure([run.entry for to_do, finished in groups if not finished for run in to_do], options.minutes * 60)
+    known.measure([run.planned for to_do, finished in groups if not finished for run in to_do], options.minutes * 60)
     lines = [forecast_line(to_do, finished, known, options.directory) for to_do, finished in groups]
     print(show_lines(lines, options.gpus))
 

@@ -63,24 +63,23 @@ def build_audit_section(results: Results) -> AuditSection:
     duplicates = (
         build_plain_table("Duplicate pairs within and across datasets", across, ACROSS) if len(across) else None
     )
-    return AuditSection(_tabulate_leaks(results.leaks), duplicates, _tabulate_shortcuts(results.audit["sources"]), None)
+    return AuditSection(
+        _tabulate_leaks(results.audit["splits"]), duplicates, _tabulate_shortcuts(results.audit["sources"]), None
+    )
 
 
-def build_task_audit_section(data: Path, folder: Path, results: Results, task: str) -> AuditSection:
+def build_task_audit_section(data: Path, folder: Path, results: Results) -> AuditSection:
     """A task's rows of results/audit, with example pairs as pictures.
 
     Args:
         data: Folder that holds thumbnails/.
         folder: The report's folder, below which the pictures are written.
-        results: The results of all tasks.
-        task: Name of the task.
+        results: The results of the task alone.
 
     Returns:
         The section, without the table of duplicates across datasets.
     """
-    leaks, sources, pairs = (
-        table[table["task"] == task] for table in (results.leaks, results.audit["sources"], results.audit["pairs"])
-    )
+    leaks, sources, pairs = (results.audit[name] for name in ("splits", "sources", "pairs"))
     drawn = _draw_pairs(data, folder, pairs) if len(pairs) else None
     return AuditSection(_tabulate_leaks(leaks), None, _tabulate_shortcuts(sources), drawn)
 

@@ -15,8 +15,9 @@ import pandas as pd
 from matplotlib import colormaps
 from PIL import Image
 
+from covbench.experiment.runs import RunRecord
 from covbench.reporting.figures.overlays import CLASS_COLOURS, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
-from covbench.reporting.gather import FinishedRun, Prepared, read_prepared
+from covbench.reporting.gather import Prepared, read_prepared
 from covbench.reporting.wording import plain, slug
 from covbench.schema import SEGMENTATION, Task
 
@@ -44,14 +45,14 @@ class TestFold:
         return slug(self.task.name, self.protocol)
 
 
-def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> TestFold | None:
+def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[RunRecord]) -> TestFold | None:
     """The cases that the runs of the lowest seed share.
 
     Args:
         data: Folder that holds prepared/.
         task: The task of the runs.
         protocol: The protocol of the runs.
-        runs: Finished runs of the task and protocol.
+        runs: Scored runs of the task and protocol.
 
     Returns:
         The test fold; None if the first run has no cases.
@@ -65,10 +66,10 @@ def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]
     return TestFold(task, protocol, first[0].run.seed, rows, read_prepared(data, task.name, side))
 
 
-def select_first(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+def select_first(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs of the lowest seed among `runs`."""
-    lowest = min((run.run.seed for run in runs), default=None)
-    return [run for run in runs if run.run.seed == lowest]
+    lowest = min((run.seed for run in runs), default=None)
+    return [run for run in runs if run.seed == lowest]
 
 
 def write_fold(folder: Path, fold: TestFold, cache: Path) -> None:
@@ -154,7 +155,7 @@ def _save_palette(path: Path, numbers: np.ndarray, colours: Sequence[tuple[int, 
     image.save(path, transparency=0, optimize=False)
 
 
-def write_model(folder: Path, fold: TestFold, run: FinishedRun, explained: Path | None = None) -> None:
+def write_model(folder: Path, fold: TestFold, run: RunRecord, explained: Path | None = None) -> None:
     """Write cases/{fold}/{architecture}.js: the model's answer to each case, in the order of the fold.
 
     Args:
@@ -165,7 +166,7 @@ def write_model(folder: Path, fold: TestFold, run: FinishedRun, explained: Path 
             script; by default there are none.
     """
     cases = fold.rows[CASE_KEYS].merge(run.cases, on=CASE_KEYS, how="left")
-    name = slug(run.run.architecture)
+    name = slug(run.architecture)
     values: dict[str, Any] = {"folder": name}
     if fold.task.kind == SEGMENTATION:
         for column in ("dice_lesion", "jaccard_lesion"):
@@ -176,7 +177,7 @@ def write_model(folder: Path, fold: TestFold, run: FinishedRun, explained: Path 
         values["predicted"] = cases["predicted"].fillna(-1).astype(int).tolist()
         values["explained"] = _draw_maps(folder / "cases" / fold.name / name, fold, run, explained)
         values["p"] = [_per_mille(cases[f"p_{number}"]) for number in range(len(fold.task.classes))]
-    _write_call(folder / "cases" / fold.name / f"{name}.js", "addModel", plain(run.run.architecture), values)
+    _write_call(folder / "cases" / fold.name / f"{name}.js", "addModel", plain(run.architecture), values)
 
 
 def _per_mille(values: pd.Series) -> list[int | None]:
@@ -187,7 +188,7 @@ def _lesion_pixels(task: Task, cases: pd.DataFrame, word: str) -> list[int]:
     return [int(number) for number in cases[[f"{word}_{name}" for name in task.lesions]].sum(axis=1)]
 
 
-def _draw_overlays(folder: Path, fold: TestFold, run: FinishedRun, cases: pd.DataFrame) -> list[int]:
+def _draw_overlays(folder: Path, fold: TestFold, run: RunRecord, cases: pd.DataFrame) -> list[int]:
     """Draw the worst cases and return their rows."""
     if fold.prepared is None or fold.prepared.masks is None:
         return []
@@ -205,12 +206,12 @@ def _draw_overlays(folder: Path, fold: TestFold, run: FinishedRun, cases: pd.Dat
     return drawn
 
 
-def _draw_maps(folder: Path, fold: TestFold, run: FinishedRun, explained: Path | None) -> list[int]:
+def _draw_maps(folder: Path, fold: TestFold, run: RunRecord, explained: Path | None) -> list[int]:
     """Draw the Grad-CAM maps and return the rows of their cases."""
     if explained is None or not explained.exists():
         return []
     with np.load(explained, allow_pickle=False) as archive:
-        name = run.run.architecture
+        name = run.architecture
         if f"{name}/map" not in archive.files:
             return []
         maps = dict(zip(archive[f"{name}/image_id"].tolist(), archive[f"{name}/map"], strict=True))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
+from covbench.reporting.gather import Results
 from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.tables import (
@@ -54,28 +55,28 @@ class Leaderboards:
     warnings: Sequence[tuple[str, str]]
 
 
-def build_leaderboards(kind: str, tables: Mapping[str, pd.DataFrame], links: Mapping[str, str]) -> Leaderboards:
+def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) -> Leaderboards:
     """Leaderboards of one task.
 
     Args:
-        kind: The kind of task: classification, segmentation or empty.
-        tables: The task's rows of summary, runs, published, ranks, leaks and sources.
-        links: Model -> path of its page.
+        kind: of the task.
+        results: of the task alone.
+        links: model -> its page.
 
     Returns:
-        A leaderboard per metric that has values, and the task's warnings.
+        A table per metric with scores, and what to beware of.
     """
-    summary, runs, published = (tables[name] for name in ("summary", "runs", "published"))
+    summary, runs, published = results.summary, results.runs, results.published
     headline = choose_headline(kind, published)
-    leaks = measure_leaks(tables["leaks"])
+    leaks = measure_leaks(results.audit["splits"])
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     boards = {}
     for metric in dict.fromkeys([headline, *TABLE_METRICS[kind]]):
         if metric == headline or metric in set(summary["metric"]):
             study = find_study(kind, published, metric) if metric == headline else read_study(published, metric)
-            ranks = show_ranks(tables["ranks"], metric)
+            ranks = show_ranks(results.compare["ranks"], metric)
             boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, ranks, links, flags)
-    return Leaderboards(boards, list(describe_flags(leaks, tables["sources"])))
+    return Leaderboards(boards, list(describe_flags(leaks, results.audit["sources"])))
 
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:

@@ -25,7 +25,7 @@ class ModelPairsSection:
 def build_model_pairs_section(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsSection:
     """The changes, model pairs and resolution of one task.
 
-    compared: the task's rows of the tables in gather.COMPARED_COLUMNS. headline: the metric that ranks its models.
+    compared: the task's rows of the tables in schema.COMPARE_TABLES. headline: the metric that ranks its models.
     """
     changes, pairs = compared["protocols"], compared["pairs"]
     changes = changes[changes["metric"] == headline]

@@ -174,12 +174,9 @@ def test_every_column_is_described():
         for package in PACKAGES_OF_TABLES
         for info in pkgutil.walk_packages([str(Path(covbench.__path__[0]) / package)], f"covbench.{package}.")
     ]
-    tables = [
-        value
-        for module in [schema, *modules]
-        for name, value in vars(module).items()
-        if name.endswith("_COLUMNS") and isinstance(value, list | tuple | dict)
-    ]
+    named = [(name, value) for module in [*modules, schema] for name, value in vars(module).items()]
+    tables = [value for name, value in named if name.endswith("_COLUMNS") and isinstance(value, list | dict)]
+    tables += [table for name, value in named if name.endswith("_TABLES") for table in value.values()]
     columns = {str(column) for table in tables for column in table}
     assert {"image_id", "drop_low", "near_duplicate_in_train", "p_holm"} <= columns
     spans = find_spans((ROOT / "docs" / "reference" / "tables.md").read_text(encoding="utf-8"))

@@ -12,12 +12,16 @@ LONGEST_FIRST = (
     "tests/slurm/test_slurm.py",
     "tests/real/test_pipeline.py",
     "tests/dvc/test_dvc.py",
+    "tests/workflow/test_stale_runs.py",
     "tests/mlflow/test_server.py",
     "tests/workflow/test_workflow.py",
-    "tests/workflow/test_stale_runs.py",
     "tests/training/test_job.py",
     "tests/training/test_frozen_features.py",
     "tests/models/test_jax.py",
+    "tests/real/test_planted_copies.py",
+    "tests/training/test_fit.py",
+    "tests/training/test_devices.py",
+    "tests/browser/test_report.py",
     "tests/data/datasets/test_phantoms.py",
 )  # one of these begun last would keep the other processes waiting
 

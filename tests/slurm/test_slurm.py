@@ -32,7 +32,7 @@ CONFIG = {
 FOLDERS = [f"results/runs/phantom_xray/audited/small_cnn/{seed}" for seed in CONFIG["seeds"]]
 MODELS = [f"{folder}/model.keras" for folder in FOLDERS]
 SCORES = [f"{folder}/metrics.json" for folder in FOLDERS]
-DEMO = ROOT / "demo" / "results" / "compare"
+DEMO = ROOT / "demo"
 
 pytestmark = [
     pytest.mark.slow,
@@ -198,15 +198,18 @@ def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_w
     assert all("finished before with the same inputs" in log for log in logs)
 
 
-@pytest.mark.skipif(not (DEMO / "metrics.csv").exists(), reason="compares with demo/: make demo")
+@pytest.mark.skipif(not (DEMO / "results/compare/metrics.csv").exists(), reason="compares with demo/: make demo")
 def test_the_demo_through_slurm_gives_the_metrics_of_make_demo(cluster, tmp_path):
+    """From drawing the X-rays to the report; what is drawn and prepared of the CT slices comes from `make demo`."""
     shutil.copy(ROOT / "config" / "demo.yaml", tmp_path / "config.yaml")
+    shutil.copytree(DEMO / "data", tmp_path / "data", ignore=shutil.ignore_patterns("phantom_xray*"))
+    shutil.copytree(DEMO / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
     process = submit(
         tmp_path, "all", "--set-threads", *(f"{rule}=1" for rule in ("train_classifier", "train_segmenter"))
     )
     finish(process, tmp_path, seconds=1500)
     for name in ("metrics.csv", "summary.csv"):
-        assert (tmp_path / "results/compare" / name).read_text() == (DEMO / name).read_text()
+        assert (tmp_path / "results/compare" / name).read_text() == (DEMO / "results/compare" / name).read_text()
     assert (tmp_path / "results/report/index.html").exists()
 
 

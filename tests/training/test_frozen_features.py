@@ -252,6 +252,7 @@ def train_apart(processes, folder, **choices):
     return process
 
 
+@pytest.mark.slow
 def test_a_training_on_features_killed_and_started_again_ends_as_if_nothing_had_happened(processes, tmp_path):
     folders = [tmp_path / "undisturbed", tmp_path / "disturbed"]
     for folder in folders:

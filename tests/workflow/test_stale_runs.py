@@ -16,6 +16,7 @@ from covbench.schema import Run
 
 from .conftest import ROOT, planned_jobs, run_snakemake
 
+pytestmark = pytest.mark.slow
 CLASSIFIER, SEGMENTER = "train_classifier", "train_segmenter"
 CLASSES, MASKS = "fit_classification_baseline", "fit_segmentation_baseline"
 RULES = {

@@ -12,6 +12,7 @@ sys.path.insert(0, f"{workflow.basedir}/src")
 from covbench.experiment.config import check_config
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.experiment.code_fingerprint import depend_script
+from covbench.data.external import find_external_tasks, external_folder
 from covbench.experiment.provenance import decide_inputs, fingerprint_inputs
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.experiment.plan import (
@@ -110,6 +111,17 @@ def files_at(wildcards, task):
     return input_files(config, run, options_for(wildcards)["size"])
 
 
+def prepared_external(wildcards):
+    return prepared_of(files_at(wildcards, wildcards.external))
+
+
+def duplicates_across(wildcards):
+    one, other = sorted(
+        dataset_of(task) for task in (wildcards.task, wildcards.external)
+    )
+    return f"data/duplicates/{one}/{other}.parquet"
+
+
 def weights_for(wildcards):
     files = files_for(wildcards)
     return [files["weights"]] if "weights" in files else []
@@ -151,9 +163,36 @@ def masks_for(wildcards):
     return predicted + prepared_of(files_at(wildcards, wildcards.task))[1:]
 
 
+def masks_external(wildcards):
+    """What scoring segmentations of another dataset needs beside their table: predicted and annotated masks."""
+    w = wildcards
+    if TASKS[w.task].kind != SEGMENTATION:
+        return {}
+    folder = external_folder(w.task, w.protocol, w.architecture, w.external)
+    return {
+        "masks": f"{folder}/predicted_masks.npz",
+        "prepared": prepared_external(w)[1:],
+    }
+
+
 def files_of_runs(name):
     """A file of every run; only `compare` asks for them, rules after it for its runs.csv, which plans faster."""
     return [f"{run.folder}/{name}" for run in RUNS]
+
+
+def external_files():
+    """Scores of every network on each other dataset that fits; baselines are not kept."""
+    models = {
+        (run.task, run.protocol, run.architecture): None
+        for run in RUNS
+        if not is_baseline(run)
+    }
+    return [
+        f"{external_folder(*model, external)}/{name}"
+        for model in models
+        for external in find_external_tasks(model[0], config["tasks"])
+        for name in ("metrics.json", "cases.parquet")
+    ]
 
 
 def runs_to_explain(task, protocol):

@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from covbench.data.datasets import TASKS, dataset_of
+from covbench.data.external import external_folder
 from covbench.experiment.accepted_edits import fingerprint_decisions, list_accepted
 from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
@@ -131,6 +132,18 @@ def masks_for(wildcards):
         prepared["rows"],
         prepared["masks"],
     ]
+
+
+def masks_external(wildcards):
+    """What scoring segmentations needs beside their table: what was predicted, and what was annotated."""
+    w, prepared = wildcards, prepared_at(wildcards, wildcards.external)
+    if "masks" not in prepared:
+        return {}
+    folder = external_folder(w.task, w.protocol, w.architecture, w.external)
+    return {
+        "masks": f"{folder}/predicted_masks.npz",
+        "prepared": [prepared["rows"], prepared["masks"]],
+    }
 
 
 def explained_by(name):

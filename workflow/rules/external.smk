@@ -1,19 +1,5 @@
 """Networks on the images of every other dataset that fits; baselines are not kept."""
 
-from covbench.data.external import external_folder
-
-
-def masks_external(wildcards):
-    """What scoring segmentations needs beside their table: what was predicted, and what was annotated."""
-    w, prepared = wildcards, prepared_at(wildcards, wildcards.external)
-    if "masks" not in prepared:
-        return {}
-    folder = external_folder(w.task, w.protocol, w.architecture, w.external)
-    return {
-        "masks": f"{folder}/predicted_masks.npz",
-        "prepared": [prepared["rows"], prepared["masks"]],
-    }
-
 
 rule predict_external:
     """Predict with a model's seeds the images of another dataset, except those that its own dataset holds too."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,11 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from covbench.experiment.config import read_config
-from covbench.experiment.plan import describe_plan
 from covbench.experiment.provenance import Difference, find_differences, list_differences
 from covbench.experiment.run_locks import is_running, read_failure
-from covbench.schema import CovbenchError, Run
+from covbench.schema import Run
 
 STATES = {
     "finished": "trained with exactly the inputs that are planned now",
@@ -38,10 +33,10 @@ trained, and nothing is changed.
 """
 EXAMPLES = """\
 examples:
-  python -m covbench.experiment.status                                              the study, in this folder
-  python -m covbench.experiment.status --configfile config/demo.yaml --directory demo
-  python -m covbench.experiment.status --json | jq '.runs[] | select(.state == "stale")'
-  python -m covbench.experiment.status --folders stale | xargs -r -d '\\n' rm -r     then train them again: snakemake
+  covbench status                                              the study, in this folder
+  covbench status --configfile config/demo.yaml --directory demo
+  covbench status --json | jq '.runs[] | select(.state == "stale")'
+  covbench status --folders stale | xargs -r -d '\\n' rm -r     then train them again: snakemake
 
 Snakemake trains missing and stale runs. Where its own memory (.snakemake) is gone, in a fresh clone with pulled
 results, it takes stale runs for finished; comparing then refuses them. Delete their folders, as above, and they are
@@ -133,41 +128,3 @@ def describe_runs(runs: Sequence[Planned]) -> dict[str, Any]:
         for run in runs
     ]
     return {"counts": count_states(runs), "runs": described}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m covbench.experiment.status`; see its --help."""
-    options = _parse(arguments)
-    try:
-        runs = examine_runs(describe_plan(read_config(options.configfile)), options.directory)
-    except CovbenchError as error:
-        sys.exit(str(error))
-    if options.json:
-        text = json.dumps(describe_runs(runs), indent=1)
-    elif options.folders:
-        text = "\n".join(str(options.directory / run.entry["folder"]) for run in runs if run.state == options.folders)
-    else:
-        text = show_runs(runs)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # `| head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m covbench.experiment.status",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
-    parser.add_argument("--directory", type=Path, default=Path(), help="as for snakemake: holds data/ and results/")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="counts and runs, a stale one with every difference")
-    form.add_argument("--folders", choices=STATES, metavar="STATE", help="only the folders of the runs in one state")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import heapq
 import json
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +14,9 @@ from typing import Any
 import pandas as pd
 
 from covbench.data.datasets import TASKS, dataset_of
-from covbench.experiment.config import read_config
-from covbench.experiment.plan import describe_plan
+from covbench.experiment.config import suggest
 from covbench.experiment.status import Planned, examine_runs
-from covbench.operations.step_timings import Calibrations
+from covbench.operations.step_timings import StepTimings
 from covbench.protocols import split_rule
 from covbench.schema import SEGMENTATION, CovbenchError
 from covbench.system.disk import show_bytes
@@ -28,18 +25,18 @@ HELP = """\
 Say what the planned trainings that are missing or stale will cost: hours, memory and disk of each task, protocol and
 architecture, and the total.
 
-A line rests on finished runs of the same task, protocol and architecture where there are any, and otherwise on a
-calibration: a few steps of the network on this machine, in a process of its own, kept in benchmarks/calibration for
-the next time. A network that was calibrated at another size or batch only is scaled by its pixels. Epochs are counted
-in full: early stopping makes runs shorter than forecast. Training several at once on one CPU makes each slower.
-`~` before a number of images: no split is drawn yet. Baselines take seconds to minutes and are not listed.
+A line uses the finished runs of the same task, protocol and architecture where there are any. Otherwise it uses a
+timing: a few steps of the network on this machine, in a separate process. benchmarks/timing keeps it for the next
+time. A network that was timed at another size or batch size is scaled by its pixels. Every epoch is counted: early
+stopping makes runs shorter than forecast. Several trainings at once on one CPU slow each other down. `~` before a
+number of images: no split exists yet. Baselines take seconds to minutes and are not listed.
 """
 EXAMPLES = """\
 examples:
   covbench forecast --configfile config/demo.yaml --directory demo
-  covbench forecast --minutes 60       calibrate for up to an hour, then show what is known
-  covbench forecast --minutes 0                calibrate nothing: finished runs and earlier calibrations
-  covbench forecast --only 'vgg*' resnet50     these architectures alone
+  covbench forecast --minutes 60               time networks for up to an hour, then show what is known
+  covbench forecast --minutes 0                time nothing: finished runs and earlier timings only
+  covbench forecast --only 'vgg*' resnet50     these networks only
   covbench forecast --gpus 4                   four runs at once, as with snakemake --resources gpu=4
 """
 
@@ -96,6 +93,32 @@ class Line:
 Group = tuple[list[Planned], list[Planned]]
 
 
+def choose_trainings(plan: Sequence[Mapping[str, Any]], only: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The entries of the plan whose network is in `only`, where * stands for any text; all of them if it is empty.
+
+    Raises CovbenchError for a name that matches no planned network.
+    """
+    known = sorted({entry["architecture"] for entry in plan if entry["family"] == "deep"})
+    for name in only:
+        if not fnmatch.filter(known, name):
+            raise CovbenchError(f"--only {name}: no planned network has this name; {suggest(name, known)}")
+    return [entry for entry in plan if any(fnmatch.fnmatch(entry["architecture"], name) for name in only or ["*"])]
+
+
+def forecast_trainings(plan: Sequence[Mapping[str, Any]], root: Path, seconds: float) -> list[Line]:
+    """A line for every task, protocol and architecture that still has a training to do.
+
+    Args:
+        plan: As experiment.plan.describe_plan.
+        root: The folder that holds data/, results/ and benchmarks/.
+        seconds: How long to time networks of which nothing is known; 0 times none.
+    """
+    groups = group_trainings(examine_runs(plan, root))
+    known = StepTimings(root)
+    known.measure([run.entry for to_do, finished in groups if not finished for run in to_do], seconds)
+    return [forecast_line(to_do, finished, known, root) for to_do, finished in groups]
+
+
 def group_trainings(planned: Iterable[Planned]) -> list[Group]:
     """The trainings of each task, protocol and architecture that has any to do: those, and those that are finished."""
     groups: dict[tuple[str, str, str], Group] = {}
@@ -106,8 +129,15 @@ def group_trainings(planned: Iterable[Planned]) -> list[Group]:
     return [group for group in groups.values() if group[0]]
 
 
-def forecast_line(to_do: Sequence[Planned], finished: Sequence[Planned], known: Calibrations, root: Path) -> Line:
-    """What the runs to do of a group cost: as its finished ones did, or by calibration. root: holds data/, results/."""
+def forecast_line(to_do: Sequence[Planned], finished: Sequence[Planned], known: StepTimings, root: Path) -> Line:
+    """What the runs to do of a group cost: as much as its finished ones, or what a timing says.
+
+    Args:
+        to_do: The runs of one task, protocol and architecture that are missing or stale.
+        finished: Those that have finished.
+        known: Timings of this machine.
+        root: The folder that holds data/ and results/.
+    """
     entry = to_do[0].entry
     folds = count_folds(entry, root)
     cost = None
@@ -138,7 +168,7 @@ def count_folds(entry: Mapping[str, Any], root: Path) -> dict[str, int]:
 
 def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
     """What runs that have finished took, the mean of each figure."""
-    manifests = [json.loads((root / entry["folder"] / "manifest.json").read_text()) for entry in finished]
+    manifests = [json.loads((root / entry["folder"] / "manifest.json").read_text("utf-8")) for entry in finished]
     sizes = [sum(file.stat().st_size for file in (root / entry["folder"]).iterdir()) for entry in finished]
     parameters = manifests[0].get("parameters", 0)
     return Cost(
@@ -152,7 +182,14 @@ def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
 
 
 def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Mapping[str, float], note: str) -> Cost:
-    """What a run takes by the calibration of its setting, every epoch counted."""
+    """What a run takes by the timing of its setting, every epoch counted.
+
+    Args:
+        entry: The run's entry of the plan.
+        folds: Images in `train`, `val` and `test`.
+        timing: As time_steps.Timing: seconds a step, MB of memory, parameters.
+        note: What the timing rests on.
+    """
     options = entry["options"]
     batches = {name: -(-count // options["batch_size"]) for name, count in folds.items()}
     seconds = START_SECONDS + timing["setup"] + (batches["val"] + batches["test"]) * timing["forward"]
@@ -205,7 +242,7 @@ def show_lines(lines: Sequence[Line], at_once: int) -> str:
         f"disk: {_show_mb(disk)} of results, and {_show_mb(scratch)} of states while they train",
     ]
     if unknown:
-        text.append(f"{unknown} runs are not in it: not calibrated yet; give more --minutes, it goes on from here")
+        text.append(f"{unknown} runs are not in it: not timed yet; give more --minutes, it goes on from here")
     return "\n".join(text)
 
 
@@ -229,39 +266,3 @@ def show_seconds(seconds: float) -> str:
 
 def _show_mb(megabytes: float) -> str:
     return show_bytes(round(megabytes * 2**20))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `covbench forecast`; see its --help."""
-    options = _parse(arguments)
-    try:
-        plan = describe_plan(read_config(options.configfile))
-    except CovbenchError as error:
-        sys.exit(str(error))
-    chosen = [e for e in plan if any(fnmatch.fnmatch(e["architecture"], name) for name in options.only)]
-    groups = group_trainings(examine_runs(chosen, options.directory))
-    known = Calibrations(options.directory)
-    known.measure([run.entry for to_do, finished in groups if not finished for run in to_do], options.minutes * 60)
-    lines = [forecast_line(to_do, finished, known, options.directory) for to_do, finished in groups]
-    print(show_lines(lines, options.gpus))
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "covbench forecast",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
-    parser.add_argument("--directory", type=Path, default=Path(), help="as for snakemake: holds data/ and results/")
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="architectures, * stands for any text")
-    parser.add_argument("--minutes", type=float, default=10, help="when to begin no other calibration; without: 10")
-    parser.add_argument(
-        "--gpus", type=int, default=1, help="runs at once, as in snakemake --resources gpu=N; without: 1"
-    )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -57,7 +57,7 @@ def measure_setting(task: str, architecture: str, options: Options, settings: Ma
     started = time.monotonic()
     set_precision(settings.get("precision", "auto"))
     seed_everything(0, settings.get("deterministic", False))
-    run = Run(task, "calibration", architecture, 0)
+    run = Run(task, "timing", architecture, 0)
     model = build_model(run, options, len(TASKS[task].classes), None)
     x, y = _draw_batch(task, options)
     seconds, inside = {"head": 0.0, "fine_tune": 0.0}, 0.0

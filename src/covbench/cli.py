@@ -167,7 +167,7 @@ def _add_gpus(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=1,
         metavar="N",
-        help="runs at once, as in snakemake --resources gpu=N; default: 1",
+        help="runs at once, as snakemake --resources gpu=N; default: 1",
     )
 
 
@@ -263,7 +263,7 @@ def _add_restore_dates(commands: Any) -> None:
     parser = commands.add_parser(
         "restore-dates",
         module="covbench.operations.dvc_timestamps",
-        help="after dvc pull: the dates that Snakemake knows",
+        help="after dvc pull: the dates of all outputs",
     )
     _add_plan(parser)
     parser.set_defaults(run=_restore_dates)

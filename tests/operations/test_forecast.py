@@ -142,9 +142,7 @@ def test_times_are_told_in_the_unit_that_suits():
 def test_networks_are_chosen_by_name_and_a_name_that_fits_none_is_refused(plan):
     assert {entry["architecture"] for entry in choose_trainings(plan, ["small_*"])} == {"small_cnn"}
     assert choose_trainings(plan, []) == plan
-    with pytest.raises(
-        CovbenchError, match="--only small_cmn: no planned network has this name; did you mean 'small_cnn'"
-    ):
+    with pytest.raises(CovbenchError, match="small_cmn: no planned network has this name; did you mean 'small_cnn'"):
         choose_trainings(plan, ["small_cnn", "small_cmn"])
     with pytest.raises(CovbenchError, match="--only majority: no planned network"):
         choose_trainings(plan, ["majority"])  # a baseline, which is not forecast

@@ -225,21 +225,27 @@ def wall_clock(lines: Iterable[Line], at_once: int) -> float:
     return max(ends)
 
 
+def sum_disk(lines: Iterable[Line], at_once: int) -> tuple[float, float]:
+    """MB of results that stay, and MB of checkpoints while `at_once` runs train; lines without a cost add nothing."""
+    known = [(line.runs, line.cost) for line in lines if line.cost]
+    results = sum(runs * cost.disk_mb for runs, cost in known)
+    return results, max((cost.scratch_mb for _, cost in known), default=0) * at_once
+
+
 def show_lines(lines: Sequence[Line], at_once: int) -> str:
     """The table and the totals as text."""
     rows = [COLUMNS, *(_show_line(line) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     known = [(line, line.cost) for line in lines if line.cost]
     total = sum(line.runs * cost.seconds for line, cost in known)
-    disk = sum(line.runs * cost.disk_mb for line, cost in known)
-    scratch = max((cost.scratch_mb for _, cost in known), default=0) * at_once
+    disk, scratch = sum_disk(lines, at_once)
     unknown = sum(line.runs for line in lines if not line.cost)
     text = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     text += [
         "",
         f"{sum(line.runs for line, _ in known)} runs: {show_seconds(total)} one after another, "
         f"{show_seconds(wall_clock(lines, at_once))} with {at_once} at once",
-        f"disk: {_show_mb(disk)} of results, and {_show_mb(scratch)} of states while they train",
+        f"disk: {_show_mb(disk)} of results, and {_show_mb(scratch)} of checkpoints while they train",
     ]
     if unknown:
         text.append(f"{unknown} runs are not in it: not timed yet; give more --minutes, it goes on from here")

@@ -19,7 +19,7 @@ import requests
 import yaml
 
 from covbench.data.datasets import DATASETS
-from covbench.data.sources.kaggle_archive import HOW_TO_SIGN_IN, KAGGLE, find_credentials
+from covbench.data.sources.kaggle_archive import KAGGLE, find_credentials
 from covbench.data.sources.manifests import manifest_path
 from covbench.data.sources.origins import find_in_mirror, name_source
 from covbench.data.sources.pretrained_weights import find_origin
@@ -57,6 +57,7 @@ examples:
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 PYTHONS = ((3, 11), (3, 14))  # from the first, before the second
 ANSWER_SECONDS = 5
+SIGN_IN = f"save an API token of {KAGGLE}/settings as ~/.kaggle/kaggle.json, or set fetch.mirror"
 MLFLOW_QUERY = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
@@ -132,7 +133,7 @@ def _find_dataset(name: str, card: Card, root: Path, mirror: Path | None) -> tup
         return OK, f"will be downloaded: {sources}"
     credentials = find_credentials()
     if not credentials:
-        return PROBLEM, f"{sources}: no Kaggle credentials; {HOW_TO_SIGN_IN}"
+        return PROBLEM, f"{sources}: no Kaggle credentials; {SIGN_IN}"
     rules = [source.competition for source in card.sources if isinstance(source, KaggleCompetition)]
     if rules:
         return WARNING, f"{sources}: accept its rules first, if you have not: {KAGGLE}/competitions/{rules[0]}/rules"
@@ -194,12 +195,9 @@ def check_disk(plan: Sequence[Any], root: Path, at_once: int) -> Iterator[Findin
         )
     elif unknown:
         trainings = sum(line.runs for line in lines)
-        yield Finding(
-            WARNING,
-            "disk",
-            f"{room}; {unknown} of {trainings} trainings have no forecast yet, the others need {show_bytes(needed)}; "
-            "time them with covbench forecast",
-        )
+        others = f", the others need {show_bytes(needed)}" if unknown < trainings else ""
+        part = f"{unknown} of {trainings} trainings have no forecast yet{others}; run covbench forecast"
+        yield Finding(WARNING, "disk", f"{room}; {part}")
     else:
         yield Finding(OK, "disk", f"{room}; the trainings still to do need {show_bytes(needed)}")
 
@@ -208,9 +206,7 @@ def check_gpus(wanted: int) -> Iterator[Finding]:
     """The GPUs of this machine against those that the command line promises, and whether TensorFlow can use them."""
     found = len(list_gpus())
     if not found:
-        yield Finding(
-            WARNING, "gpu", "nvidia-smi lists none: networks train on the CPU; covbench forecast says how long"
-        )
+        yield Finding(WARNING, "gpu", "nvidia-smi lists none: networks train on the CPU; see covbench forecast")
         return
     if found < wanted:
         yield Finding(WARNING, "gpu", f"{found} here, but --gpus {wanted}: jobs will wait; say gpu={found}")
@@ -270,9 +266,7 @@ def check_mlflow(uri: str, root: Path) -> Iterator[Finding]:
     if os.access(place, os.W_OK):
         yield Finding(OK, "mlflow", f"{database}: can be written")
     else:
-        yield Finding(
-            PROBLEM, "mlflow", f"{place} cannot be written; change its mode, or set tracking.uri to another file"
-        )
+        yield Finding(PROBLEM, "mlflow", f"{place} cannot be written; mend its mode, or change tracking.uri")
 
 
 def _ask_server(uri: str) -> Finding:
@@ -284,9 +278,8 @@ def _ask_server(uri: str) -> Finding:
             uri.rstrip("/") + MLFLOW_QUERY, auth=(user, password) if user else None, timeout=ANSWER_SECONDS
         )
     except requests.RequestException as error:
-        return Finding(
-            PROBLEM, "mlflow", f"{uri} does not answer ({type(error).__name__}); start it, or mend tracking.uri"
-        )
+        reason = type(error).__name__
+        return Finding(PROBLEM, "mlflow", f"{uri} does not answer ({reason}); start the server, or mend tracking.uri")
     if answer.status_code in (401, 403):
         return Finding(PROBLEM, "mlflow", f"{uri} refuses you (HTTP {answer.status_code}); set {' and '.join(names)}")
     if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("application/json"):
@@ -299,9 +292,8 @@ def check_system() -> Iterator[Finding]:
     encodings = {locale.getpreferredencoding(False), sys.stdout.encoding or "utf-8"}
     foreign = sorted(name for name in encodings if codecs.lookup(name).name != "utf-8")
     if foreign:
-        yield Finding(
-            WARNING, "locale", f"{', '.join(foreign)}: some characters show as plain ones; export LC_ALL=C.UTF-8"
-        )
+        names = ", ".join(foreign)
+        yield Finding(WARNING, "locale", f"{names}: some characters are shown as plain ones; export LC_ALL=C.UTF-8")
     else:
         yield Finding(OK, "locale", "UTF-8")
     version = ".".join(map(str, sys.version_info[:3]))

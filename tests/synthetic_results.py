@@ -6,8 +6,8 @@ A helper of the report's tests, and a way to look at a page without training any
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,14 @@ from covbench.data.datasets import TASKS, dataset_of
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.compare import compare_runs
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.experiment.plan import describe_planned
-from covbench.experiment.provenance import describe_run, gather_inputs
+from covbench.experiment.plan import PlannedRun, plan_run
+from covbench.experiment.provenance import describe_run, expect_inputs
+from covbench.protocols import protocol_options
 from covbench.schema import CLASSIFICATION, Run, Task
 from covbench.system.files import write_json, write_table
 
 SIDE, IMAGES, EPOCHS = 64, 90, 14
-CONFIG = {"weights": "none", "deterministic": True}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
 BASELINES = {
     "majority": 0.0,
     "hog_logistic": 0.55,
@@ -37,10 +38,14 @@ def plan_runs(
     tasks: Mapping[str, Sequence[str]],
     protocols: Sequence[str] = ("published", "audited"),
     seeds: Sequence[int] = (0, 1),
-) -> list[dict[str, Any]]:
-    """A plan as describe_plan gives it. tasks: task -> architectures."""
+) -> list[PlannedRun]:
+    """A plan as covbench.experiment.plan gives it. tasks: task -> architectures."""
     return [
-        describe_planned(CONFIG, Run(task, protocol, architecture, seed), {"size": SIDE})
+        plan_run(
+            CONFIG,
+            Run(task, protocol, architecture, seed),
+            replace(protocol_options(protocol, TASKS[task]), size=SIDE),
+        )
         for task, architectures in tasks.items()
         for protocol in protocols
         for architecture in architectures
@@ -48,18 +53,17 @@ def plan_runs(
     ]
 
 
-def draw_tree(root: Path, plan: Sequence[Mapping[str, Any]], images: int = IMAGES) -> None:
+def draw_tree(root: Path, plan: Sequence[PlannedRun], images: int = IMAGES) -> None:
     """Write root/data and root/results for every run of the plan, as if all had finished."""
-    for task in dict.fromkeys(run["task"] for run in plan):
+    for task in dict.fromkeys(planned.run.task for planned in plan):
         draw_data(root / "data", TASKS[task], images)
-    for entry in plan:
-        run = Run(entry["task"], entry["protocol"], entry["architecture"], entry["seed"])
-        draw_split(root / "data", run)
-        draw_run(root, run)
-        write_manifest(root, entry, run)
+    for planned in plan:
+        draw_split(root / "data", planned.run)
+        draw_run(root, planned.run)
+        write_manifest(root, planned)
 
 
-def compare_tree(root: Path, plan: Sequence[Mapping[str, Any]]) -> None:
+def compare_tree(root: Path, plan: Sequence[PlannedRun]) -> None:
     """Write root/results/compare and root/results/audit/splits.csv, as the stages before the report do."""
     resources = Path(__file__).parents[1] / "workflow" / "resources"
     reported, literature = (pd.read_csv(resources / f"{name}.csv") for name in ("published_results", "literature"))
@@ -179,11 +183,11 @@ def write_history(folder: Path, run: Run, rng: np.random.Generator, skill: float
         write_table(folder / "history.csv", table.assign(val_accuracy=1 - table["val_loss"] / 1.6))
 
 
-def write_manifest(root: Path, entry: Mapping[str, Any], run: Run) -> None:
+def write_manifest(root: Path, planned: PlannedRun) -> None:
     """manifest.json as a run writes it that finished with the planned inputs."""
-    deep = entry["family"] == "deep"
+    deep = planned.is_deep
     facts = {"device": "cpu", "seconds": 12.5 + 20 * deep, "peak_memory_mb": 900, "finished": "2026-01-02T03:04:05"}
     facts |= {"parameters": 2_300_000 * deep, "epochs_run": EPOCHS * deep, "best_epoch": 9 * deep, "weights": "none"}
     facts["git_commit"] = "0123456789abcdef"
-    inputs = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
-    write_json(root / run.folder / "manifest.json", describe_run(inputs, **facts))
+    inputs = expect_inputs(planned, root)
+    write_json(root / planned.run.folder / "manifest.json", describe_run(inputs, **facts))

@@ -17,6 +17,7 @@ from covbench.system.terminal import print_anywhere
 
 if TYPE_CHECKING:
     from covbench.experiment.config import Config
+    from covbench.experiment.plan import PlannedRun
 
 ABOUT = """\
 Plan, check and read a covbench benchmark. Snakemake trains; these commands say what it will do and what it has done.
@@ -110,12 +111,12 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _read_plan(options: argparse.Namespace) -> tuple[Config, list[Any]]:
+def _read_plan(options: argparse.Namespace) -> tuple[Config, list[PlannedRun]]:
     from covbench.experiment.config import read_config
-    from covbench.experiment.plan import describe_plan
+    from covbench.experiment.plan import plan_runs
 
     config = read_config(options.configfile)
-    return config, describe_plan(config)
+    return config, plan_runs(config)
 
 
 def _add_status(commands: Any) -> None:
@@ -131,17 +132,19 @@ def _add_status(commands: Any) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     from covbench.experiment.config import suggest
-    from covbench.experiment.status import STATES, describe_runs, examine_runs, show_runs
+    from covbench.experiment.runs import examine_runs
+    from covbench.experiment.status import STATES, describe_runs, show_runs
 
-    if options.folders and options.folders not in STATES:
-        raise CovbenchError(f"--folders {options.folders}: unknown state; {suggest(options.folders, list(STATES))}")
+    states = [str(state) for state in STATES]
+    if options.folders and options.folders not in states:
+        raise CovbenchError(f"--folders {options.folders}: unknown state; {suggest(options.folders, states)}")
     runs = examine_runs(_read_plan(options)[1], options.directory)
     if options.json:
         print(json.dumps(describe_runs(runs), indent=1))
     elif options.folders:
         for run in runs:
             if run.state == options.folders:
-                print(options.directory / run.entry["folder"])
+                print(run.folder)
     else:
         print(show_runs(runs))
 

@@ -36,7 +36,9 @@ rule index:
     resources:
         mem_mb=4000,
     params:
-        made_by=index_made_by,
+        made_by=lambda wildcards: made_by(
+            "index", f"covbench.data.datasets.{wildcards.dataset}"
+        ),
     script:
         "../scripts/index.py"
 
@@ -85,8 +87,8 @@ rule find_duplicates:
 rule split:
     """Divide a task into train, val and test as its protocol does."""
     input:
-        index=index_of,
-        duplicates=duplicates_within,
+        index=lambda wildcards: index_path(wildcards.task),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.task),
     output:
         "data/splits/{task}/{protocol}/{seed}.parquet",
     log:
@@ -94,7 +96,9 @@ rule split:
     conda:
         "../../envs/cpu.conda.yaml"
     params:
-        rule=split_rule_for,
+        rule=lambda wildcards: asdict(
+            split_rule(wildcards.protocol, TASKS[wildcards.task])
+        ),
         made_by=made_by("split", "covbench.data.index"),
     script:
         "../scripts/split.py"
@@ -103,9 +107,9 @@ rule split:
 rule audit:
     """Count which test images have their patient or a copy in training, and duplicates across datasets."""
     input:
-        indexes=planned_indexes(),
-        duplicates=planned_duplicates(),
-        splits=planned_splits(),
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
+        duplicates=list_duplicates(planned_datasets(config)),
+        splits=list_splits(RUNS),
     output:
         splits="results/audit/splits.csv",
         pairs="results/audit/pairs.csv",
@@ -125,7 +129,7 @@ rule audit:
 rule audit_sources:
     """Score how well each label is predicted from the source alone, or from the file's type and size."""
     input:
-        indexes=planned_indexes(),
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
         thumbnails=expand(
             "data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)
         ),
@@ -151,7 +155,7 @@ rule audit_sources:
 rule prepare:
     """Decode a task's images once into one memory-mapped grey array."""
     input:
-        index=index_of,
+        index=lambda wildcards: index_path(wildcards.task),
     output:
         images="data/prepared/{task}/{size}/images.npy",
         rows="data/prepared/{task}/{size}/rows.parquet",
@@ -173,7 +177,7 @@ rule prepare:
 rule prepare_masks:
     """Decode a task's masks once into one memory-mapped array of class numbers."""
     input:
-        index=index_of,
+        index=lambda wildcards: index_path(wildcards.task),
         rows="data/prepared/{task}/{size}/rows.parquet",
     output:
         "data/prepared/{task}/{size}/masks.npy",

@@ -3,9 +3,9 @@ rule test_external:
     input:
         models=seeds_of("model.keras"),
         manifests=seeds_of("manifest.json"),
-        index=lambda wildcards: f"data/index/{dataset_of(wildcards.other)}.parquet",
-        duplicates=duplicates_across,
-        prepared=prepared_external,
+        index=lambda wildcards: index_path(wildcards.other),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.other),
+        prepared=lambda wildcards: prepared_at(wildcards, wildcards.other).values(),
     output:
         metrics="results/external/{task}/{protocol}/{architecture}/{other}/metrics.json",
         cases="results/external/{task}/{protocol}/{architecture}/{other}/cases.parquet",
@@ -31,7 +31,11 @@ rule test_external:
 rule compare_external:
     """Gather what is left of each score on the images of other datasets, with intervals."""
     input:
-        external=external_files(),
+        external=expand(
+            "{folder}/{name}",
+            folder=list_external(RUNS, config["tasks"]),
+            name=["metrics.json", "cases.parquet"],
+        ),
         runs="results/compare/runs.csv",
     output:
         "results/compare/external.csv",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.audit.duplicates import EXACT, KINDS
-from covbench.schema import CLASSIFICATION, Task
+from covbench.schema import AUDIT_TABLES, CLASSIFICATION, Task
 
 AUGMENTED = "augmented"
 """Kind of a leaked pair: another copy of the same image, as augmentation makes them."""
@@ -20,25 +20,16 @@ LEAKS = {
     "duplicate_in_train": "an image with the same bytes",
     "near_duplicate_in_train": "a near or mirrored copy",
 }
-AUDIT_COLUMNS = ["class", "test_images", "image_in_val", *LEAKS, "leaked", "leaked_share"]
-PAIR_COLUMNS = ["class", "image_id", "copy", "train_id", "train_copy", "kind", "correlation"]
-ACROSS_COLUMNS = [
-    "dataset",
-    "other",
-    "images",
-    "other_images",
-    *KINDS,
-    "images_with_duplicate",
-    "other_images_with_duplicate",
-]
+SPLIT_KEYS = ["task", "protocol", "seed"]
+PAIR_COLUMNS = [name for name in AUDIT_TABLES["pairs"] if name not in SPLIT_KEYS]
 
 
 def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
-    """How many test images training has seen, or something of their patient: AUDIT_COLUMNS, first all, then per class.
+    """How many test images training has seen, or something of their patient: first all, then per class.
 
-    split: schema.SPLIT_COLUMNS. duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's
-    dataset. An image counts once per column;
-    `leaked` counts those that any column of LEAKS counts.
+    split: schema.SPLIT_COLUMNS. duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's dataset. Returns rows
+    of the table `splits` without SPLIT_KEYS. An image counts once per column; `leaked` counts those that any column of
+    LEAKS counts.
     """
     signs = _mark_leaks(split, find_leaked_pairs(split, duplicates, task))
     parts = [("", signs)]
@@ -48,7 +39,7 @@ def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> li
 
 
 def find_leaked_pairs(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Each test row beside the training rows that show the same picture: PAIR_COLUMNS.
+    """Each test row beside the training rows that show the same picture: the table `pairs` without SPLIT_KEYS.
 
     class: of the test image, empty for segmentation. kind: as in duplicates, or AUGMENTED; the correlation is that of
     the images before augmentation.
@@ -94,7 +85,7 @@ def _count_leaks(name: str, signs: pd.DataFrame) -> dict[str, Any]:
 
 
 def count_duplicates(dataset: str, other: str, duplicates: pd.DataFrame, images: Mapping[str, int]) -> dict[str, Any]:
-    """Pairs of each kind between two datasets, or within one, and how many images of each have a copy: ACROSS_COLUMNS.
+    """Pairs of each kind between two datasets, or within one, and how many images of each have one: the table `across`.
 
     images: usable images of each dataset.
     """

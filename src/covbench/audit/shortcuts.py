@@ -15,10 +15,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from covbench.schema import CLASSIFICATION, Task
 
-SOURCE_COLUMNS = [
-    *["task", "predictor", "images", "groups", "distinct", "balanced_accuracy", "chance", "auroc", "chance_auroc"],
-    "note",
-]
+SCORES = ("balanced_accuracy", "chance", "auroc", "chance_auroc")
 FOLDS = 5
 PREDICTORS = {
     "source": "hospital, journal or crawl, as the metadata say",
@@ -29,7 +26,7 @@ PREDICTORS = {
 def predict_from_shortcuts(
     rows: pd.DataFrame, shapes: np.ndarray, groups: pd.Series, task: Task
 ) -> list[dict[str, Any]]:
-    """Scores of predicting a task's label from each of PREDICTORS alone: a dict of SOURCE_COLUMNS each.
+    """Scores of predicting a task's label from each of PREDICTORS alone: a row of the table `sources` each.
 
     rows: schema.INDEX_COLUMNS, (N,); shapes: int64, (N, 2), height and width; groups: what stays in one fold, (N,).
     Cross-validated in up to FOLDS folds that divide no group. Balanced accuracy, chance 1 / classes; AUROC, for more
@@ -54,7 +51,7 @@ def _score(facts: pd.DataFrame, labels: pd.Series, groups: pd.Series, task: Task
     folds = min([FOLDS, *groups.groupby(labels.to_numpy()).nunique()])
     note = _find_obstacle(facts, distinct, folds, task)
     if note:
-        return found | dict.fromkeys(SOURCE_COLUMNS[5:9]) | {"note": note}
+        return found | dict.fromkeys(SCORES) | {"note": note}
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     names = sorted(labels.unique())
     chances = cross_val_predict(model, facts, labels, groups=groups, cv=split, method="predict_proba")

@@ -24,7 +24,7 @@ from covbench.data.sources.manifests import manifest_path
 from covbench.data.sources.origins import find_in_mirror, name_source
 from covbench.data.sources.pretrained_weights import find_origin
 from covbench.experiment.code_fingerprint import read_lock
-from covbench.experiment.plan import planned_datasets
+from covbench.experiment.plan import PlannedRun, planned_datasets
 from covbench.experiment.provenance import find_unlocked
 from covbench.operations.forecast import forecast_trainings, sum_disk
 from covbench.operations.mlflow.store import SQLITE, database_path
@@ -71,13 +71,13 @@ class Finding:
 
 
 def examine(
-    config: Mapping[str, Any], plan: Sequence[Any], root: Path, gpus: int, profile: Path | None = None
+    config: Mapping[str, Any], plan: Sequence[PlannedRun], root: Path, gpus: int, profile: Path | None = None
 ) -> list[Finding]:
     """Everything that the checks find.
 
     Args:
         config: Checked, with defaults.
-        plan: Of the same config, as experiment.plan.describe_plan.
+        plan: Of the same config, as experiment.plan.plan_runs.
         root: The folder that holds data/ and results/, or will.
         gpus: As in snakemake --resources gpu=N.
         profile: Folder of a Snakemake profile; one of SLURM has the cluster checked instead of this machine's GPUs.
@@ -140,7 +140,7 @@ def _find_dataset(name: str, card: Card, root: Path, mirror: Path | None) -> tup
     return OK, f"will be downloaded with the credentials of {credentials}: {sources}"
 
 
-def check_weights(config: Mapping[str, Any], plan: Sequence[Any], root: Path) -> Iterator[Finding]:
+def check_weights(config: Mapping[str, Any], plan: Sequence[PlannedRun], root: Path) -> Iterator[Finding]:
     """Where the pretrained weight files are, or will come from.
 
     Args:
@@ -148,7 +148,7 @@ def check_weights(config: Mapping[str, Any], plan: Sequence[Any], root: Path) ->
         plan: Of the same config.
         root: The folder that holds data/.
     """
-    paths = sorted({Path(entry["files"]["weights"]) for entry in plan if "weights" in entry["files"]})
+    paths = sorted({Path(run.inputs.weights) for run in plan if run.inputs.weights})
     if not paths:
         yield Finding(OK, "weights", "none needed")
         return
@@ -170,11 +170,11 @@ def check_weights(config: Mapping[str, Any], plan: Sequence[Any], root: Path) ->
         yield Finding(OK, "weights", f"{len(names)} of {len(paths)} files {place}: {', '.join(names)}")
 
 
-def check_disk(plan: Sequence[Any], root: Path, at_once: int) -> Iterator[Finding]:
+def check_disk(plan: Sequence[PlannedRun], root: Path, at_once: int) -> Iterator[Finding]:
     """Whether the disk has room for what the forecast says.
 
     Args:
-        plan: As experiment.plan.describe_plan.
+        plan: As experiment.plan.plan_runs.
         root: The folder that holds data/ and results/.
         at_once: Runs that train side by side.
     """

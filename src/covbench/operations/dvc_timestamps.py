@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import fingerprint_inputs
 from covbench.schema import CovbenchError
 
@@ -89,12 +90,12 @@ def _set_date(path: Path, seconds: float) -> None:
         ) from error
 
 
-def find_foreign(plan: Iterable[Mapping[str, Any]], notes: Mapping[str, Note], root: Path) -> list[str]:
+def find_foreign(plan: Iterable[PlannedRun], notes: Mapping[str, Note], root: Path) -> list[str]:
     """Files of planned runs that are there without a note, and manifests of which the note tells something else."""
     plan = list(plan)
-    read = dict.fromkeys(name for entry in plan for name in entry["files"].values())
+    read = dict.fromkeys(name for planned in plan for name in planned.inputs.by_name.values())
     foreign = [name for name in read if name not in notes and (root / name).exists()]
-    manifests = [f"{entry['folder']}/manifest.json" for entry in plan]
+    manifests = [f"{planned.run.folder}/manifest.json" for planned in plan]
     return foreign + [name for name in manifests if (root / name).exists() and not _fits(name, notes, root)]
 
 
@@ -105,10 +106,10 @@ def _fits(manifest: str, notes: Mapping[str, Note], root: Path) -> bool:
     return manifest in notes and repr(decided_by) in notes[manifest].params
 
 
-def reconcile(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> int:
+def reconcile(plan: Sequence[PlannedRun], root: Path = Path()) -> int:
     """Prepare the folder that holds data/ and results/ for Snakemake; returns how many dates were restored.
 
-    plan: as covbench.experiment.plan.describe_plan. Raises CovbenchError where outputs came back without their notes.
+    Raises CovbenchError where outputs came back without their notes.
     """
     notes = read_notes(root)
     if foreign := find_foreign(plan, notes, root):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import fnmatch
 import heapq
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.experiment.config import suggest
-from covbench.experiment.status import Planned, examine_runs
+from covbench.experiment.plan import PlannedRun
+from covbench.experiment.runs import RunRecord, RunState, examine_runs
 from covbench.operations.step_timings import StepTimings
 from covbench.protocols import split_rule
 from covbench.schema import SEGMENTATION, CovbenchError
@@ -90,46 +89,47 @@ class Line:
     cost: Cost | None
 
 
-Group = tuple[list[Planned], list[Planned]]
+TRAINED = (RunState.TRAINED, RunState.SCORED)
+Group = tuple[list[RunRecord], list[RunRecord]]
 
 
-def choose_trainings(plan: Sequence[Mapping[str, Any]], only: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The entries of the plan whose network is in `only`, where * stands for any text; all of them if it is empty.
+def choose_trainings(plan: Sequence[PlannedRun], only: Sequence[str]) -> list[PlannedRun]:
+    """The planned runs whose network is in `only`, where * stands for any text; all of them if it is empty.
 
     Raises CovbenchError for a name that matches no planned network.
     """
-    known = sorted({entry["architecture"] for entry in plan if entry["family"] == "deep"})
+    known = sorted({planned.run.architecture for planned in plan if planned.is_deep})
     for name in only:
         if not fnmatch.filter(known, name):
             raise CovbenchError(f"--only {name}: no planned network has this name; {suggest(name, known)}")
-    return [entry for entry in plan if any(fnmatch.fnmatch(entry["architecture"], name) for name in only or ["*"])]
+    return [run for run in plan if any(fnmatch.fnmatch(run.run.architecture, name) for name in only or ["*"])]
 
 
-def forecast_trainings(plan: Sequence[Mapping[str, Any]], root: Path, seconds: float) -> list[Line]:
+def forecast_trainings(plan: Sequence[PlannedRun], root: Path, seconds: float) -> list[Line]:
     """A line for every task, protocol and architecture that still has a training to do.
 
     Args:
-        plan: As experiment.plan.describe_plan.
+        plan: As experiment.plan.plan_runs.
         root: The folder that holds data/, results/ and benchmarks/.
         seconds: How long to time networks of which nothing is known; 0 times none.
     """
     groups = group_trainings(examine_runs(plan, root))
     known = StepTimings(root)
-    known.measure([run.entry for to_do, finished in groups if not finished for run in to_do], seconds)
+    known.measure([run.planned for to_do, finished in groups if not finished for run in to_do], seconds)
     return [forecast_line(to_do, finished, known, root) for to_do, finished in groups]
 
 
-def group_trainings(planned: Iterable[Planned]) -> list[Group]:
+def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
     """The trainings of each task, protocol and architecture that has any to do: those, and those that are finished."""
     groups: dict[tuple[str, str, str], Group] = {}
-    for run in planned:
-        if run.entry["family"] == "deep" and run.state in ("missing", "stale", "finished"):
-            key = run.entry["task"], run.entry["protocol"], run.entry["architecture"]
-            groups.setdefault(key, ([], []))[run.state == "finished"].append(run)
+    for run in records:
+        if run.planned.is_deep and run.state in (RunState.MISSING, RunState.STALE, *TRAINED):
+            key = run.task, run.protocol, run.architecture
+            groups.setdefault(key, ([], []))[run.state in TRAINED].append(run)
     return [group for group in groups.values() if group[0]]
 
 
-def forecast_line(to_do: Sequence[Planned], finished: Sequence[Planned], known: StepTimings, root: Path) -> Line:
+def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], known: StepTimings, root: Path) -> Line:
     """What the runs to do of a group cost: as much as its finished ones, or what a timing says.
 
     Args:
@@ -138,25 +138,25 @@ def forecast_line(to_do: Sequence[Planned], finished: Sequence[Planned], known: 
         known: Timings of this machine.
         root: The folder that holds data/ and results/.
     """
-    entry = to_do[0].entry
-    folds = count_folds(entry, root)
+    planned = to_do[0].planned
+    folds = count_folds(planned, root)
     cost = None
     if finished:
-        cost = learn_cost([run.entry for run in finished], root)
-    elif found := known.find(entry):
-        cost = estimate_cost(entry, folds, *found)
-    names = entry["task"], entry["protocol"], entry["architecture"]
-    return Line(*names, len(to_do), sum(folds.values()), (root / entry["files"]["split"]).exists(), cost)
+        cost = learn_cost(finished)
+    elif found := known.find(planned):
+        cost = estimate_cost(planned, folds, *found)
+    names = planned.run.task, planned.run.protocol, planned.run.architecture
+    return Line(*names, len(to_do), sum(folds.values()), (root / planned.inputs.split).exists(), cost)
 
 
-def count_folds(entry: Mapping[str, Any], root: Path) -> dict[str, int]:
+def count_folds(planned: PlannedRun, root: Path) -> dict[str, int]:
     """Images in train, val and test: of the split if it is drawn, or else as its rule divides the dataset."""
-    split = root / entry["files"]["split"]
+    split = root / planned.inputs.split
     if split.exists():
         counts = pd.read_parquet(split, columns=["fold"])["fold"].value_counts()
         return {name: int(counts.get(name, 0)) for name in ("train", "val", "test")}
-    task = TASKS[entry["task"]]
-    rule = split_rule(entry["protocol"], task)
+    task = TASKS[planned.run.task]
+    rule = split_rule(planned.run.protocol, task)
     index = root / "data" / "index" / f"{dataset_of(task.name)}.parquet"
     if index.exists():
         images = int((~pd.read_parquet(index, columns=["excluded"])["excluded"]).sum())
@@ -166,10 +166,10 @@ def count_folds(entry: Mapping[str, Any], root: Path) -> dict[str, int]:
     return {"train": train, "val": val or test, "test": test}
 
 
-def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
+def learn_cost(finished: Sequence[RunRecord]) -> Cost:
     """What runs that have finished took, the mean of each figure."""
-    manifests = [json.loads((root / entry["folder"] / "manifest.json").read_text("utf-8")) for entry in finished]
-    sizes = [sum(file.stat().st_size for file in (root / entry["folder"]).iterdir()) for entry in finished]
+    manifests = [run.manifest for run in finished]
+    sizes = [sum(file.stat().st_size for file in run.folder.iterdir()) for run in finished]
     parameters = manifests[0].get("parameters", 0)
     return Cost(
         seconds=statistics.mean(manifest["seconds"] for manifest in manifests),
@@ -181,36 +181,34 @@ def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
     )
 
 
-def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Mapping[str, float], note: str) -> Cost:
+def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping[str, float], note: str) -> Cost:
     """What a run takes by the timing of its setting, every epoch counted.
 
     Args:
-        entry: The run's entry of the plan.
+        planned: The run, of a network.
         folds: Images in `train`, `val` and `test`.
         timing: As time_steps.Timing: seconds a step, MB of memory, parameters.
         note: What the timing rests on.
     """
-    options = entry["options"]
-    batches = {name: -(-count // options["batch_size"]) for name, count in folds.items()}
+    options = planned.options
+    assert options is not None, "a baseline has no timing"
+    batches = {name: -(-count // options.batch_size) for name, count in folds.items()}
     seconds = START_SECONDS + timing["setup"] + (batches["val"] + batches["test"]) * timing["forward"]
-    for phase in ("head", "fine_tune"):
-        epochs = options[f"{phase}_epochs"]
-        refresh = (
-            min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options["refresh_batch_norm"] else 0
-        )
+    for phase, epochs in (("head", options.head_epochs), ("fine_tune", options.fine_tune_epochs)):
+        refresh = min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options.refresh_batch_norm else 0
         an_epoch = batches["train"] * timing[phase] + (refresh + batches["val"]) * timing["forward"]
-        views = str(options.get("augmented_views", "every_epoch"))
-        if phase == "head" and views.isdigit() and epochs:  # features are computed once, and a head takes no time
-            seconds += (int(views) * batches["train"] + batches["val"]) * timing["forward"]
+        views = options.augmented_views
+        if phase == "head" and isinstance(views, int) and epochs:  # features are computed once; a head takes no time
+            seconds += (views * batches["train"] + batches["val"]) * timing["forward"]
         else:
             seconds += epochs * an_epoch
     model = timing["parameters"] * BYTES / 2**20
-    masks = (folds["val"] + folds["test"]) * options["size"] ** 2 * MASK_BYTES / 2**20
+    masks = (folds["val"] + folds["test"]) * options.size**2 * MASK_BYTES / 2**20
     return Cost(
         seconds=seconds,
         memory_mb=timing["memory_mb"],
         gpu_mb=timing["gpu_mb"],
-        disk_mb=model + (masks if TASKS[entry["task"]].kind == SEGMENTATION else 0),
+        disk_mb=model + (masks if TASKS[planned.run.task].kind == SEGMENTATION else 0),
         scratch_mb=model * WEIGHTS_IN_STATE * STATES_KEPT,
         rests_on=note,
     )

@@ -14,28 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from covbench.data.datasets import TASKS
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import installed_packages
 from covbench.schema import CovbenchError
 from covbench.system.files import write_json
 
 Timing = Mapping[str, float]
-Entry = Mapping[str, Any]
 
 EXACT = "timing"
 _LONGEST = 900  # s, for one setting
 
 
-def describe_setting(entry: Entry) -> dict[str, Any]:
-    """What of a planned run decides the cost of a step."""
-    options = entry["options"]
+def describe_setting(planned: PlannedRun) -> dict[str, Any]:
+    """What of a planned run of a network decides the cost of a step."""
+    options = planned.options
+    assert options is not None, "a baseline has no steps"
     return {
-        "architecture": entry["architecture"],
-        "kind": TASKS[entry["task"]].kind,
-        "head": options["head"],
-        "phases": [name for name in ("head_epochs", "fine_tune_epochs") if options[name]],
-        "precision": entry["settings"].get("precision", "auto"),
-        "size": options["size"],
-        "batch_size": options["batch_size"],
+        "architecture": planned.run.architecture,
+        "kind": TASKS[planned.run.task].kind,
+        "head": options.head,
+        "phases": [name for name in ("head_epochs", "fine_tune_epochs") if getattr(options, name)],
+        "precision": planned.settings.precision,
+        "size": options.size,
+        "batch_size": options.batch_size,
     }
 
 
@@ -56,9 +57,9 @@ class StepTimings:
         self.folder = directory / "benchmarks" / "timing" / machine
         self.kept: list[dict[str, Any]] = [_read_kept(file) for file in sorted(self.folder.glob("*.json"))]
 
-    def find(self, entry: Entry) -> tuple[Timing, str] | None:
+    def find(self, planned: PlannedRun) -> tuple[Timing, str] | None:
         """The costs of a run's setting, and what they rest on: measured so, or scaled from the nearest size."""
-        setting = describe_setting(entry)
+        setting = describe_setting(planned)
         for kept in self.kept:
             if kept["setting"] == setting:
                 return kept["timing"], EXACT
@@ -71,31 +72,31 @@ class StepTimings:
         size, batch = nearest["setting"]["size"], nearest["setting"]["batch_size"]
         return nearest["timing"] | scaled, f"{EXACT} at {size}, batch {batch}"
 
-    def measure(self, entries: Iterable[Entry], seconds: float) -> None:
+    def measure(self, plan: Iterable[PlannedRun], seconds: float) -> None:
         """Time what is missing, each architecture once before any a second time, until the time is up.
 
         Args:
-            entries: Runs of the plan.
+            plan: Runs of networks.
             seconds: No further timing begins after them.
         """
         until = time.monotonic() + seconds
-        settings = {json.dumps(describe_setting(entry)): entry for entry in entries}
-        first = {entry["architecture"]: entry for entry in reversed(settings.values())}
-        for entry in [
+        settings = {json.dumps(describe_setting(planned)): planned for planned in plan}
+        first = {planned.run.architecture: planned for planned in reversed(settings.values())}
+        for planned in [
             *reversed(first.values()),
-            *(entry for entry in settings.values() if entry not in first.values()),
+            *(planned for planned in settings.values() if planned not in first.values()),
         ]:
-            found = self.find(entry)
+            found = self.find(planned)
             if time.monotonic() < until and (found is None or found[1] != EXACT):
-                self._measure(entry)
+                self._measure(planned)
 
-    def _measure(self, entry: Entry) -> None:
-        setting = describe_setting(entry)
+    def _measure(self, planned: PlannedRun) -> None:
+        setting = describe_setting(planned)
         name = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        print(f"timing {entry['architecture']} at {setting['size']} ...", file=sys.stderr, flush=True)
+        print(f"timing {planned.run.architecture} at {setting['size']} ...", file=sys.stderr, flush=True)
         try:
-            timing = time_setting(entry, self.folder / f".{name}.tmp")
+            timing = time_setting(planned, self.folder / f".{name}.tmp")
         except subprocess.SubprocessError as error:  # out of memory, or no end: the others can still be forecast
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             print(f"  failed: {said[-1]}", file=sys.stderr, flush=True)
@@ -121,9 +122,9 @@ def _pixels(setting: Mapping[str, Any]) -> int:
     return setting["batch_size"] * setting["size"] ** 2
 
 
-def time_setting(entry: Entry, answer: Path) -> dict[str, float]:
+def time_setting(planned: PlannedRun, answer: Path) -> dict[str, float]:
     """Measure a setting in a process of its own, since memory grows over several networks in one."""
-    command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(entry), str(answer)]
+    command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(planned.describe()), str(answer)]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST)
     timing: dict[str, float] = json.loads(answer.read_text(encoding="utf-8"))
     answer.unlink()

@@ -116,7 +116,7 @@ def _peak_gpu_mb() -> float:
 
 
 def main(setting: str, answer: str) -> None:
-    """Measure a setting, an entry of the plan (experiment.plan.describe_plan) as JSON, and write its Timing as JSON."""
+    """Measure a setting, a planned run (experiment.plan.PlannedRun.describe) as JSON, and write its Timing as JSON."""
     entry: Mapping[str, Any] = json.loads(setting)
     timing = measure_setting(entry["task"], entry["architecture"], Options(**entry["options"]), entry["settings"])
     write_json(Path(answer), asdict(timing))

@@ -20,12 +20,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from covbench.evaluation.definitions import METRICS
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import read_commit
+from covbench.experiment.runs import RunState
 from covbench.reporting import tables, wording
 from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.task_figures import Gallery, ReportFigure
-from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, study
 from covbench.reporting.sections.audit import AuditView
@@ -55,7 +57,7 @@ class TaskView:
     metrics: Table
     model_pairs: ModelPairsView
     study: StudyView
-    classes: Table | None
+    classes: Table
     cost: Table
     folds: Table
     class_counts: Table | None
@@ -70,19 +72,26 @@ class TaskView:
 def build_report(
     results: Path,
     data: Path,
-    plan: Sequence[Mapping[str, Any]],
+    plan: Sequence[PlannedRun],
     out: Path,
     title: str,
     provenance: Mapping[str, str],
     compare: Path | None = None,
     printed: Path | None = None,
 ) -> None:
-    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is finished.
+    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is scored.
 
-    plan: a dict per run with task, protocol, architecture, seed and perhaps family (`deep` or `baseline`).
-    provenance: heading -> text, shown at the top. compare: folder of the tables, by default results/compare.
-    printed: folder for the same figures as SVG and PDF for print, a folder per task. Both folders
-    are replaced as a whole, or left as they were if anything fails.
+    `out` and `printed` are replaced as a whole, or left as they were if anything fails.
+
+    Args:
+        results: the folder results/; logs/ lies beside it.
+        data: the folder data/.
+        plan: as covbench.experiment.plan.plan_runs.
+        out: the report's folder.
+        title: of the first page.
+        provenance: heading -> text, shown at the top.
+        compare: folder of the tables; without: results/compare.
+        printed: folder for the same figures as SVG and PDF for print, a folder per task; without: none.
     """
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare", out)
@@ -98,14 +107,14 @@ def build_report(
             printed.parent.mkdir(parents=True, exist_ok=True)
             os.replace(folder / task_figures.PRINTED, printed)
         shutil.rmtree(folder / task_figures.PRINTED, ignore_errors=True)
-    log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
+    log.info("%s: %d of %d runs, %.1f s", out, len(gathered.scored), len(plan), time.monotonic() - start)
 
 
 def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapping[str, Any]) -> None:
     """The first page, a page per task, and a page per model and protocol with its cases."""
     write_library(cache.folder)
     write_page(cache.folder, "index.html", "index.html.j2", context)
-    models = {(run.run.task, run.run.protocol, run.run.architecture) for run in gathered.finished}
+    models = {(run.task, run.protocol, run.architecture) for run in gathered.scored}
     with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
         for view in context["tasks"]:
             write_page(cache.folder, view.path, "task_page.html.j2", {**context, "view": view})
@@ -148,7 +157,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
     datasets = data_overview.view_datasets(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
-        "states": {state: int((results.runs["state"] == state).sum()) for state in STATES},
+        "states": count_states(results.runs),
         "planned": len(results.runs),
         "grids": list(build_grids(results.runs, tasks, protocols)),
         "tasks": views,
@@ -156,14 +165,20 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "dataset_table": data_overview.build_dataset_table(datasets),
         "split_table": data_overview.build_split_table(data, results, names),
         "audit": audit.view_audit(results),
-        "external": external.view_external(results.compared["external"]),
-        "matrices": comparison_figures.draw_matrices(cache, results.compared["external"]),
+        "external": external.view_external(results.compare["external"]),
+        "matrices": comparison_figures.draw_matrices(cache, results.compare["external"]),
         "counts": task_figures.draw_counts(cache, counts),
         "exclusions": data_overview.build_exclusion_table(datasets),
-        "undone": data_overview.build_missing_table(results.runs),
+        "unscored": data_overview.build_unscored_table(results.runs),
+        "accepted": data_overview.build_accepted_table(results.runs),
         "unweighted": list_unweighted(results.runs),
         "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if METRICS[kind]],
     }
+
+
+def count_states(runs: pd.DataFrame) -> dict[str, int]:
+    """How many runs are in each state."""
+    return {str(state): int((runs["state"] == state).sum()) for state in RunState}
 
 
 def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[str]) -> Iterator[Table]:
@@ -177,9 +192,7 @@ def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[s
 
 def list_unweighted(runs: pd.DataFrame) -> list[str]:
     """Deep models that started from random weights: `task: a, b`."""
-    if "weights" not in runs:
-        return []
-    random = runs[(runs["family"] == "deep") & (runs["state"] == "done") & (runs["weights"] == "none")]
+    random = runs[(runs["family"] == "deep") & (runs["state"] == RunState.SCORED) & (runs["weights"] == "none")]
     return [
         f"{task}: {', '.join(dict.fromkeys(rows['architecture']))}" for task, rows in random.groupby("task", sort=False)
     ]
@@ -187,49 +200,46 @@ def list_unweighted(runs: pd.DataFrame) -> list[str]:
 
 def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskView, dict[str, int]]:
     """A task's tables and figures, and its images per class."""
-    summary, metrics, runs, published = (
-        table[table["task"] == task.name]
-        for table in (results.summary, results.metrics, results.runs, results.published)
-    )
-    headline = choose_headline(task.kind, published)
-    compared = {name: table[table["task"] == task.name] for name, table in results.compared.items()}
-    leaks, sources = (table[table["task"] == task.name] for table in (results.leaks, results.audit["sources"]))
-    shown = {"summary": summary, "runs": runs, "published": published, "leaks": leaks, "sources": sources}
+    part = results.select(task.name)
+    headline = choose_headline(task.kind, part.published)
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
-    counts = {name: len(places) for name, places in members.items()}
-    galleries: list[Gallery] = []
-    if task.kind == SEGMENTATION:
-        for protocol in tables.order_protocols(runs["protocol"]):
-            galleries += task_figures.draw_cases(cache.folder, data, task, protocol, results)
+    counts = {name: len(positions) for name, positions in members.items()}
     view = TaskView(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
         dataset=data_overview.view_datasets(data, [task.name])[0],
-        images=describe_size(results, task),
-        reading=wording.read_leaders(summary, headline),
-        leaders=view_leaderboards(task.kind, shown | {"ranks": compared["ranks"]}, link_models(results.of(task.name))),
-        metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
-        model_pairs=model_pairs.view_model_pairs(compared, headline),
-        study=study.view_study(published, compared["literature"]),
-        classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
-        cost=tables.build_cost_table(runs),
-        folds=data_overview.build_split_table(data, results, [task.name]),
-        class_counts=data_overview.build_class_counts(data, results, task),
+        images=describe_size(part, task),
+        reading=wording.read_leaders(part.summary, headline),
+        leaders=view_leaderboards(task.kind, part, link_models(part.scored)),
+        metrics=tables.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
+        model_pairs=model_pairs.view_model_pairs(part.compare, headline),
+        study=study.view_study(part.published, part.compare["literature"]),
+        classes=tables.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
+        cost=tables.build_cost_table(part.runs),
+        folds=data_overview.build_split_table(data, part, [task.name]),
+        class_counts=data_overview.build_class_counts(data, part, task),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
-        audit=audit.view_task_audit(data, cache.folder, results, task.name),
-        external=external.view_external(compared["external"]),
-        figures=[*task_figures.draw_task(cache, task, results), *comparison_figures.draw_beside(cache, task, results)],
+        audit=audit.view_task_audit(data, cache.folder, part),
+        external=external.view_external(part.compare["external"]),
+        figures=[*task_figures.draw_task(cache, task, part), *comparison_figures.draw_beside(cache, task, part)],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
-        galleries=galleries,
+        galleries=list(draw_galleries(cache.folder, data, task, part)),
     )
     return view, counts
+
+
+def draw_galleries(folder: Path, data: Path, task: Task, results: Results) -> Iterator[Gallery]:
+    """Cases of a segmentation as pictures, per protocol. results: of this task."""
+    if task.kind == SEGMENTATION:
+        for protocol in tables.order_protocols(results.runs["protocol"]):
+            yield from task_figures.draw_cases(folder, data, task, protocol, results)
 
 
 def describe_size(results: Results, task: Task) -> str:
     """`audited: 40 test images of 12 patients`, per protocol."""
     parts = []
-    for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
+    for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
         scores = results.of(task.name, protocol)[0].metrics
         images, patients = scores.get("images", 0), scores.get("patients", 0)
         parts.append(f"{protocol}: {wording.count(images, 'test image')} of {wording.count(patients, 'patient')}")

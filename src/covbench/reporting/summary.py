@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from covbench.evaluation.definitions import label_metric
+from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.gather import COMPARED_COLUMNS, PUBLISHED_COLUMNS, STATES, Results, read_table
+from covbench.reporting.gather import Results
 from covbench.reporting.tables import rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
-from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
+from covbench.system.files import read_table
 
 HELP = """\
 Print the best network and the best baseline of every task: AUROC for classification, Dice of the lesion for
@@ -117,14 +119,14 @@ def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:
 
 
 def write_summary(path: Path, results: Results, title: str) -> None:
-    """A Markdown table of the leaders, and how much of the grid is done."""
+    """A Markdown table of the leaders, and how much of the grid is scored."""
     states = results.runs["state"].value_counts()
-    counts = ", ".join(f"{states.get(state, 0)} {state}" for state in STATES)
+    counts = ", ".join(f"{states.get(state, 0)} {state}" for state in RunState)
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "| " + " | ".join(["---"] * len(HEADINGS)) + " |"]
-    leaders = list(find_leaders(results.summary, results.study, results.compared["protocols"]))
+    leaders = list(find_leaders(results.summary, results.compare["published"], results.compare["protocols"]))
     lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
-    lines += ["", READING if leaders else "No run has finished yet.", ""]
+    lines += ["", READING if leaders else "No run is scored yet.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -148,16 +150,17 @@ def print_summary(results: Path) -> None:
     """Print the leaders of every task and the state of the grid, from results/compare."""
     console = Console()
     compare = results / "compare"
-    summary = read_table(compare / "summary.csv", [])
-    published = read_table(compare / "published.csv", PUBLISHED_COLUMNS)
-    protocols = read_table(compare / "protocols.csv", COMPARED_COLUMNS["protocols"])
+    summary, published, protocols, runs = (
+        read_table(compare / f"{name}.csv", COMPARE_TABLES[name])
+        for name in ("summary", "published", "protocols", "runs")
+    )
     leaders = list(find_leaders(summary, published, protocols)) if len(summary) else []
     leaders = [leader for leader in leaders if leader.metric in HEADLINES.values()]
     if leaders:
         console.print(_tabulate(leaders))
     else:
-        console.print(Text(f"{results}: no run has finished yet"), soft_wrap=True)
-    states = read_table(compare / "runs.csv", ["state"])["state"].value_counts()
+        console.print(Text(f"{results}: no run is scored yet"), soft_wrap=True)
+    states = runs["state"].value_counts()
     if len(states):
         console.print(Text("Runs: " + ", ".join(f"{number} {state}" for state, number in states.items())))
 

@@ -12,12 +12,19 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.definitions import CLASS_METRICS, label_metric
+from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, show, show_interval
 
 BASELINE_TAG = "baseline"
-WORDS = {"failed": "✗ failed", "stale": "↻ stale", "running": "▸ running", "missing": "○ missing"}
-"""Of a cell of the grid, the gravest first."""
+STATE_WORDS = {
+    RunState.FAILED: "✗ failed",
+    RunState.STALE: "↻ stale",
+    RunState.RUNNING: "▸ running",
+    RunState.TRAINED: "◐ trained",
+    RunState.MISSING: "○ missing",
+}
+"""Of a cell of the grid whose runs are not all scored, the gravest state first."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:
 
 
 def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:
-    """How many seeds of one cell of the grid are done, with the reasons of those that are not.
+    """How many seeds of one cell of the grid are scored, with the reasons of those that are not.
 
     scored: there are scores, but the value asked for is undefined.
     """
@@ -107,13 +114,13 @@ def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:
         return Cell(DASH, -1.0, note="not planned", kind="unplanned")
     if scored:
         return Cell(DASH, None, note="undefined: see the notes of the metric table", kind="undefined")
-    done, planned = int((runs["state"] == "done").sum()), len(runs)
-    worst = next((state for state in WORDS if (runs["state"] == state).any()), "missing")
+    done, planned = int((runs["state"] == RunState.SCORED).sum()), len(runs)
     reasons = "; ".join(dict.fromkeys(reason for reason in runs["reason"] if reason))
     if done == planned:
-        return Cell(f"✓ {done}/{planned}", float(done), kind="done", note="done")
-    order = done - 0.5 * (worst == "failed")
-    return Cell(f"{WORDS[worst]} {done}/{planned}", order, note=reasons or "not run yet", kind=worst)
+        return Cell(f"✓ {done}/{planned}", float(done), kind=str(RunState.SCORED), note=reasons or str(RunState.SCORED))
+    worst = next(state for state in STATE_WORDS if (runs["state"] == state).any())
+    order = done - 0.5 * (worst == RunState.FAILED)
+    return Cell(f"{STATE_WORDS[worst]} {done}/{planned}", order, note=reasons or "not run yet", kind=str(worst))
 
 
 def build_grid(runs: pd.DataFrame, caption: str) -> Table:
@@ -124,8 +131,8 @@ def build_grid(runs: pd.DataFrame, caption: str) -> Table:
         [Cell(name, name)] + [state_cell(groups.get((name, task), runs.iloc[:0])) for task in tasks]
         for name in dict.fromkeys(runs["architecture"])
     ]
-    headings = [("Model", ""), *[(task, "finished / planned seeds") for task in tasks]]
-    return Table(f"{caption}: finished / planned seeds", headings, rows)
+    headings = [("Model", ""), *[(task, "scored / planned seeds") for task in tasks]]
+    return Table(f"{caption}: scored / planned seeds", headings, rows)
 
 
 def build_metric_table(
@@ -151,14 +158,14 @@ def build_metric_table(
         cells = [Cell(architecture, architecture, tag=tag), Cell(protocol), Cell(f"{tag or 'deep'}"), seeds]
         for name in names:
             row = values.get((architecture, protocol, name))
-            note = reasons.get((architecture, protocol, name), "" if seeds.kind == "done" else seeds.kind)
+            note = reasons.get((architecture, protocol, name), "" if seeds.kind == RunState.SCORED else seeds.kind)
             cells.append(
                 number_cell(None, note=note)
                 if row is None
                 else number_cell(row["mean"], row["low"], row["high"], row["sd"], note)
             )
         rows.append(cells)
-    headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "finished / planned")]
+    headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "scored / planned")]
     headings += [(label_metric(name), "mean ± sd over seeds · 95 % interval") for name in names]
     return Table("All metrics", headings, rows, ("Protocol", "Family"), list_notes(reasons))
 
@@ -223,7 +230,7 @@ def _class_cell(seeds: Sequence[Mapping[Any, Any]]) -> Cell:
 
 
 def build_cost_table(runs: pd.DataFrame) -> Table:
-    """What each finished run took. runs: rows of one task, as gather.Results.runs."""
+    """What each scored run took. runs: rows of one task, as gather.Results.runs."""
     numbers = [
         ("parameters", "Parameters", "{:,.0f}"),
         ("epochs_run", "Epochs", "{:.0f}"),
@@ -233,7 +240,7 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
     ]
     words = [("device", "Device"), ("weights", "Weights"), ("git_commit", "Commit")]
     rows = []
-    for _, run in runs[runs["state"] == "done"].iterrows():
+    for _, run in runs[runs["state"] == RunState.SCORED].iterrows():
         cells = [Cell(run["architecture"], run["architecture"]), Cell(run["protocol"])]
         cells.append(Cell(str(run["seed"]), float(run["seed"])))
         for key, _, pattern in numbers:

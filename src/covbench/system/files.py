@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.schema import Column
+
 PACKAGE = Path(__file__).resolve().parents[1]
 PROJECT = PACKAGE.parents[1]
 """The package, and the checkout that holds it."""
@@ -64,6 +66,25 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
             table.to_parquet(temporary, index=False)
         else:
             table.to_csv(temporary, index=False)
+
+
+def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """A CSV file, its columns of the given types; no rows if it does not exist.
+
+    Args:
+        path: of the file.
+        columns: of the table. Others in the file stay text. Empty cells are empty text, or NaN in a column of numbers.
+
+    Returns:
+        The table. A column of whole numbers with empty cells is float64.
+    """
+    if not Path(path).exists():
+        return pd.DataFrame(columns=list(columns))
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in table.columns:
+        if name in columns and columns[name].dtype != "str":
+            table[name] = pd.to_numeric(table[name].replace("nan", ""))
+    return table
 
 
 def write_predictions(table: pd.DataFrame, masks: Sequence[np.ndarray], outputs: Mapping[str, str]) -> None:

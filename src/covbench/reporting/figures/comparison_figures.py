@@ -8,6 +8,8 @@ from functools import partial
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
+from covbench.experiment.plan import DEEP
+from covbench.experiment.runs import RunRecord, RunState
 from covbench.reporting import wording
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.model_figures import (
@@ -19,7 +21,7 @@ from covbench.reporting.figures.model_figures import (
     find_front,
 )
 from covbench.reporting.figures.task_figures import ALL_TASKS, ReportFigure, write_figure
-from covbench.reporting.gather import FinishedRun, Results
+from covbench.reporting.gather import Results
 from covbench.reporting.sections.leaderboard import choose_headline
 from covbench.reporting.tables import order_protocols
 from covbench.reporting.wording import count, show
@@ -28,7 +30,7 @@ from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 def draw_beside(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
     """Calibration of a classification's models and cost against score of its networks, per protocol."""
-    for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
+    for protocol in order_protocols(run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         if task.kind != SEGMENTATION:
             yield from _draw_calibration(cache, task, protocol, runs)
@@ -36,11 +38,11 @@ def draw_beside(cache: FigureCache, task: Task, results: Results) -> Iterator[Re
 
 
 def _draw_calibration(
-    cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]
+    cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord]
 ) -> Iterator[ReportFigure]:
     cases = {
-        name: pd.concat([run.cases for run in runs if run.run.architecture == name and not run.cases.empty] or [_NONE])
-        for name in dict.fromkeys(run.run.architecture for run in runs)
+        name: pd.concat([run.cases for run in runs if run.architecture == name and not run.cases.empty] or [_NONE])
+        for name in dict.fromkeys(run.architecture for run in runs)
     }
     binned = {
         name: bin_confidence(table["confidence"].to_numpy(float), table["correct"].to_numpy(bool))
@@ -68,8 +70,8 @@ def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results)
         table[table["task"] == task.name] for table in (results.summary, results.runs, results.published)
     )
     headline = choose_headline(task.kind, published)
-    done = runs[(runs["protocol"] == protocol) & (runs["state"] == "done") & (runs["family"] == "deep")]
-    if "seconds" not in done or done.empty:
+    done = runs[(runs["protocol"] == protocol) & (runs["state"] == RunState.SCORED) & (runs["family"] == DEEP)]
+    if done.empty:
         return
     scores = summary[(summary["metric"] == headline) & (summary["protocol"] == protocol)].set_index("architecture")
     models = done.groupby("architecture")["seconds"].median().to_frame().join(scores[["mean", "low", "high"]])

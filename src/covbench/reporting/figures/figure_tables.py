@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.reporting.gather import FinishedRun
+from covbench.experiment.runs import RunRecord
 from covbench.schema import Task
 
 
@@ -29,9 +29,9 @@ def tabulate_confusions(sums: Sequence[tuple[str, np.ndarray]], task: Task) -> p
     return pd.DataFrame(rows, columns=["model", "truth", "predicted", "count"])
 
 
-def tabulate_histories(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+def tabulate_histories(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """Learning curves of runs below each other, with model and seed."""
-    tables = [run.history.assign(model=run.run.architecture, seed=run.run.seed) for run in runs]
+    tables = [run.history.assign(model=run.architecture, seed=run.seed) for run in runs]
     return pd.concat([table for table in tables if not table.empty], ignore_index=True)
 
 

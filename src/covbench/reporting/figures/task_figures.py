@@ -15,6 +15,7 @@ import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import band_curves, draw_patients
 from covbench.evaluation.definitions import label_metric
+from covbench.experiment.runs import RunRecord
 from covbench.reporting import wording
 from covbench.reporting.figures import lines_and_bars
 from covbench.reporting.figures.figure_cache import FORMATS, Drawing, FigureCache
@@ -25,7 +26,7 @@ from covbench.reporting.figures.figure_tables import (
     tabulate_histories,
 )
 from covbench.reporting.figures.overlays import choose_spread, colour_masks, overlay_errors, save_picture
-from covbench.reporting.gather import FinishedRun, Prepared, Results, read_prepared
+from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.tables import order_protocols, rank_models
 from covbench.reporting.wording import plain, show, slug
 from covbench.schema import SEGMENTATION, Task
@@ -122,7 +123,7 @@ def draw_counts(
 def draw_task(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
     """Every figure of a task for which there are numbers: bars, confusion matrices, curves."""
     yield from _draw_bars(cache, task, results)
-    for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
+    for protocol in order_protocols(run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         yield _draw_confusions(cache, task, protocol, runs)
         if any(not run.history.empty for run in runs):
@@ -161,14 +162,14 @@ def _draw_bars(cache: FigureCache, task: Task, results: Results) -> Iterator[Rep
     yield write_figure(cache, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
 
 
-def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
-    groups: dict[str, list[FinishedRun]] = {}
+def _group_models(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault(run.run.architecture, []).append(run)
+        groups.setdefault(run.architecture, []).append(run)
     return groups
 
 
-def _draw_confusions(cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> ReportFigure:
+def _draw_confusions(cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord]) -> ReportFigure:
     sums = [
         (model, np.sum([np.array(run.metrics["confusion"], float) for run in group], axis=0))
         for model, group in _group_models(runs).items()
@@ -181,7 +182,7 @@ def _draw_confusions(cache: FigureCache, task: Task, protocol: str, runs: Sequen
     return write_figure(cache, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
 
 
-def _draw_histories(cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> ReportFigure:
+def _draw_histories(cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord]) -> ReportFigure:
     histories = {
         model: [run.history for run in group if not run.history.empty] for model, group in _group_models(runs).items()
     }
@@ -194,7 +195,7 @@ def _draw_histories(cache: FigureCache, task: Task, protocol: str, runs: Sequenc
 
 
 def _draw_curves(
-    cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun], summary: pd.DataFrame
+    cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord], summary: pd.DataFrame
 ) -> ReportFigure:
     shown = [task.positive] if task.positive else list(task.classes)
     rows = summary[(summary["metric"] == "auroc") & (summary["protocol"] == protocol)].set_index("architecture")
@@ -225,7 +226,7 @@ def _show_score(rows: pd.DataFrame, model: str) -> str:
     return ", ".join(text for text in (show(row["mean"]), wording.show_interval(row["low"], row["high"])) if text)
 
 
-def band_classes(run: FinishedRun, task: Task, classes: Sequence[str]) -> pd.DataFrame:
+def band_classes(run: RunRecord, task: Task, classes: Sequence[str]) -> pd.DataFrame:
     """Bands around the curves of these classes: class, curve, x, low, high; no rows without cases."""
     if run.cases.empty:
         return lines_and_bars.NO_BANDS
@@ -306,7 +307,7 @@ def _lesion(task: Task, mask: np.ndarray) -> np.ndarray:
 
 
 def _draw_truth(
-    folder: Path, task: Task, run: FinishedRun, prepared: Prepared, masks: dict[tuple[str, int], np.ndarray],
+    folder: Path, task: Task, run: RunRecord, prepared: Prepared, masks: dict[tuple[str, int], np.ndarray],
     cases: pd.DataFrame,
 ) -> Gallery:  # fmt: skip
     assert prepared.masks is not None
@@ -322,22 +323,22 @@ def _draw_truth(
         }
         tiles = []
         for word, picture in pictures.items():
-            path = f"figures/cases/{slug(task.name, run.run.protocol, number, word)}.png"
+            path = f"figures/cases/{slug(task.name, run.protocol, number, word)}.png"
             save_picture(folder / path, picture, TILE)
             tiles.append(Tile(path, word))
         words = f"Dice {show(case['dice_lesion'])}, Jaccard {show(case['jaccard_lesion'])}"
         rows.append((plain(case["image_id"]), words, tiles))
     caption = (
-        f"{run.run.architecture}, {run.run.protocol}, seed {run.run.seed}: test slices from its worst to its best "
+        f"{run.architecture}, {run.protocol}, seed {run.seed}: test slices from its worst to its best "
         "lesion Dice, evenly spread; slices without any lesion, true or predicted, left out."
     )
-    name = f"truth-{task.name}-{run.run.protocol}"
+    name = f"truth-{task.name}-{run.protocol}"
     legend = (*class_legend(task, prepared), *ERROR_LEGEND)
-    return Gallery(name, f"Ground truth against prediction, {run.run.protocol}", caption, rows, legend)
+    return Gallery(name, f"Ground truth against prediction, {run.protocol}", caption, rows, legend)
 
 
 def _draw_models(
-    folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun], prepared: Prepared, image_id: str
+    folder: Path, task: Task, protocol: str, runs: Sequence[RunRecord], prepared: Prepared, image_id: str
 ) -> Gallery:
     assert prepared.masks is not None
     position = prepared.position[image_id]
@@ -347,10 +348,10 @@ def _draw_models(
         predicted = run.read_masks().get((image_id, 0))
         if predicted is None or predicted.shape != image.shape:
             continue
-        path = f"figures/cases/{slug(task.name, protocol, 'model', run.run.architecture)}.png"
+        path = f"figures/cases/{slug(task.name, protocol, 'model', run.architecture)}.png"
         save_picture(folder / path, overlay_errors(image, truth, _lesion(task, predicted)), TILE)
         case = run.cases[(run.cases["image_id"] == image_id) & (run.cases["copy"] == 0)].iloc[0]
-        tiles.append(Tile(path, f"{run.run.architecture}: Dice {show(case['dice_lesion'])}"))
+        tiles.append(Tile(path, f"{run.architecture}: Dice {show(case['dice_lesion'])}"))
     caption = f"Lesion of {plain(image_id)}, the case of median Dice for the best model; best model first."
     return Gallery(
         f"overlays-{task.name}-{protocol}",

@@ -63,14 +63,21 @@ def view_audit(results: Results) -> AuditView:
     duplicates = (
         build_plain_table("Pairs of copies within and across datasets", across, ACROSS) if len(across) else None
     )
-    return AuditView(_tell_leaks(results.leaks), duplicates, _tell_sources(results.audit["sources"]), None)
+    return AuditView(_tell_leaks(results.audit["splits"]), duplicates, _tell_sources(results.audit["sources"]), None)
 
 
-def view_task_audit(data: Path, folder: Path, results: Results, task: str) -> AuditView:
-    """A task's rows of results/audit, and example pairs from data/thumbnails as pictures under `folder`."""
-    leaks, sources, pairs = (
-        table[table["task"] == task] for table in (results.leaks, results.audit["sources"], results.audit["pairs"])
-    )
+def view_task_audit(data: Path, folder: Path, results: Results) -> AuditView:
+    """The audit of one task.
+
+    Args:
+        data: the folder data/, whose thumbnails show example pairs.
+        folder: the report's folder, for the pictures.
+        results: of the task alone.
+
+    Returns:
+        Its tables and its example pairs.
+    """
+    leaks, sources, pairs = (results.audit[name] for name in ("splits", "sources", "pairs"))
     drawn = _draw_pairs(data, folder, pairs) if len(pairs) else None
     return AuditView(_tell_leaks(leaks), None, _tell_sources(sources), drawn)
 

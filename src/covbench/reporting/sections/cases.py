@@ -15,8 +15,9 @@ import pandas as pd
 from matplotlib import colormaps
 from PIL import Image
 
+from covbench.experiment.runs import RunRecord
 from covbench.reporting.figures.overlays import CLASS_COLOURS, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
-from covbench.reporting.gather import FinishedRun, Prepared, read_prepared
+from covbench.reporting.gather import Prepared, read_prepared
 from covbench.reporting.wording import plain, slug
 from covbench.schema import SEGMENTATION, Task
 
@@ -41,7 +42,7 @@ class Fold:
         return slug(self.task.name, self.protocol)
 
 
-def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Fold | None:
+def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[RunRecord]) -> Fold | None:
     """The cases that the runs of the lowest seed share; None where no run has any."""
     first = select_first(runs)
     if not first or first[0].cases.empty:
@@ -49,13 +50,13 @@ def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]
     columns = [*KEYS, "patient_id", "source", *(["truth"] if task.kind != SEGMENTATION else [])]
     rows = first[0].cases[columns].reset_index(drop=True)
     side = next((mask.shape[0] for run in first for mask in run.read_masks().values()), None)
-    return Fold(task, protocol, first[0].run.seed, rows, read_prepared(data, task.name, side))
+    return Fold(task, protocol, first[0].seed, rows, read_prepared(data, task.name, side))
 
 
-def select_first(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+def select_first(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs of the lowest seed that is there."""
-    lowest = min((run.run.seed for run in runs), default=None)
-    return [run for run in runs if run.run.seed == lowest]
+    lowest = min((run.seed for run in runs), default=None)
+    return [run for run in runs if run.seed == lowest]
 
 
 def write_fold(folder: Path, fold: Fold, cache: Path) -> None:
@@ -129,13 +130,13 @@ def _save_palette(path: Path, numbers: np.ndarray, colours: Sequence[tuple[int, 
     image.save(path, transparency=0, optimize=False)
 
 
-def write_model(folder: Path, fold: Fold, run: FinishedRun, explained: Path | None = None) -> None:
+def write_model(folder: Path, fold: Fold, run: RunRecord, explained: Path | None = None) -> None:
     """Write cases/{fold}/{architecture}.js: per case what the model said, in the order of the fold.
 
     explained: the task's maps (covbench.training.gradcam.explain_models), which become pictures beside it.
     """
     cases = fold.rows[KEYS].merge(run.cases, on=KEYS, how="left")
-    name = slug(run.run.architecture)
+    name = slug(run.architecture)
     values: dict[str, Any] = {"folder": name}
     if fold.task.kind == SEGMENTATION:
         for column in ("dice_lesion", "jaccard_lesion"):
@@ -146,7 +147,7 @@ def write_model(folder: Path, fold: Fold, run: FinishedRun, explained: Path | No
         values["predicted"] = cases["predicted"].fillna(-1).astype(int).tolist()
         values["explained"] = _draw_maps(folder / "cases" / fold.name / name, fold, run, explained)
         values["p"] = [_per_mille(cases[f"p_{number}"]) for number in range(len(fold.task.classes))]
-    _write_call(folder / "cases" / fold.name / f"{name}.js", "addModel", plain(run.run.architecture), values)
+    _write_call(folder / "cases" / fold.name / f"{name}.js", "addModel", plain(run.architecture), values)
 
 
 def _per_mille(values: pd.Series) -> list[int | None]:
@@ -157,7 +158,7 @@ def _lesion_pixels(task: Task, cases: pd.DataFrame, word: str) -> list[int]:
     return [int(number) for number in cases[[f"{word}_{name}" for name in task.lesions]].sum(axis=1)]
 
 
-def _draw_overlays(folder: Path, fold: Fold, run: FinishedRun, cases: pd.DataFrame) -> list[int]:
+def _draw_overlays(folder: Path, fold: Fold, run: RunRecord, cases: pd.DataFrame) -> list[int]:
     """Draw the worst cases and return their rows."""
     if fold.prepared is None or fold.prepared.masks is None:
         return []
@@ -175,12 +176,12 @@ def _draw_overlays(folder: Path, fold: Fold, run: FinishedRun, cases: pd.DataFra
     return drawn
 
 
-def _draw_maps(folder: Path, fold: Fold, run: FinishedRun, explained: Path | None) -> list[int]:
+def _draw_maps(folder: Path, fold: Fold, run: RunRecord, explained: Path | None) -> list[int]:
     """Draw where the model looked and return the rows of those cases."""
     if explained is None or not explained.exists():
         return []
     with np.load(explained, allow_pickle=False) as archive:
-        name = run.run.architecture
+        name = run.architecture
         if f"{name}/map" not in archive.files:
             return []
         maps = dict(zip(archive[f"{name}/image_id"].tolist(), archive[f"{name}/map"], strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from covbench.experiment.runs import RunState
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
 from covbench.reporting.wording import DASH, count
@@ -134,18 +135,27 @@ def build_leak_table(leaks: pd.DataFrame) -> Table:
     return build_plain_table("Test images that training has seen, or something of their patient", shown, headings)
 
 
-def build_missing_table(runs: pd.DataFrame) -> Table:
-    """Runs that are not done: a row per task, protocol and model, with the reasons."""
+def build_unscored_table(runs: pd.DataFrame) -> Table:
+    """Runs that are not scored: a row per task, protocol and model, with the reasons."""
     rows = []
-    undone = runs[runs["state"] != "done"]
-    for keys, group in undone.groupby(["task", "protocol", "architecture", "state"], sort=False):
+    unscored = runs[runs["state"] != RunState.SCORED]
+    for keys, group in unscored.groupby(["task", "protocol", "architecture", "state"], sort=False):
         task, protocol, model, state = map(str, keys)
         seeds = ", ".join(str(seed) for seed in group["seed"])
         why = "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason))
-        why = why or ("not run yet" if state == "missing" else DASH)
+        why = why or ("not run yet" if state == RunState.MISSING else DASH)
         cells = [Cell(task, task), Cell(protocol), Cell(model), Cell(seeds), Cell(state, kind=state), Cell(why)]
         log = next((log for log in group["log"] if log), "")
         rows.append([*cells, link_log(log, log.lstrip("./"))])
     headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seeds", "State", "Reason")]
     headings.append(("Log", "of the first of these seeds, beside the report where it was made"))
-    return Table("Runs that are not done", headings, rows, ("Task", "Protocol", "State"))
+    return Table("Runs that are not scored", headings, rows, ("Task", "Protocol", "State"))
+
+
+def build_accepted_table(runs: pd.DataFrame) -> Table:
+    """Scored runs whose code or packages were edited after training, and why this was declared harmless."""
+    accepted = runs[(runs["state"] == RunState.SCORED) & (runs["reason"] != "")]
+    names = ("task", "protocol", "architecture", "seed", "reason")
+    rows = [[Cell(str(row[name])) for name in names] for row in accepted.to_dict("records")]
+    headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seed", "Accepted edits")]
+    return Table("Runs whose edits were declared harmless", headings, rows, ("Task", "Protocol"))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
+from covbench.reporting.gather import Results
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.tables import (
     BASELINE_TAG,
@@ -59,22 +60,28 @@ def choose_headline(kind: str, published: pd.DataFrame) -> str:
     return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"
 
 
-def view_leaderboards(kind: str, tables: Mapping[str, pd.DataFrame], links: Mapping[str, str]) -> Leaderboards:
+def view_leaderboards(kind: str, results: Results, links: Mapping[str, str]) -> Leaderboards:
     """Leaderboards of one task.
 
-    tables: rows of the task in summary, runs, published, ranks, leaks and sources. links: model -> its page.
+    Args:
+        kind: of the task.
+        results: of the task alone.
+        links: model -> its page.
+
+    Returns:
+        A table per metric with scores, and what to beware of.
     """
-    summary, runs, published = (tables[name] for name in ("summary", "runs", "published"))
+    summary, runs, published = results.summary, results.runs, results.published
     headline = choose_headline(kind, published)
-    leaks = measure_leaks(tables["leaks"])
+    leaks = measure_leaks(results.audit["splits"])
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     boards = {}
     for metric in dict.fromkeys([headline, *TABLE_METRICS[kind]]):
         if metric == headline or metric in set(summary["metric"]):
             study = find_study(kind, published, metric) if metric == headline else read_study(published, metric)
-            ranks = show_ranks(tables["ranks"], metric)
+            ranks = show_ranks(results.compare["ranks"], metric)
             boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, ranks, links, flags)
-    return Leaderboards(boards, list(describe_flags(leaks, tables["sources"])))
+    return Leaderboards(boards, list(describe_flags(leaks, results.audit["sources"])))
 
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:

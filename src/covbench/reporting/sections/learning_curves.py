@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from covbench.experiment.runs import RunRecord
 from covbench.reporting.figures.figure_tables import tabulate_histories
 from covbench.reporting.figures.lines_and_bars import find_highest
-from covbench.reporting.gather import FinishedRun
 from covbench.reporting.wording import read_curves, slug
 from covbench.schema import Task
 from covbench.system.files import write_table
@@ -28,7 +28,7 @@ class Curves:
     numbers: str
 
 
-def view_curves(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Curves | None:
+def view_curves(folder: Path, task: Task, seeds: Sequence[RunRecord]) -> Curves | None:
     """Loss and accuracy of a model's runs of one protocol, their table written below `folder`; None for a baseline."""
     trained = [run for run in seeds if not run.history.empty]
     if not trained:
@@ -37,7 +37,7 @@ def view_curves(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Curve
     path = f"figures/{slug('model-learning', task.name, run.protocol, run.architecture)}.csv"
     write_table(folder / path, tabulate_histories(trained))
     reading = read_curves({run.architecture: [one.history for one in trained]})
-    return Curves(reading, describe_curves({one.run.seed: one.history for one in trained}), path)
+    return Curves(reading, describe_curves({one.seed: one.history for one in trained}), path)
 
 
 def describe_curves(histories: dict[int, pd.DataFrame]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class ModelPairsView:
 
 
 def view_model_pairs(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsView:
-    """compared: the tables of gather.COMPARED_COLUMNS, rows of one task. headline: the metric that ranks its models."""
+    """compared: schema.COMPARE_TABLES by name, rows of one task. headline: the metric that ranks its models."""
     changes, pairs = compared["protocols"], compared["pairs"]
     changes = changes[changes["metric"] == headline]
     return ModelPairsView(

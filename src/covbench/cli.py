@@ -58,7 +58,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _format_help(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=118)
+    formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=118)
+    formatter._action_max_length = 17  # argparse forgets the indent of subcommands: long names would break the line
+    return formatter
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from covbench.experiment.config import read_config
-from covbench.experiment.plan import describe_plan
+from covbench.experiment.plan import plan_runs
 from covbench.experiment.provenance import describe_run, gather_inputs
-from covbench.schema import Run
 from covbench.system.files import write_json
 
 CONFIG = {
@@ -26,7 +25,7 @@ RUNS = "results/runs/covid_ct/audited/vgg16"
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> Path:
-    """A folder with config.yaml. vgg16: seed 0 finished, 1 with another batch size, 2 missing. majority: edited code."""
+    """A folder with config.yaml and runs. vgg16: seed 0 trained, 1 with another batch size; majority: edited code."""
     other = CONFIG | {"options": {"audited": {"classification": {"batch_size": 7}}}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(other))
     stale = plan_of(tmp_path)[("vgg16", 1)]
@@ -40,17 +39,18 @@ def benchmark(tmp_path: Path) -> Path:
 
 
 def plan_of(folder):
-    """The plan of folder/config.yaml by architecture and seed."""
-    plan = describe_plan(read_config(folder / "config.yaml"))
-    return {(entry["architecture"], entry["seed"]): entry for entry in plan}
+    """The planned runs of folder/config.yaml by architecture and seed."""
+    plan = plan_runs(read_config(folder / "config.yaml"))
+    return {(planned.run.architecture, planned.run.seed): planned for planned in plan}
 
 
-def finish(root, entry, edited=""):
+def finish(root, planned, edited=""):
     """Leave what a finished training leaves; edited: a module whose code was another then."""
-    run = Run(entry["task"], entry["protocol"], entry["architecture"], entry["seed"])
-    inputs = json.loads(json.dumps(gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)))
+    described = planned.describe()
+    inputs = gather_inputs(planned.run, described["options"], described["files"], described["settings"], root)
+    inputs = json.loads(json.dumps(inputs))
     if edited:
         assert edited in inputs["code"]
         inputs["code"][edited] = hashlib.sha256(b"before").hexdigest()
-    write_json(root / entry["folder"] / "manifest.json", describe_run(inputs))
-    (root / entry["folder"] / "predictions.parquet").touch()
+    write_json(root / planned.run.folder / "manifest.json", describe_run(inputs))
+    (root / planned.run.folder / "predictions.parquet").touch()

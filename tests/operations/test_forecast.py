@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from covbench.experiment.config import check_config
-from covbench.experiment.plan import describe_plan
-from covbench.experiment.status import Planned
+from covbench.experiment.plan import plan_runs
+from covbench.experiment.runs import RunRecord, RunState
 from covbench.operations.forecast import (
     Cost,
     Line,
@@ -48,12 +48,12 @@ TIMING = {
 
 @pytest.fixture
 def plan():
-    return describe_plan(check_config(CONFIG))
+    return plan_runs(check_config(CONFIG))
 
 
 @pytest.fixture
 def entry(plan):
-    return next(entry for entry in plan if entry["architecture"] == "small_cnn")
+    return next(planned for planned in plan if planned.run.architecture == "small_cnn")
 
 
 def keep_timing(entry, folder, **changes):
@@ -65,11 +65,14 @@ def keep_timing(entry, folder, **changes):
     return StepTimings(folder)
 
 
-def finish(entry, folder, seconds):
-    (folder / entry["folder"]).mkdir(parents=True)
+def missing(planned):
+    return RunRecord(planned, RunState.MISSING)
+
+
+def finish(planned, folder, seconds):
+    (folder / planned.run.folder).mkdir(parents=True)
     facts = {"seconds": seconds, "peak_memory_mb": 1000, "parameters": 2**18}
-    (folder / entry["folder"] / "manifest.json").write_text(json.dumps(facts))
-    return Planned(entry, "finished")
+    return RunRecord(planned, RunState.TRAINED, folder, manifest=facts)
 
 
 def test_a_run_costs_its_epochs_of_steps_refreshing_and_validating_and_its_predictions(entry):
@@ -82,9 +85,9 @@ def test_a_run_costs_its_epochs_of_steps_refreshing_and_validating_and_its_predi
 
 def test_finished_runs_outweigh_a_timing(plan, entry, tmp_path):
     known = keep_timing(entry, tmp_path)
-    first, second = (run for run in plan if run["architecture"] == "small_cnn")
-    by_timing = forecast_line([Planned(second, "missing")], [], known, tmp_path)
-    by_runs = forecast_line([Planned(second, "missing")], [finish(first, tmp_path, 77.0)], known, tmp_path)
+    first, second = (run for run in plan if run.run.architecture == "small_cnn")
+    by_timing = forecast_line([missing(second)], [], known, tmp_path)
+    by_runs = forecast_line([missing(second)], [finish(first, tmp_path, 77.0)], known, tmp_path)
     assert by_timing.cost.rests_on == "timing"
     assert (by_runs.cost.rests_on, by_runs.cost.seconds) == ("1 finished", 77.0)
 
@@ -99,23 +102,23 @@ def test_a_timing_at_another_size_is_scaled_by_the_pixels(entry, tmp_path):
 
 def test_nothing_is_known_of_a_network_that_was_never_timed(entry, tmp_path):
     known = keep_timing(entry, tmp_path, architecture="vgg16")
-    assert forecast_line([Planned(entry, "missing")], [], known, tmp_path).cost is None
+    assert forecast_line([missing(entry)], [], known, tmp_path).cost is None
 
 
 def test_a_drawn_split_says_how_many_images_there_are(entry, tmp_path):
-    split = tmp_path / entry["files"]["split"]
+    split = tmp_path / entry.inputs.split
     split.parent.mkdir(parents=True)
     pd.DataFrame({"fold": ["train"] * 5 + ["val", "test", "test"]}).to_parquet(split)
     assert count_folds(entry, tmp_path) == {"train": 5, "val": 1, "test": 2}
 
 
 def test_only_trainings_that_are_still_to_do_are_forecast(plan):
-    deep = [entry for entry in plan if entry["family"] == "deep"]
-    runs = [Planned(deep[0], "finished"), Planned(deep[1], "stale"), *(Planned(e, "missing") for e in plan[2:])]
-    ((to_do, finished),) = group_trainings(runs)
-    assert [run.entry["seed"] for run in to_do] == [1]
-    assert [run.entry["seed"] for run in finished] == [0]
-    assert group_trainings([Planned(entry, "finished") for entry in deep]) == []
+    first, second, *baselines = plan
+    states = [RunRecord(first, RunState.SCORED), RunRecord(second, RunState.STALE), *map(missing, baselines)]
+    ((to_do, finished),) = group_trainings(states)
+    assert [run.seed for run in to_do] == [1]
+    assert [run.seed for run in finished] == [0]
+    assert group_trainings([RunRecord(first, RunState.SCORED), RunRecord(second, RunState.TRAINED)]) == []
 
 
 def test_runs_side_by_side_end_with_the_longest_line():
@@ -140,7 +143,7 @@ def test_times_are_told_in_the_unit_that_suits():
 
 
 def test_networks_are_chosen_by_name_and_a_name_that_fits_none_is_refused(plan):
-    assert {entry["architecture"] for entry in choose_trainings(plan, ["small_*"])} == {"small_cnn"}
+    assert {run.run.architecture for run in choose_trainings(plan, ["small_*"])} == {"small_cnn"}
     assert choose_trainings(plan, []) == plan
     with pytest.raises(CovbenchError, match="small_cmn: no planned network has this name; did you mean 'small_cnn'"):
         choose_trainings(plan, ["small_cnn", "small_cmn"])

@@ -103,7 +103,7 @@ def _catch(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Fin
 
 def show_findings(findings: Sequence[Finding]) -> str:
     """A line for each finding, and the number of problems and warnings."""
-    width = max(len(finding.subject) for finding in findings)
+    width = max((len(finding.subject) for finding in findings), default=0)
     lines = [f"{finding.level:7}  {finding.subject:{width}}  {finding.message}" for finding in findings]
     counts = [sum(finding.level == level for finding in findings) for level in (PROBLEM, WARNING)]
     return "\n".join([*lines, "", f"problems: {counts[0]}, warnings: {counts[1]}"])

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -189,16 +191,22 @@ def as_nobody(folder, code):
     return done.stdout
 
 
-def test_folders_that_cannot_be_written_are_problems(tmp_path):
-    for place in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        place.chmod(0o755)
+@pytest.fixture
+def readable():
+    """A folder that every user can read, but only its owner can write."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_folders_that_cannot_be_written_are_problems(readable):
     said = as_nobody(
-        tmp_path,
+        readable,
         "import sys; from pathlib import Path; from covbench.operations.doctor import *; root = Path(sys.argv[1]);"
         "print(show_findings([*check_disk([], root, 1), *check_mlflow('sqlite:///results/mlflow.db', root)]))",
     )
-    assert f"problem  disk    {tmp_path} cannot be written" in said
-    assert f"problem  mlflow  {tmp_path} cannot be written" in said
+    assert f"problem  disk    {readable} cannot be written" in said
+    assert f"problem  mlflow  {readable} cannot be written" in said
 
 
 def test_a_store_below_a_folder_that_is_not_there_yet_can_be_written(tmp_path):
@@ -272,9 +280,12 @@ def test_what_a_cluster_does_not_have_is_named_with_its_key_and_the_choices(text
 
 def test_a_cluster_without_accounting_is_a_warning_and_one_that_is_down_a_problem(tmp_path, monkeypatch):
     text = "account: lung\ngpu: {partition: big}"
-    found = check_cluster(text, tmp_path, monkeypatch, sacctmgr="echo 'no accounting_storage plugin' >&2; exit 1")
+    silent = "echo 'no accounting_storage plugin' >&2; exit 1"
+    found = check_cluster(text, tmp_path, monkeypatch, sacctmgr=silent)
     assert [finding.level for finding in found] == ["ok", "warning"]
     assert "sacctmgr failed: no accounting_storage plugin" in found[1].message
+    default = check_cluster("gpu: {partition: big}", tmp_path, monkeypatch, sacctmgr=silent)
+    assert [finding.level for finding in default] == ["ok"]
     install(tmp_path, monkeypatch, sinfo="echo 'Unable to contact slurm controller' >&2; exit 1")
     config = config_of(DEMO)
     everything = examine(config, plan_runs(config), tmp_path, 1, PROJECT / "profiles" / "slurm")
@@ -298,17 +309,7 @@ def test_a_line_for_each_finding_and_a_code_that_says_whether_to_start(tmp_path,
     arguments = ["doctor", "--configfile", str(tmp_path / "config.yaml"), "--directory", str(tmp_path)]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == [
-        "ok",
-        "data",
-        "phantom_xray",
-        "synthetic:",
-        "made",
-        "here,",
-        "nothing",
-        "is",
-        "downloaded",
-    ]
+    assert lines[0].startswith("ok       data phantom_xray  synthetic: made here, nothing is downloaded")
     assert lines[-1].startswith("problems: 0, warnings: ")
     assert {line.split()[0] for line in lines[:-2]} <= {"ok", "warning"}
     assert main([*arguments, "--workflow-profile", str(PROJECT / "profiles" / "slurm")]) == 1
@@ -328,13 +329,3 @@ def test_another_locale_is_a_warning(tmp_path):
     assert line.startswith("warning")
     assert "iso8859-1" in line
     assert "export LC_ALL=C.UTF-8" in line
-
-
-def test_the_tests_of_slurm_read_what_a_real_one_prints():
-    if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True).returncode:
-        pytest.skip("no SLURM answers here")
-    from covbench.operations.slurm import list_partitions
-
-    partitions = list_partitions()
-    assert sum(partition.default for partition in partitions.values()) <= 1
-    assert all(partition.name and "*" not in partition.name for partition in partitions.values())

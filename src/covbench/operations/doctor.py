@@ -243,17 +243,19 @@ def check_slurm(cluster_file: Path = PROJECT / "config" / "cluster.yaml") -> Ite
     if not misplaced:
         places = [cluster[kind].get("partition", "the default partition") for kind in ("cpu", "gpu")]
         yield Finding(OK, "gpu slurm", f"jobs go to {places[0]}, those with a GPU to {places[1]}")
-    account = cluster.get("account")
+    if "account" in cluster:
+        yield _find_account(cluster["account"], cluster_file)
+
+
+def _find_account(account: str, cluster_file: Path) -> Finding:
     try:
         accounts = list_accounts()
     except CovbenchError as error:
-        yield Finding(WARNING, "gpu slurm", f"the account cannot be checked: {error}")
-        return
-    if account and account not in accounts:
-        known = ", ".join(accounts) or "none"
-        yield Finding(PROBLEM, "gpu slurm", f"{cluster_file}: account: {account!r} is not yours; yours: {known}")
-    else:
-        yield Finding(OK, "gpu slurm", f"account: {account or 'your default'}")
+        return Finding(WARNING, "gpu slurm", f"the account {account} cannot be checked: {error}")
+    if account in accounts:
+        return Finding(OK, "gpu slurm", f"account: {account}")
+    known = ", ".join(accounts) or "none"
+    return Finding(PROBLEM, "gpu slurm", f"{cluster_file}: account: {account!r} is not yours; yours: {known}")
 
 
 def check_mlflow(uri: str, root: Path) -> Iterator[Finding]:

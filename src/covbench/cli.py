@@ -181,7 +181,7 @@ def _forecast(options: argparse.Namespace) -> None:
 
     plan = choose_trainings(_read_plan(options)[1], options.only)
     lines = forecast_trainings(plan, options.directory, options.minutes * 60)
-    print(show_lines(lines, options.gpus) if lines else "nothing to train: every planned training has finished")
+    print(show_lines(lines, options.gpus) if lines else "nothing to forecast: no planned training is missing or stale")
 
 
 def _add_summary(commands: Any) -> None:

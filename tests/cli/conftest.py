@@ -52,5 +52,5 @@ def finish(root, planned, edited=""):
     if edited:
         assert edited in inputs["code"]
         inputs["code"][edited] = hashlib.sha256(b"before").hexdigest()
-    write_json(root / planned.run.folder / "manifest.json", describe_run(inputs))
+    write_json(root / planned.run.folder / "manifest.json", describe_run(inputs, seconds=60.0))
     (root / planned.run.folder / "predictions.parquet").touch()

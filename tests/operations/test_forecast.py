@@ -65,14 +65,16 @@ def keep_timing(entry, folder, **changes):
     return StepTimings(folder)
 
 
-def missing(planned):
-    return RunRecord(planned, RunState.MISSING)
-
-
-def finish(planned, folder, seconds):
-    (folder / planned.run.folder).mkdir(parents=True)
+def finish(entry, folder, seconds):
     facts = {"seconds": seconds, "peak_memory_mb": 1000, "parameters": 2**18}
-    return RunRecord(planned, RunState.TRAINED, folder, manifest=facts)
+    record = RunRecord(entry, RunState.SCORED, folder, manifest=facts)
+    record.folder.mkdir(parents=True)
+    (record.folder / "model.keras").write_bytes(bytes(2**20))
+    return record
+
+
+def missing(entry):
+    return RunRecord(entry, RunState.MISSING)
 
 
 def test_a_run_costs_its_epochs_of_steps_refreshing_and_validating_and_its_predictions(entry):
@@ -85,11 +87,11 @@ def test_a_run_costs_its_epochs_of_steps_refreshing_and_validating_and_its_predi
 
 def test_finished_runs_outweigh_a_timing(plan, entry, tmp_path):
     known = keep_timing(entry, tmp_path)
-    first, second = (run for run in plan if run.run.architecture == "small_cnn")
+    first, second = (planned for planned in plan if planned.run.architecture == "small_cnn")
     by_timing = forecast_line([missing(second)], [], known, tmp_path)
     by_runs = forecast_line([missing(second)], [finish(first, tmp_path, 77.0)], known, tmp_path)
     assert by_timing.cost.rests_on == "timing"
-    assert (by_runs.cost.rests_on, by_runs.cost.seconds) == ("1 finished", 77.0)
+    assert (by_runs.cost.rests_on, by_runs.cost.seconds, by_runs.cost.disk_mb) == ("1 finished", 77.0, 1.0)
 
 
 def test_a_timing_at_another_size_is_scaled_by_the_pixels(entry, tmp_path):
@@ -113,12 +115,12 @@ def test_a_drawn_split_says_how_many_images_there_are(entry, tmp_path):
 
 
 def test_only_trainings_that_are_still_to_do_are_forecast(plan):
-    first, second, *baselines = plan
-    states = [RunRecord(first, RunState.SCORED), RunRecord(second, RunState.STALE), *map(missing, baselines)]
-    ((to_do, finished),) = group_trainings(states)
+    deep = [planned for planned in plan if planned.is_deep]
+    runs = [RunRecord(deep[0], RunState.TRAINED), RunRecord(deep[1], RunState.STALE), *map(missing, plan[2:])]
+    ((to_do, finished),) = group_trainings(runs)
     assert [run.seed for run in to_do] == [1]
     assert [run.seed for run in finished] == [0]
-    assert group_trainings([RunRecord(first, RunState.SCORED), RunRecord(second, RunState.TRAINED)]) == []
+    assert group_trainings([RunRecord(entry, RunState.SCORED) for entry in deep]) == []
 
 
 def test_runs_side_by_side_end_with_the_longest_line():

@@ -57,7 +57,7 @@ def summary(sample):
 
 def test_every_planned_run_finished(sample):
     runs = pd.read_csv(sample / "results/compare/runs.csv")
-    assert (runs["state"] == "done").all(), runs[runs["state"] != "done"]
+    assert (runs["state"] == "scored").all(), runs[runs["state"] != "scored"]
     contestants = 4 * (1 + 2) + 3 * (1 + 1)
     assert len(runs) == contestants * 3
 

@@ -67,7 +67,7 @@ def expect_stale(project, folder, config, expected):
     assert {rule for rule in RULES if rule in jobs} == set(expected)
     assert {rule for rule, state in states.items() if state == "stale"} == set(expected)
     assert {rule: reasons[rule] for rule in expected} == expected
-    assert {state for rule, state in states.items() if rule not in expected} <= {"finished"}
+    assert {state for rule, state in states.items() if rule not in expected} <= {"scored"}
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def benchmark(tmp_path_factory):
 def test_what_has_just_been_trained_is_finished_and_nothing_is_planned(benchmark):
     project, folder = benchmark
     assert "Nothing to be done" in snakemake(project, folder, CONFIG, "-n")
-    assert set(read_status(project, folder, CONFIG)[0].values()) == {"finished"}
+    assert set(read_status(project, folder, CONFIG)[0].values()) == {"scored"}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,6 @@ def test_a_stale_run_is_trained_again_and_a_split_made_again_with_the_same_rows_
     package = project / "src" / "covbench"
     with edited(package, "models/classifier.py", append_comment), edited(package, "audit/splits.py", append_comment):
         log = snakemake(project, folder, CONFIG)
-        assert set(read_status(project, folder, CONFIG)[0].values()) == {"finished"}
+        assert set(read_status(project, folder, CONFIG)[0].values()) == {"scored"}
     assert "rule train_segmenter:" in log
     assert {rule for rule, path in manifests.items() if path.read_text() != before[rule]} == {CLASSIFIER}

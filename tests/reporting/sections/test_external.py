@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from covbench.evaluation.comparison.external_drop import EXTERNAL_COLUMNS
 from covbench.reporting.sections.external import view_external
+from covbench.schema import COMPARE_TABLES
 
 
 def row(architecture, external, drop, low, reason="", **changes):
-    values = dict.fromkeys(EXTERNAL_COLUMNS)
+    values = dict.fromkeys(COMPARE_TABLES["external"])
     values |= {"task": "covid_ct", "protocol": "audited", "architecture": architecture, "tested_on": "sarscov2_ct"}
     values |= {
         "metric": "auroc",
@@ -46,4 +46,4 @@ def test_a_model_without_a_score_is_named_with_its_reason():
 
 
 def test_without_a_fitting_pair_there_is_nothing_to_show():
-    assert view_external(pd.DataFrame(columns=EXTERNAL_COLUMNS)).table is None
+    assert view_external(pd.DataFrame(columns=list(COMPARE_TABLES["external"]))).table is None

@@ -27,7 +27,7 @@ ROWS = [
 def tabulate(rows):
     summary = pd.DataFrame(rows, columns=["protocol", "architecture", "family", "mean"])
     summary = summary.assign(task="t", metric="auroc", low=summary["mean"] - 0.05, high=summary["mean"] + 0.05)
-    return summary, summary[["task", "protocol", "architecture", "family"]].assign(seed=0, state="done", reason="")
+    return summary, summary[["task", "protocol", "architecture", "family"]].assign(seed=0, state="scored", reason="")
 
 
 def build(rows, study=None):

@@ -1,7 +1,7 @@
 import pandas as pd
 
-from covbench.reporting.gather import COMPARED_COLUMNS
 from covbench.reporting.sections.model_pairs import read_resolution, show_ranks, view_model_pairs
+from covbench.schema import COMPARE_TABLES
 
 
 def rank(architecture, best, worst, protocol="audited", metric="auroc"):
@@ -42,7 +42,7 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
     pair |= {"low": 0.05, "high": 0.15, "test": "DeLong, by patient", "p": 1e-9, "p_holm": 0.04}
     frames = {"protocols": [change, change | {"metric": "accuracy"}], "pairs": [pair], "ranks": [], "resolution": []}
     compared = {
-        name: pd.DataFrame(rows or None, columns=None if rows else COMPARED_COLUMNS[name])
+        name: pd.DataFrame(rows or None, columns=None if rows else list(COMPARE_TABLES[name]))
         for name, rows in frames.items()
     }
     view = view_model_pairs(compared, "auroc")
@@ -54,6 +54,6 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
 
 def test_without_results_there_is_nothing_to_show():
     view = view_model_pairs(
-        {name: pd.DataFrame(columns=columns) for name, columns in COMPARED_COLUMNS.items()}, "auroc"
+        {name: pd.DataFrame(columns=list(columns)) for name, columns in COMPARE_TABLES.items()}, "auroc"
     )
     assert (view.changes, view.pairs, view.resolution) == (None, None, "")

@@ -1,9 +1,5 @@
 """The list of planned runs, on results trees that are drawn; real trainings are in tests/workflow."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 import yaml
 
@@ -12,7 +8,7 @@ from covbench.experiment.plan import plan_runs
 from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoints
 from covbench.experiment.runs import examine_runs
-from covbench.experiment.status import count_states, describe_runs, main, shorten_seeds, show_runs
+from covbench.experiment.status import count_states, describe_runs, shorten_seeds, show_runs
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json
 
@@ -95,31 +91,14 @@ def test_json_holds_each_run_with_its_state_and_differences(results):
     assert stale["differences"] == [{"part": "options", "name": "batch_size", "trained": 7, "planned": 32}]
 
 
-def test_the_command_needs_no_tensorflow_and_prints_folders_or_json(results, tmp_path, capsys):
-    root, _ = results
-    arguments = ["--configfile", str(root / "changes.yaml"), "--directory", str(root)]
-    main([*arguments, "--folders", "stale"])
-    assert capsys.readouterr().out == f"{root}/results/runs/covid_ct/audited/vgg16/1\n"
-    code = (
-        "import sys; from covbench.experiment.status import main; main(sys.argv[1:]); assert 'keras' not in sys.modules"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments, "--json"], capture_output=True, text=True, check=True
-    )
-    printed = json.loads(done.stdout)
-    assert printed["counts"]["trained"] == 4
-    (stale,) = [run for run in printed["runs"] if run["state"] == "stale"]
-    assert stale["differences"] == [{"part": "options", "name": "batch_size", "trained": 7, "planned": 32}]
-
-
 def test_a_config_is_merged_and_checked_as_snakemake_does(tmp_path):
     config = read_config(write_config(tmp_path))
     assert config["tracking"]["uri"] == "sqlite:///results/mlflow.db"  # from config/config.yaml
     assert config["weights"] == "none"
     with pytest.raises(CovbenchError, match="unknown name 'vgg61'"):
         read_config(write_config(tmp_path, architectures={"classification": ["vgg61"], "segmentation": []}))
-    with pytest.raises(SystemExit, match=r"absent\.yaml"):
-        main(["--configfile", str(tmp_path / "absent.yaml")])
+    with pytest.raises(CovbenchError, match=r"absent\.yaml: No such file"):
+        read_config(tmp_path / "absent.yaml")
 
 
 def test_seeds_in_a_row_are_written_as_a_range():

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from covbench.operations.doctor import check_slurm
 from tests.workflow.conftest import ROOT, run_snakemake
 
 HERE = Path(__file__).parent
@@ -120,6 +121,16 @@ def assert_same_runs(folder, here, runs=FOLDERS):
 def read_without_time(path):
     table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     return table.drop(columns="seconds", errors="ignore").to_csv()
+
+
+def test_the_doctor_reads_the_partitions_and_the_gpus_of_a_real_cluster(cluster, tmp_path):
+    (tmp_path / "cluster.yaml").write_text("cpu: {partition: cpu}\ngpu: {partition: gpu, model: pretended}\n")
+    (good,) = check_slurm(tmp_path / "cluster.yaml")
+    assert (good.level, good.message) == ("ok", "jobs go to cpu, those with a GPU to gpu")
+    (tmp_path / "cluster.yaml").write_text("account: lung\ngpu: {partition: gpu, model: a100}\n")
+    model, account = check_slurm(tmp_path / "cluster.yaml")
+    assert (model.level, account.level) == ("problem", "warning")  # it keeps no accounts
+    assert model.message.endswith("gpu.model: gpu has no 'a100'; known: pretended")
 
 
 def test_trainings_on_slurm_score_as_on_this_machine_and_concurrent_ones_hold_gpus_of_their_own(cluster, here, folder):

@@ -51,7 +51,7 @@ def snakemake(project, folder, config, *arguments):
 def read_status(project, folder, config):
     """What the status command says: rule -> state, and rule -> names of the inputs that differ."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "covbench.experiment.status", "--json", "--directory", str(folder)]
+    command = [sys.executable, "-m", "covbench.cli", "status", "--json", "--directory", str(folder)]
     command += ["--configfile", str(folder / "config.yaml")]
     environment = os.environ | {"PYTHONPATH": str(project / "src")}
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)

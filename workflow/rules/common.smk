@@ -24,6 +24,7 @@ from covbench.experiment.plan import (
 from covbench.experiment.provenance import fingerprint_inputs, fingerprint_plan
 from covbench.experiment.workflow_files import (
     duplicates_path,
+    external_masks,
     group_explained,
     index_path,
     list_duplicates,
@@ -61,8 +62,7 @@ try:
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))
 
-# They stand for the plan, and for edits that were declared harmless, among a rule's parameters: Snakemake notes those
-# with every output.
+# Parameters of rules that stand for the whole plan: Snakemake stores parameters with every output.
 PLAN_ID = fingerprint_plan(RUNS)
 ACCEPTED = list_accepted(RUNS)
 EXPLAINED = group_explained(RUNS)
@@ -135,15 +135,10 @@ def masks_for(wildcards):
 
 
 def masks_external(wildcards):
-    """What scoring segmentations needs beside their table: what was predicted, and what was annotated."""
-    w, prepared = wildcards, prepared_at(wildcards, wildcards.external)
-    if "masks" not in prepared:
-        return {}
+    """What scoring segmentations of another dataset needs beside their table."""
+    w = wildcards
     folder = external_folder(w.task, w.protocol, w.architecture, w.external)
-    return {
-        "masks": f"{folder}/predicted_masks.npz",
-        "prepared": [prepared["rows"], prepared["masks"]],
-    }
+    return external_masks(folder, prepared_at(w, w.external))
 
 
 def explained_by(name):

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from covbench.experiment.config import read_config
-from covbench.experiment.plan import plan_runs
-from covbench.experiment.runs import RunRecord, RunState, examine_runs
-from covbench.schema import CovbenchError
+from covbench.experiment.runs import RunRecord, RunState
 
 STATES = {
     RunState.SCORED: "trained with exactly the inputs that are planned now, or with accepted edits, and scored",
@@ -94,41 +86,3 @@ def describe_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
         for run in runs
     ]
     return {"counts": count_states(runs), "runs": described}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m covbench.experiment.status`; see its --help."""
-    options = _parse(arguments)
-    try:
-        runs = examine_runs(plan_runs(read_config(options.configfile)), options.directory)
-    except CovbenchError as error:
-        sys.exit(str(error))
-    if options.json:
-        text = json.dumps(describe_runs(runs), indent=1)
-    elif options.folders:
-        text = "\n".join(str(run.folder) for run in runs if run.state == options.folders)
-    else:
-        text = show_runs(runs)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # `| head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m covbench.experiment.status",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
-    parser.add_argument("--directory", type=Path, default=Path(), help="as for snakemake: holds data/ and results/")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="counts and runs, a stale one with every difference")
-    form.add_argument("--folders", choices=STATES, metavar="STATE", help="only the folders of the runs in one state")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,18 +7,15 @@ config or module makes stale.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covbench.experiment.config import read_config
-from covbench.experiment.plan import PlannedRun, plan_runs
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import fingerprint_inputs
 from covbench.schema import CovbenchError
 
@@ -37,6 +34,11 @@ Prepare a folder for Snakemake after `dvc pull` or `dvc checkout`; `dvc repro` a
 
 Every output gets the date back at which it was made, from Snakemake's notes in .snakemake/metadata, which DVC
 brings with the outputs. Repeating it changes nothing. Nothing is trained, and no result is removed.
+"""
+EXAMPLES = """\
+examples:
+  dvc pull && covbench restore-dates && snakemake -n --quiet rules     what is still to do after a pull
+  covbench restore-dates --configfile config/demo.yaml --directory demo
 """
 
 
@@ -122,22 +124,3 @@ def reconcile(plan: Sequence[PlannedRun], root: Path = Path()) -> int:
     if restored:
         (root / TRACKING).unlink(missing_ok=True)
     return restored
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m covbench.operations.dvc_timestamps`; see its --help."""
-    parser = argparse.ArgumentParser(
-        "python -m covbench.operations.dvc_timestamps", description=HELP, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
-    parser.add_argument("--directory", type=Path, default=Path(), help="as for snakemake: holds data/ and results/")
-    options = parser.parse_args(arguments)
-    try:
-        restored = reconcile(plan_runs(read_config(options.configfile)), options.directory)
-    except CovbenchError as error:
-        sys.exit(str(error))
-    print(f"{restored} outputs have their dates back" if restored else "every output has the date at which it was made")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import heapq
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.data.datasets import TASKS, dataset_of
-from covbench.experiment.config import read_config
-from covbench.experiment.plan import PlannedRun, plan_runs
+from covbench.experiment.config import suggest
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import RunRecord, RunState, examine_runs
-from covbench.operations.step_timings import Calibrations
+from covbench.operations.step_timings import StepTimings
 from covbench.protocols import split_rule
 from covbench.schema import SEGMENTATION, CovbenchError
 from covbench.system.disk import show_bytes
@@ -28,18 +26,18 @@ HELP = """\
 Say what the planned trainings that are missing or stale will cost: hours, memory and disk of each task, protocol and
 architecture, and the total.
 
-A line rests on finished runs of the same task, protocol and architecture where there are any, and otherwise on a
-calibration: a few steps of the network on this machine, in a process of its own, kept in benchmarks/calibration for
-the next time. A network that was calibrated at another size or batch only is scaled by its pixels. Epochs are counted
-in full: early stopping makes runs shorter than forecast. Training several at once on one CPU makes each slower.
-`~` before a number of images: no split is drawn yet. Baselines take seconds to minutes and are not listed.
+A line uses the finished runs of the same task, protocol and architecture where there are any. Otherwise it uses a
+timing: a few steps of the network on this machine, in a separate process. benchmarks/timing keeps it for the next
+time. A network that was timed at another size or batch size is scaled by its pixels. Every epoch is counted: early
+stopping makes runs shorter than forecast. Several trainings at once on one CPU slow each other down. `~` before a
+number of images: no split exists yet. Baselines take seconds to minutes and are not listed.
 """
 EXAMPLES = """\
 examples:
   covbench forecast --configfile config/demo.yaml --directory demo
-  covbench forecast --minutes 60       calibrate for up to an hour, then show what is known
-  covbench forecast --minutes 0                calibrate nothing: finished runs and earlier calibrations
-  covbench forecast --only 'vgg*' resnet50     these architectures alone
+  covbench forecast --minutes 60               time networks for up to an hour, then show what is known
+  covbench forecast --minutes 0                time nothing: finished runs and earlier timings only
+  covbench forecast --only 'vgg*' resnet50     these networks only
   covbench forecast --gpus 4                   four runs at once, as with snakemake --resources gpu=4
 """
 
@@ -95,6 +93,32 @@ TRAINED = (RunState.TRAINED, RunState.SCORED)
 Group = tuple[list[RunRecord], list[RunRecord]]
 
 
+def choose_trainings(plan: Sequence[PlannedRun], only: Sequence[str]) -> list[PlannedRun]:
+    """The planned runs whose network is in `only`, where * stands for any text; all of them if it is empty.
+
+    Raises CovbenchError for a name that matches no planned network.
+    """
+    known = sorted({planned.run.architecture for planned in plan if planned.is_deep})
+    for name in only:
+        if not fnmatch.filter(known, name):
+            raise CovbenchError(f"--only {name}: no planned network has this name; {suggest(name, known)}")
+    return [run for run in plan if any(fnmatch.fnmatch(run.run.architecture, name) for name in only or ["*"])]
+
+
+def forecast_trainings(plan: Sequence[PlannedRun], root: Path, seconds: float) -> list[Line]:
+    """A line for every task, protocol and architecture that still has a training to do.
+
+    Args:
+        plan: As experiment.plan.plan_runs.
+        root: The folder that holds data/, results/ and benchmarks/.
+        seconds: How long to time networks of which nothing is known; 0 times none.
+    """
+    groups = group_trainings(examine_runs(plan, root))
+    known = StepTimings(root)
+    known.measure([run.planned for to_do, finished in groups if not finished for run in to_do], seconds)
+    return [forecast_line(to_do, finished, known, root) for to_do, finished in groups]
+
+
 def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
     """The trainings of each task, protocol and architecture that has any to do: those, and those that are finished."""
     groups: dict[tuple[str, str, str], Group] = {}
@@ -105,8 +129,15 @@ def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
     return [group for group in groups.values() if group[0]]
 
 
-def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], known: Calibrations, root: Path) -> Line:
-    """What the runs to do of a group cost: as its finished ones did, or by calibration. root: holds data/, results/."""
+def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], known: StepTimings, root: Path) -> Line:
+    """What the runs to do of a group cost: as much as its finished ones, or what a timing says.
+
+    Args:
+        to_do: The runs of one task, protocol and architecture that are missing or stale.
+        finished: Those that have finished.
+        known: Timings of this machine.
+        root: The folder that holds data/ and results/.
+    """
     planned = to_do[0].planned
     folds = count_folds(planned, root)
     cost = None
@@ -151,9 +182,16 @@ def learn_cost(finished: Sequence[RunRecord]) -> Cost:
 
 
 def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping[str, float], note: str) -> Cost:
-    """What a run takes by the calibration of its setting, every epoch counted."""
+    """What a run takes by the timing of its setting, every epoch counted.
+
+    Args:
+        planned: The run, of a network.
+        folds: Images in `train`, `val` and `test`.
+        timing: As time_steps.Timing: seconds a step, MB of memory, parameters.
+        note: What the timing rests on.
+    """
     options = planned.options
-    assert options is not None, "a baseline has no calibration"
+    assert options is not None, "a baseline has no timing"
     batches = {name: -(-count // options.batch_size) for name, count in folds.items()}
     seconds = START_SECONDS + timing["setup"] + (batches["val"] + batches["test"]) * timing["forward"]
     for phase, epochs in (("head", options.head_epochs), ("fine_tune", options.fine_tune_epochs)):
@@ -185,24 +223,30 @@ def wall_clock(lines: Iterable[Line], at_once: int) -> float:
     return max(ends)
 
 
+def sum_disk(lines: Iterable[Line], at_once: int) -> tuple[float, float]:
+    """MB of results that stay, and MB of checkpoints while `at_once` runs train; lines without a cost add nothing."""
+    known = [(line.runs, line.cost) for line in lines if line.cost]
+    results = sum(runs * cost.disk_mb for runs, cost in known)
+    return results, max((cost.scratch_mb for _, cost in known), default=0) * at_once
+
+
 def show_lines(lines: Sequence[Line], at_once: int) -> str:
     """The table and the totals as text."""
     rows = [COLUMNS, *(_show_line(line) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     known = [(line, line.cost) for line in lines if line.cost]
     total = sum(line.runs * cost.seconds for line, cost in known)
-    disk = sum(line.runs * cost.disk_mb for line, cost in known)
-    scratch = max((cost.scratch_mb for _, cost in known), default=0) * at_once
+    disk, scratch = sum_disk(lines, at_once)
     unknown = sum(line.runs for line in lines if not line.cost)
     text = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     text += [
         "",
         f"{sum(line.runs for line, _ in known)} runs: {show_seconds(total)} one after another, "
         f"{show_seconds(wall_clock(lines, at_once))} with {at_once} at once",
-        f"disk: {_show_mb(disk)} of results, and {_show_mb(scratch)} of states while they train",
+        f"disk: {_show_mb(disk)} of results, and {_show_mb(scratch)} of checkpoints while they train",
     ]
     if unknown:
-        text.append(f"{unknown} runs are not in it: not calibrated yet; give more --minutes, it goes on from here")
+        text.append(f"{unknown} runs are not in it: not timed yet; give more --minutes, it goes on from here")
     return "\n".join(text)
 
 
@@ -226,39 +270,3 @@ def show_seconds(seconds: float) -> str:
 
 def _show_mb(megabytes: float) -> str:
     return show_bytes(round(megabytes * 2**20))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `covbench forecast`; see its --help."""
-    options = _parse(arguments)
-    try:
-        plan = plan_runs(read_config(options.configfile))
-    except CovbenchError as error:
-        sys.exit(str(error))
-    chosen = [p for p in plan if any(fnmatch.fnmatch(p.run.architecture, name) for name in options.only)]
-    groups = group_trainings(examine_runs(chosen, options.directory))
-    known = Calibrations(options.directory)
-    known.measure([run.planned for to_do, finished in groups if not finished for run in to_do], options.minutes * 60)
-    lines = [forecast_line(to_do, finished, known, options.directory) for to_do, finished in groups]
-    print(show_lines(lines, options.gpus))
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "covbench forecast",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
-    parser.add_argument("--directory", type=Path, default=Path(), help="as for snakemake: holds data/ and results/")
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="architectures, * stands for any text")
-    parser.add_argument("--minutes", type=float, default=10, help="when to begin no other calibration; without: 10")
-    parser.add_argument(
-        "--gpus", type=int, default=1, help="runs at once, as in snakemake --resources gpu=N; without: 1"
-    )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Calibrations that were made on this machine: kept, found again, scaled, and measured where they are missing."""
+"""Timings of training steps on this machine: kept, found again, scaled, and measured where they are missing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from typing import Any
 from covbench.data.datasets import TASKS
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import installed_packages
+from covbench.schema import CovbenchError
 from covbench.system.files import write_json
 
 Timing = Mapping[str, float]
 
-EXACT = "calibration"
+EXACT = "timing"
 _LONGEST = 900  # s, for one setting
 
 
@@ -40,7 +41,7 @@ def describe_setting(planned: PlannedRun) -> dict[str, Any]:
 
 
 def describe_machine() -> str:
-    """Processor, cores, GPUs and package versions: what a calibration holds for; no name of the machine."""
+    """Processor, cores, GPUs and package versions: what a timing holds for; no name of the machine."""
     cpu = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", cpu.read_text()) if cpu.exists() else None
     gpus = sorted(path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information"))
@@ -48,13 +49,13 @@ def describe_machine() -> str:
     return json.dumps([model[1] if model else "", os.cpu_count(), models, installed_packages()])
 
 
-class Calibrations:
-    """The calibrations in benchmarks/calibration/<machine>/ of a working directory."""
+class StepTimings:
+    """The timings in benchmarks/timing/<machine>/ of a working directory."""
 
     def __init__(self, directory: Path) -> None:
         machine = hashlib.sha256(describe_machine().encode()).hexdigest()[:16]
-        self.folder = directory / "benchmarks" / "calibration" / machine
-        self.kept: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted(self.folder.glob("*.json"))]
+        self.folder = directory / "benchmarks" / "timing" / machine
+        self.kept: list[dict[str, Any]] = [_read_kept(file) for file in sorted(self.folder.glob("*.json"))]
 
     def find(self, planned: PlannedRun) -> tuple[Timing, str] | None:
         """The costs of a run's setting, and what they rest on: measured so, or scaled from the nearest size."""
@@ -72,7 +73,12 @@ class Calibrations:
         return nearest["timing"] | scaled, f"{EXACT} at {size}, batch {batch}"
 
     def measure(self, plan: Iterable[PlannedRun], seconds: float) -> None:
-        """Calibrate what is missing, each architecture once before any a second time, until the time is up."""
+        """Time what is missing, each architecture once before any a second time, until the time is up.
+
+        Args:
+            plan: Runs of networks.
+            seconds: No further timing begins after them.
+        """
         until = time.monotonic() + seconds
         settings = {json.dumps(describe_setting(planned)): planned for planned in plan}
         first = {planned.run.architecture: planned for planned in reversed(settings.values())}
@@ -88,15 +94,23 @@ class Calibrations:
         setting = describe_setting(planned)
         name = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        print(f"calibrating {planned.run.architecture} at {setting['size']} …", file=sys.stderr, flush=True)
+        print(f"timing {planned.run.architecture} at {setting['size']} ...", file=sys.stderr, flush=True)
         try:
-            timing = run_calibration(planned, self.folder / f".{name}.tmp")
+            timing = time_setting(planned, self.folder / f".{name}.tmp")
         except subprocess.SubprocessError as error:  # out of memory, or no end: the others can still be forecast
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             print(f"  failed: {said[-1]}", file=sys.stderr, flush=True)
             return
         self.kept.append({"setting": setting, "timing": timing})
         write_json(self.folder / f"{name}.json", self.kept[-1])
+
+
+def _read_kept(file: Path) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CovbenchError(f"{file}: damaged ({error}); delete it, the network is timed again") from error
+    return kept
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -108,10 +122,10 @@ def _pixels(setting: Mapping[str, Any]) -> int:
     return setting["batch_size"] * setting["size"] ** 2
 
 
-def run_calibration(planned: PlannedRun, answer: Path) -> dict[str, float]:
+def time_setting(planned: PlannedRun, answer: Path) -> dict[str, float]:
     """Measure a setting in a process of its own, since memory grows over several networks in one."""
     command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(planned.describe()), str(answer)]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST)
-    timing: dict[str, float] = json.loads(answer.read_text())
+    timing: dict[str, float] = json.loads(answer.read_text(encoding="utf-8"))
     answer.unlink()
     return timing

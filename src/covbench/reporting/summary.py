@@ -1,11 +1,7 @@
-"""The leaders of every task in a few lines, as Markdown beside the report and as a table in the terminal.
-
-python -m covbench.reporting.summary results
-"""
+"""The leaders of every task in a few lines: Markdown beside the report, a table in the terminal."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +19,21 @@ from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
 from covbench.reporting.tables import rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
-from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION
+from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
+
+HELP = """\
+Print the best network and the best baseline of every task: AUROC for classification, Dice of the lesion for
+segmentation, with the 95 % interval over patients. Below the table: how many planned runs are in which state.
+
+The same table with the study's own metrics lies beside the report: results/report/summary.md.
+"""
+EXAMPLES = """\
+examples:
+  covbench summary                        the study, in this folder
+  covbench summary demo/results           after `make demo`
+  covbench summary results/partial        after `snakemake partial_report`
+"""
 
 HEADINGS = ("Task", "Metric", "Study", "Best model", "Published", "Audited", "Change", "Best baseline")
 
@@ -138,6 +147,15 @@ def _escape(text: str) -> str:
     return text
 
 
+def require_tables(results: Path) -> None:
+    """Raise CovbenchError unless `results` holds the tables that a summary is made of."""
+    if (results / "compare" / "runs.csv").is_file():
+        return
+    inner = [name for name in ("results", "partial") if (results / name / "compare" / "runs.csv").is_file()]
+    remedy = f"did you mean {results / inner[0]}?" if inner else "run snakemake, or snakemake partial_report, first"
+    raise CovbenchError(f"{results / 'compare' / 'runs.csv'}: no such file; {remedy}")
+
+
 def print_summary(results: Path) -> None:
     """Print the leaders of every task and the number of runs in each state. results: the folder that holds compare/."""
     console = Console()
@@ -172,7 +190,3 @@ def _tabulate(leaders: Sequence[Leader]) -> Table:
     for row in rows:
         table.add_row(*(Text(row[number]) for number in shown))
     return table
-
-
-if __name__ == "__main__":
-    print_summary(Path(sys.argv[1] if len(sys.argv) > 1 else "results"))

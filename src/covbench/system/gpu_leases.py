@@ -42,7 +42,7 @@ def lease_gpus(count: int) -> list[str]:
         os.environ[VISIBLE] = ""
         return []
     slurm = os.environ.get("SLURM_JOB_ID")
-    pool = _named_gpus() if slurm or VISIBLE in os.environ else _installed_gpus()
+    pool = _named_gpus() if slurm else list_gpus()
     if slurm and pool:
         log.info("SLURM job %s on %s holds GPU %s", slurm, os.environ.get("SLURMD_NODENAME", "?"), ", ".join(pool))
     if not pool or (slurm and len(pool) <= count):
@@ -54,6 +54,11 @@ def lease_gpus(count: int) -> list[str]:
     os.environ[VISIBLE] = ",".join(leased)
     log.info("GPU %s of %s", ", ".join(leased), ", ".join(pool))
     return leased
+
+
+def list_gpus() -> list[str]:
+    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES if it is set, or else all of the machine."""
+    return _named_gpus() if VISIBLE in os.environ else _installed_gpus()
 
 
 def _named_gpus() -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,34 @@ def download_from_kaggle(source: Kaggle | KaggleCompetition, downloads: Path) ->
     if len(archives) != 1:
         raise CovbenchError(f"{folder}: expected one archive, found {len(archives)}; delete the folder")
     return archives[0]
+
+
+def find_credentials() -> str:
+    """Where the `kaggle` package would find credentials: a file, or a variable; empty if there are none.
+
+    The order is the package's own: access token, API key, then what `kaggle auth login` saved. Nothing is sent, so
+    credentials that have expired are found too. Raises CovbenchError for a kaggle.json that is not valid.
+    """
+    if os.environ.get("KAGGLE_API_TOKEN"):
+        return "KAGGLE_API_TOKEN"
+    home = Path("~/.kaggle").expanduser()
+    for token in (home / "access_token", home / "access_token.txt"):
+        if token.is_file() and token.read_text(encoding="utf-8").strip():
+            return str(token)
+    if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
+        return "KAGGLE_USERNAME and KAGGLE_KEY"
+    elsewhere = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "kaggle"
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.exists() else elsewhere))
+    keys = (folder / "kaggle.json", ("username", "key")), (home / "credentials.json", ("refresh_token",))
+    return next((str(file) for file, names in keys if file.is_file() and _has_all(file, names)), "")
+
+
+def _has_all(file: Path, names: Sequence[str]) -> bool:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CovbenchError(f"{file}: cannot be read as JSON; {HOW_TO_SIGN_IN}") from error
+    return isinstance(values, dict) and all(values.get(name) for name in names)
 
 
 def _sign_in() -> Any:

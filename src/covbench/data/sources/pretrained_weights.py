@@ -98,6 +98,26 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
     return target
 
 
+def find_origin(file: str, mirror: Path | None = None, table: Path = TABLE) -> str:
+    """Where fetch_weights would bring a file from: its path in the mirror, or its address.
+
+    Args:
+        file: Name in data/weights.
+        mirror: Folder that holds weight files; None: from the file's address.
+        table: As workflow/resources/weights.csv.
+
+    Returns:
+        A path or a URL.
+
+    Raises:
+        CovbenchError: The name is unknown, or the mirror does not hold the file.
+    """
+    known = {weights.file: weights for weights in read_weights_table(table)}
+    if file not in known:
+        raise CovbenchError(f"unknown weight file {file!r}; known: {', '.join(known)}")
+    return str(_find_in_mirror(known[file], mirror, tuple(known.values()))) if mirror else known[file].url
+
+
 def _bring(weights: Weights, table: tuple[Weights, ...], mirror: Path | None, target: Path) -> str:
     """Copy the file from the mirror, or download it from its address, and return where it came from."""
     if mirror is not None:

@@ -23,10 +23,11 @@ sample: .venv/installed ## real images of all seven tasks: make sample MIRROR=/p
 	@echo "Report: $(CURDIR)/sample/results/report/index.html"
 
 test: .venv/installed ## the fast tests
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
-test-slow: .venv/installed ## the slow tests: real trainings, SLURM, DVC
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 30
+TESTS ?= tests
+test-slow: .venv/installed ## the slow tests: real trainings, SLURM, DVC; TESTS=tests/slurm for some of them
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --durations 30 $(TESTS)
 
 check: .venv/installed ## format, lint, types, import contracts, spelling, docs site, links
 	$(BIN)/ruff check .

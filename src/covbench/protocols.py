@@ -1,4 +1,4 @@
-"""What the protocols mean: `published` repeats the study, `audited` is the one to believe.
+"""What the protocols mean: `published` repeats the study, `audited` mends its flaws.
 
 Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its notebooks; docs/PROTOCOLS.md says where
 they are silent and what was chosen instead.

@@ -162,7 +162,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "exclusions": data_overview.build_exclusion_table(datasets),
         "undone": data_overview.build_missing_table(results.runs),
         "unweighted": list_unweighted(results.runs),
-        "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if METRICS[kind]],
+        "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if kind in METRICS],
     }
 
 

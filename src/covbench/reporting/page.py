@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from covbench.evaluation.definitions import METRICS
 from covbench.experiment.provenance import read_commit
+from covbench.protocols import PROTOCOLS
 from covbench.reporting import tables, wording
 from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
@@ -162,6 +163,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "exclusions": data_overview.build_exclusion_table(datasets),
         "undone": data_overview.build_missing_table(results.runs),
         "unweighted": list_unweighted(results.runs),
+        "protocols": {name: PROTOCOLS[name].meaning for name in protocols if name in PROTOCOLS},
         "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if kind in METRICS],
     }
 

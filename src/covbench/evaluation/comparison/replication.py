@@ -11,17 +11,17 @@ from covbench.evaluation.comparison.bootstrap import find_interval
 from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.definitions import define_metric
 from covbench.experiment.runs import KEYS, count_patients
-from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
+from covbench.protocols import AUDITED, PUBLISHED
 
 CHANGE = ["change", "change_low", "change_high"]
 PUBLISHED_COLUMNS = [
     *["task", "architecture", "metric", "reported", "source", "our_metric"],
-    *[f"{name}_{protocol}" for protocol in PROTOCOLS for name in ("value", "low", "high", "difference")],
+    *[f"{name}_{protocol}" for protocol in (PUBLISHED, AUDITED) for name in ("value", "low", "high", "difference")],
     *[*CHANGE, "verdict", "why", "note", "definition"],
 ]
 PROTOCOL_COLUMNS = [
     *["task", "architecture", "family", "metric"],
-    *[f"{name}_{protocol}" for protocol in PROTOCOLS for name in ("mean", "low", "high")],
+    *[f"{name}_{protocol}" for protocol in (PUBLISHED, AUDITED) for name in ("mean", "low", "high")],
     *CHANGE,
 ]
 MATCHES, DIFFERS, UNTESTABLE = VERDICTS = ("matches", "differs", "untestable")
@@ -107,7 +107,9 @@ def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.Data
     for value in reported.fillna("").to_dict("records"):
         architecture = "_".join(filter(None, (value["architecture"], value["backbone"])))
         metric, note = OUR_METRICS.get((value["task"], value["metric"]), (value["metric"], ""))
-        found = {protocol: ours.get((value["task"], protocol, architecture, metric), {}) for protocol in PROTOCOLS}
+        found = {
+            protocol: ours.get((value["task"], protocol, architecture, metric), {}) for protocol in (PUBLISHED, AUDITED)
+        }
         change = changes.get((value["task"], architecture, metric), {})
         verdict, why = judge(value["value"], found[PUBLISHED])
         row = {name: value[name] for name in ("task", "metric", "source")}

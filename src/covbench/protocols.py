@@ -1,12 +1,12 @@
-"""What the protocols mean: `published` repeats the study, `audited` mends its flaws.
+"""What the protocols mean: `published` repeats the study with its flaws, `audited` keeps training and test apart.
 
-Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its notebooks; docs/PROTOCOLS.md says where
-they are silent and what was chosen instead.
+A protocol is one entry of PROTOCOLS. Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its
+notebooks; docs/explanation/protocols.md says where they are silent and what was chosen instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -14,7 +14,6 @@ from covbench.schema import CLASSIFICATION, CovbenchError, Task
 
 PUBLISHED = "published"
 AUDITED = "audited"
-PROTOCOLS = (PUBLISHED, AUDITED)
 
 EVERY_EPOCH = "every_epoch"
 
@@ -71,6 +70,19 @@ class SplitRule:
     fractions: tuple[float, float, float]
     official: bool = False
     pool: int = 0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to split, train and choose models.
+
+    meaning: in a sentence or two, for the report. options: from a task to its training choices, before the config
+    changes any. split: from a task to the rule that divides it.
+    """
+
+    meaning: str
+    options: Callable[[Task], Options]
+    split: Callable[[Task], SplitRule]
 
 
 _PUBLISHED_BINARY = Options(
@@ -169,25 +181,52 @@ _PUBLISHED_SPLIT = SplitRule("image", (0.7, 0.1, 0.2))
 _AUDITED_SPLIT = SplitRule("group", (0.6, 0.15, 0.25), official=True)
 
 
+def _published_split(task: Task) -> SplitRule:
+    return _PUBLISHED_SPLITS.get(task.name, _PUBLISHED_SPLIT)
+
+
+def _published_options(task: Task) -> Options:
+    two = len(task.classes) == 2
+    if task.kind == CLASSIFICATION:
+        return _PUBLISHED_BINARY if two else _PUBLISHED_MULTICLASS
+    size = 512 if task.name == "medseg_multiclass" else 256
+    return _PUBLISHED_BINARY_MASKS if two else replace(_PUBLISHED_MULTICLASS_MASKS, size=size)
+
+
+def _audited_split(_: Task) -> SplitRule:
+    return _AUDITED_SPLIT
+
+
+def _audited_options(task: Task) -> Options:
+    return _AUDITED_CLASSIFICATION if task.kind == CLASSIFICATION else _AUDITED_SEGMENTATION
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    PUBLISHED: Protocol(
+        "Repeats the study, flaws included. Images are split without regard to patients, so a patient can be in both "
+        "train and test. Every backbone gets the same input scaling. The test fold takes part in model selection. "
+        "Compare these scores with the study's, but do not rely on them.",
+        _published_options,
+        _published_split,
+    ),
+    AUDITED: Protocol(
+        "Fixes these flaws. Patients and duplicates never cross the split. Each backbone gets its own input scaling. "
+        "The validation fold alone selects the model. Rely on these scores.",
+        _audited_options,
+        _audited_split,
+    ),
+}
+"""By name. The config chooses among them; the report explains each."""
+
+
 def split_rule(protocol: str, task: Task) -> SplitRule:
     """How `protocol` divides `task` into folds."""
-    if protocol == AUDITED:
-        return _AUDITED_SPLIT
-    return _PUBLISHED_SPLITS.get(task.name, _PUBLISHED_SPLIT)
+    return PROTOCOLS[protocol].split(task)
 
 
 def protocol_options(protocol: str, task: Task) -> Options:
     """The protocol's own choices for a task, before the config changes any."""
-    if task.kind == CLASSIFICATION:
-        if protocol == AUDITED:
-            return _AUDITED_CLASSIFICATION
-        return _PUBLISHED_BINARY if len(task.classes) == 2 else _PUBLISHED_MULTICLASS
-    if protocol == AUDITED:
-        return _AUDITED_SEGMENTATION
-    if len(task.classes) == 2:
-        return _PUBLISHED_BINARY_MASKS
-    size = 512 if task.name == "medseg_multiclass" else 256
-    return replace(_PUBLISHED_MULTICLASS_MASKS, size=size)
+    return PROTOCOLS[protocol].options(task)
 
 
 def resolve_options(protocol: str, task: Task, changes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Options:

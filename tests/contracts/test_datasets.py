@@ -2,7 +2,8 @@
 
 import pytest
 
-from covbench.data.datasets import DATASETS, TASKS, dataset_named, dataset_of, task_named
+from covbench.data.datasets import DATASETS, TASKS, dataset_named, dataset_of, task_named, usable_rows
+from covbench.data.index import check_index
 from covbench.schema import BACKGROUND, CLASSIFICATION, SEGMENTATION, CovbenchError, GitHub, Synthetic
 
 STUDY = {
@@ -14,6 +15,7 @@ STUDY = {
     "zenodo_multiclass": "zenodo",
     "medseg_multiclass": "medseg",
 }
+SAMPLED = [pytest.param(module, id=name) for name, module in DATASETS.items()]
 CARDS = [pytest.param(module.CARD, id=name) for name, module in DATASETS.items()]
 ALL_TASKS = [pytest.param(task, id=name) for name, task in TASKS.items()]
 
@@ -61,6 +63,19 @@ def test_a_tasks_classes_are_distinct_plain_words_and_its_special_classes_are_am
         assert task.lesions
         assert set(task.lesions) < set(task.classes[1:]) | {BACKGROUND}
         assert BACKGROUND not in task.lesions
+
+
+@pytest.mark.parametrize("module", SAMPLED)
+def test_an_index_of_a_sample_in_the_datasets_own_layout_keeps_its_promises(module, tmp_path):
+    drawn = [source.draw for source in module.CARD.sources if isinstance(source, Synthetic)]
+    (drawn[0] if drawn else module.write_sample)(tmp_path / "raw")
+    table = module.index(tmp_path / "raw")
+    check_index(table, module.CARD)
+    for task in module.CARD.tasks:
+        usable = usable_rows(table, task)
+        assert len(usable), task.name
+        if task.kind == CLASSIFICATION:
+            assert set(usable["label"]) == set(task.classes), task.name
 
 
 def test_no_two_datasets_pose_a_task_of_the_same_name():

@@ -79,7 +79,8 @@ def test_a_package_that_is_not_the_locked_one_is_named_in_the_log_and_in_the_man
 
 def test_this_environment_is_the_locked_one():
     assert (
-        find_unlocked({name: version for kind in KINDS for name, version in depend_run(kind)["packages"].items()}) == {}
+        find_unlocked({name: version for kind in KINDS for name, version in depend_run(kind, "")["packages"].items()})
+        == {}
     )
 
 
@@ -136,9 +137,15 @@ def test_every_module_that_a_run_imports_is_hashed_or_inert_with_a_reason(kind):
 
 
 def test_classifiers_and_segmenters_do_not_depend_on_each_others_networks():
-    classifier, segmenter = (depend_run(kind)["code"] for kind in ("classifier", "segmenter"))
+    classifier, segmenter = (
+        depend_run(kind, name)["code"] for kind, name in (("classifier", "small_cnn"), ("segmenter", "unet_small"))
+    )
     assert {"covbench.models.segmenter", "covbench.models.sm_adapter"} & classifier.keys() == set()
     assert "covbench.models.classifier" not in segmenter
+    networks = "covbench.models.networks."
+    assert {name for name in classifier if name.startswith(networks)} == {f"{networks}small_cnn"}
+    assert {name for name in segmenter if name.startswith(networks)} == {f"{networks}unet_small"}
+    assert not any(name.startswith(networks) for name in depend_run("classifier", "vgg16")["code"])
     assert {
         "covbench.training.fit",
         "covbench.training.job",

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from covbench.models import catalogue, networks
 from covbench.models.catalogue import (
     BASELINES,
     CLASSIFIERS,
@@ -23,7 +25,26 @@ def test_the_default_grid_is_the_studys_12_classifiers():
         "vgg16", "vgg19", "resnet50", "resnet50v2", "resnet101v2", "nasnetlarge", "inceptionv3", "inceptionresnetv2",
         "efficientnetb0", "xception", "mobilenetv2", "densenet121",
     }  # fmt: skip
-    assert set(CLASSIFIERS) - set(DEFAULT_CLASSIFIERS) == {"mobilenetv2_035", "small_cnn", "small_resnet"}
+
+
+def test_every_classification_constructor_of_keras_applications_is_a_line_of_the_catalogue():
+    import keras
+
+    offered = {name for name, value in vars(keras.applications).items() if callable(value)}
+    assert len(offered) == 40
+    assert {entry.constructor for entry in CLASSIFIERS.values()} - {""} == offered
+
+
+def test_every_file_in_networks_is_an_entry_under_its_own_name():
+    files = {path.stem for path in Path(networks.__file__).parent.glob("[!_]*.py")}
+    assert files == {name for name, entry in (CLASSIFIERS | SEGMENTERS).items() if not entry.constructor}
+    assert files >= {"small_cnn", "small_resnet", "unet_small"}
+
+
+def test_a_file_called_as_a_network_of_the_tables_is_refused(monkeypatch):
+    monkeypatch.setitem(networks.NETWORKS, "vgg16", networks.NETWORKS["small_cnn"])
+    with pytest.raises(CovbenchError, match=r"two networks are called 'vgg16'; rename the file"):
+        catalogue._by_name(CLASSIFICATION, catalogue._STUDIED_CLASSIFIERS)
 
 
 def test_the_default_grid_is_the_studys_24_segmenters():

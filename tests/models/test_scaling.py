@@ -1,5 +1,7 @@
 """Inside each model, images are scaled as the library that published the weights scales them."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -9,21 +11,6 @@ from covbench.models.classifier import build_classifier
 from covbench.models.scaling import SCALINGS, build_scaling
 from covbench.schema import CovbenchError
 
-MODULES = {
-    "vgg16": "vgg16",
-    "vgg19": "vgg19",
-    "resnet50": "resnet50",
-    "resnet50v2": "resnet_v2",
-    "resnet101v2": "resnet_v2",
-    "nasnetlarge": "nasnet",
-    "inceptionv3": "inception_v3",
-    "inceptionresnetv2": "inception_resnet_v2",
-    "efficientnetb0": "efficientnet",
-    "xception": "xception",
-    "mobilenetv2": "mobilenet_v2",
-    "mobilenetv2_035": "mobilenet_v2",
-    "densenet121": "densenet",
-}
 ENCODERS = {entry.encoder: entry.scaling for entry in SEGMENTERS.values() if entry.encoder}
 
 
@@ -32,10 +19,11 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("name", [name for name, entry in CLASSIFIERS.items() if entry.weights])
+@pytest.mark.parametrize("name", [name for name, entry in CLASSIFIERS.items() if entry.constructor])
 def test_a_classifier_scales_as_keras_applications_does(name, images):
-    preprocess = getattr(keras.applications, MODULES[name]).preprocess_input
-    scaled = np.asarray(build_scaling("own", CLASSIFIERS[name].scaling)(images))
+    entry = CLASSIFIERS[name]
+    preprocess = sys.modules[getattr(keras.applications, entry.constructor).__module__].preprocess_input
+    scaled = np.asarray(build_scaling("own", entry.scaling)(images))
     np.testing.assert_allclose(scaled, preprocess(images.copy()), atol=2e-5)
 
 
@@ -48,12 +36,32 @@ def test_a_segmenter_scales_as_segmentation_models_does(encoder, images):
     np.testing.assert_allclose(scaled, preprocess(images.copy()), atol=2e-5)
 
 
-def test_efficientnet_sees_imagenet_normalised_pixels_though_built_without_weights(images):
-    backbone = build_classifier("efficientnetb0", 32, 2, "average_pool", "own").get_layer("backbone")
-    stem = keras.Model(backbone.inputs, backbone.get_layer("stem_conv_pad").input)
-    whole = np.tile(images, (1, 7, 7, 1))[:, :32, :32]
-    expected = (whole / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(stem.predict(whole, verbose=0), expected, atol=1e-5)
+NORMALISED = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
+INSIDE = {
+    "efficientnetb0": ("stem_conv_pad", *NORMALISED),
+    "efficientnetv2b0": ("stem_conv", *NORMALISED),
+    "efficientnetv2s": ("stem_conv", 128 / 255, 128 / 255),
+    "convnexttiny": ("convnext_tiny_stem", *NORMALISED),
+    "mobilenetv3small": ("conv", 0.5, 0.5),
+}
+"""Networks that scale by themselves: their first layer that is no scaling, mean and deviation of pixels 0-1."""
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_network_that_scales_by_itself_sees_what_its_weights_saw_in_any_precision(name, policy):
+    layer, mean, deviation = INSIDE[name]
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        model = build_classifier(name, 32, 2, "average_pool", "own")
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    backbone = model.get_layer("backbone")
+    stem = keras.Model(backbone.inputs, backbone.get_layer(layer).input)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    scaled = stem(model.get_layer("scaling")(images))
+    np.testing.assert_allclose(np.asarray(scaled), (images / 255 - mean) / deviation, atol=1e-5)
 
 
 def test_efficientnet_at_unit_scaling_scales_twice_as_in_the_study(images):

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from covbench.schema import Run
+from tests.added_networks import CLASSIFIER as ADDED_CLASSIFIER
+from tests.added_networks import SEGMENTER as ADDED_SEGMENTER
 
 from .conftest import ROOT, planned_jobs, run_snakemake
 
@@ -143,6 +145,21 @@ def test_other_datasets_scores_pages_architectures_and_tools_make_no_run_stale(b
         edited(project, "envs/cpu.txt", pin("ruff", "99.0.0")),
     ):
         expect_stale(project, folder, CONFIG, {})
+
+
+def test_added_networks_are_planned_when_they_are_named_and_make_no_run_stale(benchmark):
+    project, folder = benchmark
+    networks = project / "src/covbench/models/networks"
+    named = {"classification": ["small_cnn", "flat_cnn"], "segmentation": ["unet_small", "flat_unet"]}
+    with (
+        edited(networks, "flat_cnn.py", lambda _: ADDED_CLASSIFIER),
+        edited(networks, "flat_unet.py", lambda _: ADDED_SEGMENTER),
+    ):
+        expect_stale(project, folder, CONFIG, {})
+        log = snakemake(project, folder, CONFIG | {"architectures": named}, "-n", "--quiet", "rules")
+    jobs = planned_jobs(log)
+    assert {rule: jobs[rule] for rule in (CLASSIFIER, SEGMENTER)} == {CLASSIFIER: 1, SEGMENTER: 1}
+    assert not {CLASSES, MASKS} & jobs.keys()
 
 
 def test_a_changed_option_makes_its_own_kind_stale(benchmark):

@@ -7,9 +7,12 @@ log_to(snakemake.log[0], show_progress=True)
 from pathlib import Path
 
 from covbench.data.datasets import dataset_named, log_counts
+from covbench.data.index import check_index
 from covbench.system.files import write_table
 
 name = snakemake.wildcards.dataset
-table = dataset_named(name).index(Path("data/raw") / name)
+dataset = dataset_named(name)
+table = dataset.index(Path("data/raw") / name)
+check_index(table, dataset.CARD)
 log_counts(name, table)
 write_table(snakemake.output[0], table)

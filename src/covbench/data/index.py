@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 import os
@@ -23,10 +24,17 @@ from covbench.data.images import (
     read_masks,
     show_frame,
 )
-from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, CovbenchError, Task
+from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, SEGMENTATION, Card, CovbenchError, Task
 
 LISTED = 50  # errors that one message lists
 DEFAULTS: dict[str, Any] = {"str": "", "int64": -1, "float64": np.nan, "bool": False}
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int64": (int, np.integer),
+    "float64": (float, int, np.floating, np.integer),
+    "bool": (bool, np.bool_),
+}
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +42,68 @@ logger = logging.getLogger(__name__)
 def count_workers() -> int:
     """Count threads for decoding. Pillow, zlib and hashlib release the interpreter lock."""
     return min(8, len(os.sched_getaffinity(0)))
+
+
+def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise CovbenchError for the first cell whose column is unknown or whose value is not of the column's type."""
+    for number, row in enumerate(rows):
+        where = f"row {number} ({row.get('image_id', 'without image_id')})"
+        for name, value in row.items():
+            if name not in INDEX_COLUMNS:
+                near = difflib.get_close_matches(name, INDEX_COLUMNS, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise CovbenchError(f"{where}: unknown column {name!r}{hint}; known: {', '.join(INDEX_COLUMNS)}")
+            wanted = INDEX_COLUMNS[name].dtype
+            if value is not None and value == value and not isinstance(value, TYPES[wanted]):
+                raise CovbenchError(f"{where}: {name} is {value!r}, a {type(value).__name__}; it has to be {wanted}")
+
+
+def check_index(table: pd.DataFrame, card: Card) -> None:
+    """What every index promises beyond its form.
+
+    Args:
+        table: schema.INDEX_COLUMNS, as build_index returns it.
+        card: of the dataset.
+
+    Raises:
+        CovbenchError: columns or their types are not those of the schema, an image_id is there twice, or a row that is
+            not excluded has a label, mask, modality or fold that no task of the card understands. Rows are named.
+    """
+    missing = [name for name in INDEX_COLUMNS if name not in table]
+    unknown = [name for name in table if name not in INDEX_COLUMNS]
+    if missing or unknown:
+        raise CovbenchError(f"index of {card.title}: missing columns {missing}, unknown columns {unknown}")
+    wrong = [f"{n} is {table[n].dtype}, not {c.dtype}" for n, c in INDEX_COLUMNS.items() if table[n].dtype != c.dtype]
+    if wrong:
+        raise CovbenchError(f"index of {card.title}: {'; '.join(wrong)}; build it with covbench.data.index.build_index")
+    errors = [error for number, row in enumerate(table.to_dict("records")) for error in _check_row(number, row, card)]
+    twice = table.loc[table["image_id"].duplicated(), "image_id"]
+    errors += [f"row {number}: image_id {name!r} is there already; it has to be unique" for number, name in twice.items()]
+    if errors:
+        more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
+        listed = "\n  ".join(errors[:LISTED])
+        raise CovbenchError(f"index of {card.title}: {len(errors)} rows are wrong\n  {listed}{more}")
+
+
+def _check_row(number: int, row: Mapping[Any, Any], card: Card) -> Iterator[str]:
+    where = f"row {number} ({row['image_id']})"
+    if row["excluded"] != bool(row["reason"]):
+        yield f"{where}: excluded and reason {row['reason']!r} disagree; give a reason to exclude a row"
+    if row["official_fold"] not in ("", "train", "val", "test"):
+        yield f"{where}: official_fold is {row['official_fold']!r}; known: train, val, test, or empty"
+    if row["excluded"]:
+        return
+    if row["modality"] != card.modality:
+        yield f"{where}: modality is {row['modality']!r}, the card's is {card.modality!r}; give a reason to exclude it"
+    labels = {name for task in card.tasks if task.kind == CLASSIFICATION for name in task.classes}
+    regions = {name for task in card.tasks if task.kind == SEGMENTATION for name in task.classes}
+    if labels and row["label"] not in labels:
+        yield f"{where}: label {row['label']!r} is no class of its tasks; known: {', '.join(sorted(labels))}"
+    named = {part.partition(":")[2] for part in row["mask_values"].split()}
+    if regions and row["mask"] and not named & regions:
+        yield f"{where}: mask_values {row['mask_values']!r} name no class; known: {', '.join(sorted(regions))}"
+    if not labels and not row["mask"]:
+        yield f"{where}: no mask; give a reason to exclude it"
 
 
 def fill_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -52,9 +122,10 @@ def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
         excluded and needs no file.
     raw: the dataset's folder in data/raw.
 
-    Raises CovbenchError if there are no rows, or if a file is missing, truncated, unreadable or not finite, or if its
-    mask does not fit. The message names every such file.
+    Raises CovbenchError if there are no rows, for a cell of an unknown column or a wrong type, or if a file is missing,
+    truncated, unreadable or not finite, or if its mask does not fit. The message names every such file.
     """
+    check_rows(rows)
     if not rows:
         raise CovbenchError(f"{raw}: no images found; delete this folder and its manifest and fetch again")
     table = fill_columns(rows)

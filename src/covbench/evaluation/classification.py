@@ -2,12 +2,12 @@
 
 AUROC, average precision, confusion matrix and curves are scikit-learn's. What follows from the confusion matrix alone
 is computed here for any number of matrices at once, so that a bootstrap draw and the reported value share one formula.
-An average over classes is undefined as soon as a class that it weighs is.
+The metrics in total are functions of covbench.evaluation.metrics.classification.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from covbench.evaluation.ratios import divide, write_down
+from covbench.evaluation.metrics.classification import ClassifiedFold
+from covbench.evaluation.metrics.registry import score_metrics
+from covbench.evaluation.ratios import divide, mean_defined, write_down
 from covbench.schema import CovbenchError, Task
 
 CURVE_POINTS = 200
@@ -39,10 +41,14 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
     truth = test["truth"].to_numpy()
     predicted = probabilities.argmax(axis=1)
     confusion = confusion_matrix(truth, predicted, labels=range(len(task.classes)))
-    per_class, metrics, undefined = _score_all(truth, probabilities, confusion, task)
     cases = test[_KEPT].assign(
         truth=truth, predicted=predicted, correct=truth == predicted, confidence=probabilities.max(axis=1)
     )
+    cases = pd.concat([cases, test[[f"p_{c}" for c in range(len(task.classes))]]], axis=1)
+    rates = {**rate_classes(confusion), **rank_classes(truth, probabilities)}
+    per_class, undefined = _score_classes(rates, confusion, task.classes)
+    fold = ClassifiedFold(cases, task.classes, positive_class(task), confusion, rates, mean_defined)
+    metrics, why = score_metrics(task.kind, fold, positive=bool(task.positive))
     return {
         "kind": task.kind,
         "classes": list(task.classes),
@@ -51,10 +57,10 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
         "patients": int(test["patient_id"].nunique()),
         "metrics": metrics,
         "per_class": per_class,
-        "undefined": undefined,
+        "undefined": undefined | why,
         "confusion": confusion.tolist(),
         "curves": draw_curves(truth, probabilities, task.classes),
-    }, pd.concat([cases, test[[f"p_{c}" for c in range(len(task.classes))]]], axis=1)
+    }, cases
 
 
 def read_probabilities(test: pd.DataFrame, task: Task) -> np.ndarray:
@@ -89,28 +95,6 @@ def rate_classes(confusion: np.ndarray) -> dict[str, np.ndarray]:
         "f1": divide(2 * hits, true + called),
         "support": np.asarray(true, np.float64),
     }
-
-
-def average_rates(confusion: np.ndarray, positive: int | None = None) -> dict[str, np.ndarray]:
-    """Accuracy, balanced accuracy, macro and weighted averages; for a binary task the rates of its positive class.
-
-    confusion: counts, (…, C, C). positive: class number, or None. Returns float64, (…); NaN where undefined.
-    """
-    rates = rate_classes(confusion)
-    support = rates["support"]
-    averages = {
-        "accuracy": divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1))),
-        "balanced_accuracy": rates["recall"].mean(-1),
-    }
-    for name in ("precision", "recall", "f1"):
-        averages[f"{name}_macro"] = rates[name].mean(-1)
-        weighed = np.where(support > 0, support * rates[name], 0.0)
-        averages[f"{name}_weighted"] = divide(weighed.sum(-1), support.sum(-1))
-    if positive is not None:
-        averages["sensitivity"] = rates["recall"][..., positive]
-        for name in ("specificity", "precision", "f1"):
-            averages[name] = rates[name][..., positive]
-    return averages
 
 
 def positive_class(task: Task) -> int | None:
@@ -160,33 +144,19 @@ def _thin(points: np.ndarray) -> list[float]:
     return np.round(points[kept], 6).tolist()
 
 
-def _score_all(
-    truth: np.ndarray, probabilities: np.ndarray, confusion: np.ndarray, task: Task
-) -> tuple[dict[str, Any], dict[str, float | None], dict[str, str]]:
-    rates = {**rate_classes(confusion), **rank_classes(truth, probabilities)}
+def _score_classes(
+    rates: Mapping[str, np.ndarray], confusion: np.ndarray, classes: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every rate of each class, None where undefined, and for each None its reason."""
     undefined: dict[str, str] = {}
     per_class: dict[str, Any] = {}
-    for number, name in enumerate(task.classes):
+    for number, name in enumerate(classes):
         values = {rate: rates[rate][number] for rate in rates if rate != "support"}
         reasons = _class_reasons(int(confusion[number].sum()), int(confusion.sum()))
         per_class[name], why = write_down(values, reasons, f"per_class.{name}.")
         per_class[name]["support"] = int(confusion[number].sum())
         undefined |= why
-    averages = {name: float(value) for name, value in average_rates(confusion, positive_class(task)).items()}
-    averages |= average_ranks(rates, positive_class(task))
-    metrics, why = write_down(averages, _total_reasons(averages, rates, task))
-    return per_class, metrics, undefined | why
-
-
-def average_ranks(rates: Mapping[str, np.ndarray], positive: int | None) -> dict[str, Any]:
-    """AUROC and average precision of a task: its positive class, or the mean over classes against the rest.
-
-    rates: {"auroc", "average_precision"}: float64, (…, C). Returns float64, (…).
-    """
-    return {
-        name: rates[name].mean(-1) if positive is None else rates[name][..., positive]
-        for name in ("auroc", "average_precision")
-    }
+    return per_class, undefined
 
 
 def _class_reasons(support: int, total: int) -> dict[str, str]:
@@ -199,15 +169,3 @@ def _class_reasons(support: int, total: int) -> dict[str, str]:
         "auroc": absent if support == 0 else "only one class in the test fold",
         "average_precision": absent,
     }
-
-
-def _total_reasons(averages: Mapping[str, float], rates: Mapping[str, np.ndarray], task: Task) -> dict[str, str]:
-    reasons = {}
-    for name in averages:
-        rate = name.removesuffix("_macro").removesuffix("_weighted")
-        rate = "recall" if rate in ("balanced_accuracy", "sensitivity", "accuracy") else rate
-        missing = [c for c, value in zip(task.classes, rates[rate], strict=True) if np.isnan(value)]
-        reasons[name] = f"{rate} is undefined for {', '.join(missing)}"
-    if (rates["support"] > 0).sum() == 1:
-        reasons["auroc"] = "only one class in the test fold"
-    return reasons

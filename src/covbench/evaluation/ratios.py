@@ -14,6 +14,12 @@ def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
 
 
+def mean_defined(values: np.ndarray) -> float:
+    """Mean of the values that are defined, float64, (N,); NaN if none is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
 def write_down(
     values: Mapping[str, float], reasons: Mapping[str, str], prefix: str = ""
 ) -> tuple[dict[str, float | None], dict[str, str]]:

@@ -3,6 +3,7 @@
 Everything follows from one count per image: how many pixels of each true class were predicted as each class.
 The lesion is the union of the task's lesion classes. Scores of an image mean over images where they are defined, those
 of a volume pool a patient's slices and mean over patients, and a total pools every pixel of the fold.
+The metrics in total are functions of covbench.evaluation.metrics.segmentation.
 """
 
 from __future__ import annotations
@@ -13,18 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.ratios import divide, write_down
+from covbench.evaluation.metrics.registry import score_metrics
+from covbench.evaluation.metrics.segmentation import LESION, REASONS, SCORES, SegmentedFold
+from covbench.evaluation.ratios import divide, mean_defined, write_down
 from covbench.schema import CovbenchError, Task
 
-SCORES = ("dice", "jaccard", "precision", "recall")
-LESION = "lesion"
 _KEPT = ["image_id", "copy", "patient_id", "source"]
-_REASONS = {
-    "dice": "no pixel of it, true or predicted, in the test fold",
-    "jaccard": "no pixel of it, true or predicted, in the test fold",
-    "precision": "never predicted",
-    "recall": "no pixel of it in the test fold",
-}
 
 
 def evaluate_segmentation(
@@ -52,7 +47,9 @@ def evaluate_segmentation(
     test = predictions[chosen].reset_index(drop=True)
     confusion = count_pixels(truth[chosen], predicted[chosen], len(task.classes))
     cases = describe_cases(test, confusion, task)
-    metrics, per_class, undefined = _score_all(cases, confusion, task)
+    regions = {region: score_region(cases, region) for region, _ in name_regions(task)}
+    per_class, undefined = _score_classes(cases, regions, task.classes)
+    metrics, why = score_metrics(task.kind, SegmentedFold(cases, task.classes, regions, mean_defined))
     return {
         "kind": task.kind,
         "classes": list(task.classes),
@@ -61,7 +58,7 @@ def evaluate_segmentation(
         "patients": int(test["patient_id"].nunique()),
         "metrics": metrics,
         "per_class": per_class,
-        "undefined": undefined,
+        "undefined": undefined | why,
         "confusion": confusion.sum(0).tolist(),
     }, cases
 
@@ -134,57 +131,26 @@ def pool_volumes(cases: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarr
     return both, true, predicted
 
 
-def _mean_defined(values: np.ndarray) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
-
-
 def score_region(cases: pd.DataFrame, region: str) -> dict[str, float]:
     """Scores of a region: `dice` … over images, `dice_volume` … over patients, `dice_total` … of all pixels pooled."""
     counts = [cases[f"{count}_{region}"].to_numpy() for count in ("both", "true", "predicted")]
     images = score_overlap(*counts)
     volumes = score_overlap(*pool_volumes(cases, region))
     totals = score_overlap(*(count.sum() for count in counts))
-    scores: dict[str, float] = {name: _mean_defined(images[name]) for name in SCORES}
-    scores |= {f"{name}_volume": _mean_defined(volumes[name]) for name in SCORES}
+    scores: dict[str, float] = {name: mean_defined(images[name]) for name in SCORES}
+    scores |= {f"{name}_volume": mean_defined(volumes[name]) for name in SCORES}
     return scores | {f"{name}_total": float(totals[name]) for name in SCORES}
 
 
-def _score_all(
-    cases: pd.DataFrame, confusion: np.ndarray, task: Task
-) -> tuple[dict[str, float | None], dict[str, Any], dict[str, str]]:
-    reasons = {f"{name}{pooling}": _REASONS[name] for name in SCORES for pooling in ("", "_volume", "_total")}
-    regions = {region: score_region(cases, region) for region, _ in name_regions(task)}
+def _score_classes(
+    cases: pd.DataFrame, regions: Mapping[str, Mapping[str, float]], classes: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every score of each class, None where undefined, and for each None its reason."""
+    reasons = {f"{name}{pooling}": REASONS[name] for name in SCORES for pooling in ("", "_volume", "_total")}
     per_class: dict[str, Any] = {}
     undefined: dict[str, str] = {}
-    for name in task.classes:
+    for name in classes:
         per_class[name], why = write_down(regions[name], reasons, f"per_class.{name}.")
         per_class[name]["images_with_class"] = int((cases[f"true_{name}"] > 0).sum())
         undefined |= why
-    values = {lesion_name(name): value for name, value in regions[LESION].items()}
-    why_lesion = {lesion_name(name): reason for name, reason in reasons.items()}
-    averages = average_classes(regions, task.classes)
-    averages["pixel_accuracy"] = float(cases["pixel_accuracy"].mean())
-    missing = ", ".join(name for name in task.classes if np.isnan(regions[name]["dice"]))
-    why_mean = dict.fromkeys(averages, f"undefined for {missing}")
-    metrics, why = write_down(values | averages, why_lesion | why_mean)
-    return metrics, per_class, undefined | why
-
-
-def average_classes(regions: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
-    """Dice and Jaccard over classes, float64, (…), from those of each class; undefined as soon as one class is.
-
-    `dice_mean`: mean over all classes but the first (background) of their means over images. `dice_all_total`: mean
-    over all classes, background too, of pooled pixels; closest to the study's library, which pools those of a batch.
-    """
-    averages = {}
-    for score in ("dice", "jaccard"):
-        averages[f"{score}_mean"] = np.mean([regions[name][score] for name in classes[1:]], axis=0)
-        averages[f"{score}_all_total"] = np.mean([regions[name][f"{score}_total"] for name in classes], axis=0)
-    return averages
-
-
-def lesion_name(score: str) -> str:
-    """`dice_volume` -> `dice_lesion_volume`."""
-    name, _, pooling = score.partition("_")
-    return f"{name}_{LESION}_{pooling}" if pooling else f"{name}_{LESION}"
+    return per_class, undefined

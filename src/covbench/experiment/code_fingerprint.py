@@ -32,6 +32,8 @@ INERT = {
     "covbench.experiment.run_locks": "keeps a second writer out",
     "covbench.data.datasets": "a run's classes are an input; its images come from prepared arrays, an input too",
     "covbench.models.catalogue": "a run's entry is an input; adding an architecture retrains no other",
+    "covbench.models.architecture": "what an entry of the catalogue holds",
+    "covbench.models.networks": "finds the networks; the file of a run's own network is an input",
     "covbench.training.checkpoints": "brings back what was written, bit for bit",
 }
 """Modules that runs import and whose code decides no model, with the reason; what only they import counts no more.
@@ -63,10 +65,11 @@ def kind_of_run(architecture_kind: str, baseline: bool) -> str:
     return "classifier" if architecture_kind == CLASSIFICATION else "segmenter"
 
 
-def depend_run(kind: str) -> dict[str, dict[str, str]]:
-    """What a run of this kind depends on, as depend_script says it."""
+def depend_run(kind: str, architecture: str) -> dict[str, dict[str, str]]:
+    """What a run of this kind depends on, as depend_script says it; of the networks drawn here, its own alone."""
     script, unused = KINDS[kind]
-    return depend_script(script, unused=unused)
+    network = f"covbench.models.networks.{architecture}"
+    return depend_script(script, (network,) if _module_file(network) else (), unused)
 
 
 @functools.cache

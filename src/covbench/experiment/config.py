@@ -201,7 +201,7 @@ def _unknown_levels(config: Config) -> Iterator[str]:
     levels = [CLASSIFICATION, SEGMENTATION, *TASKS]
     for protocol, changes in config["options"].items():
         if protocol not in PROTOCOLS:
-            yield f"options.{protocol}: unknown protocol; {suggest(protocol, PROTOCOLS)}"
+            yield f"options.{protocol}: unknown protocol; {suggest(protocol, list(PROTOCOLS))}"
         for level in changes:
             if level not in levels:
                 yield f"options.{protocol}.{level}: neither a kind of task nor a task; {suggest(level, levels)}"

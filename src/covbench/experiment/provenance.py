@@ -63,7 +63,7 @@ def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, A
         "options": dict(options),
         "network": {} if baseline else _describe_network(run.architecture, options["size"]),
         "settings": dict(settings),
-        **depend_run(kind_of_run(task.kind, baseline)),
+        **depend_run(kind_of_run(task.kind, baseline), run.architecture),
     }
     plain: dict[str, Any] = json.loads(json.dumps(inputs))
     return plain

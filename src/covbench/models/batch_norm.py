@@ -12,8 +12,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-SMALL_MOMENTUM = 0.9  # for small networks: statistics adapt within tens of steps; Keras's 0.99 needs hundreds
-
 _TRACED: WeakKeyDictionary[keras.Model, tuple[Any, Any]] = WeakKeyDictionary()
 
 

@@ -1,47 +1,17 @@
-"""Every architecture, one line each, and what has to be known about it before it is built. Imports no TensorFlow.
+"""Every architecture and what has to be known about it before it is built. Imports no TensorFlow.
 
 A classifier is an ImageNet backbone of keras.applications with a new head; a segmenter is a decoder of
-segmentation-models around an ImageNet encoder. Adding one is a line in a table below.
+segmentation-models around an ImageNet encoder. Each is a line in a table below. A network that this project draws is a
+file in covbench.models.networks, found by itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from covbench.models.architecture import Architecture, describe_network
+from covbench.models.networks import NETWORKS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a network is called, what it wants and where it comes from.
-
-    kind: classification or segmentation.
-    constructor: in keras.applications for a classifier, in segmentation_models for a segmenter (its decoder);
-        empty for the small networks, which are drawn in this package.
-    encoder: the name that segmentation-models gives its encoder; empty otherwise.
-    alpha: width multiplier of MobileNetV2; 1 otherwise.
-    weights: key of the ImageNet weights without top (`keras/vgg16`, `sm/vgg19`); None: only trained from scratch.
-    scaling: the input scaling that the weights were trained with, a name of covbench.models.scaling.SCALINGS.
-    smallest: smallest side of the input, pixels. multiple: the side has to be a multiple of this.
-    gradcam_layer: layer of the backbone whose activations Grad-CAM reads; empty: the backbone's output.
-    family: architectures that share a design. title: for tables and figures.
-    """
-
-    name: str
-    kind: str
-    constructor: str
-    encoder: str
-    alpha: float
-    weights: str | None
-    scaling: str
-    smallest: int
-    multiple: int
-    gradcam_layer: str
-    family: str
-    title: str
-    citation: str
-    year: int
 
 
 def _classifier(
@@ -82,6 +52,10 @@ _INCEPTION_RESNET = ("Szegedy et al., arXiv:1602.07261", 2016)
 _EFFICIENTNET = ("Tan and Le, arXiv:1905.11946", 2019)
 _XCEPTION = ("Chollet, arXiv:1610.02357", 2016)
 _MOBILENET_V2 = ("Sandler et al., arXiv:1801.04381", 2018)
+_MOBILENET = ("Howard et al., arXiv:1704.04861", 2017)
+_MOBILENET_V3 = ("Howard et al., arXiv:1905.02244", 2019)
+_EFFICIENT_V2 = ("Tan and Le, arXiv:2104.00298", 2021)
+_CONVNEXT = ("Liu et al., arXiv:2201.03545", 2022)
 _DENSENET = ("Huang et al., arXiv:1608.06993", 2016)
 _SENET = ("Hu et al., arXiv:1709.01507", 2017)
 
@@ -103,6 +77,34 @@ _STUDIED_CLASSIFIERS = (
 )
 _OTHER_CLASSIFIERS = (
     _classifier("mobilenetv2_035", "MobileNetV2", "tf", 32, "out_relu", "MobileNet", *_MOBILENET_V2, alpha=0.35),
+    _classifier("resnet101", "ResNet101", "caffe", 32, "conv5_block3_out", "ResNet", *_RESNET),
+    _classifier("resnet152", "ResNet152", "caffe", 32, "conv5_block3_out", "ResNet", *_RESNET),
+    _classifier("resnet152v2", "ResNet152V2", "tf", 32, "post_relu", "ResNet", *_RESNET_V2),
+    _classifier("densenet169", "DenseNet169", "torch", 32, "relu", "DenseNet", *_DENSENET),
+    _classifier("densenet201", "DenseNet201", "torch", 32, "relu", "DenseNet", *_DENSENET),
+    _classifier("mobilenet", "MobileNet", "tf", 32, "conv_pw_13_relu", "MobileNet", *_MOBILENET),
+    _classifier("mobilenetv3small", "MobileNetV3Small", "none", 32, "", "MobileNet", *_MOBILENET_V3),
+    _classifier("mobilenetv3large", "MobileNetV3Large", "none", 32, "", "MobileNet", *_MOBILENET_V3),
+    _classifier("nasnetmobile", "NASNetMobile", "tf", 32, "", "NASNet", *_NASNET),
+    _classifier("efficientnetb1", "EfficientNetB1", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("efficientnetb2", "EfficientNetB2", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("efficientnetb3", "EfficientNetB3", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("efficientnetb4", "EfficientNetB4", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("efficientnetb5", "EfficientNetB5", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("efficientnetb6", "EfficientNetB6", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("efficientnetb7", "EfficientNetB7", "none", 32, "top_activation", "EfficientNet", *_EFFICIENTNET),
+    _classifier("efficientnetv2b0", "EfficientNetV2B0", "none", 32, "top_activation", "EfficientNet", *_EFFICIENT_V2),
+    _classifier("efficientnetv2b1", "EfficientNetV2B1", "none", 32, "top_activation", "EfficientNet", *_EFFICIENT_V2),
+    _classifier("efficientnetv2b2", "EfficientNetV2B2", "none", 32, "top_activation", "EfficientNet", *_EFFICIENT_V2),
+    _classifier("efficientnetv2b3", "EfficientNetV2B3", "none", 32, "top_activation", "EfficientNet", *_EFFICIENT_V2),
+    _classifier("efficientnetv2s", "EfficientNetV2S", "none", 32, "top_activation", "EfficientNet", *_EFFICIENT_V2),
+    _classifier("efficientnetv2m", "EfficientNetV2M", "none", 32, "top_activation", "EfficientNet", *_EFFICIENT_V2),
+    _classifier("efficientnetv2l", "EfficientNetV2L", "none", 32, "top_activation", "EfficientNet", *_EFFICIENT_V2),
+    _classifier("convnexttiny", "ConvNeXtTiny", "none", 32, "", "ConvNeXt", *_CONVNEXT),
+    _classifier("convnextsmall", "ConvNeXtSmall", "none", 32, "", "ConvNeXt", *_CONVNEXT),
+    _classifier("convnextbase", "ConvNeXtBase", "none", 32, "", "ConvNeXt", *_CONVNEXT),
+    _classifier("convnextlarge", "ConvNeXtLarge", "none", 32, "", "ConvNeXt", *_CONVNEXT),
+    _classifier("convnextxlarge", "ConvNeXtXLarge", "none", 32, "", "ConvNeXt", *_CONVNEXT),
 )
 
 # name, segmentation_models, side a multiple of, smallest side, title, citation, year
@@ -128,32 +130,6 @@ _OTHER_ENCODERS = (
 )
 # fmt: on
 
-
-def _small(name: str, kind: str, title: str, citation: str, year: int) -> Architecture:
-    """A small network that this package draws and that is only trained from scratch."""
-    return Architecture(
-        name=name,
-        kind=kind,
-        constructor="",
-        encoder="",
-        alpha=1.0,
-        weights=None,
-        scaling="unit",
-        smallest=32,
-        multiple=16 if kind == SEGMENTATION else 1,
-        gradcam_layer="",
-        family=title.removeprefix("Small "),
-        title=title,
-        citation=citation,
-        year=year,
-    )
-
-
-_SMALL_CLASSIFIERS = (
-    _small("small_cnn", CLASSIFICATION, "Small CNN", "this project", 2026),
-    _small("small_resnet", CLASSIFICATION, "Small ResNet", f"this project, after {_RESNET[0]}", 2026),
-)
-_SMALL_SEGMENTERS = (_small("unet_small", SEGMENTATION, "Small Unet", "Ronneberger et al., arXiv:1505.04597", 2015),)
 
 BASELINES: dict[str, str] = {
     "majority": CLASSIFICATION,
@@ -185,15 +161,21 @@ def _segmenter(decoder: tuple[str, str, int, int, str, str, int], encoder: tuple
     )
 
 
-def _by_name(*architectures: Architecture) -> dict[str, Architecture]:
-    return {architecture.name: architecture for architecture in architectures}
+def _by_name(kind: str, *tables: tuple[Architecture, ...]) -> dict[str, Architecture]:
+    drawn = tuple(describe_network(name, module.CARD) for name, module in NETWORKS.items() if module.CARD.kind == kind)
+    entries = [entry for table in (*tables, drawn) for entry in table]
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise CovbenchError(f"two networks are called {name!r}; rename the file in covbench/models/networks")
+    return dict(zip(names, entries, strict=True))
 
 
 _STUDIED_SEGMENTERS = tuple(_segmenter(decoder, encoder) for decoder in _DECODERS for encoder in _STUDIED_ENCODERS)
 _OTHER_SEGMENTERS = tuple(_segmenter(decoder, encoder) for decoder in _DECODERS for encoder in _OTHER_ENCODERS)
 
-CLASSIFIERS: dict[str, Architecture] = _by_name(*_STUDIED_CLASSIFIERS, *_OTHER_CLASSIFIERS, *_SMALL_CLASSIFIERS)
-SEGMENTERS: dict[str, Architecture] = _by_name(*_STUDIED_SEGMENTERS, *_OTHER_SEGMENTERS, *_SMALL_SEGMENTERS)
+CLASSIFIERS: dict[str, Architecture] = _by_name(CLASSIFICATION, _STUDIED_CLASSIFIERS, _OTHER_CLASSIFIERS)
+SEGMENTERS: dict[str, Architecture] = _by_name(SEGMENTATION, _STUDIED_SEGMENTERS, _OTHER_SEGMENTERS)
 DEFAULT_CLASSIFIERS: tuple[str, ...] = tuple(architecture.name for architecture in _STUDIED_CLASSIFIERS)
 DEFAULT_SEGMENTERS: tuple[str, ...] = tuple(architecture.name for architecture in _STUDIED_SEGMENTERS)
 

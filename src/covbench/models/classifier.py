@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 from keras import layers
 
-from covbench.models.batch_norm import SMALL_MOMENTUM
-from covbench.models.catalogue import Architecture, architecture, input_size
+from covbench.models.architecture import Architecture
+from covbench.models.catalogue import architecture, input_size
+from covbench.models.networks import NETWORKS
 from covbench.models.pretrained import load_weights_file
 from covbench.models.scaling import IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, build_scaling
 from covbench.schema import CLASSIFICATION, CovbenchError
-
-SMALL_FILTERS = (16, 32, 64, 128, 128)
 
 
 def build_classifier(
@@ -25,14 +23,24 @@ def build_classifier(
 
     The model takes raw RGB, uint8 or float, (B, size, size, 3), 0-255, and gives probabilities, float32, (B, classes),
     0-1; with head `average_pool` they sum to 1, with `dense_512_64` each is a sigmoid of its own, as in the study.
-    Its layers: `resize` (only where covbench.models.catalogue.input_size says so), `scaling`, `backbone` (for the
-    small networks `network`, since nothing in it is pre-trained and worth freezing), `head`. Random values come from
+    Its layers: `resize` (only where covbench.models.catalogue.input_size says so), `scaling`, `backbone` (`network`
+    where this project draws it: nothing in it is pre-trained and worth freezing), `head`. Random values come from
     Keras's seed.
 
-    head: a name of HEADS. scaling: `unit` (1/255 for every backbone, as in the study: EfficientNet then scales a second
-        time inside) or `own`.
-    weights: the backbone's ImageNet weights without top, .h5; None: random.
-    Raises CovbenchError for unknown names and for a weight file that is missing or does not fit.
+    Args:
+        name: a classifier of the catalogue.
+        size: side of the images, pixels.
+        classes: number of classes.
+        head: a name of HEADS.
+        scaling: `unit` (1/255 for every backbone, as in the study: EfficientNet then scales a second time inside) or
+            `own`.
+        weights: the backbone's ImageNet weights without top, .h5; None: random.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        CovbenchError: a name is unknown, or the weight file is missing or does not fit.
     """
     entry = architecture(name)
     if entry.kind != CLASSIFICATION:
@@ -50,68 +58,40 @@ def build_classifier(
 
 def _build_backbone(entry: Architecture, side: int, weights: Path | None) -> keras.Model:
     """Maps scaled images, (B, side, side, 3), to features, (B, h, w, C)."""
-    if entry.weights is None:
-        if weights is not None:
-            raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
-        return _SMALL_NETWORKS[entry.name](side)
+    if weights is not None and entry.weights is None:
+        raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
+    if entry.name in NETWORKS:
+        network: keras.Model = NETWORKS[entry.name].build(side)
+        return network
     arguments = {"alpha": entry.alpha} if entry.alpha != 1.0 else {}
     constructor = getattr(keras.applications, entry.constructor)
-    backbone = constructor(include_top=False, weights=None, input_shape=(side, side, 3), name="backbone", **arguments)
+    backbone: keras.Model = constructor(include_top=False, weights=None, input_shape=(side, side, 3), **arguments)
+    backbone.name = "backbone"  # not given to the constructor: EfficientNetV2 looks its blocks up by its own name
     if weights is not None:
         load_weights_file(backbone, weights, entry.name)
-    _set_imagenet_normalisation(backbone)
+    _set_own_scaling(backbone)
     return backbone
 
 
-def _set_imagenet_normalisation(backbone: keras.Model) -> None:
-    """Make EfficientNet's own scaling that of `weights="imagenet"`, for random weights as for loaded ones.
+def _set_own_scaling(backbone: keras.Model) -> None:
+    """Make the scaling inside a backbone that of `weights="imagenet"`, for random weights as for loaded ones.
 
-    Built with `weights=None`, as here, it lacks a layer that divides by the root of the standard deviation once more
-    (https://github.com/tensorflow/tensorflow/issues/49930); the published file therefore holds the deviation where the
-    variance belongs. The true variance there gives (x / 255 - mean) / deviation, which is what it was trained with.
-    Both are float32 whatever the dtype policy, like every scaling here.
+    EfficientNet built with `weights=None`, as here, lacks a layer that divides by the root of the standard deviation
+    once more (https://github.com/tensorflow/tensorflow/issues/49930); the published file therefore holds the deviation
+    where the variance belongs. The true variance there gives (x / 255 - mean) / deviation, which is what it was trained
+    with. EfficientNetV2 and ConvNeXt hold mean and variance as constants, which are right. All are float32 whatever the
+    dtype policy, like every scaling here; constants are cast when a layer is built, so it is built again.
     """
     for layer in backbone.layers:
         if isinstance(layer, layers.Rescaling | layers.Normalization):
             layer.dtype_policy = "float32"
         if isinstance(layer, layers.Normalization):
-            layer.adapt_mean.assign(IMAGENET_MEAN)
-            layer.adapt_variance.assign([deviation**2 for deviation in IMAGENET_STANDARD_DEVIATION])
-            layer.finalize_state()
-
-
-def _build_small_cnn(side: int) -> keras.Model:
-    """Five blocks of convolution, batch norm, relu; 0.25 million parameters; trains in minutes on a CPU."""
-    inputs = keras.Input((side, side, 3))
-    x = inputs
-    for number, filters in enumerate(SMALL_FILTERS, start=1):
-        if number > 1:
-            x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
-        x = layers.Activation("relu", name=f"block{number}_relu")(_convolve(x, filters, f"block{number}"))
-    return keras.Model(inputs, x, name="network")
-
-
-def _build_small_resnet(side: int) -> keras.Model:
-    """A convolution and four residual blocks that halve the side (He et al. 2015); 0.6 million parameters."""
-    inputs = keras.Input((side, side, 3))
-    x = layers.Activation("relu", name="stem_relu")(_convolve(inputs, SMALL_FILTERS[0], "stem", stride=2))
-    for number, filters in enumerate(SMALL_FILTERS[1:], start=1):
-        shortcut = _convolve(x, filters, f"block{number}_shortcut", kernel=1, stride=2)
-        y = layers.Activation("relu", name=f"block{number}a_relu")(_convolve(x, filters, f"block{number}a", stride=2))
-        y = layers.Add(name=f"block{number}_add")([shortcut, _convolve(y, filters, f"block{number}b")])
-        x = layers.Activation("relu", name=f"block{number}_relu")(y)
-    return keras.Model(inputs, x, name="network")
-
-
-def _convolve(x: Any, filters: int, name: str, kernel: int = 3, stride: int = 1) -> Any:
-    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    return layers.BatchNormalization(momentum=SMALL_MOMENTUM, name=f"{name}_bn")(x)
-
-
-_SMALL_NETWORKS: dict[str, Callable[[int], keras.Model]] = {
-    "small_cnn": _build_small_cnn,
-    "small_resnet": _build_small_resnet,
-}
+            if layer.input_mean is None:
+                layer.adapt_mean.assign(IMAGENET_MEAN)
+                layer.adapt_variance.assign([deviation**2 for deviation in IMAGENET_STANDARD_DEVIATION])
+                layer.finalize_state()
+            else:
+                layer.build_from_config(layer.get_build_config())
 
 
 def _build_dense_head(features: tuple[int, ...], classes: int) -> keras.Model:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 from keras import layers
 
-from covbench.models.batch_norm import SMALL_MOMENTUM
-from covbench.models.catalogue import Architecture, architecture, input_size
+from covbench.models.architecture import Architecture
+from covbench.models.catalogue import architecture, input_size
+from covbench.models.networks import NETWORKS
 from covbench.models.scaling import build_scaling
 from covbench.schema import SEGMENTATION, CovbenchError
-
-UNET_SMALL_FILTERS = (16, 32, 64, 128, 256)
 
 
 def build_segmenter(name: str, size: int, classes: int, scaling: str, weights: Path | None = None) -> keras.Model:
@@ -24,9 +22,18 @@ def build_segmenter(name: str, size: int, classes: int, scaling: str, weights: P
     (covbench.models.catalogue.input_size), images are resized on the way in and probabilities on the way out.
     Its layers: `resize`, `scaling`, `network`, `probabilities`, `resize_back`. Random values come from Keras's seed.
 
-    scaling: `unit` (1/255) or `own` (what the encoder was trained with).
-    weights: the encoder's ImageNet weights without top, .h5; None: random.
-    Raises CovbenchError for unknown names and for a weight file that is missing or does not fit.
+    Args:
+        name: a segmenter of the catalogue.
+        size: side of the images, pixels.
+        classes: number of classes, background included.
+        scaling: `unit` (1/255) or `own` (what the encoder was trained with).
+        weights: the encoder's ImageNet weights without top, .h5; None: random.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        CovbenchError: a name is unknown, or the weight file is missing or does not fit.
     """
     entry = architecture(name)
     if entry.kind != SEGMENTATION:
@@ -44,38 +51,13 @@ def build_segmenter(name: str, size: int, classes: int, scaling: str, weights: P
 
 def _build_network(entry: Architecture, side: int, classes: int, weights: Path | None) -> keras.Model:
     """Maps scaled images, (B, side, side, 3), to logits, (B, side, side, classes)."""
-    if entry.weights is None:
-        if weights is not None:
-            raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
-        return _build_unet_small(side, classes)
+    if weights is not None and entry.weights is None:
+        raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
+    if entry.name in NETWORKS:
+        drawn: keras.Model = NETWORKS[entry.name].build(side, classes)
+        return drawn
     from covbench.models.sm_adapter import build_sm_network  # takes seconds, and needs TensorFlow
 
     network = build_sm_network(entry.constructor, entry.encoder, side, classes, weights)
     network.name = "network"
     return network
-
-
-def _build_unet_small(side: int, classes: int) -> keras.Model:
-    """A plain U-Net of 1.9 million parameters after Ronneberger et al. (2015), with batch norm and same padding."""
-    inputs = keras.Input((side, side, 3))
-    x = inputs
-    skips = []
-    for level, filters in enumerate(UNET_SMALL_FILTERS):
-        if level > 0:
-            x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
-        x = _convolve_twice(x, filters, f"down{level}")
-        skips.append(x)
-    for level in reversed(range(len(UNET_SMALL_FILTERS) - 1)):
-        filters = UNET_SMALL_FILTERS[level]
-        x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"up{level}_transpose")(x)
-        x = layers.Concatenate(name=f"up{level}_concat")([skips[level], x])
-        x = _convolve_twice(x, filters, f"up{level}")
-    return keras.Model(inputs, layers.Conv2D(classes, 1, name="final_conv")(x), name="network")
-
-
-def _convolve_twice(x: Any, filters: int, name: str) -> Any:
-    for part in "ab":
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}{part}_conv")(x)
-        x = layers.BatchNormalization(momentum=SMALL_MOMENTUM, name=f"{name}{part}_bn")(x)
-        x = layers.Activation("relu", name=f"{name}{part}_relu")(x)
-    return x

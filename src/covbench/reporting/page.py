@@ -23,6 +23,7 @@ from covbench.evaluation.definitions import METRICS
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import read_commit
 from covbench.experiment.runs import RunState
+from covbench.protocols import PROTOCOLS
 from covbench.reporting import tables, wording
 from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
@@ -191,7 +192,8 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "unscored": data_overview.build_unscored_table(results.runs),
         "accepted": data_overview.build_accepted_table(results.runs),
         "unweighted": list_unweighted(results.runs),
-        "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if METRICS[kind]],
+        "protocols": {name: PROTOCOLS[name].meaning for name in protocols if name in PROTOCOLS},
+        "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if kind in METRICS],
     }
 
 

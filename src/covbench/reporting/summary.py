@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
-from covbench.reporting.tables import rank_models, signed_cell
+from covbench.reporting.tables import order_protocols, rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
@@ -35,7 +35,6 @@ examples:
   covbench summary results/partial        after `snakemake partial_report`
 """
 
-HEADINGS = ("Task", "Metric", "Study", "Best model", "Published", "Audited", "Change", "Best baseline")
 
 READING = (
     "Mean over seeds, with the 95 % interval over patients in brackets. Study: the lowest and the highest value of its "
@@ -47,23 +46,34 @@ READING = (
 class Leader:
     """The best deep model and the best baseline of a task on one metric, as text with intervals.
 
-    study: the lowest and highest value that the study reports for its models. change: audited minus published.
+    study: the lowest and highest value that the study reports for its models. scores: by protocol, those of
+    list_protocols. change: audited minus published.
     """
 
     task: str
     metric: str
     study: str
     model: str
-    published: str
-    audited: str
+    scores: Mapping[str, str]
     change: str
     baseline: str
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """In the order of HEADINGS."""
-        values = (self.task, label_metric(self.metric), self.study, self.model, self.published, self.audited)
+        """In the order of name_columns."""
+        values = (self.task, label_metric(self.metric), self.study, self.model, *self.scores.values())
         return tuple(plain(value) for value in (*values, self.change, self.baseline))
+
+
+def list_protocols(names: Iterable[str]) -> list[str]:
+    """The study's protocol and the audited one, then others by name."""
+    return [PUBLISHED, AUDITED, *sorted(set(names) - {PUBLISHED, AUDITED})]
+
+
+def name_columns(protocols: Iterable[str]) -> tuple[str, ...]:
+    """Headings of a table of leaders."""
+    scores = [name.capitalize() for name in protocols]
+    return ("Task", "Metric", "Study", "Best model", *scores, "Change", "Best baseline")
 
 
 def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.DataFrame) -> Iterator[Leader]:
@@ -77,6 +87,7 @@ def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.D
     Yields:
         A leader by AUROC or lesion Dice, and one by the metric that corresponds to the study's accuracy or F1.
     """
+    shown = list_protocols(summary["protocol"])
     for task, rows in summary.groupby("task", sort=False):
         kind = SEGMENTATION if (rows["metric"] == "dice_lesion").any() else CLASSIFICATION
         values = published[(published["task"] == task) & (published["metric"] == STUDY_HEADLINES[kind])]
@@ -85,22 +96,24 @@ def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.D
             reported = values.loc[values["our_metric"] == metric, "reported"]
             changes = protocols[(protocols["task"] == task) & (protocols["metric"] == metric)]
             if metric == HEADLINES[kind] or scores.loc[scores["family"] == "deep", "mean"].notna().any():
-                yield _find_leader(str(task), metric, scores, changes, reported)
+                yield _find_leader((str(task), metric), scores, changes, reported, shown)
 
 
-def _find_leader(task: str, metric: str, scores: pd.DataFrame, changes: pd.DataFrame, reported: pd.Series) -> Leader:
+def _find_leader(
+    names: tuple[str, str], scores: pd.DataFrame, changes: pd.DataFrame, reported: pd.Series, protocols: Sequence[str]
+) -> Leader:
+    task, metric = names
     deep, simple = (
         (rank_models(scores[scores["family"] == family], metric) or [DASH])[0] for family in ("deep", "baseline")
     )
-    baselines = [_show_score(scores, simple, protocol) for protocol in (AUDITED, PUBLISHED)]
+    baselines = [_show_score(scores, simple, protocol) for protocol in order_protocols(protocols)]
     baseline = next((score for score in baselines if score != DASH), "")
     return Leader(
         task=task,
         metric=metric,
         study=f"{show(reported.min(), 2)}{DASH}{show(reported.max(), 2)}" if len(reported) else DASH,
         model=deep,
-        published=_show_score(scores, deep, PUBLISHED),
-        audited=_show_score(scores, deep, AUDITED),
+        scores={protocol: _show_score(scores, deep, protocol) for protocol in protocols},
         change=_show_change(changes[changes["architecture"] == deep]),
         baseline=f"{simple} {baseline}".strip(),
     )
@@ -133,7 +146,8 @@ def write_summary(path: Path, results: Results, title: str) -> None:
     states = results.runs["state"].value_counts()
     counts = ", ".join(f"{states.get(state, 0)} {state}" for state in RunState)
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
-    lines += ["| " + " | ".join(HEADINGS) + " |", "| " + " | ".join(["---"] * len(HEADINGS)) + " |"]
+    columns = name_columns(list_protocols(results.summary["protocol"]))
+    lines += ["| " + " | ".join(map(_escape, columns)) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
     leaders = list(find_leaders(results.summary, results.compare["published"], results.compare["protocols"]))
     lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
     lines += ["", READING if leaders else "No run is scored yet.", ""]
@@ -179,6 +193,7 @@ def _tabulate(leaders: Sequence[Leader]) -> Table:
     """A table that fits 80 columns: names and intervals get their own lines, columns without values are left out."""
     table = Table(title="Best models, mean over seeds (95 % interval)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Task, metric, model", no_wrap=True)
+    columns = name_columns(leaders[0].scores)[3:]
     rows = []
     for leader in leaders:
         task, metric, _, model, *scores, change, baseline = leader.cells
@@ -186,7 +201,7 @@ def _tabulate(leaders: Sequence[Leader]) -> Table:
         rows.append([f"{task}\n{metric}\n{model}", *(cell.replace(" (", "\n(") for cell in cells)])
     shown = [number for number, column in enumerate(zip(*rows, strict=True)) if set(column) != {DASH}]
     for number in shown[1:]:
-        table.add_column(HEADINGS[number + 3], overflow="fold")
+        table.add_column(columns[number], overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[number]) for number in shown))
     return table

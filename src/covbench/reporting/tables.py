@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.definitions import CLASS_METRICS, label_metric
+from covbench.evaluation.definitions import CLASS_METRICS, label_metric, list_reported
 from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, show, show_interval
+from covbench.reporting.wording import DASH, is_number, show, show_interval
 
 BASELINE_TAG = "baseline"
 STATE_MARKS = {
@@ -172,7 +172,7 @@ def build_metric_table(
         The table, with a column for each metric that occurs in `summary`.
     """
     present = set(summary["metric"])
-    names = [name for name in TABLE_METRICS[kind] if name in present]
+    names = [name for name in list_reported(kind) if name in present]
     values = {(row["architecture"], row["protocol"], row["metric"]): row for _, row in summary.iterrows()}
     reasons = collect_reasons(metrics[metrics["class"] == ""])
     rows = []

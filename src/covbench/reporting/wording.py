@@ -9,29 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.definitions import CLASSIFICATION_METRICS, label_metric
+from covbench.evaluation.definitions import label_metric
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 DASH = "–"
 
-
-TABLE_METRICS = {
-    CLASSIFICATION: tuple(CLASSIFICATION_METRICS)[:9],
-    SEGMENTATION: (
-        "dice_lesion",
-        "jaccard_lesion",
-        "precision_lesion",
-        "recall_lesion",
-        "dice_lesion_volume",
-        "jaccard_lesion_volume",
-        "dice_lesion_total",
-        "dice_mean",
-        "jaccard_mean",
-        "dice_all_total",
-        "pixel_accuracy",
-    ),
-    "": (),
-}
 BAR_METRICS = {
     CLASSIFICATION: ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
     SEGMENTATION: ("jaccard_lesion", "dice_lesion"),

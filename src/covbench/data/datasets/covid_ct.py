@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index
 from covbench.data.images import is_picture
 from covbench.schema import CLASSIFICATION, Card, CovbenchError, GitHub, Task
@@ -53,6 +54,20 @@ def index(raw: Path) -> pd.DataFrame:
                 }
             )
     return build_index(rows, raw)
+
+
+def write_sample(raw: Path) -> None:
+    """Two slices of each class, with both tables of patients and one list of the split."""
+    for number, name in enumerate(("CT_COVID/2020.02.10.1-p6-52%0.png", "CT_COVID/2020.03.01.9-p2-7.png")):
+        write_picture(raw / "Images-processed" / name, number)
+    for number, name in enumerate(("CT_NonCOVID/4%1.jpg", "CT_NonCOVID/14.png"), start=2):
+        write_picture(raw / "Images-processed" / name, number)
+    covid = {"File name": ["2020.02.10.1-p6-52%0.png"], "Patient ID": ["Patient 12"]}
+    pd.DataFrame(covid).to_excel(raw / "COVID-CT-MetaInfo.xlsx", index=False)
+    others = {"image name": ["4%1.jpg"], "patient id": ["crawled_patient_4"]}
+    pd.DataFrame(others).to_csv(raw / "NonCOVID-CT-MetaInfo.csv", index=False)
+    (raw / "Data-split" / "COVID").mkdir(parents=True)
+    (raw / "Data-split" / "COVID" / "trainCT_COVID.txt").write_text("2020.02.10.1-p6-52%0.png\n", encoding="utf-8")
 
 
 def _key(name: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index
 from covbench.data.images import is_picture
 from covbench.schema import CLASSIFICATION, Card, CovbenchError, GitHub, Task
@@ -49,6 +50,19 @@ def index(raw: Path) -> pd.DataFrame:
         if is_picture(path) and name not in rows:
             rows[name] = {"image_id": name, "path": name, "modality": CARD.modality, "reason": "not in metadata.csv"}
     return build_index(list(rows.values()), raw)
+
+
+def write_sample(raw: Path) -> None:
+    """A patient with COVID-19, one with SARS in the words of the later release, and a CT."""
+    columns = ["patientid", "finding", "view", "modality", "folder", "filename", "url"]
+    entries = [
+        ("2", "COVID-19, ARDS", "PA", "X-ray", "images", "a.png", "https://www.eurorad.org/case/1"),
+        ("7", "Pneumonia/Viral/SARS", "AP Supine", "X-ray", "images", "b.png", "https://radiopaedia.org/cases/2"),
+        ("7", "COVID-19", "Axial", "CT", "volumes", "c.nii.gz", "https://radiopaedia.org/cases/2"),
+    ]
+    for number, name in enumerate(("a.png", "b.png")):
+        write_picture(raw / "images" / name, number)
+    pd.DataFrame(entries, columns=columns).to_csv(raw / "metadata.csv", index=False)
 
 
 def _read_entry(raw: Path, entry: pd.Series) -> dict[str, str]:

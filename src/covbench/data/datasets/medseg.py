@@ -60,6 +60,16 @@ def index(raw: Path) -> pd.DataFrame:
     return build_index([{**row, **described} for form in forms for row in form], raw)
 
 
+def write_sample(raw: Path) -> None:
+    """A stack of two upright slices in HU with one-hot masks: two lungs, an opacity of each kind."""
+    classes = np.full((2, 32, 32), 3)
+    classes[:, 12:20, 4:12], classes[:, 12:20, 20:28], classes[:, 14, 22], classes[:, 16, 8] = 2, 2, 0, 1
+    hounsfield = np.random.default_rng(0).normal(-600, 200, classes.shape).astype(np.float32)
+    raw.mkdir(parents=True, exist_ok=True)
+    np.save(raw / "images_medseg.npy", hounsfield[..., None])
+    np.save(raw / "masks_medseg.npy", np.eye(4, dtype=np.int8)[classes])
+
+
 def _index_stacks(raw: Path) -> Iterator[dict[str, Any]]:
     """Index images_medseg.npy (100, 512, 512, 1), images_radiopedia.npy (829, …) and their masks of four channels."""
     for name in ("medseg", "radiopedia"):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index
 from covbench.data.images import is_picture
 from covbench.schema import CLASSIFICATION, Card, Kaggle, Task
@@ -57,6 +58,16 @@ def index(raw: Path) -> pd.DataFrame:
             }
         )
     return build_index(rows, raw)
+
+
+def write_sample(raw: Path) -> None:
+    """A picture of each class folder with its mask, and the sheet of sources of one."""
+    top = raw / "COVID-19_Radiography_Dataset"
+    for number, name in enumerate(("COVID", "Normal", "Viral Pneumonia", "Lung_Opacity")):
+        write_picture(top / name / "images" / f"{name}-1.png", number)
+        write_picture(top / name / "masks" / f"{name}-1.png", number)
+    sheet = {"FILE NAME": ["COVID-1"], "FORMAT": ["PNG"], "URL": ["https://www.sirm.org/category/covid-19/"]}
+    pd.DataFrame(sheet).to_excel(top / "COVID.metadata.xlsx", index=False)
 
 
 def _read_sources(raw: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index, correlate_neighbours
 from covbench.data.images import is_picture, read_picture, resize_image
 from covbench.schema import CLASSIFICATION, Card, Kaggle, Task
@@ -40,6 +41,14 @@ def index(raw: Path) -> pd.DataFrame:
         here = table["label"] == label
         table.loc[here, "patient_id"] = _name_runs(table[here], raw, label)
     return table
+
+
+def write_sample(raw: Path) -> None:
+    """Three slices of each class, numbered, and one under a foreign name."""
+    for number in (1, 2, 4):
+        write_picture(raw / "COVID" / f"Covid ({number}).png", number)
+        write_picture(raw / "non-COVID" / f"Non-Covid ({number}).png", 10 + number)
+    write_picture(raw / "non-COVID" / "Normal case (1).png", 20)
 
 
 def _index_folder(raw: Path, folder: str, label: str) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.data.datasets._sample import write_volume
 from covbench.data.index import build_index
 from covbench.data.images import count_frames, header_orientation, is_picture, is_volume, read_frames
 from covbench.schema import SEGMENTATION, Card, Task, Zenodo
@@ -59,6 +60,15 @@ def index(raw: Path) -> pd.DataFrame:
     volumes = [path for path in files if _folder(path) not in (*MASKS, *OTHER_MASKS)]
     rows = [row for path in volumes for row in _index_volume(raw, path, masks)]
     return build_index([*rows, *_index_pictures(raw)], raw)
+
+
+def write_sample(raw: Path) -> None:
+    """A volume of three slices: nothing, both lungs, both lungs and an infection."""
+    labels = np.zeros((6, 5, 3), np.uint8)
+    labels[1, 1, 1:], labels[4, 1, 1:], labels[2, 2, 2] = 1, 2, 3
+    name = "coronacases_001.nii.gz"
+    write_volume(raw / "COVID-19-CT-Seg_20cases" / name, np.full((6, 5, 3), -800, np.int16))
+    write_volume(raw / "Lung_and_Infection_Mask" / name, labels)
 
 
 def _folder(path: Path) -> str:

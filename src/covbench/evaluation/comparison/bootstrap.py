@@ -10,6 +10,7 @@ patients rather than images, because images of one patient are not independent.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ import pandas as pd
 from scipy import stats
 from scipy.sparse import csr_array
 
-from covbench.evaluation.classification import average_ranks, average_rates, rate_classes
+from covbench.evaluation.classification import rate_classes
+from covbench.evaluation.metrics.classification import ClassifiedFold
+from covbench.evaluation.metrics.registry import draw_metrics
+from covbench.evaluation.metrics.segmentation import LESION, SCORES, SegmentedFold
 from covbench.evaluation.ratios import divide
-from covbench.evaluation.segmentation import LESION, SCORES, average_classes, lesion_name, score_overlap
-from covbench.schema import CLASSIFICATION
+from covbench.evaluation.segmentation import score_overlap
+from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 DRAWS = 10_000
 SEED = 0
@@ -28,6 +32,7 @@ LEVEL = 0.95
 DEFINED = 0.9
 BLOCK = 2000
 GRID = 101
+UNDRAWN = "no interval: bootstrap draws do not score this metric"
 
 Draws = dict[tuple[str, str], np.ndarray]
 
@@ -62,7 +67,7 @@ def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, patients: pd.In
 
     Returns:
         float64, (B,), by (class, metric). The class is "" for scores of the whole task. A score is NaN in a draw that
-        leaves it undefined.
+        leaves it undefined. Metrics that cannot be drawn are left out.
     """
     patient_codes = patients.get_indexer(pd.Index(cases["patient_id"]))
     if metrics["kind"] == CLASSIFICATION:
@@ -79,11 +84,14 @@ def _score_classification(
     cells = (patient_codes * count + truth) * count + cases["predicted"].to_numpy()
     confusion = np.bincount(cells, minlength=len(weights) * count**2).reshape(len(weights), -1)
     drawn = (weights.T @ confusion).reshape(-1, count, count)
-    rates = {name: rate for name, rate in rate_classes(drawn).items() if name != "support"}
+    rates = rate_classes(drawn)
     ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), patient_codes, weights) for c in range(count)]
     rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
-    totals = average_rates(drawn, number) | average_ranks(rates, number)
-    per_class = {(name, rate): rates[rate][:, c] for c, name in enumerate(classes) for rate in rates}
+    mean = partial(_mean_draws, patient_codes=patient_codes, weights=weights)
+    fold = ClassifiedFold(cases, tuple(classes), number, drawn, rates, mean)
+    totals = draw_metrics(CLASSIFICATION, fold, positive=number is not None)
+    shown = [rate for rate in rates if rate != "support"]
+    per_class = {(name, rate): rates[rate][:, c] for c, name in enumerate(classes) for rate in shown}
     return {("", name): value for name, value in totals.items()} | per_class
 
 
@@ -186,9 +194,8 @@ def _score_segmentation(
     metrics: Mapping[str, Any], cases: pd.DataFrame, patient_codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
     regions = {name: _score_region(cases, name, patient_codes, weights) for name in {*metrics["classes"], LESION}}
-    totals = {lesion_name(name): value for name, value in regions[LESION].items()}
-    totals |= average_classes(regions, metrics["classes"])
-    totals["pixel_accuracy"] = _mean_draws(cases["pixel_accuracy"].to_numpy(), patient_codes, weights)
+    mean = partial(_mean_draws, patient_codes=patient_codes, weights=weights)
+    totals = draw_metrics(SEGMENTATION, SegmentedFold(cases, tuple(metrics["classes"]), regions, mean))
     per_class = {(c, name): value for c in metrics["classes"] for name, value in regions[c].items()}
     return {("", name): value for name, value in totals.items()} | per_class
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.comparison.bootstrap import Draws, draw_patients, find_interval, score_draws
+from covbench.evaluation.comparison.bootstrap import UNDRAWN, Draws, draw_patients, find_interval, score_draws
 from covbench.evaluation.comparison.model_pairs import Contestant, compare_model_pairs
 from covbench.evaluation.comparison.replication import compare_protocols, set_beside
 from covbench.experiment.plan import PlannedRun
@@ -128,6 +128,8 @@ def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:
             low, high, reason = None, None, metrics["undefined"].get(key, "")
             if value is not None and (name, metric) in draws:
                 low, high, reason = find_interval(draws[name, metric], metrics["patients"])
+            elif value is not None and not name:
+                reason = UNDRAWN
             yield {**keys, "class": name, "metric": metric, "value": value, "low": low, "high": high, "reason": reason}
 
 
@@ -142,9 +144,10 @@ def _average_seeds(group: list[RunRecord], draws: list[Draws]) -> tuple[list[dic
         found = [(s.metrics["metrics"].get(metric), d) for s, d in zip(group, draws, strict=True)]
         values = [value for value, _ in found if value is not None]
         row: dict[str, Any] = {"metric": metric, "seeds": len(values)} | dict.fromkeys(("mean", "sd", "low", "high"))
-        if values:
+        if values and all(("", metric) in drawn for _, drawn in found):
             averaged[metric] = np.mean([drawn["", metric] for value, drawn in found if value is not None], axis=0)
             row["low"], row["high"], _ = find_interval(averaged[metric], count_patients(group))
+        if values:
             row["mean"] = float(np.mean(values))
             row["sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
         rows.append(row)

@@ -72,13 +72,16 @@ def compare_protocols(
     found = {tuple(row[key] for key in ("protocol", "architecture", "metric")): row for row in summary}
     for name in sorted(published.keys() & audited.keys()):
         sides = {PUBLISHED: published[name], AUDITED: audited[name]}
-        for metric in sorted(published[name].draws.keys() & audited[name].draws.keys()):
+        scored = [{metric for metric, score in side.scores.items() if score is not None} for side in sides.values()]
+        for metric in sorted(set.intersection(*scored)):
             row: dict[str, Any] = {"architecture": name, "family": published[name].family, "metric": metric}
             for protocol in sides:
                 score = found[protocol, name, metric]
                 row |= {f"{value}_{protocol}": score[value] for value in ("mean", "low", "high")}
-            drawn = sides[AUDITED].draws[metric] - sides[PUBLISHED].draws[metric]
-            low, high, _ = find_interval(drawn, min(count_patients(side.runs.values()) for side in sides.values()))
+            low = high = None
+            if all(metric in side.draws for side in sides.values()):
+                drawn = sides[AUDITED].draws[metric] - sides[PUBLISHED].draws[metric]
+                low, high, _ = find_interval(drawn, min(count_patients(side.runs.values()) for side in sides.values()))
             change = row[f"mean_{AUDITED}"] - row[f"mean_{PUBLISHED}"]
             yield row | dict(zip(CHANGE, (change, low, high), strict=True))
 

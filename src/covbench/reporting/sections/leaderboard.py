@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from covbench.evaluation.definitions import label_metric
+from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import choose_headline
@@ -24,7 +24,7 @@ from covbench.reporting.tables import (
     rank_models,
     state_cell,
 )
-from covbench.reporting.wording import DASH, TABLE_METRICS, is_number, show, show_interval
+from covbench.reporting.wording import DASH, is_number, show, show_interval
 from covbench.schema import SEGMENTATION
 
 TOP = 5
@@ -71,7 +71,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
     leaks = measure_leaks(results.audit["splits"])
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     boards = {}
-    for metric in dict.fromkeys([headline, *TABLE_METRICS[kind]]):
+    for metric in dict.fromkeys([headline, *list_reported(kind)]):
         if metric == headline or metric in set(summary["metric"]):
             study = find_study(kind, published, metric) if metric == headline else read_study(published, metric)
             ranks = show_ranks(results.compare["ranks"], metric)

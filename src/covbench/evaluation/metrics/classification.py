@@ -1,0 +1,134 @@
+"""The metrics of a classification. An average over classes is undefined as soon as a class that it weighs is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.metrics.registry import Reason, register_metric
+from covbench.evaluation.ratios import divide
+from covbench.schema import CLASSIFICATION
+
+
+@dataclass(frozen=True)
+class ClassifiedFold:
+    """A test fold as a metric sees it: counted once, or under B bootstrap draws at once. Shapes (…) are () or (B,).
+
+    cases: a row per test image, (N,): truth, predicted, confidence, p_0 … p_{C-1}, image_id, patient_id, source.
+    classes: their names. positive: number of the positive class; None for several classes.
+    confusion: counts of images, (…, C, C), rows truth, columns predicted.
+    rates: float64, (…, C), of each class against the rest: precision, recall, specificity, f1, support, auroc,
+        average_precision; NaN where undefined.
+    mean: from a value of each image, float64, (N,), NaN where undefined, to the mean of those defined, (…).
+    """
+
+    cases: pd.DataFrame
+    classes: tuple[str, ...]
+    positive: int | None
+    confusion: np.ndarray
+    rates: Mapping[str, np.ndarray]
+    mean: Callable[[np.ndarray], Any]
+
+
+def _missing(rate: str) -> Reason:
+    def explain(fold: ClassifiedFold) -> str:
+        missing = [name for name, value in zip(fold.classes, fold.rates[rate], strict=True) if np.isnan(value)]
+        return f"{rate} is undefined for {', '.join(missing)}"
+
+    return explain
+
+
+def _missing_auroc(fold: ClassifiedFold) -> str:
+    alone = (fold.rates["support"] > 0).sum() == 1
+    return "only one class in the test fold" if alone else _missing("auroc")(fold)
+
+
+metric = partial(register_metric, CLASSIFICATION)
+
+
+@metric("Accuracy", "Share of test images whose most probable class is the true one.", reason=_missing("recall"))
+def accuracy(fold: ClassifiedFold) -> np.ndarray:
+    """Hits among all images."""
+    return divide(np.trace(fold.confusion, axis1=-2, axis2=-1), fold.confusion.sum((-2, -1)))
+
+
+@metric(
+    "Balanced accuracy",
+    "Mean of the recalls of all classes: guessing scores 1 / number of classes.",
+    reason=_missing("recall"),
+)
+def balanced_accuracy(fold: ClassifiedFold) -> np.ndarray:
+    """Plain mean of the recalls."""
+    return _average(fold, "recall")
+
+
+_AVERAGED = {
+    "precision": ("Precision", "Per class TP / (TP + FP), then the plain mean over classes."),
+    "recall": ("Recall", "Per class TP / (TP + FN), then the plain mean over classes."),
+    "f1": ("F1", "Per class 2·TP / (2·TP + FP + FN), then the plain mean over classes."),
+}
+
+
+def _average(fold: ClassifiedFold, rate: str) -> np.ndarray:
+    mean: np.ndarray = fold.rates[rate].mean(-1)
+    return mean
+
+
+def _weigh(fold: ClassifiedFold, rate: str) -> np.ndarray:
+    """Mean over classes, weighted by their support; classes without an image count for nothing."""
+    support = fold.rates["support"]
+    weighed = np.where(support > 0, support * fold.rates[rate], 0.0)
+    return divide(weighed.sum(-1), support.sum(-1))
+
+
+for _rate, (_label, _definition) in _AVERAGED.items():
+    metric(_label, _definition, f"{_rate}_macro", _missing(_rate))(partial(_average, rate=_rate))
+    _weighted = f"As {_label if _rate == 'f1' else _rate}, classes weighted by their number of images."
+    metric(f"{_label} (weighted)", _weighted, f"{_rate}_weighted", _missing(_rate), in_report=False)(
+        partial(_weigh, rate=_rate)
+    )
+
+
+def _positive(fold: ClassifiedFold, rate: str) -> np.ndarray:
+    return fold.rates[rate][..., fold.positive]
+
+
+for _name, _rate, _label, _definition, _shown in (
+    ("sensitivity", "recall", "Sensitivity", "Two-class tasks: recall of the positive class.", True),
+    ("specificity", "specificity", "Specificity", "Two-class tasks: TN / (TN + FP) of the positive class.", True),
+    ("precision", "precision", "Precision (positive)", "Two-class tasks: precision of the positive class.", False),
+    ("f1", "f1", "F1 (positive)", "Two-class tasks: F1 of the positive class.", False),
+):
+    metric(_label, _definition, _name, _missing(_rate), positive_only=True, in_report=_shown)(
+        partial(_positive, rate=_rate)
+    )
+
+
+def _rank(fold: ClassifiedFold, rate: str) -> np.ndarray:
+    """Of the positive class, or the mean over classes against the rest."""
+    return _average(fold, rate) if fold.positive is None else _positive(fold, rate)
+
+
+@metric(
+    "AUROC",
+    "Area under the ROC curve: of the positive class for two classes, else the mean of one class against the rest.",
+    reason=_missing_auroc,
+)
+def auroc(fold: ClassifiedFold) -> np.ndarray:
+    """Area under the ROC curve."""
+    return _rank(fold, "auroc")
+
+
+@metric(
+    "Average precision",
+    "Area under the precision-recall curve as a step function; classes as for AUROC.",
+    reason=_missing("average_precision"),
+)
+def average_precision(fold: ClassifiedFold) -> np.ndarray:
+    """Area under the precision-recall curve."""
+    return _rank(fold, "average_precision")

@@ -1,0 +1,107 @@
+"""The metrics by kind of task and name, and how all are computed for a test fold or for bootstrap draws of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+
+Function = Callable[[Any], Any]
+Reason = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a test fold.
+
+    name: in metrics.json and in the tables. label: its heading. definition: what exactly it counts.
+    function: from a ClassifiedFold or SegmentedFold to a number, NaN where undefined; under B bootstrap draws to (B,).
+    reason: from such a fold to the reason why the metric is undefined on it.
+    drawn: whether `function` understands bootstrap draws; a metric that does not has no interval.
+    positive_only: only for tasks with a positive class. in_report: a column of the report's tables.
+    """
+
+    name: str
+    label: str
+    definition: str
+    function: Function
+    reason: Reason
+    drawn: bool = True
+    positive_only: bool = False
+    in_report: bool = True
+
+
+METRICS: dict[str, dict[str, Metric]] = {CLASSIFICATION: {}, SEGMENTATION: {}}
+"""By kind and name, in the order of metrics.json and of every table."""
+
+
+def undefined_here(_: Any) -> str:
+    """The reason of a metric that gives no better one."""
+    return "undefined on this test fold"
+
+
+def register_metric(
+    kind: str, label: str, definition: str, name: str = "", reason: Reason = undefined_here, **traits: bool
+) -> Callable[[Function], Function]:
+    """Decorate a function of a test fold to make it a metric.
+
+    Args:
+        kind: classification or segmentation.
+        label: the metric's heading.
+        definition: what exactly it counts, in a sentence.
+        name: of the metric; that of the function if left out.
+        reason: from a fold to the reason why the metric is undefined on it.
+        traits: `drawn`, `positive_only` and `in_report` of Metric.
+
+    Returns:
+        The decorator, which returns the function unchanged.
+
+    Raises:
+        CovbenchError: the kind has a metric of that name.
+    """
+
+    def register(function: Function) -> Function:
+        chosen = name or function.__name__
+        if chosen in METRICS[kind]:
+            raise CovbenchError(f"two {kind} metrics are called {chosen!r}; rename one")
+        METRICS[kind][chosen] = Metric(chosen, label, definition, function, reason, **traits)
+        return function
+
+    return register
+
+
+def score_metrics(kind: str, fold: Any, positive: bool = False) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Every metric of a kind on a test fold.
+
+    Args:
+        kind: classification or segmentation.
+        fold: a ClassifiedFold or SegmentedFold, counted once.
+        positive: whether the task has a positive class.
+
+    Returns:
+        The values by name, None where undefined, and for each None its reason.
+    """
+    metrics = [metric for metric in METRICS[kind].values() if positive or not metric.positive_only]
+    values = {metric.name: float(metric.function(fold)) for metric in metrics}
+    written = {name: None if math.isnan(value) else value for name, value in values.items()}
+    return written, {metric.name: metric.reason(fold) for metric in metrics if written[metric.name] is None}
+
+
+def draw_metrics(kind: str, fold: Any, positive: bool = False) -> dict[str, np.ndarray]:
+    """Every metric of a kind that can be drawn.
+
+    Args:
+        kind: classification or segmentation.
+        fold: a ClassifiedFold or SegmentedFold under B bootstrap draws.
+        positive: whether the task has a positive class.
+
+    Returns:
+        Float64, (B,), by name; NaN where a draw leaves the metric undefined.
+    """
+    metrics = [m for m in METRICS[kind].values() if m.drawn and (positive or not m.positive_only)]
+    return {metric.name: metric.function(fold) for metric in metrics}

@@ -1,0 +1,135 @@
+"""The metrics of a segmentation. The lesion is the union of the task's lesion classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.metrics.registry import Reason, register_metric
+from covbench.schema import SEGMENTATION
+
+SCORES = ("dice", "jaccard", "precision", "recall")
+LESION = "lesion"
+REASONS = {
+    "dice": "no pixel of it, true or predicted, in the test fold",
+    "jaccard": "no pixel of it, true or predicted, in the test fold",
+    "precision": "never predicted",
+    "recall": "no pixel of it in the test fold",
+}
+"""Why a score of a region is undefined."""
+
+
+@dataclass(frozen=True)
+class SegmentedFold:
+    """A test fold as a metric sees it: counted once, or under B bootstrap draws at once. Shapes (…) are () or (B,).
+
+    cases: a row per test image, (N,): pixels both_{region}, true_{region}, predicted_{region}, the image's
+        dice_{region}, jaccard_{region} and pixel_accuracy, NaN where undefined, image_id, patient_id, source.
+    classes: their names, background first. A region is a class or the lesion.
+    regions: by region and score, (…): `dice` … mean over images, `dice_volume` … over patients, `dice_total` … of all
+        pixels pooled; likewise jaccard, precision and recall.
+    mean: from a value of each image, float64, (N,), NaN where undefined, to the mean of those defined, (…).
+    """
+
+    cases: pd.DataFrame
+    classes: tuple[str, ...]
+    regions: Mapping[str, Mapping[str, Any]]
+    mean: Callable[[np.ndarray], Any]
+
+
+metric = partial(register_metric, SEGMENTATION)
+
+_LESION_SCORES = {
+    "dice": (
+        "Lesion Dice (F1)",
+        "2·TP / (2·TP + FP + FN) over the pixels of all lesion classes together, per slice, then the mean over slices. "
+        "A slice where neither the truth nor the prediction holds a lesion is undefined and left out.",
+    ),
+    "jaccard": ("Lesion Jaccard", "TP / (TP + FP + FN), otherwise as lesion Dice."),
+    "precision": ("Lesion precision", "TP / (TP + FP) per slice; undefined where nothing is predicted."),
+    "recall": ("Lesion recall", "TP / (TP + FN) per slice; undefined where the truth holds no lesion."),
+    "dice_volume": (
+        "Lesion Dice per volume",
+        "Pixels pooled over all test slices of a patient, then the mean over patients.",
+    ),
+    "jaccard_volume": ("Lesion Jaccard per volume", "As lesion Dice per volume, with Jaccard."),
+    "precision_volume": ("Lesion precision per volume", "Pixels pooled per patient, mean over patients."),
+    "recall_volume": ("Lesion recall per volume", "Pixels pooled per patient, mean over patients."),
+    "dice_total": (
+        "Lesion Dice in total",
+        "2·TP / (2·TP + FP + FN) over every pixel of the test fold, all lesion classes together: large lesions "
+        "dominate, and slices without a lesion count by their false positives alone.",
+    ),
+    "jaccard_total": ("Lesion Jaccard in total", "TP / (TP + FP + FN), otherwise as lesion Dice in total."),
+    "precision_total": ("Lesion precision in total", "Every pixel of the test fold pooled."),
+    "recall_total": ("Lesion recall in total", "Every pixel of the test fold pooled."),
+}
+_SHOWN = ("dice", "jaccard", "precision", "recall", "dice_volume", "jaccard_volume", "dice_total")
+
+
+def _lesion(fold: SegmentedFold, score: str) -> Any:
+    return fold.regions[LESION][score]
+
+
+def _explain(score: str) -> Reason:
+    return lambda _: REASONS[score]
+
+
+for _score, (_label, _definition) in _LESION_SCORES.items():
+    _base, _, _pooling = _score.partition("_")
+    _name = f"{_base}_{LESION}_{_pooling}" if _pooling else f"{_base}_{LESION}"
+    metric(_label, _definition, _name, _explain(_base), in_report=_score in _SHOWN)(partial(_lesion, score=_score))
+
+
+def _missing_classes(fold: SegmentedFold) -> str:
+    return f"undefined for {', '.join(name for name in fold.classes if np.isnan(fold.regions[name]['dice']))}"
+
+
+def _mean_classes(fold: SegmentedFold, score: str, first: int) -> Any:
+    """Mean over the classes from number `first` on; undefined as soon as one of them is."""
+    return np.mean([fold.regions[name][score] for name in fold.classes[first:]], axis=0)
+
+
+@metric("Mean Dice (F1)", "Mean of the per-slice Dice of every class but the background.", reason=_missing_classes)
+def dice_mean(fold: SegmentedFold) -> Any:
+    """Mean over the classes but the background."""
+    return _mean_classes(fold, "dice", 1)
+
+
+@metric(
+    "Dice of all classes in total",
+    "Every pixel of the test fold pooled per class, then the mean over all classes, background too: the nearest to "
+    "the study's F1, whose library pools the pixels of a batch.",
+    reason=_missing_classes,
+)
+def dice_all_total(fold: SegmentedFold) -> Any:
+    """Mean over all classes of pooled pixels."""
+    return _mean_classes(fold, "dice_total", 0)
+
+
+@metric("Mean Jaccard", "Mean of the per-slice Jaccard of every class but the background.", reason=_missing_classes)
+def jaccard_mean(fold: SegmentedFold) -> Any:
+    """Mean over the classes but the background."""
+    return _mean_classes(fold, "jaccard", 1)
+
+
+@metric(
+    "Jaccard of all classes in total",
+    "TP / (TP + FP + FN) over every pixel of the test fold per class, then the mean over all classes, background too.",
+    reason=_missing_classes,
+    in_report=False,
+)
+def jaccard_all_total(fold: SegmentedFold) -> Any:
+    """Mean over all classes of pooled pixels."""
+    return _mean_classes(fold, "jaccard_total", 0)
+
+
+@metric("Pixel accuracy", "Share of pixels with the true class, background included.", reason=_missing_classes)
+def pixel_accuracy(fold: SegmentedFold) -> Any:
+    """Mean over images."""
+    return fold.mean(fold.cases["pixel_accuracy"].to_numpy())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from covbench.experiment.status import EXAMPLES
 from covbench.schema import Run
 from tests.added_networks import CLASSIFIER as ADDED_CLASSIFIER
 from tests.added_networks import SEGMENTER as ADDED_SEGMENTER
@@ -50,14 +52,20 @@ def snakemake(project, folder, config, *arguments):
     return done.stdout + done.stderr
 
 
-def read_status(project, folder, config):
-    """What the status command says: rule -> state, and rule -> names of the inputs that differ."""
+def call(project, folder, config, command, *arguments):
+    """What a command of a project's `covbench` prints for the plan of a folder."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "covbench.cli", "status", "--json", "--directory", str(folder)]
-    command += ["--configfile", str(folder / "config.yaml")]
+    words = [sys.executable, "-m", "covbench.cli", command, "--directory", str(folder)]
+    words += ["--configfile", str(folder / "config.yaml"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(project / "src")}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
-    runs = {run["folder"]: run for run in json.loads(done.stdout)["runs"]}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def read_status(project, folder, config):
+    """What the status says: rule -> state, and rule -> names of the inputs that differ."""
+    runs = {run["folder"]: run for run in json.loads(call(project, folder, config, "status", "--json"))["runs"]}
     found = {rule: runs[run.folder] for rule, run in RULES.items()}
     reasons = {rule: {difference["name"] for difference in run["differences"]} for rule, run in found.items()}
     return {rule: run["state"] for rule, run in found.items()}, reasons
@@ -183,6 +191,72 @@ def test_changed_data_makes_the_runs_of_its_task_stale_and_the_same_data_written
     np.save(images, 255 - np.load(images))
     stale = {SEGMENTER: {"split"}, MASKS: {"split"}, CLASSIFIER: {"images"}, CLASSES: {"images"}}
     expect_stale(project, changed, CONFIG, stale)
+
+
+def test_after_edits_were_accepted_nothing_is_trained_until_the_next_edit(benchmark, tmp_path):
+    project, folder = benchmark
+    accepted, model = tmp_path / "run", RULES[CLASSIFIER].folder
+    shutil.copytree(folder, accepted)
+    trained = (accepted / model / "model.keras").stat().st_mtime_ns
+    with edited(project, "src/covbench/models/classifier.py", append_comment):
+        expect_stale(project, accepted, CONFIG, {CLASSIFIER: {"covbench.models.classifier"}})
+        assert "comments only (covbench.models.classifier edited)" in call(
+            project, accepted, CONFIG, "accept", "--because", "comments only", model
+        )
+        expect_stale(project, accepted, CONFIG, {})
+        log = snakemake(project, accepted, CONFIG)
+        assert set(planned_jobs(log)) == {"compare", "total"}
+        runs = pd.read_csv(accepted / TARGET, keep_default_na=False).set_index("architecture")
+        assert "comments only" in runs.loc["small_cnn", "reason"]
+        assert runs.loc["majority", "reason"] == ""
+        assert "Nothing to be done" in snakemake(project, accepted, CONFIG, "-n")
+        with edited(project, "src/covbench/models/losses.py", append_comment):
+            names = {"covbench.models.classifier", "covbench.models.losses"}
+            stale = {CLASSIFIER: names, SEGMENTER: {"covbench.models.losses"}}
+            expect_stale(project, accepted, CONFIG, stale)
+    expect_stale(project, accepted, CONFIG, {})
+    assert (accepted / model / "model.keras").stat().st_mtime_ns == trained
+
+
+def test_the_remedy_of_status_makes_again_what_snakemake_does_not_notice(benchmark, tmp_path):
+    """A stale run without Snakemake's notes, a damaged manifest, and a deleted folder whose tables are there."""
+    project, folder = benchmark
+    remedied = tmp_path / "run"
+    shutil.copytree(folder, remedied)
+    manifest = remedied / RULES[CLASSIFIER].folder / "manifest.json"
+    date = manifest.stat().st_mtime_ns
+    manifest.write_text("")
+    os.utime(manifest, ns=(date, date))
+    shutil.rmtree(remedied / RULES[MASKS].folder)
+    shutil.rmtree(remedied / ".snakemake")
+    with edited(project, "src/covbench/models/baselines.py", append_comment):
+        assert "Nothing to be done" in snakemake(project, remedied, CONFIG, "-n")
+        states, _ = read_status(project, remedied, CONFIG)
+        expected = {CLASSIFIER: "failed", SEGMENTER: "scored", CLASSES: "stale", MASKS: "missing"}
+        assert states == expected
+        output = follow_remedy(project, remedied, [RULES[rule].folder for rule in (CLASSIFIER, CLASSES, MASKS)])
+        assert planned_jobs(output) == {CLASSIFIER: 1, CLASSES: 1, MASKS: 1, "evaluate": 3, "compare": 1, "total": 7}
+        log = remedied / "logs/train/phantom_xray/audited/small_cnn/0.log"
+        assert "finished before with the same inputs" in log.read_text()
+        assert set(read_status(project, remedied, CONFIG)[0].values()) == {"scored"}
+
+
+def follow_remedy(project, folder, runs):
+    """Pipe the folders of runs into the command that the help of status names; what Snakemake printed."""
+    (command,) = [line.split("|", 1)[1] for line in EXAMPLES.splitlines() if "--forcerun" in line]
+    mine = [sys.executable, "-m", "snakemake", TARGET, "--snakefile", str(project / "Snakefile"), "--cores", "2"]
+    mine += ["--configfile", str(folder / "config.yaml")]
+    done = subprocess.run(
+        ["bash", "-c", command.replace("snakemake --cores 8", shlex.join(mine))],
+        input="".join(f"{run}\n" for run in runs),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
 
 
 def test_a_stale_run_is_trained_again_and_a_split_made_again_with_the_same_rows_trains_nothing(benchmark):

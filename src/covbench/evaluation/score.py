@@ -31,15 +31,15 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     """
     folder, task = root / run.folder, TASKS[run.task]
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    if task.kind == SEGMENTATION:
-        prepared, rows = np.load(root / str(masks_path), mmap_mode="r"), pd.read_parquet(root / rows_path)
+    if masks_path is None:
+        metrics, cases = evaluate_classification(predictions, task)
+    else:
+        prepared, rows = np.load(root / masks_path, mmap_mode="r"), pd.read_parquet(root / rows_path)
         # masks stand in for the images, which scoring does not need
         test = select_fold(prepared, prepared, rows, predictions, "test", len(task.classes))
         with np.load(folder / "predicted_masks.npz") as predicted:
             masks = predicted["masks"][(predictions["fold"] == "test").to_numpy()]
         metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task)
-    else:
-        metrics, cases = evaluate_classification(predictions, task)
     write_table(folder / "cases.parquet", cases)
     write_json(folder / "metrics.json", metrics)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -43,7 +43,7 @@ class InputFiles:
     @property
     def by_name(self) -> dict[str, str]:
         """The files that this run has, by what they are to it."""
-        return {name: path for name, path in asdict(self).items() if path is not None}
+        return {name: path for name, path in vars(self).items() if path is not None}
 
     @property
     def prepared(self) -> list[str]:
@@ -70,13 +70,13 @@ class PlannedRun:
         return self.family == DEEP
 
     def describe(self) -> dict[str, Any]:
-        """The run as plain JSON values: for fingerprints and for other processes."""
+        """The run as plain JSON values: for fingerprints and for other processes. Thousands of runs are described."""
         return {
-            **asdict(self.run),
+            **vars(self.run),
             "folder": self.run.folder,
             "family": self.family,
-            "options": asdict(self.options) if self.options else {},
-            "settings": asdict(self.settings) if self.is_deep else {},
+            "options": dict(vars(self.options)) if self.options else {},
+            "settings": dict(vars(self.settings)) if self.is_deep else {},
             "files": self.inputs.by_name,
         }
 

@@ -181,7 +181,7 @@ def test_results_of_one_version_under_the_notes_of_another_are_refused(changed):
     call(folder, "dvc", "checkout", "--force", "--quiet")
     call(folder, "git", "checkout", "--quiet", "HEAD~1", "--", "dvc.lock")
     call(folder, "dvc", "checkout", "--force", "--quiet", "results/runs")
-    with pytest.raises(AssertionError, match=r"does not tell how these were made: .*small_cnn/0/manifest.json"):
+    with pytest.raises(AssertionError, match=r"does not say how these were made: .*small_cnn/0/manifest.json"):
         call(folder, "dvc", "repro")
 
 
@@ -228,7 +228,7 @@ def test_raw_data_are_versioned_once_verified_and_those_of_a_competition_only_by
     said = call(folder, "python", "-m", "covbench.cli", "add-raw-data")
     assert "sarscov2_ct: 1 files verified" in said
     assert "medseg: data of a competition" in said
-    assert "phantom_xray: draws itself" in said
+    assert "phantom_xray: synthetic" in said
     assert {path.name for path in (folder / "data/raw").glob("*.dvc")} == {
         "sarscov2_ct.dvc",
         "sarscov2_ct.manifest.json.dvc",

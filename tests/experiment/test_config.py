@@ -156,3 +156,33 @@ def test_every_key_is_explained_for_readers():
     keys = [*schema["properties"], *schema["$defs"]["options"]["properties"], "mirror", "uri"]
     shown = [[f"`{key}`", f"`{key}.", f".{key}`"] for key in keys]
     assert [key for key, forms in zip(keys, shown, strict=True) if not any(form in explained for form in forms)] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "seeds: 0 is no list; write seeds: [0]"),
+        ({"tasks": "radiography"}, "tasks: radiography is no list; write tasks: [radiography]"),
+        ({"seeds": None}, "seeds: the key has no value; give it a list, or leave the key out"),
+        ({"seeds": []}, "seeds: [] is an empty list; name at least 1"),
+        ({"seeds": [1, 0, 1]}, "seeds: 1 is listed twice; list it once"),
+        ({"seeds": [-1]}, "seeds.0: -1 is too small; the minimum is 0"),
+        (
+            {"architectures": ["vgg16"]},
+            "[vgg16] is no set of keys with values; its keys are classification, segmentation",
+        ),
+        ({"deterministic": "yes"}, "deterministic: 'yes' is no truth value (true or false)"),
+        ({"options": {"audited": {"classification": {"decay": 0}}}}, "decay: 0 is too small; it has to be above 0"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_shown_beside_its_key_and_the_right_form(changes, message):
+    assert message in mistakes_of(**changes)
+
+
+def test_every_key_that_is_missing_is_named_once():
+    with pytest.raises(CovbenchError) as caught:
+        check_config({})
+    assert str(caught.value).splitlines() == [
+        "config: tasks: missing; add this key",
+        "config: architectures: missing; add this key",
+    ]

@@ -76,7 +76,16 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Confi
 
 
 def check_shape(values: Mapping[str, Any], schema_path: Path, name: str) -> Config:
-    """`values` as a schema wants them, with its defaults. Raises CovbenchError listing every mistake after `name`."""
+    """`values` as a schema wants them, with its defaults.
+
+    Args:
+        values: Keys and values of a YAML file.
+        schema_path: File of the JSON schema.
+        name: What the messages call the values, as `config`.
+
+    Raises:
+        CovbenchError: Lists every mistake after `name`.
+    """
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     checked = copy.deepcopy(dict(values))
     mistakes = [_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(checked)]

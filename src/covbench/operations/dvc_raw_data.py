@@ -28,9 +28,16 @@ examples:
 
 
 def find_obstacle(name: str, card: Card, raw: Path, accepted: Collection[str]) -> str:
-    """Why a dataset is not put under DVC; empty: nothing is in the way."""
+    """Why a dataset is not put under DVC; empty if nothing is in the way.
+
+    Args:
+        name: Of the dataset.
+        card: What the dataset is.
+        raw: Its folder, data/raw/{name}.
+        accepted: Names of the competition datasets whose rules allow a copy under DVC.
+    """
     if all(isinstance(source, Synthetic) for source in card.sources):
-        return "draws itself, nothing to keep"
+        return "synthetic, nothing to keep"
     if not manifest_path(raw).is_file():
         return f"not fetched yet: snakemake --cores 1 {manifest_path(raw)}"
     if any(isinstance(source, KaggleCompetition) for source in card.sources) and name not in accepted:

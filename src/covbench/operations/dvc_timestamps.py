@@ -91,7 +91,13 @@ def _set_date(path: Path, seconds: float) -> None:
 
 
 def find_foreign(plan: Iterable[PlannedRun], notes: Mapping[str, Note], root: Path) -> list[str]:
-    """Files of planned runs that are there without a note, and manifests of which the note tells something else."""
+    """Files of planned runs that are there without a note, and manifests whose note speaks of another run.
+
+    Args:
+        plan: As experiment.plan.plan_runs.
+        notes: As read_notes returns them.
+        root: The folder that holds data/ and results/.
+    """
     plan = list(plan)
     read = dict.fromkeys(name for planned in plan for name in planned.inputs.by_name.values())
     foreign = [name for name in read if name not in notes and (root / name).exists()]
@@ -114,7 +120,7 @@ def reconcile(plan: Sequence[PlannedRun], root: Path = Path()) -> int:
     notes = read_notes(root)
     if foreign := find_foreign(plan, notes, root):
         raise CovbenchError(
-            f"{NOTES} does not tell how these were made: {', '.join(foreign[:SHOWN])}"
+            f"{NOTES} does not say how these were made: {', '.join(foreign[:SHOWN])}"
             f"{f' and {len(foreign) - SHOWN} more' if len(foreign) > SHOWN else ''}. Bring outputs and notes of one "
             "version together (dvc pull or dvc checkout without a path), or remove these files: they are made again"
         )

@@ -37,7 +37,7 @@ STEPS = 3
 class Timing:
     """Costs of a setting.
 
-    setup: s, from the start of the process to the first step of every phase, less the steps themselves.
+    setup: s, from the start of the process to the first step of every phase, minus the steps themselves.
     head, fine_tune: s a training step; 0 for a phase that the setting has not. forward: s a batch without gradients.
     memory_mb: peak resident memory. gpu_mb: peak on the GPU; 0 without one. parameters: of the network.
     """
@@ -52,12 +52,12 @@ class Timing:
 
 
 def measure_setting(task: str, architecture: str, options: Options, settings: Mapping[str, Any]) -> Timing:
-    """Build the network, trace it and time a few steps on random pictures.
+    """Build the network, trace it and time a few steps on random images.
 
     Args:
-        task: names the classes and what is labelled.
-        architecture: of the catalogue.
-        options: of the run.
+        task: Name of the task, which decides the number of classes.
+        architecture: Name in the catalogue.
+        options: Resolved for the task and its protocol.
         settings: `deterministic` and `precision`, as in the config.
 
     Returns:
@@ -105,7 +105,7 @@ def _compile(model: keras.Model, phase: str, options: Options) -> None:
 
 
 def _time_steps(step: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of a step after the first, which traces; and the seconds of all steps but for the tracing."""
+    """Median seconds of a step after the first, which traces; and the seconds of all steps, without the tracing."""
     step()
     times = []
     for _ in range(STEPS):

@@ -34,7 +34,13 @@ COLUMNS = {
 
 
 def save_view(client: MlflowClient, experiment: str, kind: str) -> None:
-    """Keep the comparison of a kind of task with its experiment, unless it is there already."""
+    """Keep the comparison of a kind of task with its experiment, unless it is there already.
+
+    Args:
+        client: Of the store.
+        experiment: Its id.
+        kind: classification or segmentation.
+    """
     text = json.dumps(_describe_view(COLUMNS[kind]), sort_keys=True)
     if client.get_experiment(experiment).tags.get(TAG) != text:
         client.set_experiment_tag(experiment, TAG, text)

@@ -6,14 +6,14 @@ LOCK ?= envs/cpu.txt
 BIN := .venv/bin
 
 demo: .venv/installed
-	$(BIN)/snakemake all --configfile config/demo.yaml --directory demo --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 test_external=1
+	$(BIN)/snakemake all --configfile config/demo.yaml --directory demo --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 predict_external=1 predict_external_masks=1
 	$(BIN)/python -m covbench.reporting.summary demo/results
 	@echo "Report: $(CURDIR)/demo/results/report/index.html"
 
 # Real images of all seven tasks, a few hundred a task, from a folder that holds each dataset under its upstream name.
 sample: .venv/installed
 	@test -n "$(MIRROR)" || (echo "make sample MIRROR=/path/to/a/mirror/of/the/six/datasets" && false)
-	mirror="$$(realpath "$(MIRROR)")" && $(BIN)/snakemake all --configfile config/sample.yaml --config "fetch={mirror: '$$mirror'}" "weights={mirror: '$$mirror/weights'}" --directory sample --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 test_external=1
+	mirror="$$(realpath "$(MIRROR)")" && $(BIN)/snakemake all --configfile config/sample.yaml --config "fetch={mirror: '$$mirror'}" "weights={mirror: '$$mirror/weights'}" --directory sample --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 predict_external=1 predict_external_masks=1
 	$(BIN)/python -m covbench.reporting.summary sample/results
 	@echo "Report: $(CURDIR)/sample/results/report/index.html"
 

@@ -52,7 +52,7 @@ def time_training(head: str, views: int | str, times: int) -> list[dict[str, flo
     from covbench.training.fit import seed_everything, train_model
 
     options = protocol_options(PUBLISHED, Task("drawn", "classification", ("dark", "bright"), positive="bright"))
-    options = replace(options, size=SIDE, head=head, views=views, head_epochs=EPOCHS, patience=0)
+    options = replace(options, size=SIDE, head=head, augmented_views=views, head_epochs=EPOCHS, patience=0)
     train, val = _split(make_fold(draw_images(TRAIN[head] * 5 // 4, SIDE)), TRAIN[head])
     seconds = []
     with tempfile.TemporaryDirectory() as folder:

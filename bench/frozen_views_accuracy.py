@@ -34,7 +34,7 @@ def _score(folder: Path, mirror: str, views: int | str) -> dict[str, list[float]
     config = yaml.safe_load((ROOT / "config" / "sample.yaml").read_text())
     config |= {"tasks": list(TASKS), "protocols": ["published"], "seeds": list(SEEDS)}
     config |= {"fetch": {"mirror": mirror}, "weights": {"mirror": f"{mirror}/weights"}}
-    config["options"] = {"published": {"classification": {"head_epochs": EPOCHS, "views": views}}}
+    config["options"] = {"published": {"classification": {"head_epochs": EPOCHS, "augmented_views": views}}}
     runs = {task: [f"results/runs/{task}/published/{ARCHITECTURE}/{seed}" for seed in SEEDS] for task in TASKS}
     run_workflow(folder, config, [f"{run}/metrics.json" for of_task in runs.values() for run in of_task])
     return {

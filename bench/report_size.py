@@ -32,7 +32,7 @@ FRAMES = """async () => {
 
 
 def measure() -> list[Row]:
-    """Drawn predictions of every classifier and baseline under two protocols, four seeds each; Chromium from disk."""
+    """Synthetic predictions of every classifier and baseline under two protocols, four seeds each; from disk."""
     chromium = shutil.which("chromium")
     if not chromium:
         raise NotHereError("chromium is not installed")

@@ -107,7 +107,7 @@ def hash_large_file() -> Row:
 
 
 def copy_runs(runs: int) -> list[Row]:
-    """Drawn runs into a fresh SQLite, and once more."""
+    """Synthetic runs into a fresh SQLite, and once more."""
     from tests.synthetic_results import draw_tree, plan_runs
 
     plan = plan_runs({"covid_ct": ["small_cnn", "small_resnet"]}, seeds=range(runs // 4))

@@ -1,6 +1,6 @@
-"""Draws a results tree as a benchmark leaves it: drawn predictions, scored and compared by the real functions.
+"""Writes a results tree as a benchmark leaves it: synthetic predictions, scored and compared by the real functions.
 
-A helper of the report's tests, and a way to look at a page without training anything.
+The report's tests use it. It also serves to look at a page without any training.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def compare_tree(root: Path, plan: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_data(data: Path, task: Task, images: int) -> None:
-    """Index and prepared arrays of a task: blobs on a body; one patient has three images."""
+    """Write index and prepared arrays of a task: blobs on a body, three images per patient."""
     rng = np.random.default_rng(abs(hash_name(task.name)))
     ids = [f"{task.name}_{number:03d}" for number in range(images)]
     labels = np.arange(images) % len(task.classes) if task.kind == CLASSIFICATION else np.full(images, -1)
@@ -92,7 +92,7 @@ def draw_data(data: Path, task: Task, images: int) -> None:
 
 def hash_name(name: str) -> int:
     """A number that is the same in every process."""
-    return sum(ord(letter) * (place + 1) for place, letter in enumerate(name))
+    return sum(ord(letter) * (position + 1) for position, letter in enumerate(name))
 
 
 def draw_picture(rng: np.random.Generator, label: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +114,7 @@ def draw_picture(rng: np.random.Generator, label: int, classes: int) -> tuple[np
 
 
 def draw_split(data: Path, run: Run) -> None:
-    """A split by image (published) or by patient (audited)."""
+    """Write a split by image (published) or by patient (audited)."""
     index = pd.read_parquet(data / "index" / f"{dataset_of(run.task)}.parquet").query("~excluded")
     unit = index["image_id"] if run.protocol == "published" else index["patient_id"]
     rng = np.random.default_rng(run.seed)
@@ -126,7 +126,7 @@ def draw_split(data: Path, run: Run) -> None:
 
 
 def draw_run(root: Path, run: Run) -> None:
-    """A run's folder: predictions of a model with a skill of its own, history, manifest, scores."""
+    """Write a run's folder: predictions of a model with its own skill, history and scores."""
     folder = root / run.folder
     folder.mkdir(parents=True, exist_ok=True)
     task, rng = TASKS[run.task], np.random.default_rng(hash_name(run.folder))
@@ -139,8 +139,8 @@ def draw_run(root: Path, run: Run) -> None:
         metrics, cases = evaluate_classification(draw_probabilities(rng, rows, task, skill), task)
     else:
         prepared = root / "data" / "prepared" / run.task / str(SIDE)
-        place = {name: row for row, name in enumerate(pd.read_parquet(prepared / "rows.parquet")["image_id"])}
-        truth = np.load(prepared / "masks.npy")[[place[name] for name in rows["image_id"]]]
+        position = {name: row for row, name in enumerate(pd.read_parquet(prepared / "rows.parquet")["image_id"])}
+        truth = np.load(prepared / "masks.npy")[[position[name] for name in rows["image_id"]]]
         predicted = np.stack([spoil_mask(rng, mask, skill) for mask in truth])
         np.savez_compressed(folder / "predicted_masks.npz", masks=predicted)
         metrics, cases = evaluate_segmentation(rows, truth, predicted, task)
@@ -151,7 +151,7 @@ def draw_run(root: Path, run: Run) -> None:
 
 
 def draw_probabilities(rng: np.random.Generator, rows: pd.DataFrame, task: Task, skill: float) -> pd.DataFrame:
-    """Softmax of noise with the true class raised by the skill; a skill of 0 always says the first class."""
+    """Softmax of noise with the true class raised by the skill; a skill of 0 always predicts the first class."""
     scores = rng.normal(0, 1, (len(rows), len(task.classes)))
     scores[np.arange(len(rows)), rows["truth"]] += 2.4 * skill
     if skill < 0.15:
@@ -169,7 +169,7 @@ def spoil_mask(rng: np.random.Generator, mask: np.ndarray, skill: float) -> np.n
 
 
 def write_history(folder: Path, run: Run, rng: np.random.Generator, skill: float) -> None:
-    """history.csv of a deep model."""
+    """Write history.csv of a deep model."""
     if run.architecture not in BASELINES:
         epoch = np.arange(EPOCHS)
         loss = 0.75 * np.exp(-epoch * 0.1 * (1 + skill)) + 0.03 * rng.random(EPOCHS)

@@ -35,7 +35,8 @@ class Options:
     class_weights: weigh classes by inverse frequency in the training fold.
     patience: epochs without a better validation loss before stopping; 0: never stop early.
     refresh_batch_norm: re-estimate batch-norm statistics over the training fold before validating.
-    views: how many augmented views of an image a frozen backbone sees, in turn by epoch; `every_epoch`: a new one each.
+    augmented_views: how many augmented views of an image a frozen backbone sees, in turn by epoch; `every_epoch`: a new
+        one each.
     """
 
     size: int
@@ -53,7 +54,7 @@ class Options:
     class_weights: bool
     patience: int
     refresh_batch_norm: bool
-    views: int | str
+    augmented_views: int | str
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ _PUBLISHED_BINARY = Options(
     class_weights=False,
     patience=10,
     refresh_batch_norm=False,
-    views=8,
+    augmented_views=8,
 )
 _PUBLISHED_MULTICLASS = replace(
     _PUBLISHED_BINARY,
@@ -115,7 +116,7 @@ _AUDITED_CLASSIFICATION = Options(
     class_weights=True,
     patience=6,
     refresh_batch_norm=True,
-    views=EVERY_EPOCH,
+    augmented_views=EVERY_EPOCH,
 )
 _PUBLISHED_BINARY_MASKS = Options(
     size=320,
@@ -133,7 +134,7 @@ _PUBLISHED_BINARY_MASKS = Options(
     class_weights=False,
     patience=5,
     refresh_batch_norm=False,
-    views=EVERY_EPOCH,
+    augmented_views=EVERY_EPOCH,
 )
 _PUBLISHED_MULTICLASS_MASKS = replace(
     _PUBLISHED_BINARY_MASKS,
@@ -200,5 +201,5 @@ def resolve_options(protocol: str, task: Task, changes: Mapping[str, Mapping[str
             if key not in options:
                 known = ", ".join(f.name for f in fields(Options))
                 raise CovbenchError(f"options.{protocol}.{level}.{key}: no such option; known: {known}")
-            options[key] = value if key == "views" else type(options[key])(value)
+            options[key] = value if key == "augmented_views" else type(options[key])(value)
     return Options(**options)

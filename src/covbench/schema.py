@@ -46,13 +46,13 @@ class Zenodo:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Synthetic:
     """A dataset that draws itself into a folder: no download, no licence."""
 
     draw: Callable[[Path], None]
 
 
-Source = GitHub | Kaggle | KaggleCompetition | Zenodo | Drawn
+Source = GitHub | Kaggle | KaggleCompetition | Zenodo | Synthetic
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from covbench.audit import duplicates as copies
-from covbench.audit.duplicates import SIDE, Thumbnails, correlate_aligned, find_copies, hash_views
-from covbench.audit.thumbnails import draw_thumbnails, read_thumbnails, write_thumbnails
+from covbench.audit import duplicates
+from covbench.audit.duplicates import SIDE, Thumbnails, correlate_aligned, find_duplicates, hash_crops
+from covbench.audit.thumbnails import make_thumbnails, read_thumbnails, write_thumbnails
 from covbench.data.images import resize_image
 
 SIZE = 220
@@ -49,12 +49,12 @@ def shrink(images, ids=None):
     rows = pd.DataFrame({"image_id": ids, "patient_id": ids, "frame": -1})
     rows["sha256"] = [str(hash(image.tobytes())) for image in images]
     shapes = np.array([image.shape for image in images])
-    return rows, Thumbnails(ids, small, np.stack([hash_views(image) for image in small]), shapes)
+    return rows, Thumbnails(ids, small, np.stack([hash_crops(image) for image in small]), shapes)
 
 
 def find_within(images, **columns):
     rows, thumbnails = shrink(images)
-    found = find_copies(rows.assign(**columns), thumbnails, rows.assign(**columns), thumbnails)
+    found = find_duplicates(rows.assign(**columns), thumbnails, rows.assign(**columns), thumbnails)
     return [tuple(pair) for pair in found[["image_id", "other_id", "kind"]].to_numpy()], found
 
 
@@ -81,7 +81,7 @@ def test_copies_between_two_datasets_are_found_whichever_of_the_two_is_cropped()
         shrink([*images[:3], crop(images[4])], list("abcd")),
         shrink([crop(images[0]), *images[3:]], list("wxyz")),
     )
-    found = find_copies(*one, *other)
+    found = find_duplicates(*one, *other)
     assert found[["image_id", "other_id", "kind"]].to_numpy().tolist() == [["a", "w", "near"], ["d", "y", "near"]]
 
 
@@ -89,7 +89,7 @@ def test_blocks_change_nothing(monkeypatch):
     images = [draw_image(seed) for seed in range(9)]
     images += [PLANTED["JPEG quality 50"](images[seed]) for seed in (0, 4, 8)]
     whole, _ = find_within(images)
-    monkeypatch.setattr(copies, "BLOCK", 2)
+    monkeypatch.setattr(duplicates, "BLOCK", 2)
     assert find_within(images)[0] == whole == [("i00", "i09", "near"), ("i04", "i10", "near"), ("i08", "i11", "near")]
 
 
@@ -116,9 +116,9 @@ def test_thumbnails_follow_the_index_skip_what_is_excluded_and_come_back_from_di
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     index = pd.DataFrame({"image_id": ["b", "gone", "a"], "path": ["2.png", "x.png", "0.png"], "frame": -1})
     index = index.assign(window_low=np.nan, window_high=np.nan, orientation="", excluded=[False, True, False])
-    write_thumbnails(tmp_path / "small.npz", draw_thumbnails(index, tmp_path, SIDE))
+    write_thumbnails(tmp_path / "small.npz", make_thumbnails(index, tmp_path, SIDE))
     small = read_thumbnails(tmp_path / "small.npz")
     assert small.image_id.tolist() == ["b", "a"]
     assert small.shapes.tolist() == [[150, SIZE], [150, SIZE]]
     assert np.array_equal(small.images[1], resize_image(images[0], SIDE))
-    assert np.array_equal(small.hashes[1], hash_views(small.images[1]))
+    assert np.array_equal(small.hashes[1], hash_crops(small.images[1]))

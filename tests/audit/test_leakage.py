@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covbench.audit.duplicates import COPY_COLUMNS
+from covbench.audit.duplicates import DUPLICATE_COLUMNS
 from covbench.audit.groups import group_images
-from covbench.audit.leakage import audit_split, count_copies, find_leaked_pairs
+from covbench.audit.leakage import audit_split, count_duplicates, find_leaked_pairs
 from covbench.audit.shortcuts import predict_from_shortcuts
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
@@ -15,7 +15,7 @@ PIXELS = Task("pixels", SEGMENTATION, ("background", "lesion"), lesions=("lesion
 
 
 def copies_of(*pairs):
-    return pd.DataFrame(pairs, columns=COPY_COLUMNS)
+    return pd.DataFrame(pairs, columns=DUPLICATE_COLUMNS)
 
 
 def split_rows(*rows):
@@ -25,14 +25,14 @@ def split_rows(*rows):
 
 def test_groups_join_patients_and_copies_in_chains_and_take_the_first_name():
     rows = pd.DataFrame({"image_id": list("uvwxyz"), "patient_id": ["b", "c", "c", "a", "d", "e"]})
-    copies = copies_of(("u", "v", "near", 0.9), ("w", "x", "mirrored", 0.9), ("y", "gone", "exact", 1.0))
-    assert group_images(rows, copies).tolist() == ["a", "a", "a", "a", "d", "e"]
+    duplicates = copies_of(("u", "v", "near", 0.9), ("w", "x", "mirrored", 0.9), ("y", "gone", "exact", 1.0))
+    assert group_images(rows, duplicates).tolist() == ["a", "a", "a", "a", "d", "e"]
 
 
 def test_a_dataset_without_patients_is_grouped_by_its_chains_of_copies():
     rows = pd.DataFrame({"image_id": list("abcde"), "patient_id": list("abcde")})
-    copies = copies_of(("a", "b", "near", 0.9), ("b", "c", "near", 0.9))
-    assert group_images(rows, copies).tolist() == ["a", "a", "a", "d", "e"]
+    duplicates = copies_of(("a", "b", "near", 0.9), ("b", "c", "near", 0.9))
+    assert group_images(rows, duplicates).tolist() == ["a", "a", "a", "d", "e"]
 
 
 def test_each_kind_of_leak_is_counted_per_class_and_an_image_once_in_all():
@@ -44,8 +44,8 @@ def test_each_kind_of_leak_is_counted_per_class_and_an_image_once_in_all():
         ("c", 0, "p6", 1, "test"),  # t3 mirrored
         ("d", 0, "p7", 1, "test"),
     )
-    copies = copies_of(("t1", "a", "near", 0.9), ("b", "t2", "exact", 1.0), ("c", "t3", "mirrored", 0.95))
-    total, healthy, sick = audit_split(split, copies, TWO)
+    duplicates = copies_of(("t1", "a", "near", 0.9), ("b", "t2", "exact", 1.0), ("c", "t3", "mirrored", 0.95))
+    total, healthy, sick = audit_split(split, duplicates, TWO)
     assert total == {
         "class": "",
         "test_images": 5,
@@ -54,13 +54,13 @@ def test_each_kind_of_leak_is_counted_per_class_and_an_image_once_in_all():
         "augmented_copy_in_train": 0,
         "patient_in_train": 1,
         "duplicate_in_train": 1,
-        "near_copy_in_train": 2,
+        "near_duplicate_in_train": 2,
         "leaked": 3,
         "leaked_share": 0.6,
     }
     assert (healthy["test_images"], healthy["leaked"], healthy["leaked_share"]) == (2, 2, 1.0)
-    assert (sick["near_copy_in_train"], sick["leaked"], sick["leaked_share"]) == (1, 1, 1 / 3)
-    pairs = find_leaked_pairs(split, copies, TWO)
+    assert (sick["near_duplicate_in_train"], sick["leaked"], sick["leaked_share"]) == (1, 1, 1 / 3)
+    pairs = find_leaked_pairs(split, duplicates, TWO)
     assert pairs[["class", "image_id", "train_id", "kind"]].to_numpy().tolist() == [
         ["healthy", "a", "t1", "near"],
         ["healthy", "b", "t2", "exact"],
@@ -80,8 +80,8 @@ def test_an_augmented_copy_in_training_is_a_leak_of_its_own_kind():
 
 
 def test_copies_across_datasets_count_pairs_by_kind_and_images_once():
-    copies = copies_of(("a", "x", "near", 0.9), ("a", "y", "exact", 1.0), ("b", "y", "near", 0.9))
-    counted = count_copies("one", "two", copies, {"one": 10, "two": 20})
+    duplicates = copies_of(("a", "x", "near", 0.9), ("a", "y", "exact", 1.0), ("b", "y", "near", 0.9))
+    counted = count_duplicates("one", "two", duplicates, {"one": 10, "two": 20})
     assert counted == {
         "dataset": "one",
         "other": "two",
@@ -90,8 +90,8 @@ def test_copies_across_datasets_count_pairs_by_kind_and_images_once():
         "exact": 1,
         "near": 2,
         "mirrored": 0,
-        "images_with_copy": 2,
-        "other_images_with_copy": 2,
+        "images_with_duplicate": 2,
+        "other_images_with_duplicate": 2,
     }
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covbench.audit.duplicates import COPY_COLUMNS
+from covbench.audit.duplicates import DUPLICATE_COLUMNS
 from covbench.audit.leakage import audit_split
 from covbench.audit.splits import assign_folds
 from covbench.protocols import SplitRule
@@ -13,11 +13,11 @@ PIXELS = Task("slices", SEGMENTATION, ("background", "lesion"), lesions=("lesion
 BY_GROUP = SplitRule("group", (0.6, 0.15, 0.25), official=True)
 BY_IMAGE = SplitRule("image", (0.7, 0.1, 0.2))
 SEEDS = range(8)
-NO_COPIES = pd.DataFrame(columns=COPY_COLUMNS)
+NO_DUPLICATES = pd.DataFrame(columns=DUPLICATE_COLUMNS)
 
 
 def index_rows(patients, labels="", **columns):
-    """An index of images that are no copies of each other."""
+    """An index of images that are no duplicates of each other."""
     number = len(patients)
     table = pd.DataFrame({"image_id": [f"image{i:04d}" for i in range(number)], "patient_id": list(patients)})
     table = table.assign(label=labels, mask="", source="north", official_fold="", frame=-1)
@@ -36,7 +36,7 @@ def many_patients(seed, number=90):
     return rows
 
 
-def some_copies(rows, seed):
+def some_duplicates(rows, seed):
     """One image in ten is a copy of another."""
     ones, others = np.random.default_rng(seed).integers(0, len(rows), (2, len(rows) // 10))
     ids = rows["image_id"].to_numpy()
@@ -52,20 +52,20 @@ def folds_per(split, rows, column):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_patient_and_no_copy_of_any_kind_crosses_folds_under_group_splits(seed):
     rows = many_patients(seed)
-    copies = some_copies(rows, seed)
-    split = assign_folds(rows, copies, CLASSES, BY_GROUP, seed)
+    duplicates = some_duplicates(rows, seed)
+    split = assign_folds(rows, duplicates, CLASSES, BY_GROUP, seed)
     assert (folds_per(split, rows, "patient_id") == 1).all()
     fold = split.set_index("image_id")["fold"]
-    assert (fold.loc[copies["image_id"]].to_numpy() == fold.loc[copies["other_id"]].to_numpy()).all()
+    assert (fold.loc[duplicates["image_id"]].to_numpy() == fold.loc[duplicates["other_id"]].to_numpy()).all()
     assert sorted(split["image_id"]) == sorted(rows["image_id"])
-    leaks = audit_split(split, copies, CLASSES)
+    leaks = audit_split(split, duplicates, CLASSES)
     assert [count["leaked"] for count in leaks] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_class_stands_in_each_fold_and_folds_keep_their_share(seed):
     rows = many_patients(seed)
-    split = assign_folds(rows, NO_COPIES, CLASSES, BY_GROUP, seed)
+    split = assign_folds(rows, NO_DUPLICATES, CLASSES, BY_GROUP, seed)
     assert split.groupby("fold")["label"].nunique().to_dict() == {"train": 3, "val": 3, "test": 3}
     shares = split["fold"].value_counts(normalize=True)
     assert shares.to_dict() == pytest.approx({"train": 0.6, "val": 0.15, "test": 0.25}, abs=0.05)
@@ -75,33 +75,33 @@ def test_each_class_stands_in_each_fold_and_folds_keep_their_share(seed):
 def test_a_class_of_three_patients_stands_in_all_three_folds(seed):
     labels = ["healthy"] * 40 + ["sick"] * 40 + ["rare"] * 6
     patients = [f"p{i}" for i in range(80)] + ["a", "a", "a", "a", "b", "c"]
-    split = assign_folds(index_rows(patients, labels), NO_COPIES, CLASSES, BY_GROUP, seed)
+    split = assign_folds(index_rows(patients, labels), NO_DUPLICATES, CLASSES, BY_GROUP, seed)
     assert set(split.loc[split["label"] == 2, "fold"]) == {"train", "val", "test"}
 
 
 def test_a_class_of_two_patients_is_an_error_that_names_class_count_and_remedy():
     rows = index_rows(["a", "b", "c", "d", "e", "f", "x", "x", "y"], ["healthy", "sick"] * 3 + ["rare"] * 3)
     with pytest.raises(CovbenchError, match=r"'rare' has 2 groups .* 3 folds .* out of `tasks`"):
-        assign_folds(rows, NO_COPIES, CLASSES, BY_GROUP, 1)
+        assign_folds(rows, NO_DUPLICATES, CLASSES, BY_GROUP, 1)
 
 
 def test_the_same_seed_gives_the_same_split_and_another_seed_another():
     rows = many_patients(3)
     for rule in (BY_GROUP, BY_IMAGE, SplitRule("image", (0.5, 0.3, 0.2), pool=100)):
-        first, again, other = (assign_folds(rows, NO_COPIES, CLASSES, rule, seed) for seed in (5, 5, 6))
+        first, again, other = (assign_folds(rows, NO_DUPLICATES, CLASSES, rule, seed) for seed in (5, 5, 6))
         pd.testing.assert_frame_equal(first, again)
         assert not first.equals(other)
 
 
 def test_volumes_of_different_size_are_divided_differently_by_different_seeds():
     rows = index_rows(np.repeat([f"volume{i}" for i in range(20)], range(30, 50)), frame=0, mask="mask.nii")
-    divisions = {tuple(assign_folds(rows, NO_COPIES, PIXELS, BY_GROUP, seed)["fold"]) for seed in SEEDS}
+    divisions = {tuple(assign_folds(rows, NO_DUPLICATES, PIXELS, BY_GROUP, seed)["fold"]) for seed in SEEDS}
     assert len(divisions) == len(SEEDS)
 
 
 def test_slices_without_diagnosis_are_divided_by_volume_close_to_their_share():
     rows = index_rows(np.repeat([f"volume{i}" for i in range(9)], 92), mask="mask.npy")
-    split = assign_folds(rows, NO_COPIES, PIXELS, BY_GROUP, 1)
+    split = assign_folds(rows, NO_DUPLICATES, PIXELS, BY_GROUP, 1)
     assert split.groupby("patient_id")["fold"].nunique().max() == 1
     assert split.groupby("fold")["patient_id"].nunique().sum() == 9
     assert (split["label"] == -1).all()
@@ -110,16 +110,16 @@ def test_slices_without_diagnosis_are_divided_by_volume_close_to_their_share():
 
 def test_two_volumes_cannot_fill_three_folds():
     with pytest.raises(CovbenchError, match=r"'lesion' has 2 groups"):
-        assign_folds(index_rows("aaaabbbb", mask="mask.npy"), NO_COPIES, PIXELS, BY_GROUP, 1)
+        assign_folds(index_rows("aaaabbbb", mask="mask.npy"), NO_DUPLICATES, PIXELS, BY_GROUP, 1)
 
 
 def test_published_splits_share_patients_and_the_audit_counts_them():
     rows = index_rows(np.repeat([f"p{i}" for i in range(50)], 6), np.repeat(["healthy", "sick"], 150))
     two = Task("two", CLASSIFICATION, ("healthy", "sick"))
-    split = assign_folds(rows, NO_COPIES, two, SplitRule("image", (0.75, 0.0, 0.25)), 3)
+    split = assign_folds(rows, NO_DUPLICATES, two, SplitRule("image", (0.75, 0.0, 0.25)), 3)
     test, train = split[split["fold"] == "test"], split[split["fold"] == "train"]
     shared = test["patient_id"].isin(train["patient_id"])
-    total = audit_split(split, NO_COPIES, two)[0]
+    total = audit_split(split, NO_DUPLICATES, two)[0]
     assert shared.sum() > 60
     assert total["patient_in_train"] == total["leaked"] == shared.sum()
     assert total["image_in_val"] == total["test_images"] == 75
@@ -130,7 +130,7 @@ def test_without_a_val_fraction_the_test_rows_stand_twice():
     # the study's COVID-CT: 349 + 195 images, 408 / 136
     rows = index_rows([f"p{i}" for i in range(544)], ["sick"] * 349 + ["healthy"] * 195)
     split = assign_folds(
-        rows, NO_COPIES, Task("two", CLASSIFICATION, ("healthy", "sick")), SplitRule("image", (0.75, 0, 0.25)), 3
+        rows, NO_DUPLICATES, Task("two", CLASSIFICATION, ("healthy", "sick")), SplitRule("image", (0.75, 0, 0.25)), 3
     )
     folds = {name: set(part["image_id"]) for name, part in split.groupby("fold")}
     assert {name: len(ids) for name, ids in folds.items()} == {"train": 408, "val": 136, "test": 136}
@@ -142,19 +142,19 @@ def test_without_a_val_fraction_the_test_rows_stand_twice():
 def test_too_few_images_of_a_class_are_an_error_that_counts_them():
     rows = index_rows([f"p{i}" for i in range(43)], ["healthy"] * 20 + ["sick"] * 20 + ["rare"] * 3)
     with pytest.raises(CovbenchError, match="rare"):
-        assign_folds(rows, NO_COPIES, CLASSES, BY_IMAGE, 1)
+        assign_folds(rows, NO_DUPLICATES, CLASSES, BY_IMAGE, 1)
 
 
 def test_the_pool_draws_patients_evenly_and_puts_copies_on_both_sides():
     rows = index_rows(np.repeat([f"volume{i}" for i in range(5)], [10, 40, 40, 40, 40]), mask="mask.nii", frame=0)
-    split = assign_folds(rows, NO_COPIES, PIXELS, SplitRule("image", (0.5, 0.3, 0.2), pool=120), 1)
+    split = assign_folds(rows, NO_DUPLICATES, PIXELS, SplitRule("image", (0.5, 0.3, 0.2), pool=120), 1)
     drawn = split[split["copy"] == 0]
     assert split["fold"].value_counts().to_dict() == {"train": 60, "val": 36, "test": 24}
     counts = drawn["patient_id"].value_counts()
     assert counts.pop("volume0") == 10  # all that it has; the other 50 evenly
     assert counts.between(12, 13).all()
     assert sorted(split.loc[split["copy"] == 1, "image_id"]) == sorted(drawn["image_id"])
-    total = audit_split(split, NO_COPIES, PIXELS)[0]
+    total = audit_split(split, NO_DUPLICATES, PIXELS)[0]
     assert total["augmented_copy_in_train"] > 5
     assert total["image_in_train"] == 0
     assert total["patient_in_train"] == 24
@@ -162,7 +162,7 @@ def test_the_pool_draws_patients_evenly_and_puts_copies_on_both_sides():
 
 def test_a_pool_larger_than_the_dataset_takes_every_image_once_with_its_copy():
     rows = index_rows(np.repeat(["a", "b", "c"], 10), mask="mask.nii")
-    split = assign_folds(rows, NO_COPIES, PIXELS, SplitRule("image", (0.5, 0.3, 0.2), pool=1000), 1)
+    split = assign_folds(rows, NO_DUPLICATES, PIXELS, SplitRule("image", (0.5, 0.3, 0.2), pool=1000), 1)
     assert split.groupby("image_id")["copy"].apply(sorted).map(tuple).unique().tolist() == [(0, 1)]
 
 
@@ -172,7 +172,7 @@ def test_the_official_split_is_kept_and_what_crosses_it_leaves_training():
     labels = ["sick", "sick", "healthy", "healthy", "healthy", "sick", "sick", "sick"]
     rows = index_rows(patients, labels, official_fold=official)
     two = Task("two", CLASSIFICATION, ("healthy", "sick"))
-    split = assign_folds(rows, NO_COPIES, two, BY_GROUP, 1)
+    split = assign_folds(rows, NO_DUPLICATES, two, BY_GROUP, 1)
     assert "image0000" not in set(split["image_id"])  # its patient stands in test
     assert dict(zip(split["image_id"], split["fold"], strict=True)) == {
         f"image{i:04d}": official[i] for i in range(1, 8)
@@ -182,11 +182,11 @@ def test_the_official_split_is_kept_and_what_crosses_it_leaves_training():
 def test_an_official_split_of_some_rows_only_is_not_used():
     rows = many_patients(1)
     rows.loc[0, "official_fold"] = "test"
-    split = assign_folds(rows, NO_COPIES, CLASSES, BY_GROUP, 1)
+    split = assign_folds(rows, NO_DUPLICATES, CLASSES, BY_GROUP, 1)
     assert split["fold"].value_counts(normalize=True)["train"] == pytest.approx(0.6, abs=0.05)
 
 
 def test_split_tables_have_the_agreed_columns_and_types():
-    split = assign_folds(many_patients(0), NO_COPIES, CLASSES, BY_IMAGE, 1)
+    split = assign_folds(many_patients(0), NO_DUPLICATES, CLASSES, BY_IMAGE, 1)
     assert list(split.columns) == list(SPLIT_COLUMNS)
     assert split["copy"].dtype == split["label"].dtype == np.int64

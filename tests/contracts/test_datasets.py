@@ -3,7 +3,7 @@
 import pytest
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_named, dataset_of, task_named
-from covbench.schema import BACKGROUND, CLASSIFICATION, SEGMENTATION, CovbenchError, Drawn, GitHub
+from covbench.schema import BACKGROUND, CLASSIFICATION, SEGMENTATION, CovbenchError, GitHub, Synthetic
 
 STUDY = {
     "ieee8023_xray": "ieee8023",
@@ -34,7 +34,7 @@ def test_a_card_says_what_it_is_and_where_it_comes_from(card):
 
 @pytest.mark.parametrize("card", CARDS)
 def test_a_card_can_be_mirrored_unless_it_draws_itself(card):
-    drawn = all(isinstance(source, Drawn) for source in card.sources)
+    drawn = all(isinstance(source, Synthetic) for source in card.sources)
     assert bool(card.mirror_folders) != drawn
     assert bool(card.homepage) or drawn
 

@@ -1,6 +1,9 @@
 """Models on other datasets: which tasks fit, which images are new, and what is left of a score there."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,15 +12,22 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from covbench.data.datasets import TASKS
+from covbench.data.external import (
+    external_folder,
+    find_external_tasks,
+    select_unseen,
+    share_labels,
+    share_probabilities,
+)
 from covbench.evaluation.classification import evaluate_classification
-from covbench.data.external import find_elsewhere, place_elsewhere, select_unseen, share_labels, share_probabilities
 from covbench.evaluation.comparison.external_drop import EXTERNAL_METRICS, compare_external
-from covbench.training.external_test import score_elsewhere
-from covbench.system.files import write_json, write_table
+from covbench.evaluation.external import score_external
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
 from covbench.protocols import resolve_options
-from covbench.schema import Run
+from covbench.schema import PREDICTION_COLUMNS, Run
+from covbench.system.files import write_json, write_table
+from covbench.training.predict_external import ExternalJob, predict_external
 
 SIDE = 32
 RUN = Run("radiography", "audited", "small_cnn", 0)
@@ -39,11 +49,11 @@ RUN = Run("radiography", "audited", "small_cnn", 0)
     ],
 )
 def test_each_task_is_tested_on_one_task_of_every_other_dataset_that_fits(task, others):
-    assert find_elsewhere(task, list(TASKS)) == others
+    assert find_external_tasks(task, list(TASKS)) == others
 
 
 def test_of_two_tasks_with_the_same_images_the_first_planned_one_is_taken():
-    assert find_elsewhere("medseg_multiclass", ["zenodo_multiclass", "zenodo_infection"]) == ["zenodo_multiclass"]
+    assert find_external_tasks("medseg_multiclass", ["zenodo_multiclass", "zenodo_infection"]) == ["zenodo_multiclass"]
 
 
 def test_labels_are_reduced_to_what_both_datasets_share():
@@ -74,11 +84,11 @@ def index_of(labels, patients):
 def test_copies_of_the_own_dataset_go_with_all_images_of_their_patients(trained, tested, column):
     index = index_of(["covid", "covid", "normal" if tested == "radiography" else "non_covid", "unusable"], list("ppqr"))
     other = {"image_id": "other_id", "other_id": "image_id"}[column]
-    copies = pd.DataFrame({column: ["x0"], other: ["foreign"], "kind": "near", "correlation": 0.9})
-    unseen, counts = select_unseen(index, copies, trained, tested)
+    duplicates = pd.DataFrame({column: ["x0"], other: ["foreign"], "kind": "near", "correlation": 0.9})
+    unseen, counts = select_unseen(index, duplicates, trained, tested)
     assert unseen["image_id"].tolist() == ["x2"]
     assert unseen["label"].tolist() == [0]
-    assert counts == {"usable": 3, "copies": 1, "removed": 2}
+    assert counts == {"usable": 3, "duplicates": 1, "removed": 2}
 
 
 def draw_classifier(root, seeds=(0, 1)):
@@ -89,7 +99,7 @@ def draw_classifier(root, seeds=(0, 1)):
     np.save(root / "images.npy", images)
     write_table(root / "rows.parquet", index[["image_id"]])
     write_table(root / "index.parquet", index)
-    write_table(root / "copies.parquet", pd.DataFrame({"image_id": ["x3"], "other_id": ["y"]}))
+    write_table(root / "duplicates.parquet", pd.DataFrame({"image_id": ["x3"], "other_id": ["y"]}))
     paths = []
     for seed in seeds:
         keras.utils.set_random_seed(seed)
@@ -101,28 +111,59 @@ def draw_classifier(root, seeds=(0, 1)):
     return images, paths
 
 
-def score(root, paths, run=RUN, other="ieee8023_xray", seeds=(0, 1)):
+def predict(root, paths, run=RUN, external="ieee8023_xray"):
     task = TASKS[run.task]
-    options = vars(resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}}))
-    names = ["images.npy", "rows.parquet", "masks.npy"]
-    score_elsewhere(
-        [Run(run.task, run.protocol, run.architecture, seed) for seed in seeds],
-        other,
-        options,
-        paths,
-        str(root / "index.parquet"),
-        str(root / "copies.parquet"),
-        [str(root / name) for name in names if (root / name).exists()],
-        {"metrics": str(root / "metrics.json"), "cases": str(root / "cases.parquet")},
+    runs = [Run(run.task, run.protocol, run.architecture, seed) for seed in range(len(paths))]
+    options = resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}})
+    prepared = [str(path) for name in ("images.npy", "rows.parquet", "masks.npy") if (path := root / name).exists()]
+    job = ExternalJob(
+        runs, paths, options, external, str(root / "index.parquet"), str(root / "duplicates.parquet"), prepared
     )
+    outputs = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
+    predict_external(job, outputs | ({"masks": root / "predicted_masks.npz"} if (root / "masks.npy").exists() else {}))
+
+
+def score(root, run=RUN, external="ieee8023_xray"):
+    files = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
+    if (root / "masks.npy").exists():
+        files |= {"masks": root / "predicted_masks.npz", "prepared": [root / "rows.parquet", root / "masks.npy"]}
+    outputs = {"metrics": root / "metrics.json", "cases": root / "cases.parquet"}
+    score_external(TASKS[run.task], TASKS[external], files, outputs)
     return json.loads((root / "metrics.json").read_text()), pd.read_parquet(root / "cases.parquet")
+
+
+def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_and_seed(tmp_path):
+    images, paths = draw_classifier(tmp_path)
+    predict(tmp_path, paths)
+    table = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert list(table.columns) == [*PREDICTION_COLUMNS, "p_0", "p_1", "p_2"]
+    unseen = [number for number in range(12) if number not in (2, 3)]
+    for seed, path in enumerate(paths):
+        mine = table[table["seed"] == seed]
+        assert mine["image_id"].tolist() == [f"x{number}" for number in unseen]
+        assert mine["truth"].tolist() == [int(number % 2 == 0) for number in unseen]
+        shown = np.repeat(images[unseen][..., None], 3, axis=-1)
+        expected = keras.saving.load_model(path).predict(shown, verbose=0)
+        assert mine[["p_0", "p_1", "p_2"]].to_numpy() == pytest.approx(expected, abs=1e-6)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest == {
+        "external": "ieee8023_xray",
+        "classes": list(TASKS["radiography"].classes),
+        "usable": 12,
+        "duplicates": 1,
+        "removed": 2,
+        "images": 10,
+        "patients": 5,
+        "fingerprints": {"0": "print 0", "1": "print 1"},
+    }
 
 
 def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tmp_path):
     images, paths = draw_classifier(tmp_path)
-    metrics, cases = score(tmp_path, paths)
+    predict(tmp_path, paths)
+    metrics, cases = score(tmp_path)
     unseen = [number for number in range(12) if number not in (2, 3)]
-    counts = {"usable": 12, "copies": 1, "removed": 2, "images": 10, "patients": 5}
+    counts = {"usable": 12, "duplicates": 1, "removed": 2, "images": 10, "patients": 5}
     assert {name: metrics[name] for name in counts} == counts
     for seed, path in enumerate(paths):
         shown = np.repeat(images[unseen][..., None], 3, axis=-1)
@@ -138,8 +179,10 @@ def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tm
 def test_without_an_unseen_image_there_is_no_score(tmp_path):
     _, paths = draw_classifier(tmp_path)
     every = pd.DataFrame({"image_id": [f"x{number}" for number in range(12)], "other_id": "y"})
-    write_table(tmp_path / "copies.parquet", every)
-    metrics, cases = score(tmp_path, paths)
+    write_table(tmp_path / "duplicates.parquet", every)
+    predict(tmp_path, paths)
+    assert list(pd.read_parquet(tmp_path / "predictions.parquet").columns) == [*PREDICTION_COLUMNS, "p_0", "p_1", "p_2"]
+    metrics, cases = score(tmp_path)
     assert (metrics["images"], metrics["removed"], metrics["seeds"], len(cases)) == (0, 12, {}, 0)
 
 
@@ -152,18 +195,44 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
     write_table(tmp_path / "rows.parquet", index[["image_id"]])
     write_table(tmp_path / "index.parquet", index)
-    write_table(tmp_path / "copies.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
+    write_table(tmp_path / "duplicates.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
     keras.utils.set_random_seed(0)
     network = build_segmenter("unet_small", SIDE, len(TASKS["medseg_multiclass"].classes), "own")
-    network.save(tmp_path / "model.keras")
-    write_json(tmp_path / "manifest.json", {"fingerprint": "print"})
+    model = tmp_path / "0" / "model.keras"
+    model.parent.mkdir()
+    network.save(model)
+    write_json(model.with_name("manifest.json"), {"fingerprint": "print"})
     run = Run("medseg_multiclass", "audited", "unet_small", 0)
-    metrics, cases = score(tmp_path, [str(tmp_path / "model.keras")], run, "zenodo_infection", seeds=(0,))
+    predict(tmp_path, [str(model)], run, "zenodo_infection")
+    metrics, cases = score(tmp_path, run, "zenodo_infection")
     predicted = network.predict(np.repeat(images[..., None], 3, axis=-1), verbose=0).argmax(-1)
     lesion = np.isin(predicted, np.flatnonzero(share_labels(TASKS["medseg_multiclass"])))
     dice = [2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in zip(lesion, masks == 1, strict=True)]
     assert cases["dice_lesion"].to_numpy() == pytest.approx(np.array(dice))
     assert metrics["seeds"]["0"]["metrics"]["dice_lesion"] == pytest.approx(np.mean(dice))
+
+
+def test_scoring_needs_no_model_and_no_tensorflow(tmp_path):
+    _, paths = draw_classifier(tmp_path, seeds=(0,))
+    predict(tmp_path, paths)
+    metrics, _ = score(tmp_path)
+    Path(paths[0]).unlink()
+    (tmp_path / "metrics.json").unlink()
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in ("keras", "tensorflow"):
+        (blocked / f"{name}.py").write_text(f"raise ImportError('scoring must not import {name}')")
+    program = f"""
+import sys
+sys.path.insert(0, {str(blocked)!r})
+from covbench.data.datasets import TASKS
+from covbench.evaluation.external import score_external
+files = {{"predictions": "predictions.parquet", "manifest": "manifest.json"}}
+outputs = {{"metrics": "metrics.json", "cases": "cases.parquet"}}
+score_external(TASKS["radiography"], TASKS["ieee8023_xray"], files, outputs)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
 
 
 def predictions(task, count, skill, rng, patients=3):
@@ -194,8 +263,8 @@ def results(tmp_path):
         fingerprint = json.loads((folder / "manifest.json").read_text())["fingerprint"]
         scores[str(seed)] = {**metrics, "fingerprint": fingerprint}
         tables.append(cases.assign(seed=seed))
-    there = tmp_path / place_elsewhere("radiography", "audited", "vgg16", "ieee8023_xray")
-    counts = {"usable": 70, "copies": 4, "removed": 10, "images": 60, "patients": 20}
+    there = tmp_path / external_folder("radiography", "audited", "vgg16", "ieee8023_xray")
+    counts = {"usable": 70, "duplicates": 4, "removed": 10, "images": 60, "patients": 20}
     write_json(there / "metrics.json", {**counts, "seeds": scores})
     write_table(there / "cases.parquet", pd.concat(tables, ignore_index=True))
     return tmp_path, plan
@@ -209,25 +278,25 @@ def test_the_drop_is_the_mean_inside_less_the_mean_elsewhere(results):
     root, plan = results
     rows = rows_of(compare_external(plan, root))
     assert list(rows.index) == list(EXTERNAL_METRICS["classification"])
-    inside = []
+    internal = []
     for seed in (0, 1):
         cases = pd.read_parquet(root / f"results/runs/radiography/audited/vgg16/{seed}/cases.parquet")
-        inside.append(roc_auc_score(cases["truth"] == 2, cases["p_2"]))
+        internal.append(roc_auc_score(cases["truth"] == 2, cases["p_2"]))
     there = pd.read_parquet(root / "results/external/radiography/audited/vgg16/ieee8023_xray/cases.parquet")
-    elsewhere = [roc_auc_score(part["truth"], part["p_1"]) for _, part in there.groupby("seed")]
+    external = [roc_auc_score(part["truth"], part["p_1"]) for _, part in there.groupby("seed")]
     auroc = rows.loc["auroc"]
-    assert auroc["inside"] == pytest.approx(np.mean(inside))
-    assert auroc["elsewhere"] == pytest.approx(np.mean(elsewhere))
-    assert auroc["drop"] == pytest.approx(np.mean(inside) - np.mean(elsewhere))
+    assert auroc["internal"] == pytest.approx(np.mean(internal))
+    assert auroc["external"] == pytest.approx(np.mean(external))
+    assert auroc["drop"] == pytest.approx(np.mean(internal) - np.mean(external))
     assert auroc["drop_low"] < auroc["drop"] < auroc["drop_high"]
-    assert auroc[["usable", "copies", "removed", "images", "patients"]].tolist() == [70, 4, 10, 60, 20]
+    assert auroc[["usable", "duplicates", "removed", "images", "patients"]].tolist() == [70, 4, 10, 60, 20]
 
 
 def test_both_datasets_are_drawn_independently(results):
     root, plan = results
     auroc = rows_of(compare_external(plan, root)).loc["auroc"]
-    widths = {side: auroc[f"{side}_high"] - auroc[f"{side}_low"] for side in ("inside", "elsewhere", "drop")}
-    assert widths["drop"] == pytest.approx(np.hypot(widths["inside"], widths["elsewhere"]), rel=0.1)
+    widths = {side: auroc[f"{side}_high"] - auroc[f"{side}_low"] for side in ("internal", "external", "drop")}
+    assert widths["drop"] == pytest.approx(np.hypot(widths["internal"], widths["external"]), rel=0.1)
 
 
 def test_what_is_not_there_or_of_another_training_is_a_row_with_its_reason(results):

@@ -45,6 +45,11 @@ def test_an_unknown_option_is_named_with_its_whole_path():
     assert "options.audited.classification.batchsize: unknown key; did you mean 'batch_size'?" in message
 
 
+def test_an_option_of_an_older_config_is_answered_with_its_new_name():
+    message = mistakes_of(options={"published": {"classification": {"views": 8}}})
+    assert "options.published.classification.views: renamed to augmented_views" in message
+
+
 def test_every_mistake_is_told_at_once():
     message = mistakes_of(tasks=["radiographie", "covid_tc"], protocols=["audit"])
     assert "did you mean 'radiography'?" in message

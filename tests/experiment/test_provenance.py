@@ -28,7 +28,7 @@ from covbench.experiment.provenance import (
     list_differences,
 )
 from covbench.schema import Run
-from covbench.system.content_hashes import hash_content, read_record, record_path, write_record
+from covbench.system.content_hashes import checksum_path, hash_content, read_checksum, write_checksum
 from covbench.system.files import hash_file
 
 RUN = Run("covid_ct", "audited", "vgg16", 3)
@@ -148,22 +148,22 @@ def test_classifiers_and_segmenters_do_not_depend_on_each_others_networks():
     assert not any(name.split(".")[1] in ("reporting", "evaluation", "datasets") for name in classifier | segmenter)
 
 
-def test_a_record_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
+def test_a_checksum_file_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
     array = tmp_path / "images.npy"
     array.write_bytes(b"first")
-    write_record(array)
-    record_path(array).write_text(f"{'0' * 64}  images.npy\n")  # newer than the file: believed
+    write_checksum(array)
+    checksum_path(array).write_text(f"{'0' * 64}  images.npy\n")  # newer than the file: believed
     assert hash_content(array) == "0" * 64
     array.write_bytes(b"other")
     os.utime(array, (0, 0))
     assert hash_content(array) == hash_file(array)
-    assert read_record(array) == "0" * 64
+    assert read_checksum(array) == "0" * 64
 
 
-def test_a_record_that_a_checkout_made_older_than_its_file_is_renewed(tmp_path):
+def test_a_checksum_file_that_a_checkout_made_older_than_its_file_gets_a_new_date(tmp_path):
     array = tmp_path / "images.npy"
     array.write_bytes(b"content")
-    write_record(array)
-    os.utime(record_path(array), (0, 0))
+    write_checksum(array)
+    os.utime(checksum_path(array), (0, 0))
     assert hash_content(array) == hash_file(array)
-    assert record_path(array).stat().st_mtime_ns >= array.stat().st_ctime_ns
+    assert checksum_path(array).stat().st_mtime_ns >= array.stat().st_ctime_ns

@@ -121,7 +121,7 @@ def test_cases_lie_beside_the_page_of_their_model_in_the_order_of_their_fold(rep
     assert values["predicted"] == cases["predicted"].tolist()
     assert values["p"][1] == (1000 * cases["p_1"]).round().astype(int).tolist()
     pictures = report[0] / "results/report/pictures/phantom_xray"
-    assert {path.stem for path in pictures.glob("*.jpg")} >= {str(place) for place in fold["pictures"]}
+    assert {path.stem for path in pictures.glob("*.jpg")} >= {str(position) for position in fold["pictures"]}
 
 
 def test_a_missing_run_is_shown_as_missing(report: tuple[Path, str]) -> None:
@@ -144,14 +144,14 @@ def test_what_was_excluded_is_counted_by_reason(report: tuple[Path, str]) -> Non
     assert row
 
 
-def test_what_others_report_stands_on_the_page_with_its_test_set(report: tuple[Path, str]) -> None:
+def test_what_others_report_is_on_the_page_with_its_test_set(report: tuple[Path, str]) -> None:
     assert "What others report" in read_task(report[0], "radiography")
     assert "18479 images" in read_task(report[0], "radiography")
 
 
-def test_the_study_number_stands_beside_ours(report: tuple[Path, str]) -> None:
+def test_the_study_number_is_shown_beside_ours(report: tuple[Path, str]) -> None:
     shown = read_task(report[0], "radiography")
-    assert '<th scope="col" title="as the study reports it; beneath, ours less the study&#39;s">Study</th>' in shown
+    assert '<th scope="col" title="as reported by the study; below it, ours minus the study&#39;s">Study</th>' in shown
     assert '<td data-sort="0.8"><span class="value">0.800</span>' in shown  # table 6.4: VGG16, accuracy .80
 
 
@@ -308,7 +308,7 @@ def test_cases_are_spread_from_worst_to_best_without_undefined_ones() -> None:
 
 def test_confusions_are_read_in_percent_of_the_true_class() -> None:
     total = np.array([[8.0, 2.0], [10.0, 30.0]])
-    assert read_confusions(total, ["normal", "covid"]).endswith("25% of covid called normal.")
+    assert read_confusions(total, ["normal", "covid"]).endswith("25% of covid predicted as normal.")
     assert read_confusions(np.eye(2), ["normal", "covid"]) == "No model confuses any two classes."
 
 

@@ -139,7 +139,7 @@ def test_a_job_that_somebody_cancels_is_sent_again_and_goes_on(cluster, here, fo
     subprocess.run(["scancel", cancelled], check=True)
     finish(process, folder)
     assert_same_runs(folder, here)
-    assert sorted(lives(folder)) == [1, 2]
+    assert sorted(restarts(folder)) == [0, 1]
 
 
 def test_a_training_that_is_pushed_out_by_somebody_with_priority_goes_on_afterwards(cluster, here, folder):
@@ -151,7 +151,7 @@ def test_a_training_that_is_pushed_out_by_somebody_with_priority_goes_on_afterwa
     finish(process, folder)
     assert "preempted JobId=" in (cluster / "log/slurmctld.log").read_text()
     assert_same_runs(folder, here)
-    assert max(lives(folder)) == 2
+    assert max(restarts(folder)) == 1
 
 
 def test_a_training_that_hangs_is_ended_by_its_time_limit_and_goes_on(cluster, here, folder):
@@ -161,7 +161,7 @@ def test_a_training_that_hangs_is_ended_by_its_time_limit_and_goes_on(cluster, h
     finish(process, folder)
     assert "TIMEOUT" in (folder / "slurm.log").read_text()
     assert_same_runs(folder, here, FOLDERS[:1])
-    assert lives(folder, FOLDERS[:1]) == [2]
+    assert restarts(folder, FOLDERS[:1]) == [1]
 
 
 def test_a_training_that_is_out_of_memory_is_sent_again_with_more(cluster, here, folder):
@@ -193,7 +193,7 @@ def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_w
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock", *arguments(folder)], check=True, cwd=folder)
     finish(submit(folder, *MODELS), folder)
     assert_same_runs(folder, here)
-    assert lives(folder) == [1, 1]
+    assert restarts(folder) == [0, 0]
     logs = [path.read_text() for path in (folder / "logs/train").rglob("*.log")]
     assert all("finished before with the same inputs" in log for log in logs)
 
@@ -218,6 +218,6 @@ def arguments(folder):
     return [str(word) for pair in names.items() for word in pair]
 
 
-def lives(folder, runs=FOLDERS):
+def restarts(folder, runs=FOLDERS):
     """How many processes have worked on each run."""
-    return [json.loads((folder / run / "manifest.json").read_text())["lives"] for run in runs]
+    return [json.loads((folder / run / "manifest.json").read_text())["restarts"] for run in runs]

@@ -1,4 +1,4 @@
-"""What is written between two lives of a training: whole, verified, at most two of them; one writer a run."""
+"""What is written between two restarts of a training: whole, verified, at most two of them; one writer a run."""
 
 import socket
 import subprocess

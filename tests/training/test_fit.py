@@ -120,7 +120,7 @@ def test_batches_in_two_halves_take_as_many_steps_of_the_optimizer():
     folds = drawn_folds(44)  # 24 training images in batches of 5: the last is one of 4
     model = build_classifier("small_cnn", 32, 2, OPTIONS.head, OPTIONS.scaling, None)
     options = replace(OPTIONS, batch_size=5, fine_tune_epochs=1)
-    train_model(model, folds[0], folds[1], options, 0, lambda curves: None, parts=2)
+    train_model(model, folds[0], folds[1], options, 0, lambda curves: None, micro_batches=2)
     assert int(model.optimizer.iterations) == -(-len(folds[0]) // 5)
 
 

@@ -22,7 +22,7 @@ from covbench.training.frozen_features import FeatureBatches, FeatureStore, coun
 from tests.synthetic_run import draw_inputs, read_result, train_here
 
 COUNT, SIDE = 24, 32
-FEW_VIEWS = {"views": 2, "head_epochs": 4, "fine_tune_epochs": 1}
+FEW_VIEWS = {"augmented_views": 2, "head_epochs": 4, "fine_tune_epochs": 1}
 BINARY = Task("drawn", "classification", ("dark", "bright"), positive="bright")
 
 
@@ -184,8 +184,8 @@ def test_the_forecast_of_the_disk_is_what_is_written(model, store, fold):
 
 
 def test_batches_of_features_come_in_the_order_of_batches_of_images(store, fold):
-    batches = FeatureBatches(store, ("none", 0), fold, 8, 1, 2, shuffle=True, first=1, parts=2)
-    images = features.Batches(fold, 8, 1, 2, shuffle=True, first=1, parts=2)
+    batches = FeatureBatches(store, ("none", 0), fold, 8, 1, 2, shuffle=True, first=1, micro_batches=2)
+    images = features.Batches(fold, 8, 1, 2, shuffle=True, first=1, micro_batches=2)
     np.testing.assert_array_equal(np.concatenate(batches.chosen), np.concatenate(images.chosen))
     x, y = batches[0]
     np.testing.assert_array_equal(x, load(store, fold, images.chosen[0], "none"))
@@ -298,7 +298,7 @@ def test_a_head_on_features_learns_and_leaves_the_backbone_as_it_was(tmp_path, m
 
 
 def test_published_classification_has_eight_views_and_audited_a_new_one_in_every_epoch():
-    assert protocol_options(PUBLISHED, BINARY).views == 8
-    assert protocol_options(AUDITED, BINARY).views == "every_epoch"
-    literal = resolve_options(PUBLISHED, BINARY, {PUBLISHED: {"classification": {"views": "every_epoch"}}})
-    assert literal == replace(protocol_options(PUBLISHED, BINARY), views="every_epoch")
+    assert protocol_options(PUBLISHED, BINARY).augmented_views == 8
+    assert protocol_options(AUDITED, BINARY).augmented_views == "every_epoch"
+    literal = resolve_options(PUBLISHED, BINARY, {PUBLISHED: {"classification": {"augmented_views": "every_epoch"}}})
+    assert literal == replace(protocol_options(PUBLISHED, BINARY), augmented_views="every_epoch")

@@ -193,11 +193,11 @@ def test_a_batch_that_does_not_fit_into_memory_is_cut_in_two_and_the_manifest_sa
 @pytest.mark.slow
 def test_a_frozen_backbone_with_dropout_goes_on_to_the_same_bits(processes, tmp_path):
     results = []
-    for name, lives in (("undisturbed", 0), ("stopped", 3)):
+    for name, restarts in (("undisturbed", 0), ("stopped", 3)):
         folder = tmp_path / name
         folder.mkdir()
         draw_inputs(folder)
-        for _ in range(lives):
+        for _ in range(restarts):
             process = start(processes, folder, architecture="mobilenetv2_035")
             time.sleep(14)
             process.kill()

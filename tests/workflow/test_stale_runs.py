@@ -49,7 +49,7 @@ def snakemake(project, folder, config, *arguments):
 
 
 def read_status(project, folder, config):
-    """What `python -m covbench.experiment.status --json` says: rule -> state, and rule -> names of the inputs that differ."""
+    """What the status command says: rule -> state, and rule -> names of the inputs that differ."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "covbench.experiment.status", "--json", "--directory", str(folder)]
     command += ["--configfile", str(folder / "config.yaml")]

@@ -6,15 +6,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from snakemake.script import PythonScript
-
 # The package of this checkout, also where another checkout is the installed one.
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from covbench.experiment.config import check_config
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.experiment.code_fingerprint import depend_script
-from covbench.data.external import find_elsewhere, place_elsewhere
 from covbench.experiment.provenance import decide_inputs, fingerprint_inputs
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.experiment.plan import (
@@ -28,6 +25,7 @@ from covbench.experiment.plan import (
 )
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
+from covbench.system.snakemake_fixes import quote_interpreters
 
 # From where Snakemake runs, so that a clone elsewhere names the same inputs.
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
@@ -45,16 +43,7 @@ os.environ.update(PYTHONPATH=f"{workflow.basedir}/src")
 gc.set_threshold(1_000_000)
 
 
-def quote_interpreter(execute):
-    """Snakemake 9.27 does not quote the interpreter's path: below a folder with a space no script would start."""
-
-    def execute_quoted(script, command, **parts):
-        return execute(script, command.replace("{py_exec} ", "{py_exec:q} "), **parts)
-
-    return execute_quoted
-
-
-PythonScript._execute_cmd = quote_interpreter(PythonScript._execute_cmd)
+quote_interpreters()
 
 try:
     config = check_config(config)
@@ -87,9 +76,9 @@ def index_of(wildcards):
     return f"data/index/{dataset_of(wildcards.task)}.parquet"
 
 
-def copies_within(wildcards):
+def duplicates_within(wildcards):
     dataset = dataset_of(wildcards.task)
-    return f"data/copies/{dataset}/{dataset}.parquet"
+    return f"data/duplicates/{dataset}/{dataset}.parquet"
 
 
 def run_of(wildcards):
@@ -119,15 +108,6 @@ def files_at(wildcards, task):
     """The files of any task at the size that a model takes."""
     run = Run(task, wildcards.protocol, wildcards.architecture, config["seeds"][0])
     return input_files(config, run, options_for(wildcards)["size"])
-
-
-def prepared_elsewhere(wildcards):
-    return prepared_of(files_at(wildcards, wildcards.other))
-
-
-def copies_elsewhere(wildcards):
-    one, other = sorted(dataset_of(task) for task in (wildcards.task, wildcards.other))
-    return f"data/copies/{one}/{other}.parquet"
 
 
 def weights_for(wildcards):
@@ -176,21 +156,6 @@ def files_of_runs(name):
     return [f"{run.folder}/{name}" for run in RUNS]
 
 
-def files_elsewhere():
-    """Scores of every network on each other dataset that fits; baselines are not kept."""
-    models = {
-        (run.task, run.protocol, run.architecture): None
-        for run in RUNS
-        if not is_baseline(run)
-    }
-    return [
-        f"{place_elsewhere(*model, other)}/{name}"
-        for model in models
-        for other in find_elsewhere(model[0], config["tasks"])
-        for name in ("metrics.json", "cases.parquet")
-    ]
-
-
 def runs_to_explain(task, protocol):
     """The networks of a classification, one seed of each."""
     return [
@@ -229,12 +194,12 @@ def planned_indexes():
     return [f"data/index/{dataset}.parquet" for dataset in planned_datasets(config)]
 
 
-def planned_copies():
+def planned_duplicates():
     """Every planned dataset against itself and those of its modality after it in the alphabet."""
     datasets = sorted(planned_datasets(config))
     modality = {name: DATASETS[name].CARD.modality for name in datasets}
     return [
-        f"data/copies/{one}/{other}.parquet"
+        f"data/duplicates/{one}/{other}.parquet"
         for one in datasets
         for other in datasets
         if one <= other and modality[one] == modality[other]

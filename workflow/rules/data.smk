@@ -1,5 +1,5 @@
 rule fetch:
-    """Bring a dataset as published, verified, into data/raw/{dataset}, beside its manifest."""
+    """Fetch a dataset as published, verify it, and write its manifest beside data/raw/{dataset}."""
     output:
         "data/raw/{dataset}.manifest.json",
     log:
@@ -11,7 +11,7 @@ rule fetch:
 
 
 rule fetch_weights:
-    """Bring an ImageNet weight file, verified: compute nodes have no internet."""
+    """Fetch and verify an ImageNet weight file, because compute nodes have no internet."""
     output:
         "data/weights/{file}",
     log:
@@ -23,7 +23,7 @@ rule fetch_weights:
 
 
 rule index:
-    """Read a dataset's own layout into a row per image, with what cannot be used and why."""
+    """Index a dataset: a row per image, with the reason if it cannot be used."""
     input:
         "data/raw/{dataset}.manifest.json",
     output:
@@ -41,52 +41,52 @@ rule index:
         "../scripts/index.py"
 
 
-rule draw_thumbnails:
-    """Decode a dataset's usable images once into small pictures with perceptual hashes."""
+rule make_thumbnails:
+    """Decode a dataset's usable images once into thumbnails with perceptual hashes."""
     input:
         index="data/index/{dataset}.parquet",
     output:
         "data/thumbnails/{dataset}.npz",
     log:
-        "logs/draw_thumbnails/{dataset}.log",
+        "logs/make_thumbnails/{dataset}.log",
     conda:
         "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
         mem_mb=4000,
     params:
-        made_by=made_by("draw_thumbnails"),
+        made_by=made_by("make_thumbnails"),
     script:
-        "../scripts/draw_thumbnails.py"
+        "../scripts/make_thumbnails.py"
 
 
-rule find_copies:
-    """Find exact, near and mirrored copies within a dataset, or between two."""
+rule find_duplicates:
+    """Find exact, near and mirrored duplicates within a dataset, or between two."""
     input:
         index="data/index/{dataset}.parquet",
         other_index="data/index/{other}.parquet",
         thumbnails="data/thumbnails/{dataset}.npz",
         other_thumbnails="data/thumbnails/{other}.npz",
     output:
-        "data/copies/{dataset}/{other}.parquet",
+        "data/duplicates/{dataset}/{other}.parquet",
     log:
-        "logs/find_copies/{dataset}/{other}.log",
+        "logs/find_duplicates/{dataset}/{other}.log",
     conda:
         "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
         mem_mb=4000,
     params:
-        made_by=made_by("find_copies"),
+        made_by=made_by("find_duplicates"),
     script:
-        "../scripts/find_copies.py"
+        "../scripts/find_duplicates.py"
 
 
 rule split:
     """Divide a task into train, val and test as its protocol does."""
     input:
         index=index_of,
-        copies=copies_within,
+        duplicates=duplicates_within,
     output:
         "data/splits/{task}/{protocol}/{seed}.parquet",
     log:
@@ -101,10 +101,10 @@ rule split:
 
 
 rule audit:
-    """Count which test images have their patient or a copy in training, and copies across datasets."""
+    """Count the test images whose patient or duplicate is in training, and duplicates across datasets."""
     input:
         indexes=planned_indexes(),
-        copies=planned_copies(),
+        duplicates=planned_duplicates(),
         splits=planned_splits(),
     output:
         splits="results/audit/splits.csv",
@@ -123,14 +123,15 @@ rule audit:
 
 
 rule audit_sources:
-    """Score how well each label is predicted from the source alone, or from the file's type and size."""
+    """Score how well the source alone, or the file's type and size, predicts each label."""
     input:
         indexes=planned_indexes(),
         thumbnails=expand(
             "data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)
         ),
-        copies=expand(
-            "data/copies/{dataset}/{dataset}.parquet", dataset=planned_datasets(config)
+        duplicates=expand(
+            "data/duplicates/{dataset}/{dataset}.parquet",
+            dataset=planned_datasets(config),
         ),
     output:
         "results/audit/sources.csv",

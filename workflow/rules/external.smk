@@ -1,18 +1,61 @@
-rule test_external:
-    """Test a model's seeds on the images of another dataset, but for those that its own dataset holds too."""
+"""Networks on the images of every other dataset that fits; baselines are not kept."""
+
+from covbench.data.external import external_folder, find_external_tasks
+
+
+def prepared_external(wildcards):
+    """The arrays of the other dataset at the size that the model takes."""
+    return prepared_of(files_at(wildcards, wildcards.external))
+
+
+def duplicates_across(wildcards):
+    one, two = sorted(dataset_of(task) for task in (wildcards.task, wildcards.external))
+    return f"data/duplicates/{one}/{two}.parquet"
+
+
+def masks_external(wildcards):
+    """What scoring segmentations needs beside their table: what was predicted, and what was annotated."""
+    if TASKS[wildcards.task].kind != SEGMENTATION:
+        return {}
+    w = wildcards
+    folder = external_folder(w.task, w.protocol, w.architecture, w.external)
+    return {
+        "masks": f"{folder}/predicted_masks.npz",
+        "prepared": prepared_external(wildcards)[1:],
+    }
+
+
+def external_files():
+    """Scores of every network on each other dataset that fits."""
+    models = {
+        (run.task, run.protocol, run.architecture): None
+        for run in RUNS
+        if not is_baseline(run)
+    }
+    return [
+        f"{external_folder(*model, external)}/{name}"
+        for model in models
+        for external in find_external_tasks(model[0], config["tasks"])
+        for name in ("metrics.json", "cases.parquet")
+    ]
+
+
+rule predict_external:
+    """Predict with a model's seeds the images of another dataset, except those that its own dataset holds too."""
     input:
         models=seeds_of("model.keras"),
         manifests=seeds_of("manifest.json"),
-        index=lambda wildcards: f"data/index/{dataset_of(wildcards.other)}.parquet",
-        copies=copies_elsewhere,
-        prepared=prepared_elsewhere,
+        index=lambda wildcards: f"data/index/{dataset_of(wildcards.external)}.parquet",
+        duplicates=duplicates_across,
+        prepared=prepared_external,
     output:
-        metrics="results/external/{task}/{protocol}/{architecture}/{other}/metrics.json",
-        cases="results/external/{task}/{protocol}/{architecture}/{other}/cases.parquet",
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
     log:
-        "logs/test_external/{task}/{protocol}/{architecture}/{other}.log",
+        "logs/predict_external/{task}/{protocol}/{architecture}/{external}.log",
     wildcard_constraints:
-        other="|".join(TASKS),
+        task=CLASSIFICATION_TASKS,
+        external=CLASSIFICATION_TASKS,
     conda:
         "../../envs/cpu.conda.yaml"
     threads: 4
@@ -23,15 +66,47 @@ rule test_external:
     params:
         options=options_for,
         seeds=config["seeds"],
-        made_by=made_by("test_external"),
+        made_by=made_by("predict_external"),
     script:
-        "../scripts/test_external.py"
+        "../scripts/predict_external.py"
+
+
+use rule predict_external as predict_external_masks with:
+    """Segment with a model's seeds the images of another dataset, except those that its own dataset holds too."""
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+        masks="results/external/{task}/{protocol}/{architecture}/{external}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        external=SEGMENTATION_TASKS,
+
+
+rule evaluate_external:
+    """Score a model's seeds on another dataset from their stored predictions."""
+    input:
+        unpack(masks_external),
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+    output:
+        metrics="results/external/{task}/{protocol}/{architecture}/{external}/metrics.json",
+        cases="results/external/{task}/{protocol}/{architecture}/{external}/cases.parquet",
+    log:
+        "logs/evaluate_external/{task}/{protocol}/{architecture}/{external}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        made_by=made_by("evaluate_external"),
+    script:
+        "../scripts/evaluate_external.py"
 
 
 rule compare_external:
     """Gather what is left of each score on the images of other datasets, with intervals."""
     input:
-        external=files_elsewhere(),
+        external=external_files(),
         runs="results/compare/runs.csv",
     output:
         "results/compare/external.csv",

@@ -1,4 +1,4 @@
-"""Indexes, copies and splits -> what each split has shown to training, which pairs, and what datasets share."""
+"""Indexes, duplicates and splits -> what each split has shown to training, which pairs, and what datasets share."""
 
 from covbench.system.logs import log_to
 
@@ -13,7 +13,7 @@ from covbench.audit.leakage import (
     AUDIT_COLUMNS,
     PAIR_COLUMNS,
     audit_split,
-    count_copies,
+    count_duplicates,
     find_leaked_pairs,
 )
 from covbench.data.datasets import TASKS, dataset_of
@@ -22,16 +22,16 @@ from covbench.system.files import write_table
 SPLIT = ["task", "protocol", "seed"]
 
 indexes = {Path(path).stem: pd.read_parquet(path) for path in snakemake.input.indexes}
-copies = {(Path(path).parent.name, Path(path).stem): pd.read_parquet(path) for path in snakemake.input.copies}
+duplicates = {(Path(path).parent.name, Path(path).stem): pd.read_parquet(path) for path in snakemake.input.duplicates}
 counts, pairs = [], [pd.DataFrame(columns=[*SPLIT, *PAIR_COLUMNS])]
 for path in map(Path, snakemake.input.splits):
     split_of = dict(zip(SPLIT, (*path.parts[-3:-1], int(path.stem)), strict=True))
     dataset, task = dataset_of(split_of["task"]), TASKS[split_of["task"]]
-    split, within = pd.read_parquet(path), copies[dataset, dataset]
+    split, within = pd.read_parquet(path), duplicates[dataset, dataset]
     counts += [{**split_of, **count} for count in audit_split(split, within, task)]
     pairs.append(find_leaked_pairs(split, within, task).assign(**split_of))
 images = {name: int((~index["excluded"]).sum()) for name, index in indexes.items()}
-across = [count_copies(*names, table, images) for names, table in copies.items()]
+across = [count_duplicates(*names, table, images) for names, table in duplicates.items()]
 
 output = snakemake.output
 write_table(output.splits, pd.DataFrame(counts, columns=[*SPLIT, *AUDIT_COLUMNS]))

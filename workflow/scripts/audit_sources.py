@@ -14,8 +14,8 @@ from covbench.audit.thumbnails import read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of, usable_rows
 from covbench.system.files import write_table
 
-indexes, thumbnails, copies = (
-    {Path(path).stem: path for path in snakemake.input[name]} for name in ("indexes", "thumbnails", "copies")
+indexes, thumbnails, duplicates = (
+    {Path(path).stem: path for path in snakemake.input[name]} for name in ("indexes", "thumbnails", "duplicates")
 )
 scores = []
 for task in map(TASKS.get, snakemake.params.tasks):
@@ -23,6 +23,6 @@ for task in map(TASKS.get, snakemake.params.tasks):
     rows = usable_rows(pd.read_parquet(indexes[dataset]), task)
     small = read_thumbnails(thumbnails[dataset])
     shapes = pd.DataFrame(small.shapes, small.image_id).loc[rows["image_id"]].to_numpy()
-    groups = group_images(rows, pd.read_parquet(copies[dataset]))
+    groups = group_images(rows, pd.read_parquet(duplicates[dataset]))
     scores += predict_from_shortcuts(rows, shapes, groups, task)
 write_table(snakemake.output[0], pd.DataFrame(scores, columns=SOURCE_COLUMNS))

@@ -1,4 +1,4 @@
-"""A dataset's index and its copies -> the folds of one task under one protocol and seed."""
+"""A dataset's index and its duplicates -> the folds of one task under one protocol and seed."""
 
 from covbench.system.logs import log_to
 
@@ -14,5 +14,5 @@ from covbench.system.files import write_table
 w = snakemake.wildcards
 task = TASKS[w.task]
 rows = usable_rows(pd.read_parquet(snakemake.input.index), task)
-copies = pd.read_parquet(snakemake.input.copies)
-write_table(snakemake.output[0], assign_folds(rows, copies, task, split_rule(w.protocol, task), int(w.seed)))
+duplicates = pd.read_parquet(snakemake.input.duplicates)
+write_table(snakemake.output[0], assign_folds(rows, duplicates, task, split_rule(w.protocol, task), int(w.seed)))

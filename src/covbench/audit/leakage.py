@@ -1,4 +1,4 @@
-"""Which test images a split has already shown to training, and by which kind of leak."""
+"""Report which test images leaked into training, and by which kind of leak."""
 
 from __future__ import annotations
 
@@ -12,42 +12,63 @@ from covbench.audit.duplicates import EXACT, KINDS
 from covbench.schema import CLASSIFICATION, Task
 
 AUGMENTED = "augmented"
-"""Kind of a leaked pair: another copy of the same image, as augmentation makes them."""
+"""Kind of a leaked pair that shows two copies of one image, at least one of them augmented."""
 LEAKS = {
-    "image_in_train": "the very image",
+    "image_in_train": "the same image",
     "augmented_copy_in_train": "an augmented copy of the image, or the image of an augmented copy",
     "patient_in_train": "another image of the patient, as published or inferred",
     "duplicate_in_train": "an image with the same bytes",
-    "near_copy_in_train": "a near or mirrored copy",
+    "near_duplicate_in_train": "a near or mirrored duplicate",
 }
 AUDIT_COLUMNS = ["class", "test_images", "image_in_val", *LEAKS, "leaked", "leaked_share"]
 PAIR_COLUMNS = ["class", "image_id", "copy", "train_id", "train_copy", "kind", "correlation"]
-ACROSS_COLUMNS = ["dataset", "other", "images", "other_images", *KINDS, "images_with_copy", "other_images_with_copy"]
+ACROSS_COLUMNS = [
+    "dataset",
+    "other",
+    "images",
+    "other_images",
+    *KINDS,
+    "images_with_duplicate",
+    "other_images_with_duplicate",
+]
 
 
-def audit_split(split: pd.DataFrame, copies: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
-    """How many test images training has seen, or something of their patient: AUDIT_COLUMNS, first all, then per class.
+def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
+    """Count the test images that training has seen, or whose patient it has seen.
 
-    split: schema.SPLIT_COLUMNS. copies: copies.COPY_COLUMNS within the task's dataset. An image counts once per column;
-    `leaked` counts those that any column of LEAKS counts.
+    An image counts once per column. `leaked` counts the images that any column of LEAKS counts.
+
+    Args:
+        split: schema.SPLIT_COLUMNS.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's dataset.
+        task: the task that is split.
+
+    Returns:
+        A dict with AUDIT_COLUMNS for all classes together, then one for each class of a classification task.
     """
-    signs = _mark_leaks(split, find_leaked_pairs(split, copies, task))
+    signs = _mark_leaks(split, find_leaked_pairs(split, duplicates, task))
     parts = [("", signs)]
     if task.kind == CLASSIFICATION:
         parts += [(name, signs[signs["label"] == number]) for number, name in enumerate(task.classes)]
     return [_count_leaks(name, part) for name, part in parts]
 
 
-def find_leaked_pairs(split: pd.DataFrame, copies: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Each test row beside the training rows that show the same picture: PAIR_COLUMNS.
+def find_leaked_pairs(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """List each test row with the training rows that show the same picture.
 
-    class: of the test image, empty for segmentation. kind: as in copies, or AUGMENTED; the correlation is that of the
-    images before augmentation.
+    Args:
+        split: schema.SPLIT_COLUMNS.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's dataset.
+        task: the task that is split.
+
+    Returns:
+        A table with PAIR_COLUMNS. class is that of the test image, and empty for segmentation. kind is that of the
+        duplicates, or AUGMENTED. correlation is that of the images before augmentation.
     """
     train, test = (split[split["fold"] == fold][["image_id", "copy", "label"]] for fold in ("train", "test"))
     train = train.rename(columns={"image_id": "train_id", "copy": "train_copy"}).drop(columns="label")
-    other_way = copies.rename(columns={"image_id": "other_id", "other_id": "image_id"})
-    known = pd.concat([copies, other_way]).rename(columns={"other_id": "train_id"})
+    other_way = duplicates.rename(columns={"image_id": "other_id", "other_id": "image_id"})
+    known = pd.concat([duplicates, other_way]).rename(columns={"other_id": "train_id"})
     pairs = test.merge(known, on="image_id").merge(train, on="train_id")
     itself = test.merge(train.assign(image_id=train["train_id"]), on="image_id")
     itself = itself[itself["copy"] != itself["train_copy"]].assign(kind=AUGMENTED, correlation=1.0)
@@ -57,22 +78,22 @@ def find_leaked_pairs(split: pd.DataFrame, copies: pd.DataFrame, task: Task) -> 
 
 
 def _mark_leaks(split: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """A row per test row, with what of it stands in other folds."""
+    """Return a row per test row that says what of it other folds hold."""
     train, val, test = (split[split["fold"] == fold] for fold in ("train", "val", "test"))
     rows = pd.MultiIndex.from_frame(test[["image_id", "copy"]])
 
-    def stands_in(table: pd.DataFrame) -> np.ndarray:
+    def is_in(table: pd.DataFrame) -> np.ndarray:
         return rows.isin(pd.MultiIndex.from_frame(table[["image_id", "copy"]]))
 
     return pd.DataFrame(
         {
             "label": test["label"],
-            "image_in_val": stands_in(val),
-            "image_in_train": stands_in(train),
-            "augmented_copy_in_train": stands_in(pairs[pairs["kind"] == AUGMENTED]),
+            "image_in_val": is_in(val),
+            "image_in_train": is_in(train),
+            "augmented_copy_in_train": is_in(pairs[pairs["kind"] == AUGMENTED]),
             "patient_in_train": test["patient_id"].isin(train["patient_id"]),
-            "duplicate_in_train": stands_in(pairs[pairs["kind"] == EXACT]),
-            "near_copy_in_train": stands_in(pairs[~pairs["kind"].isin([EXACT, AUGMENTED])]),
+            "duplicate_in_train": is_in(pairs[pairs["kind"] == EXACT]),
+            "near_duplicate_in_train": is_in(pairs[~pairs["kind"].isin([EXACT, AUGMENTED])]),
         }
     )
 
@@ -84,13 +105,20 @@ def _count_leaks(name: str, signs: pd.DataFrame) -> dict[str, Any]:
     return {"class": name, "test_images": len(signs), **counts, "leaked": leaked, "leaked_share": share}
 
 
-def count_copies(dataset: str, other: str, copies: pd.DataFrame, images: Mapping[str, int]) -> dict[str, Any]:
-    """Pairs of each kind between two datasets, or within one, and how many images of each have a copy: ACROSS_COLUMNS.
+def count_duplicates(dataset: str, other: str, duplicates: pd.DataFrame, images: Mapping[str, int]) -> dict[str, Any]:
+    """Count the pairs of each kind between two datasets, or within one, and the images that have a duplicate.
 
-    images: usable images of each dataset.
+    Args:
+        dataset: name of the first dataset.
+        other: name of the second dataset, or the same name again.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS between the two.
+        images: number of usable images of each dataset, by name.
+
+    Returns:
+        A dict with ACROSS_COLUMNS.
     """
-    here, there = set(copies["image_id"]), set(copies["other_id"])
+    here, there = set(duplicates["image_id"]), set(duplicates["other_id"])
     here, there = (here | there, here | there) if dataset == other else (here, there)
-    kinds = {kind: int((copies["kind"] == kind).sum()) for kind in KINDS}
+    kinds = {kind: int((duplicates["kind"] == kind).sum()) for kind in KINDS}
     sizes = {"dataset": dataset, "other": other, "images": images[dataset], "other_images": images[other]}
-    return {**sizes, **kinds, "images_with_copy": len(here), "other_images_with_copy": len(there)}
+    return {**sizes, **kinds, "images_with_duplicate": len(here), "other_images_with_duplicate": len(there)}

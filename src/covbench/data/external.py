@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of, usable_rows
-from covbench.schema import CLASSIFICATION, SEGMENTATION, SPLIT_COLUMNS, Drawn, Task
+from covbench.schema import CLASSIFICATION, SEGMENTATION, SPLIT_COLUMNS, Synthetic, Task
 
 COVID = "covid"
 SHARED = {
@@ -19,12 +18,11 @@ SHARED = {
 """What the tasks of different datasets have in common, by kind."""
 
 
-def find_elsewhere(name: str, planned: Iterable[str]) -> list[str]:
+def find_external_tasks(name: str, planned: Iterable[str]) -> list[str]:
     """The planned tasks on which models of a task can be tested: one of each other dataset that fits.
 
-    A dataset fits if its images are of the same modality, drawn or real alike, and its labels hold COVID or lesions
-    too. Of several such tasks of a dataset the first that is planned is taken, since they share images and
-    lesions.
+    A dataset fits if its images are of the same modality, synthetic or real alike, and its labels hold COVID or lesions
+    too. Of several such tasks of a dataset the first planned one is taken, since they share images and lesions.
     """
     first: dict[str, str] = {}
     for other in planned:
@@ -36,7 +34,7 @@ def find_elsewhere(name: str, planned: Iterable[str]) -> list[str]:
 def _fit(one: str, other: str) -> bool:
     tasks, cards = [TASKS[name] for name in (one, other)], [DATASETS[dataset_of(name)].CARD for name in (one, other)]
     alike = [{task.kind for task in tasks}, {card.modality for card in cards}]
-    alike.append({isinstance(card.sources[0], Drawn) for card in cards})
+    alike.append({isinstance(card.sources[0], Synthetic) for card in cards})
     return all(len(values) == 1 for values in alike) and all(share_labels(task).any() for task in tasks)
 
 
@@ -46,28 +44,47 @@ def share_labels(task: Task) -> np.ndarray:
     return np.array([name in found for name in task.classes], np.uint8)
 
 
-def place_elsewhere(task: str, protocol: str, architecture: str, other: str) -> str:
-    """Folder of a model's scores on another task's images, all seeds together, relative to the working directory."""
-    return f"results/external/{task}/{protocol}/{architecture}/{other}"
+def external_folder(task: str, protocol: str, architecture: str, external: str) -> str:
+    """Where predictions and scores of a model on another task's images lie, all seeds together.
 
+    Args:
+        task: of the model.
+        protocol: of the model.
+        architecture: of the model.
+        external: the task that it is tested on.
 
-def select_unseen(index: pd.DataFrame, copies: pd.DataFrame, name: str, other: str) -> tuple[pd.DataFrame, Any]:
-    """The images of task `other` that are new to models of task `name`, as a test fold, and how many there were.
-
-    index: schema.INDEX_COLUMNS of the dataset of `other`. copies: copies.COPY_COLUMNS between the two datasets. Left
-    out are copies of any image of the dataset that the models come from, and all images of patients with such a copy.
-    Returns rows of schema.SPLIT_COLUMNS, labels as in SHARED, and counts: `usable`, `copies` and `removed` images.
+    Returns:
+        The folder, relative to the working directory.
     """
-    task = TASKS[other]
+    return f"results/external/{task}/{protocol}/{architecture}/{external}"
+
+
+def select_unseen(
+    index: pd.DataFrame, duplicates: pd.DataFrame, name: str, external: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The images of another task that are new to a task's models, as a test fold, and how many there were.
+
+    Left out are duplicates of any image of the models' dataset, and all images of patients with such a duplicate.
+
+    Args:
+        index: schema.INDEX_COLUMNS of the dataset of `external`.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS between both datasets.
+        name: the models' task.
+        external: the task that they are tested on.
+
+    Returns:
+        Rows of schema.SPLIT_COLUMNS, labels as in SHARED; and counts of `usable`, `duplicates` and `removed` images.
+    """
+    task = TASKS[external]
     rows = usable_rows(index, task)
-    mine, theirs = dataset_of(name), dataset_of(other)
-    copied = rows["image_id"].isin(copies["image_id" if theirs < mine else "other_id"])
-    known = rows["patient_id"].isin(rows.loc[copied, "patient_id"])
+    mine, theirs = dataset_of(name), dataset_of(external)
+    duplicated = rows["image_id"].isin(duplicates["image_id" if theirs < mine else "other_id"])
+    known = rows["patient_id"].isin(rows.loc[duplicated, "patient_id"])
     unseen = rows[~known].reset_index(drop=True)
     labels = dict(zip(task.classes, share_labels(task).tolist(), strict=True))
     numbers = unseen["label"].map(labels) if task.kind == CLASSIFICATION else -1
     unseen = unseen.assign(copy=0, group=unseen["patient_id"], label=numbers, fold="test")
-    counts = {"usable": len(rows), "copies": int(copied.sum()), "removed": int(known.sum())}
+    counts = {"usable": len(rows), "duplicates": int(duplicated.sum()), "removed": int(known.sum())}
     return unseen[list(SPLIT_COLUMNS)].astype({"label": "int64"}), counts
 
 

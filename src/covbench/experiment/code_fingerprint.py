@@ -22,6 +22,7 @@ KINDS = {
 """Kind of run -> the script in workflow/scripts that makes it, and what that imports but such a run never uses."""
 
 INERT = {
+    "covbench": "its version",
     "covbench.system": "moves and writes what was decided elsewhere",
     "covbench.operations": "shows learning curves to another process",
     "covbench.schema": "names of columns and classes",

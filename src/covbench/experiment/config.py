@@ -23,6 +23,8 @@ from covbench.system.files import PROJECT
 
 SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
 
+RENAMED = {"views": "augmented_views"}
+"""Keys of older configs -> what they are called now."""
 HEADS = {CLASSIFICATION: ("dense_512_64", "average_pool"), SEGMENTATION: ("softmax_map",)}
 
 Config = dict[str, Any]
@@ -69,23 +71,29 @@ def suggest(name: str, known: Sequence[str]) -> str:
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
-    place = ".".join(str(step) for step in error.absolute_path)
+    key_path = ".".join(str(step) for step in error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema.get("properties", {}))
         wrong = [key for key in error.instance if key not in known]
-        return "; ".join(f"{place}.{key}: unknown key; {suggest(str(key), known)}".lstrip(".") for key in wrong)
+        hints = {key: f"renamed to {RENAMED[key]}" for key in RENAMED if RENAMED[key] in known}
+        return "; ".join(
+            f"{key_path}.{key}: {hints.get(key) or f'unknown key; {suggest(str(key), known)}'}".lstrip(".")
+            for key in wrong
+        )
     if error.validator == "oneOf":
-        return f"{place}: {error.instance!r}; write none, or mirror: DIR"
+        return f"{key_path}: {error.instance!r}; write none, or mirror: DIR"
     if error.validator == "enum":
-        return f"{place}: {error.instance!r} is no choice; {suggest(str(error.instance), error.validator_value)}"
+        return f"{key_path}: {error.instance!r} is no choice; {suggest(str(error.instance), error.validator_value)}"
     if error.validator == "pattern":
         shown = re.sub(r"//[^/]*@", "//…@", error.instance)  # a password stays out of logs
-        return f"{place}: {shown!r}; {error.schema['description']}"
+        return f"{key_path}: {shown!r}; {error.schema['description']}"
     if isinstance(error.instance, str) and error.validator == "type" and _reads_as_number(error.instance):
         if error.validator_value == "integer":
-            return f"{place}: {error.instance!r} is text, not a whole number; write it without quotes"
-        return f"{place}: YAML reads {error.instance} as text; write {float(error.instance):.1e} with a decimal point"
-    return f"{place}: {error.message}".lstrip(": ")
+            return f"{key_path}: {error.instance!r} is text, not a whole number; write it without quotes"
+        return (
+            f"{key_path}: YAML reads {error.instance} as text; write {float(error.instance):.1e} with a decimal point"
+        )
+    return f"{key_path}: {error.message}".lstrip(": ")
 
 
 def _reads_as_number(text: str) -> bool:

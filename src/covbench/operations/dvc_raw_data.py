@@ -12,7 +12,7 @@ from covbench.data.datasets import DATASETS
 from covbench.data.sources.manifests import build_manifest, manifest_path, read_first_manifest, require_same_files
 from covbench.experiment.config import read_config
 from covbench.experiment.plan import planned_datasets
-from covbench.schema import Card, CovbenchError, Drawn, KaggleCompetition
+from covbench.schema import Card, CovbenchError, KaggleCompetition, Synthetic
 
 HELP = """\
 Put every fetched dataset of the config under DVC: data/raw/{dataset}.dvc and data/raw/{dataset}.manifest.json.dvc.
@@ -31,7 +31,7 @@ examples:
 
 def find_obstacle(name: str, card: Card, raw: Path, accepted: Collection[str]) -> str:
     """Why a dataset is not put under DVC; empty: nothing is in the way."""
-    if all(isinstance(source, Drawn) for source in card.sources):
+    if all(isinstance(source, Synthetic) for source in card.sources):
         return "draws itself, nothing to keep"
     if not manifest_path(raw).is_file():
         return f"not fetched yet: snakemake --cores 1 {manifest_path(raw)}"

@@ -27,7 +27,7 @@ SHOWN = 5  # foreign files that a message lists
 TRACKING = Path("results/tracking.json")  # says what this folder's MLflow holds: not versioned, asked anew
 FOLDERS = (
     ".snakemake/incomplete",  # where it is missing, Snakemake reads every note in search of an older format
-    *(f"data/{name}" for name in ("index", "thumbnails", "copies", "splits", "prepared", "weights")),
+    *(f"data/{name}" for name in ("index", "thumbnails", "duplicates", "splits", "prepared", "weights")),
     *(f"results/{name}" for name in ("runs", "external", "explained", "audit", "compare", "report", "figures")),
 )
 """Folders that have to be there, if empty: dvc.yaml names those of data and results as outputs."""

@@ -23,6 +23,8 @@ from covbench.operations.step_timings import Calibrations
 from covbench.protocols import split_rule
 from covbench.schema import SEGMENTATION, CovbenchError
 from covbench.system.disk import show_bytes
+from covbench.training.checkpoints import KEPT_STATES
+from covbench.training.schedule import REFRESH_BATCHES
 
 HELP = """\
 Say what the planned trainings that are missing or stale will cost: hours, memory and disk of each task, protocol and
@@ -36,11 +38,11 @@ in full: early stopping makes runs shorter than forecast. Training several at on
 """
 EXAMPLES = """\
 examples:
-  python -m covbench.operations.forecast --configfile config/demo.yaml --directory demo
-  python -m covbench.operations.forecast --minutes 60               calibrate for up to an hour, then show what is known
-  python -m covbench.operations.forecast --minutes 0                calibrate nothing: finished runs and earlier calibrations
-  python -m covbench.operations.forecast --only 'vgg*' resnet50     these architectures alone
-  python -m covbench.operations.forecast --gpus 4                   four runs at once, as with snakemake --resources gpu=4
+  covbench forecast --configfile config/demo.yaml --directory demo
+  covbench forecast --minutes 60       calibrate for up to an hour, then show what is known
+  covbench forecast --minutes 0                calibrate nothing: finished runs and earlier calibrations
+  covbench forecast --only 'vgg*' resnet50     these architectures alone
+  covbench forecast --gpus 4                   four runs at once, as with snakemake --resources gpu=4
 """
 
 # Images of a task as published, for a folder in which no data is yet; the index or the split says it better.
@@ -53,9 +55,7 @@ PUBLISHED_IMAGES = {
     "zenodo_multiclass": 3520,
     "medseg_multiclass": 929,
 }
-REFRESH_BATCHES = 30  # as covbench.training.epoch, which needs TensorFlow to be read
 START_SECONDS = 8  # imports of TensorFlow and Keras, reading, saving
-STATES_KEPT = 2
 WEIGHTS_IN_STATE = 4  # the model, two moments of Adam, the best weights
 COLUMNS = (
     *("TASK", "PROTOCOL", "ARCHITECTURE", "RUNS", "IMAGES"),
@@ -146,7 +146,7 @@ def learn_cost(finished: Sequence[Mapping[str, Any]], root: Path) -> Cost:
         memory_mb=max(manifest["peak_memory_mb"] for manifest in manifests),
         gpu_mb=max(manifest.get("peak_gpu_memory_mb") or 0 for manifest in manifests),
         disk_mb=statistics.mean(sizes) / 2**20,
-        scratch_mb=parameters * BYTES * WEIGHTS_IN_STATE * STATES_KEPT / 2**20,
+        scratch_mb=parameters * BYTES * WEIGHTS_IN_STATE * KEPT_STATES / 2**20,
         rests_on=f"{len(finished)} finished",
     )
 
@@ -162,7 +162,7 @@ def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Ma
             min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options["refresh_batch_norm"] else 0
         )
         an_epoch = batches["train"] * timing[phase] + (refresh + batches["val"]) * timing["forward"]
-        views = str(options.get("views", "every_epoch"))
+        views = str(options.get("augmented_views", "every_epoch"))
         if phase == "head" and views.isdigit() and epochs:  # features are computed once, and a head takes no time
             seconds += (int(views) * batches["train"] + batches["val"]) * timing["forward"]
         else:
@@ -174,7 +174,7 @@ def estimate_cost(entry: Mapping[str, Any], folds: Mapping[str, int], timing: Ma
         memory_mb=timing["memory_mb"],
         gpu_mb=timing["gpu_mb"],
         disk_mb=model + (masks if TASKS[entry["task"]].kind == SEGMENTATION else 0),
-        scratch_mb=model * WEIGHTS_IN_STATE * STATES_KEPT,
+        scratch_mb=model * WEIGHTS_IN_STATE * KEPT_STATES,
         rests_on=note,
     )
 
@@ -232,7 +232,7 @@ def _show_mb(megabytes: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m covbench.operations.forecast`; see its --help."""
+    """The command `covbench forecast`; see its --help."""
     options = _parse(arguments)
     try:
         plan = describe_plan(read_config(options.configfile))
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "python -m covbench.operations.forecast",
+        "covbench forecast",
         description=HELP,
         epilog=EXAMPLES,
         formatter_class=argparse.RawTextHelpFormatter,

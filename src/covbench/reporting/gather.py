@@ -190,8 +190,8 @@ def read_states(results: Path, plan: Sequence[Mapping[str, Any]], compare: Path)
 
 def _find_log(logs: Path, run: Run, out: Path) -> str:
     """Path of the log of a run's training from the report's folder; empty where there is none."""
-    place = Path(run.task, run.protocol, run.architecture, f"{run.seed}.log")
-    found = [logs / rule / place for rule in ("train", "fit_baseline") if (logs / rule / place).exists()]
+    name = Path(run.task, run.protocol, run.architecture, f"{run.seed}.log")
+    found = [logs / rule / name for rule in ("train", "fit_baseline") if (logs / rule / name).exists()]
     return Path(os.path.relpath(found[0], out)).as_posix() if found else ""
 
 
@@ -228,7 +228,7 @@ def describe_task(name: str, finished: Sequence[FinishedRun]) -> Task:
 
 
 def find_card(task: str) -> tuple[str, Card | None]:
-    """Name and card of the task's dataset; the task's own name and no card where it is not registered."""
+    """Name and card of the task's dataset; for an unregistered task its own name and None."""
     if task not in TASKS:
         return task, None
     dataset = dataset_of(task)
@@ -236,20 +236,29 @@ def find_card(task: str) -> tuple[str, Card | None]:
 
 
 def read_index(data: Path, dataset: str) -> pd.DataFrame | None:
-    """The dataset's index, or None before it is made."""
+    """The dataset's index; None before it is made."""
     path = data / "index" / f"{dataset}.parquet"
     return pd.read_parquet(path) if path.exists() else None
 
 
 def read_split(data: Path, task: str, protocol: str) -> pd.DataFrame | None:
-    """The split with the lowest seed, or None before any is made."""
+    """The split with the lowest seed.
+
+    Args:
+        data: Folder that holds splits/.
+        task: Name of the task.
+        protocol: Name of the protocol.
+
+    Returns:
+        Columns of schema.SPLIT_COLUMNS; None before any split is made.
+    """
     paths = sorted((data / "splits" / task / protocol).glob("*.parquet"), key=lambda path: (len(path.stem), path.stem))
     return pd.read_parquet(paths[0]) if paths else None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task's arrays at one size: images uint8, (N, H, W), 0-255; masks uint8, (N, H, W), class numbers, or None."""
+    """A task's arrays of one size. images: uint8, (N, H, W), 0-255. masks: uint8, (N, H, W), class numbers, or None."""
 
     folder: Path
     rows: pd.DataFrame
@@ -263,7 +272,16 @@ class Prepared:
 
 
 def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | None:
-    """The arrays of `size`, by default the smallest one; None where they are not there."""
+    """A task's prepared arrays of one size.
+
+    Args:
+        data: Folder that holds prepared/.
+        task: Name of the task.
+        size: Side of the images in pixels; by default the smallest that exists.
+
+    Returns:
+        The arrays, memory-mapped; None if there are none of this size.
+    """
     folders = [path for path in (data / "prepared" / task).glob("*") if path.name.isdigit()]
     folders = [path for path in folders if (path / "images.npy").exists() and (path / "rows.parquet").exists()]
     folders = [path for path in folders if size in (None, int(path.name))]
@@ -290,9 +308,10 @@ def measure_areas(masks: np.ndarray, classes: int) -> np.ndarray:
 
 
 def find_members(task: Task, prepared: Prepared) -> dict[str, np.ndarray]:
-    """Rows of the prepared arrays that belong to each class; for segmentation those with it, background left out.
+    """Class -> rows of the prepared arrays that belong to it.
 
-    Slices are in order of the class's area. Empty for a segmentation whose masks are not prepared.
+    For a segmentation: slices that contain the class, sorted by its area, without the background. Empty if its masks
+    are not prepared.
     """
     if task.kind != SEGMENTATION:
         labels = prepared.rows["label"].to_numpy()

@@ -1,4 +1,4 @@
-"""The leaders of every task in a few lines: Markdown beside the report, a table in the terminal.
+"""The leaders of every task in a few lines, as Markdown beside the report and as a table in the terminal.
 
 python -m covbench.reporting.summary results
 """
@@ -19,25 +19,24 @@ from rich.text import Text
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import COMPARED_COLUMNS, PUBLISHED_COLUMNS, STATES, Results, read_table
+from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
 from covbench.reporting.tables import rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 HEADINGS = ("Task", "Metric", "Study", "Best model", "Published", "Audited", "Change", "Best baseline")
-STUDY_HEADLINES = {CLASSIFICATION: "accuracy", SEGMENTATION: "f1"}
-HEADLINES = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
 
 READING = (
-    "Mean over seeds, in brackets the 95 % interval over patients. Study: the lowest and the highest value among its "
-    "models. Change: audited less published, patients who stand in both test folds drawn for both."
+    "Mean over seeds, with the 95 % interval over patients in brackets. Study: the lowest and the highest value of its "
+    "models. Change: audited minus published. Patients in both test folds are resampled together."
 )
 
 
 @dataclass(frozen=True)
 class Leader:
-    """The best deep model of a task on a metric and the best baseline beside it, as text with intervals.
+    """The best deep model and the best baseline of a task on one metric, as text with intervals.
 
-    study: the lowest and highest value that the study reports for its models. change: audited less published.
+    study: the lowest and highest value that the study reports for its models. change: audited minus published.
     """
 
     task: str
@@ -57,10 +56,15 @@ class Leader:
 
 
 def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.DataFrame) -> Iterator[Leader]:
-    """The leader of every task with scores, under the audited protocol where there is one.
+    """The leaders of every task with scores, by audited score where there is one.
 
-    Once by AUROC or lesion Dice, and once by what stands for the study's accuracy or F1. summary, published, protocols:
-    as the files of that name in results/compare.
+    Args:
+        summary: Rows of results/compare/summary.csv.
+        published: Rows of results/compare/published.csv.
+        protocols: Rows of results/compare/protocols.csv.
+
+    Yields:
+        A leader by AUROC or lesion Dice, and one by the metric that corresponds to the study's accuracy or F1.
     """
     for task, rows in summary.groupby("task", sort=False):
         kind = SEGMENTATION if (rows["metric"] == "dice_lesion").any() else CLASSIFICATION
@@ -108,7 +112,13 @@ def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:
 
 
 def write_summary(path: Path, results: Results, title: str) -> None:
-    """A Markdown table of the leaders, and how much of the grid is done."""
+    """Write a Markdown table of the leaders, and the number of runs in each state.
+
+    Args:
+        path: The Markdown file.
+        results: The results of all tasks.
+        title: Heading of the file.
+    """
     states = results.runs["state"].value_counts()
     counts = ", ".join(f"{states.get(state, 0)} {state}" for state in STATES)
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
@@ -127,7 +137,7 @@ def _escape(text: str) -> str:
 
 
 def print_summary(results: Path) -> None:
-    """Print the leaders of every task and the state of the grid, from results/compare."""
+    """Print the leaders of every task and the number of runs in each state. results: the folder that holds compare/."""
     console = Console()
     compare = results / "compare"
     summary = read_table(compare / "summary.csv", [])
@@ -145,7 +155,7 @@ def print_summary(results: Path) -> None:
 
 
 def _tabulate(leaders: Sequence[Leader]) -> Table:
-    """Narrow enough for 80 columns: names and intervals on lines of their own, columns without a value left out."""
+    """A table that fits 80 columns: names and intervals get their own lines, columns without values are left out."""
     table = Table(title="Best models, mean over seeds (95 % interval)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Task, metric, model", no_wrap=True)
     rows = []

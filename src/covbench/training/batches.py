@@ -19,8 +19,8 @@ _POOL = ThreadPoolExecutor(_THREADS)
 class Batches(keras.utils.PyDataset):
     """Batches of a fold: x uint8 (B, H, W, 3) 0-255; y one-hot float32 (B, C), or uint8 (B, H, W, C) for masks.
 
-    first: (micro-)batches to leave out at the start, to go on inside an epoch. parts: each batch comes in that many
-    micro-batches, for gradients that are accumulated.
+    first: (micro-)batches to leave out at the start, to go on inside an epoch. micro_batches: each batch comes in that
+    many micro-batches, for gradients that are accumulated.
     """
 
     def __init__(
@@ -32,15 +32,15 @@ class Batches(keras.utils.PyDataset):
         augmentation: Augmentation = AUGMENTATIONS["none"],
         shuffle: bool = False,
         first: int = 0,
-        parts: int = 1,
+        micro_batches: int = 1,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self.fold, self.batch_size, self.seed, self.epoch = fold, batch_size, seed, epoch
         self.augmentation = augmentation
         order = np.random.default_rng([seed, epoch]).permutation(len(fold)) if shuffle else np.arange(len(fold))
         whole = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        whole = [np.resize(rows, max(len(rows), parts)) for rows in whole]  # a lone image stands in every part
-        self.chosen = [part for rows in whole for part in np.array_split(rows, parts)][first:]
+        whole = [np.resize(rows, max(len(rows), micro_batches)) for rows in whole]  # a lone image stands in every part
+        self.chosen = [part for rows in whole for part in np.array_split(rows, micro_batches)][first:]
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -33,7 +33,9 @@ def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _list_states(folder)
     path = folder / f"state-{_number(earlier[-1]) + 1 if earlier else 1:06d}.npz"
-    named = {f"{group}_{place:05d}": array for group, members in arrays.items() for place, array in enumerate(members)}
+    named = {
+        f"{group}_{position:05d}": array for group, members in arrays.items() for position, array in enumerate(members)
+    }
     text = json.dumps({"arrays": sorted(named), "facts": facts}, allow_nan=False).encode()
     what = f"the training state {path.name}; the last good one stays"
     require_space(folder, sum(array.nbytes for array in named.values()) + len(text), what)
@@ -97,7 +99,7 @@ def keep_outputs(folder: Path, outputs: Mapping[str, str]) -> None:
 
 
 def publish_kept(folder: Path, outputs: Mapping[str, str]) -> bool:
-    """Put the outputs of a finished run in place again; False where it has not finished with these inputs."""
+    """Put the outputs of a finished run in position again; False where it has not finished with these inputs."""
     kept = folder / FINISHED
     if not (kept / "outputs.json").is_file():
         return False

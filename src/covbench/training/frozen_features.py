@@ -109,21 +109,21 @@ class FeatureStore:
         augmentation: a name of covbench.data.augmentation.AUGMENTATIONS. view: which draw from it, 0 or more.
         """
         file = self._open(f"{augmentation}_{view}")
-        places = (fold.positions + len(fold.images) * fold.copies)[chosen].tolist()
-        rows = dict(zip(places, chosen, strict=True))
-        keys = {place: int(fold.keys[row]) for place, row in rows.items()}
+        positions = (fold.positions + len(fold.images) * fold.copies)[chosen].tolist()
+        rows = dict(zip(positions, chosen, strict=True))
+        keys = {position: int(fold.keys[row]) for position, row in rows.items()}
         found = file.read(keys)
         for wait in (False, True):  # first what nobody is at, then what others were at
             missing = sorted(keys.keys() - found.keys())
             with file.claim(missing, wait) as claimed:
-                found |= file.read({place: keys[place] for place in claimed})
-                if left := [place for place in claimed if place not in found]:
-                    images = _show(fold, np.array([rows[place] for place in left]), augmentation, view)
+                found |= file.read({position: keys[position] for position in claimed})
+                if left := [position for position in claimed if position not in found]:
+                    images = _show(fold, np.array([rows[position] for position in left]), augmentation, view)
                     computed = np.clip(self._extract(images), -self.largest, self.largest).astype(self.dtype)
                     new = dict(zip(left, computed, strict=True))
                     self._keep(file, keys, new)
                     found |= new
-        return np.stack([found[place] for place in places]).astype(np.float32)
+        return np.stack([found[position] for position in positions]).astype(np.float32)
 
     def _open(self, name: str) -> _ViewFile:
         if name not in self._files:
@@ -164,45 +164,45 @@ class _ViewFile:
         return disk.f_bavail * disk.f_frsize
 
     def read(self, keys: Mapping[int, int]) -> dict[int, np.ndarray]:
-        """Those rows that are filled with the image of the given key, by place: (width,)."""
+        """Those rows that are filled with the image of the given key, by position: (width,)."""
         found = {}
-        for place, key in keys.items():
-            mark = os.pread(self.marks.fileno(), _MARK.size, place * _MARK.size)
+        for position, key in keys.items():
+            mark = os.pread(self.marks.fileno(), _MARK.size, position * _MARK.size)
             if mark != bytes(len(mark)):
-                row = os.pread(self.data.fileno(), self.row_bytes, place * self.row_bytes)
+                row = os.pread(self.data.fileno(), self.row_bytes, position * self.row_bytes)
                 if mark == _MARK.pack(key, zlib.crc32(row)):
-                    found[place] = np.frombuffer(row, self.dtype)
+                    found[position] = np.frombuffer(row, self.dtype)
         return found
 
     def write(self, keys: Mapping[int, int], features: Mapping[int, np.ndarray]) -> None:
         """Fill rows, each before its mark."""
-        for place, row in features.items():
+        for position, row in features.items():
             data = row.tobytes()
-            _write_at(self.data, data, place * self.row_bytes)
-            _write_at(self.marks, _MARK.pack(keys[place], zlib.crc32(data)), place * _MARK.size)
+            _write_at(self.data, data, position * self.row_bytes)
+            _write_at(self.marks, _MARK.pack(keys[position], zlib.crc32(data)), position * _MARK.size)
 
     @contextmanager
-    def claim(self, places: Sequence[int], wait: bool) -> Iterator[list[int]]:
-        """Hold places, in ascending order, against other processes; those they hold are waited for or left out.
+    def claim(self, positions: Sequence[int], wait: bool) -> Iterator[list[int]]:
+        """Hold positions, in ascending order, against other processes; those they hold are waited for or left out.
 
         The kernel frees them whatever ends this process.
         """
         claimed = []
         try:
-            for place in places:
+            for position in positions:
                 try:
-                    fcntl.lockf(self.marks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place * _MARK.size)
+                    fcntl.lockf(self.marks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, position * _MARK.size)
                 except (BlockingIOError, PermissionError):
                     continue
-                claimed.append(place)
+                claimed.append(position)
             yield claimed
         finally:
-            for place in claimed:
-                fcntl.lockf(self.marks, fcntl.LOCK_UN, 1, place * _MARK.size)
+            for position in claimed:
+                fcntl.lockf(self.marks, fcntl.LOCK_UN, 1, position * _MARK.size)
 
 
 def _open(path: Path) -> FileIO:
-    """An existing or new file for reading and writing at any place."""
+    """An existing or new file for reading and writing at any position."""
     return FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
 
 
@@ -214,13 +214,24 @@ def _write_at(file: FileIO, data: bytes, offset: int) -> None:
 
 
 class FeatureBatches(Batches):
-    """The same batches as of images, with features in their place: x float32, (B, F); y one-hot float32, (B, C).
+    """The same batches as of images, with features in their position: x float32, (B, F); y one-hot float32, (B, C).
 
     view: how the images are shown, name of the augmentation and number, whatever the seed and the epoch.
     """
 
-    def __init__(self, store: FeatureStore, view: tuple[str, int], *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(
+        self,
+        store: FeatureStore,
+        view: tuple[str, int],
+        fold: Fold,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        shuffle: bool = False,
+        first: int = 0,
+        micro_batches: int = 1,
+    ) -> None:
+        super().__init__(fold, batch_size, seed, epoch, shuffle=shuffle, first=first, micro_batches=micro_batches)
         self.store, self.view = store, view
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:

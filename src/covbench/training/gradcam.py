@@ -28,11 +28,11 @@ def explain_models(folders: Sequence[str], images_path: str, rows_path: str, out
     for the class that the model called. Cases without an image of their own (augmented copies) are left out.
     """
     images, rows = np.load(images_path, mmap_mode="r"), pd.read_parquet(rows_path)
-    place = {image: position for position, image in enumerate(rows["image_id"])}
+    position = {image: position for position, image in enumerate(rows["image_id"])}
     arrays: dict[str, np.ndarray] = {}
     for folder in map(Path, folders):
         cases = choose_worst(pd.read_parquet(folder / "cases.parquet"), CASES)
-        shown = np.stack([images[place[image]] for image in cases["image_id"]])
+        shown = np.stack([images[position[image]] for image in cases["image_id"]])
         model = keras.saving.load_model(folder / "model.keras", compile=False)
         maps = find_maps(model, shown, cases["predicted"].to_numpy())
         name = folder.parent.name

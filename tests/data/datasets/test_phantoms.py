@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from covbench.data.datasets import phantom_ct, phantom_xray
-from covbench.system.files import hash_file
 from covbench.data.images import read_frames
 from covbench.schema import INDEX_COLUMNS
+from covbench.system.files import hash_file
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from covbench.data.sources import downloads, fetch_dataset, origins
+from covbench.schema import CovbenchError, GitHub, Synthetic, Zenodo
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, write_tree, zip_bytes
-
-from covbench.schema import CovbenchError, Drawn, GitHub, Zenodo
-from covbench.data.sources import downloads, fetch_dataset, origins
 
 SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -202,7 +202,7 @@ def test_a_card_may_pin_a_zenodo_file_by_sha256_too(server, raw):
 
 def test_a_zenodo_file_name_that_leaves_the_folder_is_refused(server, raw):
     serve_zenodo(server, {"../../evil": b"x"})
-    with pytest.raises(CovbenchError, match="is no plain file name"):
+    with pytest.raises(CovbenchError, match="is not a plain file name"):
         fetch_dataset("covid_ct", make_card(Zenodo("3757476", {})), raw, None)
 
 
@@ -261,7 +261,7 @@ def test_an_empty_mirror_folder_and_a_broken_link_are_named(tmp_path, raw):
     with pytest.raises(CovbenchError, match="COVID-CT holds no files"):
         fetch_dataset("covid_ct", make_card(), raw, tmp_path)
     (tmp_path / "COVID-CT" / "a.png").symlink_to("gone.png")
-    with pytest.raises(CovbenchError, match=r"a\.png is neither file nor folder"):
+    with pytest.raises(CovbenchError, match=r"a\.png is neither a file nor a folder"):
         fetch_dataset("covid_ct", make_card(), raw, tmp_path)
     assert not raw.exists()
 
@@ -289,13 +289,13 @@ def draw(folder: Path) -> None:
 
 
 def test_a_drawn_dataset_draws_itself_whatever_the_mirror(tmp_path, raw):
-    fetch_dataset("phantom", make_card(Drawn(draw), folders=()), raw, tmp_path)
+    fetch_dataset("phantom", make_card(Synthetic(draw), folders=()), raw, tmp_path)
     assert read_tree(raw) == {"a.png": b"drawn"}
 
 
 def test_a_source_that_brings_nothing_is_an_error(raw):
     with pytest.raises(CovbenchError, match="brought no files"):
-        fetch_dataset("phantom", make_card(Drawn(lambda folder: None)), raw, None)
+        fetch_dataset("phantom", make_card(Synthetic(lambda folder: None)), raw, None)
     assert not raw.exists()
 
 
@@ -335,6 +335,6 @@ def test_a_disk_that_fills_up_while_writing_is_reported_with_what_is_free(tmp_pa
             full.write(b"x")
 
     with pytest.raises(CovbenchError, match=r"no space left while writing covid_ct: .* free"):
-        fetch_dataset("covid_ct", make_card(Drawn(draw_on_a_full_disk)), raw, None)
+        fetch_dataset("covid_ct", make_card(Synthetic(draw_on_a_full_disk)), raw, None)
     assert not raw.exists()
     assert not list(raw.parent.glob(".covid_ct*"))

@@ -5,7 +5,7 @@ from scipy import stats
 
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import draw_patients, score_draws
-from covbench.evaluation.comparison.model_pairs import DELONG, MCNEMAR, PERMUTATION, Rival, compare_rivals
+from covbench.evaluation.comparison.model_pairs import DELONG, MCNEMAR, PERMUTATION, Contestant, compare_model_pairs
 from covbench.experiment.runs import Scored
 from covbench.schema import CLASSIFICATION, Run, Task
 
@@ -30,14 +30,16 @@ def enter(name, rows, skill, patients, weights, seeds=(0,)):
         averaged.append(score_draws(metrics, cases, patients, weights))
     names = runs[seeds[0]].metrics["metrics"]
     scores = {metric: float(np.mean([run.metrics["metrics"][metric] for run in runs.values()])) for metric in names}
-    return Rival(name, "deep", runs, scores, {m: np.mean([draws["", m] for draws in averaged], axis=0) for m in names})
+    return Contestant(
+        name, "deep", runs, scores, {m: np.mean([draws["", m] for draws in averaged], axis=0) for m in names}
+    )
 
 
 def compare(number=200, patients=200, seeds=(0,), skills=(("good", 1.5), ("twin2", 1.5), ("weakest", 0.1))):
     rows = draw_rows(number, patients)
     index = pd.Index(sorted(rows["patient_id"].unique()))
     weights = draw_patients(len(index), 2000)
-    return compare_rivals([enter(name, rows, skill, index, weights, seeds) for name, skill in skills], index)
+    return compare_model_pairs([enter(name, rows, skill, index, weights, seeds) for name, skill in skills], index)
 
 
 def test_models_alike_share_their_places_and_a_weaker_one_comes_last():
@@ -69,8 +71,8 @@ def test_a_model_with_fewer_seeds_is_not_compared():
     rows = draw_rows(60, 60)
     index = pd.Index(sorted(rows["patient_id"]))
     weights = draw_patients(60, 500)
-    rivals = [enter("whole", rows, 1, index, weights, (0, 1)), enter("half", rows, 1, index, weights, (0,))]
-    assert [row["architecture"] for row in compare_rivals(rivals, index)["ranks"]] == ["whole", "whole"]
+    contestants = [enter("whole", rows, 1, index, weights, (0, 1)), enter("half", rows, 1, index, weights, (0,))]
+    assert [row["architecture"] for row in compare_model_pairs(contestants, index)["ranks"]] == ["whole", "whole"]
 
 
 def test_the_error_of_an_accuracy_alone_is_that_of_a_share():
@@ -79,4 +81,4 @@ def test_the_error_of_an_accuracy_alone_is_that_of_a_share():
     expected = np.sqrt(2 * score * (1 - score) / 200)
     assert row["error"] == pytest.approx(expected, rel=0.06)
     assert row["resolvable"] == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * row["error"])
-    assert row["basis"] == "one model; a rival independent of it"
+    assert row["basis"] == "one model; a contestant independent of it"

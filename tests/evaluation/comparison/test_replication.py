@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from covbench.evaluation.comparison.model_pairs import Rival
+from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.comparison.replication import compare_protocols, judge
 from covbench.experiment.runs import Scored
 from covbench.schema import Run
@@ -25,14 +25,14 @@ def test_a_reported_value_is_judged_by_our_interval(reported, ours, verdict, why
     assert judge(reported, ours) == (verdict, why)
 
 
-def rival(protocol, draws, patients=50):
+def contestant(protocol, draws, patients=50):
     run = Scored(Run("covid_ct", protocol, "vgg16", 0), "deep", "done", "", {"patients": patients})
-    return Rival("vgg16", "deep", {0: run}, {"auroc": float(draws.mean())}, {"auroc": draws})
+    return Contestant("vgg16", "deep", {0: run}, {"auroc": float(draws.mean())}, {"auroc": draws})
 
 
 def test_what_both_protocols_draw_alike_cancels_out_of_the_change():
     shared = np.random.default_rng(0).normal(0, 0.1, 4000)
-    sides = {"published": rival("published", 0.9 + shared), "audited": rival("audited", 0.8 + shared)}
+    sides = {"published": contestant("published", 0.9 + shared), "audited": contestant("audited", 0.8 + shared)}
     summary = [
         {"protocol": protocol, "architecture": "vgg16", "metric": "auroc", "mean": mean, "low": mean - 0.2, "high": 1.0}
         for protocol, mean in (("published", 0.9), ("audited", 0.8))
@@ -43,4 +43,4 @@ def test_what_both_protocols_draw_alike_cancels_out_of_the_change():
 
 
 def test_a_model_of_one_protocol_alone_has_no_change():
-    assert list(compare_protocols([], {"vgg16": rival("published", np.ones(9))}, {})) == []
+    assert list(compare_protocols([], {"vgg16": contestant("published", np.ones(9))}, {})) == []

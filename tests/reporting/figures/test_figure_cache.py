@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covbench.reporting.figures import figure_cache as press
+from covbench.reporting.figures import figure_cache as cache
 from covbench.reporting.figures import lines_and_bars as figures
-from covbench.reporting.figures.figure_cache import FORGOTTEN, Press
+from covbench.reporting.figures.figure_cache import FORGOTTEN, FigureCache
 
 
 @pytest.fixture
 def shelf(tmp_path):
     (tmp_path / "kept").mkdir()
-    return Press(tmp_path / "report", tmp_path / "kept")
+    return FigureCache(tmp_path / "report", tmp_path / "kept")
 
 
 def ask(values):
@@ -50,11 +50,11 @@ def test_equal_tables_read_twice_are_the_same_figure(shelf, tmp_path):
 
 def test_figures_drawn_by_other_code_are_drawn_again(shelf, monkeypatch):
     first = shelf.draw(ask([[1, 0], [0, 1]]), ["svg"])
-    monkeypatch.setattr(press, "_hash_code", lambda: "other code")
+    monkeypatch.setattr(cache, "_hash_code", lambda: "other code")
     assert shelf.draw(ask([[1, 0], [0, 1]]), ["svg"]) != first
 
 
-def test_figures_that_no_report_has_asked_for_in_a_month_go(shelf):
+def test_figures_that_no_report_has_used_for_a_month_are_removed(shelf):
     old, new = (shelf.draw(ask([[number, 0], [0, 1]]), ["svg"])["svg"] for number in (1, 2))
     past = time.time() - FORGOTTEN - 1
     os.utime(old, (past, past))

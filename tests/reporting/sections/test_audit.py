@@ -1,4 +1,4 @@
-"""The audit on the report's page: counts, example pairs as pictures, copies across datasets, what sources tell."""
+"""The audit section: counts, example pairs as pictures, duplicates across datasets, and shortcuts."""
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ def root(tmp_path_factory):
     return root
 
 
-def test_example_pairs_are_the_most_and_the_least_alike_of_each_kind_in_the_lowest_seed():
+def test_example_pairs_are_the_most_and_the_least_similar_of_each_kind_in_the_lowest_seed():
     assert choose_examples(PAIRS)["image_id"].tolist() == ["001", "a", "e"]
 
 
@@ -56,7 +56,7 @@ def test_the_first_page_has_every_table_and_the_tasks_page_both_images_of_each_e
     assert "ieee8023" in section
     assert "names no sources" in section
     of_task = (root / "results/report/tasks/radiography.html").read_text()
-    for words in ("test: 001", "train: b (mirrored, correlation 0.970)", "3 pairs of 5", "names no sources"):
+    for words in ("test: 001", "train: b (mirrored, correlation 0.970)", "3 of 5 pairs", "names no sources"):
         assert words in of_task
     shown = {path.name: int(np.asarray(Image.open(path)).max()) for path in root.glob("results/report/figures/audit/*")}
     assert len(shown) == 6

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from covbench.reporting.gather import COMPARED_COLUMNS
-from covbench.reporting.sections.model_pairs import read_resolution, show_places, view_rivals
+from covbench.reporting.sections.model_pairs import build_model_pairs_section, read_resolution, show_ranks
 
 
 def rank(architecture, best, worst, protocol="audited", metric="auroc"):
@@ -16,21 +16,21 @@ def rank(architecture, best, worst, protocol="audited", metric="auroc"):
     }
 
 
-def test_places_are_those_of_the_audited_protocol_where_it_ranks_a_model():
+def test_ranks_are_those_of_the_audited_protocol_where_it_ranks_a_model():
     ranks = [rank("vgg16", 1, 9, "published"), rank("vgg16", 2, 2), rank("vgg19", 1, 4), rank("old", 3, 5, "published")]
     ranks.append(rank("vgg19", 12, 12, metric="accuracy"))
-    assert show_places(pd.DataFrame(ranks), "auroc") == {
-        "vgg16": "place 2 of 12",
-        "vgg19": "place 1–4 of 12",
-        "old": "place 3–5 of 12",
+    assert show_ranks(pd.DataFrame(ranks), "auroc") == {
+        "vgg16": "rank 2 of 12",
+        "vgg19": "rank 1–4 of 12",
+        "old": "rank 3–5 of 12",
     }
 
 
 def test_the_resolution_is_a_sentence_with_patients_metrics_and_its_basis():
     row = {"protocol": "audited", "metric": "auroc", "patients": 41, "resolvable": 0.1234, "basis": "median over pairs"}
     assert read_resolution(pd.DataFrame([row])) == (
-        "Smallest true difference between two models that is found in 80 % of such test sets: "
-        "audited, 41 patients in a test fold: 0.123 in AUROC (median over pairs)."
+        "Under audited, 80 % of test folds with 41 patients detect a true difference between two models of 0.123 in "
+        "AUROC (median over pairs)."
     )
 
 
@@ -45,13 +45,15 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
         name: pd.DataFrame(rows or None, columns=None if rows else COMPARED_COLUMNS[name])
         for name, rows in frames.items()
     }
-    view = view_rivals(compared, "auroc")
-    (row,) = view.changes.rows
+    section = build_model_pairs_section(compared, "auroc")
+    (row,) = section.changes.rows
     assert (row[-1].text, row[-1].detail) == ("−0.100", "−0.200 to +0.010")
-    assert [cell.text for cell in view.pairs.rows[0]][3:] == ["+0.100", "DeLong, by patient", "< 0.001", "0.040"]
-    assert view.resolution == ""
+    assert [cell.text for cell in section.pairs.rows[0]][3:] == ["+0.100", "DeLong, by patient", "< 0.001", "0.040"]
+    assert section.resolution == ""
 
 
 def test_without_results_there_is_nothing_to_show():
-    view = view_rivals({name: pd.DataFrame(columns=columns) for name, columns in COMPARED_COLUMNS.items()}, "auroc")
-    assert (view.changes, view.pairs, view.resolution) == (None, None, "")
+    section = build_model_pairs_section(
+        {name: pd.DataFrame(columns=columns) for name, columns in COMPARED_COLUMNS.items()}, "auroc"
+    )
+    assert (section.changes, section.pairs, section.resolution) == (None, None, "")

@@ -1,4 +1,4 @@
-"""Kaggle datasets and competitions through the `kaggle` package, with its ways of failing put into words."""
+"""Download Kaggle datasets and competitions through the `kaggle` package, and explain its failures in words."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ HOW_TO_SIGN_IN = (
 
 
 def download_from_kaggle(source: Kaggle | KaggleCompetition, downloads: Path) -> Path:
-    """Bring the one archive of a dataset or competition into `downloads`; the package resumes a part of the same file.
+    """Download the one archive of a dataset or competition into `downloads`. The package resumes a partial file.
 
-    Raises CovbenchError: no or wrong credentials, rules not accepted, unknown name, too many requests, no network.
+    Raises CovbenchError if credentials are missing or wrong, the rules are not accepted, the name is unknown, there are
+    too many requests, or there is no network.
     """
     folder = downloads / "kaggle"
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,12 +44,15 @@ def download_from_kaggle(source: Kaggle | KaggleCompetition, downloads: Path) ->
     _call(lambda: fetch(**arguments, path=str(folder), quiet=False), page)
     archives = [path for path in folder.iterdir() if path.suffix != ".kaggle-partial"]
     if len(archives) != 1:
-        raise CovbenchError(f"{folder}: one archive is expected, there are {len(archives)}; delete the folder")
+        raise CovbenchError(f"{folder}: expected one archive, found {len(archives)}; delete the folder")
     return archives[0]
 
 
 def _sign_in() -> Any:
-    """A KaggleApi with credentials. The package prints help and exits where there are none, even on import."""
+    """Return a KaggleApi with credentials.
+
+    The package prints help and exits if there are none, even on import.
+    """
     api = _make_api()
 
     def authenticate() -> None:
@@ -63,36 +67,36 @@ def _sign_in() -> Any:
 
 
 def _make_api() -> Any:
-    """The package's client, which here looks for free space before it downloads."""
+    """Return the package's client, extended to check for free space before it downloads."""
     try:
         with redirect_stdout(io.StringIO()):
             from kaggle.api.kaggle_api_extended import KaggleApi
     except OSError as error:
         raise CovbenchError(
-            f"the kaggle package cannot make its folder ({error}); set KAGGLE_CONFIG_DIR to one that can be written"
+            f"the kaggle package cannot make its folder ({error}); set KAGGLE_CONFIG_DIR to a writable folder"
         ) from error
 
     class SpaceMindingApi(KaggleApi):  # type: ignore[misc]
         def download_file(self, response: requests.Response, outfile: str, *args: Any, **kwargs: Any) -> None:
             file = Path(outfile)
-            there = file.stat().st_size if file.is_file() else 0
-            require_space(file.parent, int(response.headers.get("Content-Length", 0)) - there, file.name)
+            received = file.stat().st_size if file.is_file() else 0
+            require_space(file.parent, int(response.headers.get("Content-Length", 0)) - received, file.name)
             super().download_file(response, outfile, *args, **kwargs)
 
     api = SpaceMindingApi()
-    api.args = []  # $VERBOSE would have it print the key
+    api.args = []  # otherwise $VERBOSE makes it print the key
     return api
 
 
 def _call(fetch: Callable[[], Any], page: str) -> None:
-    """Call the package, its words on stderr, its errors as CovbenchError."""
+    """Call the package, with its output on stderr and its errors as CovbenchError."""
 
     def attempt() -> None:
         try:
             with redirect_stdout(sys.stderr):
                 fetch()
         except requests.HTTPError as error:
-            raise _translate(error, page) from None  # the original names a signed address
+            raise _translate(error, page) from None  # the original contains a signed address
         except ValueError as error:  # its size check
             raise TryAgain(str(error)) from error
 
@@ -110,7 +114,7 @@ def _translate(error: requests.HTTPError, page: str) -> Exception:
             "then run again"
         )
     if status == 404:
-        return CovbenchError(f"{page}: not there, or private (HTTP 404); open the page to see")
+        return CovbenchError(f"{page}: not found, or private (HTTP 404); open the page to check")
     if error.response is None:
         return TryAgain("no answer")
     try:

@@ -15,8 +15,8 @@ from covbench.evaluation.comparison.model_pairs import (
     PAIR_COLUMNS,
     RANK_COLUMNS,
     RESOLUTION_COLUMNS,
-    Rival,
-    compare_rivals,
+    Contestant,
+    compare_model_pairs,
 )
 from covbench.evaluation.comparison.replication import PROTOCOL_COLUMNS, compare_protocols, set_beside
 from covbench.experiment.runs import (
@@ -102,7 +102,7 @@ def _compare_task(runs: list[Scored]) -> Rows:
     rows: Rows = {name: [] for name in COLUMNS}
     patients = pd.Index(sorted({patient for scored in runs for patient in scored.cases["patient_id"]}))
     weights = draw_patients(len(patients))
-    rivals: dict[str, dict[str, Rival]] = {protocol: {} for protocol in PROTOCOLS}
+    contestants: dict[str, dict[str, Contestant]] = {protocol: {} for protocol in PROTOCOLS}
     for (protocol, architecture, family), group in groupby(sorted(runs, key=_model), key=_model):
         seeds = list(group)
         draws = [score_draws(scored.metrics, scored.cases, patients, weights) for scored in seeds]
@@ -113,14 +113,14 @@ def _compare_task(runs: list[Scored]) -> Rows:
             {"protocol": protocol, "architecture": architecture, "family": family} | row for row in summary
         ]
         scores = {row["metric"]: row["mean"] for row in summary}
-        rivals[protocol][architecture] = Rival(
+        contestants[protocol][architecture] = Contestant(
             architecture, family, {scored.run.seed: scored for scored in seeds}, scores, averaged
         )
-    for protocol, entered in rivals.items():
-        found = compare_rivals(list(entered.values()), patients) if entered else {}
+    for protocol, entered in contestants.items():
+        found = compare_model_pairs(list(entered.values()), patients) if entered else {}
         for name, several in found.items():
             rows[name] += [{"protocol": protocol} | row for row in several]
-    rows["protocols"] = list(compare_protocols(rows["summary"], rivals[PUBLISHED], rivals[AUDITED]))
+    rows["protocols"] = list(compare_protocols(rows["summary"], contestants[PUBLISHED], contestants[AUDITED]))
     return {name: [{"task": runs[0].run.task} | row for row in several] for name, several in rows.items()}
 
 
@@ -129,8 +129,8 @@ def _tabulate(scored: Scored, draws: Draws) -> Iterable[dict[str, Any]]:
     keys = {**{key: getattr(run, key) for key in KEYS}, "family": scored.family, "seed": run.seed}
     for name, scores in {"": metrics["metrics"], **metrics["per_class"]}.items():
         for metric, value in scores.items():
-            place = f"per_class.{name}.{metric}" if name else metric
-            low, high, reason = None, None, metrics["undefined"].get(place, "")
+            key = f"per_class.{name}.{metric}" if name else metric
+            low, high, reason = None, None, metrics["undefined"].get(key, "")
             if value is not None and (name, metric) in draws:
                 low, high, reason = find_interval(draws[name, metric], metrics["patients"])
             yield {**keys, "class": name, "metric": metric, "value": value, "low": low, "high": high, "reason": reason}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import TASKS
-from covbench.data.external import SHARED, find_elsewhere, place_elsewhere, share_labels, share_probabilities
+from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, find_interval, score_draws
 from covbench.experiment.runs import KEYS, Scored, count_patients, read_runs
@@ -26,10 +26,10 @@ EXTERNAL_METRICS = {
     SEGMENTATION: ("dice_lesion", "jaccard_lesion", "dice_lesion_volume"),
 }
 """What is compared: scores of the task that both datasets share. Accuracy moves with the share of COVID too."""
-COUNTS = ["images", "patients", "usable", "copies", "removed"]
+COUNTS = ["images", "patients", "usable", "duplicates", "removed"]
 EXTERNAL_COLUMNS = [
     *[*KEYS, "tested_on", "metric", "seeds"],
-    *[f"{place}{end}" for place in ("inside", "elsewhere", "drop") for end in ("", "_low", "_high")],
+    *[f"{side}{end}" for side in ("internal", "external", "drop") for end in ("", "_low", "_high")],
     *[*COUNTS, "reason"],
 ]
 BLOCK = 2000
@@ -40,19 +40,19 @@ Scores = tuple[Mapping[str, Any], pd.DataFrame]
 
 
 def compare_external(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> pd.DataFrame:
-    """The scores of every planned network inside its own dataset and on each other that fits: EXTERNAL_COLUMNS.
+    """The scores of every planned network within its own dataset and on each other that fits: EXTERNAL_COLUMNS.
 
-    `drop` is inside less elsewhere, with the interval of that difference: patients of both datasets are drawn
-    independently, seeds averaged in each draw. Inside: the run's test fold, its labels reduced to what both share.
+    `drop` is internal minus external, with the interval of that difference: patients of both datasets are drawn
+    independently, seeds averaged in each draw. `internal`: the run's test fold, its labels reduced to what both share.
     plan: as experiment.plan.describe_plan. root: the folder that holds data/ and results/. What is not there yet,
     or was made by another training, gives a row with the reason instead of scores.
     """
     planned = list(dict.fromkeys(entry["task"] for entry in plan))
-    deep = [entry for entry in plan if entry["family"] == "deep" and find_elsewhere(entry["task"], planned)]
+    deep = [entry for entry in plan if entry["family"] == "deep" and find_external_tasks(entry["task"], planned)]
     rows: list[dict[str, Any]] = []
     for key, group in groupby(sorted(read_runs(deep, root), key=_model), key=_model):
         seeds, names = list(group), dict(zip(KEYS, key, strict=True))
-        for other in find_elsewhere(key[0], planned):
+        for other in find_external_tasks(key[0], planned):
             rows += [{**names, "tested_on": other} | row for row in _compare_seeds(seeds, other, root)]
     return pd.DataFrame(rows, columns=EXTERNAL_COLUMNS)
 
@@ -64,8 +64,8 @@ def _model(scored: Scored) -> tuple[str, str, str]:
 def _compare_seeds(seeds: Sequence[Scored], other: str, root: Path) -> Iterator[dict[str, Any]]:
     names = EXTERNAL_METRICS[TASKS[other].kind]
     run = seeds[0].run
-    folder = root / place_elsewhere(run.task, run.protocol, run.architecture, other)
-    found, reason = _read_elsewhere(folder, seeds)
+    folder = root / external_folder(run.task, run.protocol, run.architecture, other)
+    found, reason = _read_external(folder, seeds)
     counts = {name: found.get(name) for name in COUNTS}
     if not reason and not counts["images"]:
         reason = f"every image of {other} is known to the dataset of {run.task}"
@@ -74,18 +74,20 @@ def _compare_seeds(seeds: Sequence[Scored], other: str, root: Path) -> Iterator[
         yield from ({"metric": metric, "seeds": 0, **counts, "reason": reason} for metric in names)
         return
     cases = pd.read_parquet(folder / "cases.parquet")
-    inside = [_reduce(scored, TASKS[run.task]) for scored in seeds]
-    elsewhere = [
+    internal = [_reduce(scored, TASKS[run.task]) for scored in seeds]
+    external = [
         (found["seeds"][str(scored.run.seed)], cases[cases["seed"] == scored.run.seed].reset_index(drop=True))
         for scored in seeds
     ]
-    drawn = [_draw_scores(scores, names, side) for side, scores in enumerate((inside, elsewhere))]
+    drawn = [_draw_scores(scores, names, side) for side, scores in enumerate((internal, external))]
     patients = [count_patients(seeds), int(found["patients"])]
     for metric in names:
-        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, (inside, elsewhere), drawn, patients)
+        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(
+            metric, (internal, external), drawn, patients
+        )
 
 
-def _read_elsewhere(folder: Path, seeds: Sequence[Scored]) -> tuple[dict[str, Any], str]:
+def _read_external(folder: Path, seeds: Sequence[Scored]) -> tuple[dict[str, Any], str]:
     """metrics.json of a model on another task, and why it cannot be used; empty: it can."""
     for scored in seeds:
         if scored.state != "done":
@@ -128,13 +130,13 @@ def _compare(
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"reason": ""}
     means = []
-    for place, scores, draws, count in zip(("inside", "elsewhere"), sides, drawn, patients, strict=True):
+    for side, scores, draws, count in zip(("internal", "external"), sides, drawn, patients, strict=True):
         values = [metrics["metrics"][metric] for metrics, _ in scores]
         if None in values:
             reasons = {metrics["undefined"].get(metric, "undefined") for metrics, _ in scores}
-            return {"reason": f"{place}: {'; '.join(sorted(reasons))}"}
+            return {"reason": f"{side}: {'; '.join(sorted(reasons))}"}
         means.append(float(np.mean(values)))
         low, high, _ = find_interval(draws[metric], count)
-        row |= {place: means[-1], f"{place}_low": low, f"{place}_high": high}
+        row |= {side: means[-1], f"{side}_low": low, f"{side}_high": high}
     low, high, _ = find_interval(drawn[0][metric] - drawn[1][metric], min(patients))
     return row | {"drop": means[0] - means[1], "drop_low": low, "drop_high": high}

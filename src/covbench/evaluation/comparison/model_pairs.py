@@ -1,4 +1,4 @@
-"""Every pair of models on the same test images, the places they may hold, and what their test set can resolve."""
+"""Every pair of models on the same test images, the ranks they may hold, and what their test set can resolve."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PERMUTATION = "permutation of patients"
 
 
 @dataclass(frozen=True)
-class Rival:
+class Contestant:
     """A model under one protocol: its finished runs by seed, and by metric the mean over seeds and its draws, (B,)."""
 
     architecture: str
@@ -42,17 +42,17 @@ class Rival:
     draws: Mapping[str, np.ndarray]
 
 
-def compare_rivals(rivals: Sequence[Rival], patients: pd.Index) -> dict[str, list[dict[str, Any]]]:
+def compare_model_pairs(contestants: Sequence[Contestant], patients: pd.Index) -> dict[str, list[dict[str, Any]]]:
     """Rows of `pairs`, `ranks` and `resolution` of the models of one task and protocol, but for these two columns.
 
     patients: (P,), all patients of the task. Only models with as many seeds as the most complete one are compared,
     since each seed has its own test fold; the others are in no table.
     """
-    seeds = max((set(rival.runs) for rival in rivals), key=len)
-    rivals = [rival for rival in rivals if set(rival.runs) == seeds]
+    seeds = max((set(contestant.runs) for contestant in contestants), key=len)
+    contestants = [contestant for contestant in contestants if set(contestant.runs) == seeds]
     rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranks": [], "resolution": []}
-    for metric in COMPARED[next(iter(rivals[0].runs.values())).metrics["kind"]]:
-        scored = [rival for rival in rivals if rival.scores.get(metric) is not None]
+    for metric in COMPARED[next(iter(contestants[0].runs.values())).metrics["kind"]]:
+        scored = [contestant for contestant in contestants if contestant.scores.get(metric) is not None]
         if scored:
             rows["pairs"] += _test_pairs(metric, scored, patients)
             rows["ranks"] += _rank(metric, scored)
@@ -60,28 +60,31 @@ def compare_rivals(rivals: Sequence[Rival], patients: pd.Index) -> dict[str, lis
     return rows
 
 
-def _rank(metric: str, rivals: Sequence[Rival]) -> Iterator[dict[str, Any]]:
-    scores = np.array([rival.scores[metric] for rival in rivals], np.float64)
-    best, worst = range_ranks(np.stack([rival.draws[metric] for rival in rivals]), scores)
+def _rank(metric: str, contestants: Sequence[Contestant]) -> Iterator[dict[str, Any]]:
+    scores = np.array([contestant.scores[metric] for contestant in contestants], np.float64)
+    best, worst = range_ranks(np.stack([contestant.draws[metric] for contestant in contestants]), scores)
     for number in np.argsort(-scores, kind="stable"):
-        rival = rivals[number]
-        names = {"metric": metric, "architecture": rival.architecture, "family": rival.family}
-        places = {"best": int(best[number]), "worst": int(worst[number]), "models": len(rivals)}
-        yield {**names, "score": scores[number], **places}
+        contestant = contestants[number]
+        names = {"metric": metric, "architecture": contestant.architecture, "family": contestant.family}
+        ranks = {"best": int(best[number]), "worst": int(worst[number]), "models": len(contestants)}
+        yield {**names, "score": scores[number], **ranks}
 
 
-def _resolve(metric: str, rivals: Sequence[Rival]) -> dict[str, Any]:
-    """From the median error of the difference of two models; a single one as if its rival were independent of it."""
-    draws = [rival.draws[metric] for rival in rivals]
+def _resolve(metric: str, contestants: Sequence[Contestant]) -> dict[str, Any]:
+    """From the median error of the difference of two models; a single one as if independent."""
+    draws = [contestant.draws[metric] for contestant in contestants]
     errors = [np.nanstd(one - other) for one, other in combinations(draws, 2)]
     error = float(np.median(errors)) if errors else float(np.nanstd(draws[0]) * 2**0.5)
-    basis = "median over pairs of models" if errors else "one model; a rival independent of it"
-    counts = {"patients": count_patients(run for rival in rivals for run in rival.runs.values()), "models": len(rivals)}
+    basis = "median over pairs of models" if errors else "one model; a contestant independent of it"
+    counts = {
+        "patients": count_patients(run for contestant in contestants for run in contestant.runs.values()),
+        "models": len(contestants),
+    }
     return {"metric": metric, **counts, "error": error, "resolvable": resolvable_difference(error), "basis": basis}
 
 
-def _test_pairs(metric: str, rivals: Sequence[Rival], patients: pd.Index) -> list[dict[str, Any]]:
-    pairs = list(combinations(rivals, 2))
+def _test_pairs(metric: str, contestants: Sequence[Contestant], patients: pd.Index) -> list[dict[str, Any]]:
+    pairs = list(combinations(contestants, 2))
     if not pairs:
         return []
     test, values = (_test_ranking if metric == "auroc" else _test_means)(metric, pairs, patients)
@@ -95,19 +98,19 @@ def _test_pairs(metric: str, rivals: Sequence[Rival], patients: pd.Index) -> lis
     return rows
 
 
-def _test_ranking(_: str, pairs: Sequence[tuple[Rival, Rival]], patients: pd.Index) -> tuple[str, np.ndarray]:
+def _test_ranking(_: str, pairs: Sequence[tuple[Contestant, Contestant]], patients: pd.Index) -> tuple[str, np.ndarray]:
     """Of the positive class, or of each class against the rest, whose mean the AUROC of several classes is."""
     return DELONG, np.array([compare_aurocs(list(_pair_folds(*pair, patients)))[2] for pair in pairs])
 
 
-def _pair_folds(one: Rival, other: Rival, patients: pd.Index) -> Iterator[Fold]:
+def _pair_folds(one: Contestant, other: Contestant, patients: pd.Index) -> Iterator[Fold]:
     for seed, run in one.runs.items():
         classes, positive = run.metrics["classes"], run.metrics["positive"]
         mine, theirs = _align(run.cases, other.runs[seed].cases)
-        places = patients.get_indexer(pd.Index(mine["patient_id"]))
+        ranks = patients.get_indexer(pd.Index(mine["patient_id"]))
         for number in [classes.index(positive)] if positive else range(len(classes)):
             column = f"p_{number}"
-            yield (mine["truth"] == number).to_numpy(), mine[column].to_numpy(), theirs[column].to_numpy(), places
+            yield (mine["truth"] == number).to_numpy(), mine[column].to_numpy(), theirs[column].to_numpy(), ranks
 
 
 def _align(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -116,7 +119,9 @@ def _align(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     return mine, mine[keys].merge(theirs, on=keys, how="left", validate="one_to_one")
 
 
-def _test_means(metric: str, pairs: Sequence[tuple[Rival, Rival]], patients: pd.Index) -> tuple[str, np.ndarray]:
+def _test_means(
+    metric: str, pairs: Sequence[tuple[Contestant, Contestant]], patients: pd.Index
+) -> tuple[str, np.ndarray]:
     """McNemar's test where every patient has one image, in one fold; else patients swap their models."""
     runs = list(pairs[0][0].runs.values())
     if metric == "accuracy" and len(runs) == 1 and runs[0].cases["patient_id"].is_unique:
@@ -125,7 +130,7 @@ def _test_means(metric: str, pairs: Sequence[tuple[Rival, Rival]], patients: pd.
     return PERMUTATION, flip_signs(np.column_stack([_sum_gains(*pair, CASES[metric], patients) for pair in pairs]))
 
 
-def _pair_values(one: Rival, other: Rival, column: str) -> Iterator[tuple[np.ndarray, np.ndarray, pd.Series]]:
+def _pair_values(one: Contestant, other: Contestant, column: str) -> Iterator[tuple[np.ndarray, np.ndarray, pd.Series]]:
     """Per seed both models' value of each test image, where both have one, and its patient."""
     for seed, run in one.runs.items():
         mine, theirs = _align(run.cases, other.runs[seed].cases)
@@ -134,10 +139,10 @@ def _pair_values(one: Rival, other: Rival, column: str) -> Iterator[tuple[np.nda
         yield sides[0][known], sides[1][known], mine["patient_id"].iloc[known]
 
 
-def _sum_gains(one: Rival, other: Rival, column: str, patients: pd.Index) -> np.ndarray:
+def _sum_gains(one: Contestant, other: Contestant, column: str, patients: pd.Index) -> np.ndarray:
     """Each patient's share in the mean difference over images and seeds: float64, (P,)."""
     gains = np.zeros(len(patients))
     for mine, theirs, names in _pair_values(one, other, column):
-        places = patients.get_indexer(pd.Index(names))
-        gains += np.bincount(places, (mine - theirs) / max(len(mine), 1), len(patients)) / len(one.runs)
+        ranks = patients.get_indexer(pd.Index(names))
+        gains += np.bincount(ranks, (mine - theirs) / max(len(mine), 1), len(patients)) / len(one.runs)
     return gains

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import find_interval
-from covbench.evaluation.comparison.model_pairs import Rival
+from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.definitions import define_metric
 from covbench.experiment.runs import KEYS, count_patients
 from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
@@ -71,7 +71,7 @@ def judge(reported: float, ours: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def compare_protocols(
-    summary: Sequence[Mapping[str, Any]], published: Mapping[str, Rival], audited: Mapping[str, Rival]
+    summary: Sequence[Mapping[str, Any]], published: Mapping[str, Contestant], audited: Mapping[str, Contestant]
 ) -> Iterator[dict[str, Any]]:
     """What `audited` changes in each score of each model, with its interval: PROTOCOL_COLUMNS but for the task.
 

@@ -43,7 +43,7 @@ SENT_TAG, SUPERSEDED_TAG, PARENT_TAG = "covbench.sent", "covbench.superseded_by"
 LAYOUT = 2
 """Raised when more of a run is copied than before: every run is then sent again."""
 BATCH = 1000  # metrics that MLflow takes at once
-FACTS = ("git_commit", "scheduler_job", "device", "weights", "precision", "lives")
+FACTS = ("git_commit", "scheduler_job", "device", "weights", "precision", "restarts")
 
 log = logging.getLogger(__name__)
 

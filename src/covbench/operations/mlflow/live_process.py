@@ -1,6 +1,8 @@
-"""The process behind covbench.operations.mlflow.live: learning curves on standard input -> MLflow, as long as that answers.
+"""The process behind operations.mlflow.live: learning curves on standard input -> MLflow, as long as that answers.
 
-python -m covbench.operations.mlflow.live_process URI RUN FINGERPRINT; each line is a JSON list of epochs, an empty list the good end.
+python -m covbench.operations.mlflow.live_process URI RUN FINGERPRINT
+
+Each line is a JSON list of epochs; an empty list is the good end.
 """
 
 from __future__ import annotations

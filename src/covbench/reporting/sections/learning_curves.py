@@ -1,4 +1,4 @@
-"""The learning curves on the page of a model, which uPlot draws in the browser."""
+"""The learning curves on a model's page. uPlot draws them in the browser."""
 
 from __future__ import annotations
 
@@ -21,15 +21,24 @@ DIGITS = 5
 
 @dataclass(frozen=True)
 class Curves:
-    """values: what templates/curves.js draws; numbers: the same as CSV, its place in the report's folder."""
+    """values: what templates/curves.js draws. numbers: path of the same values as CSV in the report's folder."""
 
     reading: str
     values: dict[str, Any]
     numbers: str
 
 
-def view_curves(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Curves | None:
-    """Loss and accuracy of a model's runs of one protocol, their table written below `folder`; None for a baseline."""
+def build_curves(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Curves | None:
+    """Loss and accuracy of a model's runs under one protocol; their table is written below `folder`.
+
+    Args:
+        folder: The report's folder.
+        task: The task of the runs.
+        seeds: The runs, one per seed.
+
+    Returns:
+        The curves; None for a baseline, which has no training history.
+    """
     trained = [run for run in seeds if not run.history.empty]
     if not trained:
         return None
@@ -41,7 +50,7 @@ def view_curves(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Curve
 
 
 def describe_curves(histories: dict[int, pd.DataFrame]) -> dict[str, Any]:
-    """Epochs, where fine-tuning starts, and per panel its lines. histories: seed -> schema.HISTORY_COLUMNS."""
+    """Epochs, the start of fine-tuning, and the lines of each panel. histories: seed -> schema.HISTORY_COLUMNS."""
     epochs = sorted({int(epoch) for history in histories.values() for epoch in history["epoch"]})
     later = [epoch for history in histories.values() for epoch in history.loc[history["phase"] == "fine_tune", "epoch"]]
     fine_tune = min(later, default=None)

@@ -1,4 +1,4 @@
-"""A page per model and protocol: its options, origin, curves and scores, and every case that it was tested on."""
+"""A page per model and protocol: options, origin, learning curves, scores and every test case."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from covbench.reporting import tables, wording
 from covbench.reporting.gather import FinishedRun, Results
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections import cases
-from covbench.reporting.sections.leaderboard import choose_headline
-from covbench.reporting.sections.learning_curves import Curves, view_curves
+from covbench.reporting.sections.learning_curves import Curves, build_curves
 from covbench.reporting.tables import Cell, Table
 from covbench.schema import SEGMENTATION, Task
 from covbench.system.content_hashes import hash_content
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ModelView:
+class ModelSection:
     """What the page of a model shows.
 
-    elsewhere: other protocols, others: other models, each with its page. case_models: models with cases, and the name
-    of their file.
+    other_protocols: the model's pages under other protocols. others: other models and their pages. case_models: models
+    with cases and the names of their files.
     """
 
     task: Task
@@ -42,29 +42,48 @@ class ModelView:
     confusion: Table
     cost: Table
     curves: Curves | None
-    elsewhere: Sequence[tuple[str, str]]
+    other_protocols: Sequence[tuple[str, str]]
     others: Sequence[tuple[str, str]]
-    fold: cases.Fold | None
+    fold: cases.TestFold | None
     case_models: Sequence[tuple[str, str]]
 
 
-def place_model(task: str, protocol: str, architecture: str) -> str:
-    """The page's path in the report's folder."""
+def locate_model(task: str, protocol: str, architecture: str) -> str:
+    """Path of a model's page in the report's folder.
+
+    Args:
+        task: Name of the task.
+        protocol: Name of the protocol.
+        architecture: Name of the model.
+
+    Returns:
+        The path, made of harmless characters.
+    """
     return f"models/{wording.slug(task)}/{wording.slug(protocol)}/{wording.slug(architecture)}.html"
 
 
 def link_models(finished: Sequence[FinishedRun]) -> dict[str, str]:
-    """Model -> its page under the protocol to believe, or under the first that has it. finished: runs of one task."""
+    """Model -> its page under the first protocol that has it, audited before others. finished: runs of one task."""
     links: dict[str, str] = {}
     for protocol in tables.order_protocols(run.run.protocol for run in finished):
         for run in finished:
             if run.run.protocol == protocol:
-                links.setdefault(run.run.architecture, place_model(run.run.task, protocol, run.run.architecture))
+                links.setdefault(run.run.architecture, locate_model(run.run.task, protocol, run.run.architecture))
     return links
 
 
-def view_models(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelView]:
-    """The page of every model of a task that has a finished run; its curves and cases are written below `folder`."""
+def build_model_sections(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelSection]:
+    """The page of every model of a task that has a finished run.
+
+    Args:
+        results: The results of all tasks.
+        data: Folder that holds prepared/.
+        folder: The report's folder, below which curves and cases are written.
+        task: The task of the models.
+
+    Yields:
+        One section per protocol and model, audited first.
+    """
     for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         fold = cases.find_fold(data, task, protocol, runs)
@@ -76,28 +95,30 @@ def view_models(results: Results, data: Path, folder: Path, task: Task) -> Itera
                 cases.write_model(folder, fold, run, explained)
         named = [(run.run.architecture, wording.slug(run.run.architecture)) for run in with_cases]
         for name in dict.fromkeys(run.run.architecture for run in runs):
-            yield _view_model(results, folder, task, [run for run in runs if run.run.architecture == name], fold, named)
+            yield _build_model_section(
+                results, folder, task, [run for run in runs if run.run.architecture == name], fold, named
+            )
 
 
-def _find_cache(run: FinishedRun, fold: cases.Fold) -> Path:
-    """Where pictures of these very images are kept between reports: results/pictures."""
+def _find_cache(run: FinishedRun, fold: cases.TestFold) -> Path:
+    """Where pictures of these images are kept from one report to the next: results/pictures."""
     images = hash_content(fold.prepared.folder / "images.npy")[:16] if fold.prepared else "none"
     return results_of(run) / "pictures" / wording.slug(fold.task.name) / images
 
 
 def results_of(run: FinishedRun) -> Path:
-    """The folder that holds runs/, of which this is one."""
+    """The folder that holds runs/ with this run."""
     return run.folder.parents[4]
 
 
-def _view_model(
+def _build_model_section(
     results: Results,
     folder: Path,
     task: Task,
     seeds: Sequence[FinishedRun],
-    fold: cases.Fold | None,
+    fold: cases.TestFold | None,
     case_models: Sequence[tuple[str, str]],
-) -> ModelView:
+) -> ModelSection:
     run = seeds[0].run
     summary, metrics, runs = (
         table[(table["task"] == task.name) & (table["architecture"] == run.architecture)]
@@ -106,20 +127,20 @@ def _view_model(
     summary, metrics, runs = (rows[rows["protocol"] == run.protocol] for rows in (summary, metrics, runs))
     headline = choose_headline(task.kind, results.published[results.published["task"] == task.name])
     others = link_others(results, task.name, run.protocol)
-    return ModelView(
+    return ModelSection(
         task=task,
         protocol=run.protocol,
         name=run.architecture,
-        path=place_model(task.name, run.protocol, run.architecture),
+        path=locate_model(task.name, run.protocol, run.architecture),
         reading=wording.read_model(summary, headline),
         options=read_options(seeds[0].folder),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         confusion=build_confusion(seeds, task),
         cost=tables.build_cost_table(runs),
-        curves=view_curves(folder, task, seeds),
-        elsewhere=[
-            (protocol, place_model(task.name, protocol, run.architecture))
+        curves=build_curves(folder, task, seeds),
+        other_protocols=[
+            (protocol, locate_model(task.name, protocol, run.architecture))
             for protocol in tables.order_protocols(other.run.protocol for other in results.of(task.name))
             if protocol != run.protocol
             and any(o.run.architecture == run.architecture for o in results.of(task.name, protocol))
@@ -131,13 +152,22 @@ def _view_model(
 
 
 def link_others(results: Results, task: str, protocol: str) -> dict[str, str]:
-    """Every model with a finished run of this task and protocol -> its page."""
+    """The pages of all models with a finished run of a task and protocol.
+
+    Args:
+        results: The results of all tasks.
+        task: Name of the task.
+        protocol: Name of the protocol.
+
+    Returns:
+        Model -> path of its page.
+    """
     names = dict.fromkeys(run.run.architecture for run in results.of(task, protocol))
-    return {name: place_model(task, protocol, name) for name in names}
+    return {name: locate_model(task, protocol, name) for name in names}
 
 
 def read_options(folder: Path) -> list[tuple[str, str]]:
-    """What decided a run and where it came from, of its manifest: word and value."""
+    """What decided a run and where it ran, from its manifest: name and value. folder: of the run."""
     path = folder / "manifest.json"
     if not path.exists():
         return []
@@ -149,7 +179,7 @@ def read_options(folder: Path) -> list[tuple[str, str]]:
 
 
 def build_confusion(seeds: Sequence[FinishedRun], task: Task) -> Table:
-    """Counts summed over seeds and the share of the true class."""
+    """Confusion matrix summed over seeds, as shares of the true class."""
     total = np.sum([np.array(run.metrics["confusion"], float) for run in seeds], axis=0)
     rows = []
     for name, counts in zip(task.classes, total, strict=True):
@@ -160,5 +190,5 @@ def build_confusion(seeds: Sequence[FinishedRun], task: Task) -> Table:
             + [Cell(share, float(count), f"{count:,.0f}") for share, count in zip(shares, counts, strict=True)]
         )
     unit = "pixels" if task.kind == SEGMENTATION else "images"
-    headings = [("Truth", "")] + [(f"called {name.replace('_', ' ')}", "") for name in task.classes]
+    headings = [("Truth", "")] + [(f"predicted {name.replace('_', ' ')}", "") for name in task.classes]
     return Table(f"Confusion matrix: share of the true class, {unit} summed over seeds", headings, rows)

@@ -1,0 +1,43 @@
+"""Two repairs of Snakemake 9.27: it does not quote its Python, so nothing starts below a folder with a space.
+
+- Scripts: https://github.com/snakemake/snakemake/issues/2645
+- Jobs of an executor (SLURM): https://github.com/snakemake/snakemake/issues/3211
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from snakemake.script import PythonScript
+from snakemake_executor_plugin_slurm_jobstep import Executor as JobStepExecutor
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+FIXED = "_covbench_quotes"
+
+
+def quote_interpreters() -> None:
+    """Quote the interpreter in the commands of scripts and of cluster jobs; calling it again changes nothing."""
+    _replace(PythonScript, "_execute_cmd", _quote_in_script)
+    for executor in (RemoteExecutor, JobStepExecutor):
+        _replace(executor, "get_python_executable", _quote_in_job)
+
+
+def _replace(owner: type, name: str, repair: Callable[[Callable], Callable]) -> None:
+    original = getattr(owner, name)
+    if not hasattr(original, FIXED):
+        repaired = repair(original)
+        setattr(repaired, FIXED, True)
+        setattr(owner, name, repaired)
+
+
+def _quote_in_script(execute: Callable) -> Callable:
+    def execute_quoted(script: PythonScript, command: str, **parts: Any) -> Any:
+        return execute(script, command.replace("{py_exec} ", "{py_exec:q} "), **parts)
+
+    return execute_quoted
+
+
+def _quote_in_job(find_python: Callable) -> Callable:
+    return lambda executor: shlex.quote(find_python(executor))

@@ -18,7 +18,7 @@ LONGEST_FIRST = (
     "tests/training/test_job.py",
     "tests/training/test_frozen_features.py",
     "tests/models/test_jax.py",
-    "tests/real/test_planted_copies.py",
+    "tests/real/test_planted_duplicates.py",
     "tests/training/test_fit.py",
     "tests/training/test_devices.py",
     "tests/browser/test_report.py",

@@ -1,55 +1,65 @@
-# Thin targets: every command that they run is shown in README.md.
-.PHONY: demo sample test test-slow check bench status forecast mlflow lock clean clean-features
+# Thin targets: every command that they run is printed, or named in the text that `make` alone prints.
+.DEFAULT_GOAL := help
+.PHONY: help demo sample test test-slow check architecture bench status forecast mlflow lock clean clean-features
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
 BIN := .venv/bin
+TWO_CORES := --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 predict_external=1 predict_external_masks=1
 
-demo: .venv/installed
-	$(BIN)/snakemake all --configfile config/demo.yaml --directory demo --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 test_external=1
-	$(BIN)/python -m covbench.reporting.summary demo/results
+help: ## print these targets
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-16s%s\n", $$1, $$2}' Makefile
+
+demo: .venv/installed ## the benchmark on synthetic images, minutes on two cores, nothing is downloaded
+	$(BIN)/covbench run -- all --configfile config/demo.yaml --directory demo $(TWO_CORES)
+	$(BIN)/covbench summary demo/results
 	@echo "Report: $(CURDIR)/demo/results/report/index.html"
 
-# Real images of all seven tasks, a few hundred a task, from a folder that holds each dataset under its upstream name.
-sample: .venv/installed
-	@test -n "$(MIRROR)" || (echo "make sample MIRROR=/path/to/a/mirror/of/the/six/datasets" && false)
-	mirror="$$(realpath "$(MIRROR)")" && $(BIN)/snakemake all --configfile config/sample.yaml --config "fetch={mirror: '$$mirror'}" "weights={mirror: '$$mirror/weights'}" --directory sample --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 test_external=1
-	$(BIN)/python -m covbench.reporting.summary sample/results
+# The folder holds each dataset under its upstream name.
+sample: .venv/installed ## real images of all seven tasks: make sample MIRROR=/path/to/a/mirror/of/the/six/datasets
+	@test -n "$(MIRROR)" || (echo "make sample MIRROR=/path/to/a/mirror/of/the/six/datasets" >&2 && false)
+	mirror="$$(realpath "$(MIRROR)")" && $(BIN)/covbench run -- all --configfile config/sample.yaml --config "fetch={mirror: '$$mirror'}" "weights={mirror: '$$mirror/weights'}" --directory sample $(TWO_CORES)
+	$(BIN)/covbench summary sample/results
 	@echo "Report: $(CURDIR)/sample/results/report/index.html"
 
-test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+test: .venv/installed ## the fast tests
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
-test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 30
+TESTS ?= tests
+test-slow: .venv/installed ## the slow tests: real trainings, SLURM, DVC; TESTS=tests/slurm for some of them
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --durations 30 $(TESTS)
 
-check: .venv/installed
+check: .venv/installed ## format, lint, types, import contracts, spelling, docs site, links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python docs/make_architecture.py --check
 	$(BIN)/python docs/check_links.py
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 
-# Every ratio beside its bar, and the tables of docs/PERFORMANCE.md; one alone: .venv/bin/python -m bench loader
-bench: .venv/installed
+architecture: .venv/installed ## write ARCHITECTURE.md from docstrings and imports
+	$(BIN)/python docs/make_architecture.py
+
+# One alone: .venv/bin/python -m bench loader
+bench: .venv/installed ## every measured ratio beside its bar
 	$(BIN)/python -m bench
 
 CONFIG ?= config/config.yaml
 DIRECTORY ?= .
-status: .venv/installed
-	@$(BIN)/python -m covbench.experiment.status --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
+status: .venv/installed ## the state of every planned run; CONFIG= and DIRECTORY= for others
+	@$(BIN)/covbench status --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
-# Calibrates for up to ten minutes and goes on from there the next time; more: .venv/bin/python -m covbench.operations.forecast --help
-forecast: .venv/installed
-	@$(BIN)/python -m covbench.operations.forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
+forecast: .venv/installed ## hours, memory and disk of what is still to train; CONFIG= and DIRECTORY= for others
+	@$(BIN)/covbench forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
 RESULTS ?= results
-mlflow: .venv/installed
-	@test -f "$(RESULTS)/mlflow.db" || (echo "no $(RESULTS)/mlflow.db yet: run the benchmark first, or say RESULTS=demo/results" && false)
-	$(BIN)/python -m covbench.operations.mlflow.views sqlite:///$(RESULTS)/mlflow.db http://127.0.0.1:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///$(RESULTS)/mlflow.db --default-artifact-root $(RESULTS)/mlartifacts --host 127.0.0.1 --port 5000
+mlflow: .venv/installed ## MLflow's pages of the runs; RESULTS=demo/results for those of the demo
+	$(BIN)/covbench mlflow-views "sqlite:///$(RESULTS)/mlflow.db" http://127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri "sqlite:///$(RESULTS)/mlflow.db" --default-artifact-root "$(RESULTS)/mlartifacts" --host 127.0.0.1 --port 5000
 
 # The lock is installed with hashes only: what is not in it cannot get in.
 .venv/installed: $(LOCK) pyproject.toml
@@ -59,13 +69,13 @@ mlflow: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch .venv/installed
 
-lock:
+lock: ## resolve the locked packages anew; needs uv
 	uv pip compile --quiet pyproject.toml --extra cpu --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file envs/cpu.txt
 	uv pip compile --quiet pyproject.toml --extra gpu --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file envs/gpu.txt
 
-# Features of frozen backbones: nothing but time is lost, also while runs go on.
-clean-features:
+# They are computed again when a run needs them, also while others train.
+clean-features: ## remove the stored features of frozen backbones
 	rm -rf checkpoints/features
 
-clean:
+clean: ## remove .venv and demo
 	rm -rf .venv demo

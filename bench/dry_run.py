@@ -14,7 +14,7 @@ import yaml
 
 from bench.processes import ROOT
 from bench.rows import Row
-from covbench.experiment.plan import is_baseline, plan_runs
+from covbench.experiment.plan import plan_runs
 
 PACKAGE, WORKFLOW = str(ROOT / "src" / "covbench"), str(ROOT / "workflow")
 TRAININGS = 10_000
@@ -44,7 +44,7 @@ def plan_many() -> tuple[dict[str, Any], int]:
     config["baselines"] = {"classification": [], "segmentation": []}
     a_seed = len(plan_runs(config))
     config["seeds"] = list(range(-(-TRAININGS // a_seed)))
-    return config, sum(not is_baseline(run) for run in plan_runs(config))
+    return config, sum(planned.is_deep for planned in plan_runs(config))
 
 
 def plan_dry(config: Path, folder: Path, *profiler: str) -> float:

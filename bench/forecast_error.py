@@ -1,4 +1,4 @@
-"""How long runs take, against what the forecast from a calibration said"""
+"""How long runs take, against what the forecast from a timing said"""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from bench.rows import Row
 from bench.workflow import DRAWN, read_run, run_workflow
 from covbench.experiment.config import check_config
-from covbench.experiment.plan import describe_plan
-from covbench.experiment.status import examine_runs
+from covbench.experiment.plan import plan_runs
+from covbench.experiment.runs import examine_runs
 from covbench.operations.forecast import forecast_line, group_trainings
-from covbench.operations.step_timings import Calibrations
+from covbench.operations.step_timings import StepTimings
 
 CONFIG = DRAWN | {
     "tasks": ["phantom_xray", "phantom_lesions"],
@@ -26,19 +26,19 @@ CONFIG = DRAWN | {
 
 
 def measure() -> list[Row]:
-    """Calibrate, forecast, then train for real through the workflow, three small runs."""
-    plan = describe_plan(check_config(CONFIG))
+    """Time the steps, forecast, then train for real through the workflow, three small runs."""
+    plan = plan_runs(check_config(CONFIG))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        run_workflow(folder, CONFIG, sorted({entry["files"]["split"] for entry in plan}))
-        known = Calibrations(folder)
+        run_workflow(folder, CONFIG, sorted({planned.inputs.split for planned in plan}))
+        known = StepTimings(folder)
         known.measure(plan, 600)
         lines = [forecast_line(*group, known, folder) for group in group_trainings(examine_runs(plan, folder))]
-        run_workflow(folder, CONFIG, [f"{entry['folder']}/manifest.json" for entry in plan])
+        run_workflow(folder, CONFIG, [f"{planned.run.folder}/manifest.json" for planned in plan])
         rows = []
         for line in lines:
             facts = read_run(folder, f"{line.task}/{line.protocol}/{line.architecture}/0")
-            assert line.cost is not None, f"{line.architecture} was not calibrated"
+            assert line.cost is not None, f"{line.architecture} was not timed"
             note = f"{len(facts['epochs'])} epochs, {line.images} images; other side: the forecast"
             said = line.cost.seconds
             rows.append(

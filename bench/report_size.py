@@ -6,11 +6,11 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench.rows import NotHereError, Row
+from covbench.experiment.plan import PlannedRun
 from covbench.models.catalogue import BASELINES, CLASSIFIERS
 from covbench.reporting.page import build_report
 from covbench.schema import CLASSIFICATION
@@ -50,7 +50,7 @@ def measure() -> list[Row]:
     return rows + [Row(what, opened[what], NAN, units.get(what, "s"), opened[what], bar) for what, bar in bars.items()]
 
 
-def draw(root: Path) -> list[dict[str, Any]]:
+def draw(root: Path) -> list[PlannedRun]:
     """Write data and results of the runs, and tables without resampling, which the page does not do either."""
     from tests.synthetic_results import draw_tree, plan_runs
 
@@ -61,13 +61,13 @@ def draw(root: Path) -> list[dict[str, Any]]:
     return plan
 
 
-def time_build(root: Path, plan: list[dict[str, Any]]) -> float:
+def time_build(root: Path, plan: list[PlannedRun]) -> float:
     started = time.monotonic()
     build_report(root / "results", root / "data", plan, root / "results/report", "drawn", {}, printed=root / "figures")
     return time.monotonic() - started
 
 
-def open_pages(chromium: str, report: Path, plan: list[dict[str, Any]]) -> dict[str, float]:
+def open_pages(chromium: str, report: Path, plan: list[PlannedRun]) -> dict[str, float]:
     """Seconds until the pages are there, and the 95th percentile of the times between frames in milliseconds."""
     from playwright.sync_api import sync_playwright
 
@@ -78,7 +78,7 @@ def open_pages(chromium: str, report: Path, plan: list[dict[str, Any]]) -> dict[
         page.goto((report / "index.html").as_uri())
         first = time.monotonic() - started
         started = time.monotonic()
-        page.goto((report / f"models/{TASK}/audited/{plan[0]['architecture']}.html").as_uri())
+        page.goto((report / f"models/{TASK}/audited/{plan[0].run.architecture}.html").as_uri())
         page.wait_for_selector("#gallery button.tile img")
         model = time.monotonic() - started
         frames = page.evaluate(FRAMES)

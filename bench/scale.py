@@ -20,8 +20,9 @@ import yaml
 from bench.page import read_row
 from bench.processes import ROOT, call_fresh
 from bench.rows import Row
+from covbench.experiment.runs import examine_runs
 from covbench.operations.dvc_timestamps import NOTES, read_notes, restore_dates
-from covbench.operations.mlflow.finished_runs import read_run, track_runs
+from covbench.operations.mlflow.finished_runs import select_tracked, track_runs
 from covbench.operations.mlflow.store import prepare_store
 from covbench.system.files import hash_file
 
@@ -116,7 +117,7 @@ def copy_runs(runs: int) -> list[Row]:
         draw_tree(Path(name), plan)
         uri = "sqlite:///results/mlflow.db"
         prepare_store(uri)
-        tracked = [read_run(entry["folder"]) for entry in plan]
+        tracked = select_tracked(examine_runs(plan))
         first, _ = clock(lambda: track_runs(uri, tracked, None, False))
         again, _ = clock(lambda: track_runs(uri, tracked, None, False))
         size = Path("results/mlflow.db").stat().st_size / 1e6

@@ -1,13 +1,13 @@
-"""Draws a results tree as a benchmark leaves it: drawn predictions, scored and compared by the real functions.
+"""Writes a results tree as a benchmark leaves it: synthetic predictions, scored and compared by the real functions.
 
-A helper of the report's tests, and a way to look at a page without training anything.
+The report's tests use it. It also serves to look at a page without any training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,14 @@ from covbench.data.datasets import TASKS, dataset_of
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.compare import compare_runs
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.experiment.plan import describe_planned
-from covbench.experiment.provenance import describe_run, gather_inputs
+from covbench.experiment.plan import PlannedRun, plan_run
+from covbench.experiment.provenance import describe_run, expect_inputs
+from covbench.protocols import protocol_options
 from covbench.schema import CLASSIFICATION, Run, Task
 from covbench.system.files import write_json, write_table
 
 SIDE, IMAGES, EPOCHS = 64, 90, 14
-CONFIG = {"weights": "none", "deterministic": True}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
 BASELINES = {
     "majority": 0.0,
     "hog_logistic": 0.55,
@@ -37,10 +38,14 @@ def plan_runs(
     tasks: Mapping[str, Sequence[str]],
     protocols: Sequence[str] = ("published", "audited"),
     seeds: Sequence[int] = (0, 1),
-) -> list[dict[str, Any]]:
-    """A plan as describe_plan gives it. tasks: task -> architectures."""
+) -> list[PlannedRun]:
+    """A plan as covbench.experiment.plan gives it. tasks: task -> architectures."""
     return [
-        describe_planned(CONFIG, Run(task, protocol, architecture, seed), {"size": SIDE})
+        plan_run(
+            CONFIG,
+            Run(task, protocol, architecture, seed),
+            replace(protocol_options(protocol, TASKS[task]), size=SIDE),
+        )
         for task, architectures in tasks.items()
         for protocol in protocols
         for architecture in architectures
@@ -48,18 +53,17 @@ def plan_runs(
     ]
 
 
-def draw_tree(root: Path, plan: Sequence[Mapping[str, Any]], images: int = IMAGES) -> None:
+def draw_tree(root: Path, plan: Sequence[PlannedRun], images: int = IMAGES) -> None:
     """Write root/data and root/results for every run of the plan, as if all had finished."""
-    for task in dict.fromkeys(run["task"] for run in plan):
+    for task in dict.fromkeys(planned.run.task for planned in plan):
         draw_data(root / "data", TASKS[task], images)
-    for entry in plan:
-        run = Run(entry["task"], entry["protocol"], entry["architecture"], entry["seed"])
-        draw_split(root / "data", run)
-        draw_run(root, run)
-        write_manifest(root, entry, run)
+    for planned in plan:
+        draw_split(root / "data", planned.run)
+        draw_run(root, planned.run)
+        write_manifest(root, planned)
 
 
-def compare_tree(root: Path, plan: Sequence[Mapping[str, Any]]) -> None:
+def compare_tree(root: Path, plan: Sequence[PlannedRun]) -> None:
     """Write root/results/compare and root/results/audit/splits.csv, as the stages before the report do."""
     resources = Path(__file__).parents[1] / "workflow" / "resources"
     reported, literature = (pd.read_csv(resources / f"{name}.csv") for name in ("published_results", "literature"))
@@ -68,7 +72,7 @@ def compare_tree(root: Path, plan: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_data(data: Path, task: Task, images: int) -> None:
-    """Index and prepared arrays of a task: blobs on a body; one patient has three images."""
+    """Write index and prepared arrays of a task: blobs on a body, three images per patient."""
     rng = np.random.default_rng(abs(hash_name(task.name)))
     ids = [f"{task.name}_{number:03d}" for number in range(images)]
     labels = np.arange(images) % len(task.classes) if task.kind == CLASSIFICATION else np.full(images, -1)
@@ -92,7 +96,7 @@ def draw_data(data: Path, task: Task, images: int) -> None:
 
 def hash_name(name: str) -> int:
     """A number that is the same in every process."""
-    return sum(ord(letter) * (place + 1) for place, letter in enumerate(name))
+    return sum(ord(letter) * (position + 1) for position, letter in enumerate(name))
 
 
 def draw_picture(rng: np.random.Generator, label: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +118,7 @@ def draw_picture(rng: np.random.Generator, label: int, classes: int) -> tuple[np
 
 
 def draw_split(data: Path, run: Run) -> None:
-    """A split by image (published) or by patient (audited)."""
+    """Write a split by image (published) or by patient (audited)."""
     index = pd.read_parquet(data / "index" / f"{dataset_of(run.task)}.parquet").query("~excluded")
     unit = index["image_id"] if run.protocol == "published" else index["patient_id"]
     rng = np.random.default_rng(run.seed)
@@ -126,7 +130,7 @@ def draw_split(data: Path, run: Run) -> None:
 
 
 def draw_run(root: Path, run: Run) -> None:
-    """A run's folder: predictions of a model with a skill of its own, history, manifest, scores."""
+    """Write a run's folder: predictions of a model with its own skill, history and scores."""
     folder = root / run.folder
     folder.mkdir(parents=True, exist_ok=True)
     task, rng = TASKS[run.task], np.random.default_rng(hash_name(run.folder))
@@ -139,8 +143,8 @@ def draw_run(root: Path, run: Run) -> None:
         metrics, cases = evaluate_classification(draw_probabilities(rng, rows, task, skill), task)
     else:
         prepared = root / "data" / "prepared" / run.task / str(SIDE)
-        place = {name: row for row, name in enumerate(pd.read_parquet(prepared / "rows.parquet")["image_id"])}
-        truth = np.load(prepared / "masks.npy")[[place[name] for name in rows["image_id"]]]
+        position = {name: row for row, name in enumerate(pd.read_parquet(prepared / "rows.parquet")["image_id"])}
+        truth = np.load(prepared / "masks.npy")[[position[name] for name in rows["image_id"]]]
         predicted = np.stack([spoil_mask(rng, mask, skill) for mask in truth])
         np.savez_compressed(folder / "predicted_masks.npz", masks=predicted)
         metrics, cases = evaluate_segmentation(rows, truth, predicted, task)
@@ -151,7 +155,7 @@ def draw_run(root: Path, run: Run) -> None:
 
 
 def draw_probabilities(rng: np.random.Generator, rows: pd.DataFrame, task: Task, skill: float) -> pd.DataFrame:
-    """Softmax of noise with the true class raised by the skill; a skill of 0 always says the first class."""
+    """Softmax of noise with the true class raised by the skill; a skill of 0 always predicts the first class."""
     scores = rng.normal(0, 1, (len(rows), len(task.classes)))
     scores[np.arange(len(rows)), rows["truth"]] += 2.4 * skill
     if skill < 0.15:
@@ -169,7 +173,7 @@ def spoil_mask(rng: np.random.Generator, mask: np.ndarray, skill: float) -> np.n
 
 
 def write_history(folder: Path, run: Run, rng: np.random.Generator, skill: float) -> None:
-    """history.csv of a deep model."""
+    """Write history.csv of a deep model."""
     if run.architecture not in BASELINES:
         epoch = np.arange(EPOCHS)
         loss = 0.75 * np.exp(-epoch * 0.1 * (1 + skill)) + 0.03 * rng.random(EPOCHS)
@@ -179,11 +183,11 @@ def write_history(folder: Path, run: Run, rng: np.random.Generator, skill: float
         write_table(folder / "history.csv", table.assign(val_accuracy=1 - table["val_loss"] / 1.6))
 
 
-def write_manifest(root: Path, entry: Mapping[str, Any], run: Run) -> None:
+def write_manifest(root: Path, planned: PlannedRun) -> None:
     """manifest.json as a run writes it that finished with the planned inputs."""
-    deep = entry["family"] == "deep"
+    deep = planned.is_deep
     facts = {"device": "cpu", "seconds": 12.5 + 20 * deep, "peak_memory_mb": 900, "finished": "2026-01-02T03:04:05"}
     facts |= {"parameters": 2_300_000 * deep, "epochs_run": EPOCHS * deep, "best_epoch": 9 * deep, "weights": "none"}
     facts["git_commit"] = "0123456789abcdef"
-    inputs = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
-    write_json(root / run.folder / "manifest.json", describe_run(inputs, **facts))
+    inputs = expect_inputs(planned, root)
+    write_json(root / planned.run.folder / "manifest.json", describe_run(inputs, **facts))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +57,13 @@ def train_here(folder, results="results", architecture="small_cnn", changes=None
 
     log_to(f"{results}.log")
     loading._POOL = ThreadPoolExecutor(workers)
-    running.Checkpointer.__init__.__defaults__ = (save_seconds,)
+    training_state.Checkpointer.__init__.__defaults__ = (save_seconds,)
     training_state.SAVE_SHARE = 1.0
     names = {"model": "model.keras", "history": "history.csv", "manifest": "manifest.json"}
     outputs = {name: f"{results}/{file}" for name, file in (names | {"predictions": "predictions.parquet"}).items()}
-    options = asdict(replace(OPTIONS, **(changes or {})))
-    run = Run("phantom_xray", AUDITED, architecture, 0)
-    running.train_run(run, options, "split.parquet", ["images.npy", "rows.parquet"], None, outputs, True)
+    run, options = Run("phantom_xray", AUDITED, architecture, 0), replace(OPTIONS, **(changes or {}))
+    prepared = ["images.npy", "rows.parquet"]
+    running.train_run(running.TrainingJob(run, options, "split.parquet", prepared, None, outputs, True))
 
 
 def read_result(results: Path) -> dict:

@@ -1,4 +1,4 @@
-"""What the protocols mean: `published` repeats the study with its flaws, `audited` keeps training and test apart.
+"""What the protocols mean: `published` repeats the study, `audited` mends its flaws.
 
 A protocol is one entry of PROTOCOLS. Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its
 notebooks; docs/PROTOCOLS.md says where they are silent and what was chosen instead.
@@ -203,15 +203,15 @@ def _audited_options(task: Task) -> Options:
 
 PROTOCOLS: dict[str, Protocol] = {
     PUBLISHED: Protocol(
-        "Repeats the study with its flaws: split by image, so that a patient can be in train and test; one input "
-        "scaling for every backbone; model choice looks at the test fold. Not to be believed, but comparable with the "
-        "study's numbers.",
+        "Repeats the study, flaws included. Images are split without regard to patients, so a patient can be in both "
+        "train and test. Every backbone gets the same input scaling. The test fold takes part in model selection. "
+        "Compare these scores with the study's, but do not rely on them.",
         _published_options,
         _published_split,
     ),
     AUDITED: Protocol(
-        "Patients and duplicates stay on one side of the split; each backbone's own scaling; model choice looks at "
-        "validation only. The one to believe.",
+        "Fixes the study's flaws. Patients and duplicates never cross the split. Each backbone gets its own input "
+        "scaling. The validation fold alone selects the model. Rely on these scores.",
         _audited_options,
         _audited_split,
     ),

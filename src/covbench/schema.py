@@ -166,3 +166,214 @@ HISTORY_COLUMNS: dict[str, Column] = {
     "val_accuracy": Column("float64", "validation"),
     "seconds": Column("float64", "wall time of the epoch"),
 }
+
+_TASK = {"task": Column("str", "task: a dataset with a label scheme")}
+_CELL = {**_TASK, "protocol": Column("str", "published or audited")}
+_MODEL = {**_CELL, "architecture": Column("str", "network or baseline")}
+_FAMILY = {"family": Column("str", "deep or baseline")}
+_METRIC = {"metric": Column("str", "key of metrics.json")}
+_INTERVAL = {
+    "low": Column("float64", "lower end of the 95 % interval over patients; empty: none"),
+    "high": Column("float64", "upper end of it"),
+}
+_CHANGE = {
+    "change": Column("float64", "mean under audited minus mean under published"),
+    "change_low": Column("float64", "lower end of its 95 % interval; patients in both test folds are drawn for both"),
+    "change_high": Column("float64", "upper end of it"),
+}
+_SEEDS = {"seeds": Column("int64", "runs for which the metric is defined")}
+
+
+def _under_both(names: Mapping[str, str]) -> dict[str, Column]:
+    """Columns of numbers, once per protocol that repeats or mends the study: `{name}_published`, `{name}_audited`."""
+    return {
+        f"{name}_{protocol}": Column("float64", f"{meaning}, under {protocol}")
+        for protocol in ("published", "audited")
+        for name, meaning in names.items()
+    }
+
+
+COMPARE_TABLES: dict[str, dict[str, Column]] = {
+    "metrics": {
+        **_MODEL,
+        **_FAMILY,
+        "seed": Column("int64", "of the run"),
+        "class": Column("str", "class of a per-class metric; empty: of the whole test fold"),
+        **_METRIC,
+        "value": Column("float64", "score on the test fold; empty: undefined"),
+        **_INTERVAL,
+        "reason": Column("str", "why there is no value or no interval; else empty"),
+    },
+    "summary": {
+        **_MODEL,
+        **_FAMILY,
+        **_METRIC,
+        **_SEEDS,
+        "mean": Column("float64", "over these seeds; empty: undefined in all"),
+        "sd": Column("float64", "standard deviation over seeds; empty for a single one"),
+        **_INTERVAL,
+    },
+    "protocols": {
+        **_TASK,
+        "architecture": _MODEL["architecture"],
+        **_FAMILY,
+        **_METRIC,
+        **_under_both({"mean": "mean over seeds", "low": "lower end of its interval", "high": "upper end of it"}),
+        **_CHANGE,
+    },
+    "pairs": {
+        **_CELL,
+        **_METRIC,
+        "one": Column("str", "first model"),
+        "other": Column("str", "second model"),
+        "seeds": Column("int64", "runs of each"),
+        "difference": Column("float64", "mean over seeds, first minus second"),
+        **_INTERVAL,
+        "test": Column("str", "name of the paired test"),
+        "p": Column("float64", "of this pair alone; empty: undefined in these folds"),
+        "p_holm": Column("float64", "corrected for all pairs of this task, protocol and metric (Holm)"),
+    },
+    "ranks": {
+        **_CELL,
+        **_METRIC,
+        "architecture": _MODEL["architecture"],
+        **_FAMILY,
+        "score": Column("float64", "mean over seeds"),
+        "best": Column("int64", "best rank that it may hold"),
+        "worst": Column("int64", "worst rank that it may hold"),
+        "models": Column("int64", "ranked models"),
+    },
+    "resolution": {
+        **_CELL,
+        **_METRIC,
+        "patients": Column("int64", "in the largest test fold"),
+        "models": Column("int64", "compared models"),
+        "error": Column("float64", "standard error of the difference of two models"),
+        "resolvable": Column("float64", "smallest true difference that is found in 80 % of such test folds"),
+        "basis": Column("str", "what the error is taken from"),
+    },
+    "published": {
+        **_TASK,
+        "architecture": _MODEL["architecture"],
+        "metric": Column("str", "as the study names it"),
+        "reported": Column("float64", "value in the study"),
+        "source": Column("str", "where the study reports it"),
+        "our_metric": Column("str", "metric of ours that is set beside it"),
+        **_under_both(
+            {
+                "value": "our mean over seeds",
+                "low": "lower end of its interval",
+                "high": "upper end of it",
+                "difference": "our value minus the reported one",
+            }
+        ),
+        **_CHANGE,
+        "verdict": Column("str", "matches, differs or untestable"),
+        "why": Column("str", "reason of the verdict"),
+        "note": Column("str", "why this metric of ours was chosen"),
+        "definition": Column("str", "what our metric counts"),
+    },
+    "literature": {
+        **_TASK,
+        "protocol": Column("str", "test set, in words"),
+        "model": Column("str", "as its authors name it"),
+        "metric": Column("str", "as its authors name it"),
+        "value": Column("float64", "as reported"),
+        "note": Column("str", "what else to know"),
+        "source": Column("str", "publication"),
+    },
+    "external": {
+        **_MODEL,
+        "tested_on": Column("str", "task of the other dataset"),
+        **_METRIC,
+        "seeds": Column("int64", "tested runs"),
+        **{
+            f"{side}{end}": Column("float64", f"{meaning}{words}")
+            for side, meaning in (
+                ("internal", "on the own test fold, labels reduced to what both datasets share"),
+                ("external", "on the new images of the other dataset"),
+                ("drop", "internal minus external"),
+            )
+            for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
+        },
+        "images": Column("float64", "new images of the other dataset; empty: not tested"),
+        "patients": Column("float64", "patients among them"),
+        "usable": Column("float64", "images of the other dataset that can be used"),
+        "duplicates": Column("float64", "of these, images that the own dataset holds too"),
+        "removed": Column("float64", "images left out: duplicates and all others of their patients"),
+        "reason": Column("str", "why there is no score; else empty"),
+    },
+    "runs": {
+        **_MODEL,
+        **_FAMILY,
+        "seed": Column("int64", "of the run"),
+        "state": Column("str", "scored, trained, stale, running, failed or missing"),
+        "reason": Column("str", "why it is not scored, or which edits were accepted; else empty"),
+        "seconds": Column("float64", "of training, all restarts together; this and what follows: of scored runs only"),
+        "parameters": Column("float64", "of the network; 0 for a baseline"),
+        "epochs_run": Column("float64", "trained epochs"),
+        "best_epoch": Column("float64", "epoch of the kept weights, counted from 0"),
+        "peak_memory_mb": Column("float64", "resident memory of the job at its peak"),
+        "device": Column("str", "where it was trained"),
+        "weights": Column("str", "file of pretrained weights, or none"),
+        "fingerprint": Column("str", "sha256 of everything that decided the run"),
+        "git_commit": Column("str", "commit of the code that trained it"),
+        "finished": Column("str", "when, ISO 8601, UTC"),
+        "images": Column("float64", "in the test fold"),
+        "patients": Column("float64", "in the test fold"),
+    },
+}
+"""Columns of results/compare/{name}.csv, in their order."""
+
+AUDIT_TABLES: dict[str, dict[str, Column]] = {
+    "splits": {
+        **_CELL,
+        "seed": Column("int64", "of the split"),
+        "class": Column("str", "class of the test images; empty: all of them"),
+        "test_images": Column("int64", "rows of the test fold"),
+        "image_in_val": Column("int64", "test images that are also in the validation fold"),
+        "image_in_train": Column("int64", "the very image is in the training fold"),
+        "augmented_copy_in_train": Column("int64", "an augmented copy of the image is, or the image of such a copy"),
+        "patient_in_train": Column("int64", "another image of the patient is, as published or inferred"),
+        "duplicate_in_train": Column("int64", "an image with the same bytes is"),
+        "near_duplicate_in_train": Column("int64", "a near or mirrored duplicate is"),
+        "leaked": Column("int64", "test images that any of these columns counts, validation left out"),
+        "leaked_share": Column("float64", "share of the test images; empty without any"),
+    },
+    "pairs": {
+        **_CELL,
+        "seed": Column("int64", "of the split"),
+        "class": Column("str", "of the test image; empty for a segmentation"),
+        "image_id": Column("str", "test image"),
+        "copy": Column("int64", "its augmented copy; 0: the image itself"),
+        "train_id": Column("str", "training image that shows the same"),
+        "train_copy": Column("int64", "its augmented copy; 0: the image itself"),
+        "kind": Column("str", "exact, near, mirrored or augmented"),
+        "correlation": Column("float64", "of the two pictures before augmentation"),
+    },
+    "across": {
+        "dataset": Column("str", "first dataset"),
+        "other": Column("str", "second dataset, or the same one"),
+        "images": Column("int64", "usable images of the first"),
+        "other_images": Column("int64", "usable images of the second"),
+        "exact": Column("int64", "pairs with the same bytes or pixels"),
+        "near": Column("int64", "pairs of near-duplicates"),
+        "mirrored": Column("int64", "pairs of which one is mirrored"),
+        "images_with_duplicate": Column("int64", "images of the first that have any"),
+        "other_images_with_duplicate": Column("int64", "images of the second that have any"),
+    },
+    "sources": {
+        **_TASK,
+        "predictor": Column("str", "source: hospital or journal; file: type and size of the file"),
+        "images": Column("int64", "usable images"),
+        "groups": Column("int64", "patients and duplicates that stay together"),
+        "distinct": Column("int64", "different values of the predictor"),
+        "balanced_accuracy": Column("float64", "cross-validated; empty: the note says why"),
+        "chance": Column("float64", "balanced accuracy of guessing"),
+        "auroc": Column("float64", "cross-validated; mean of one class against the rest for more than two"),
+        "chance_auroc": Column("float64", "AUROC of guessing"),
+        "note": Column("str", "folds, or why nothing can be predicted"),
+    },
+}
+"""Columns of results/audit/{name}.csv, in their order."""
+TABLES = {"compare": COMPARE_TABLES, "audit": AUDIT_TABLES}

@@ -119,7 +119,7 @@ def test_cases_come_worst_first_and_are_filtered_by_error_and_patient(page, repo
     page.get_by_label("Error").select_option("false negative")
     misses = tiles.all_inner_texts()
     assert 0 < len(misses) < everything
-    assert all("is covid, called normal" in text for text in misses)
+    assert all("covid, predicted normal" in text for text in misses)
     sure = [float(text.rsplit("(", 1)[1].rstrip(")")) for text in misses]
     assert sure == sorted(sure, reverse=True)
     page.get_by_label("Error").select_option("")
@@ -129,10 +129,10 @@ def test_cases_come_worst_first_and_are_filtered_by_error_and_patient(page, repo
     expect(page.locator("dialog#case")).to_contain_text(f"Patient {patient}")
 
 
-def test_two_models_stand_side_by_side_on_one_case(page, report):
+def test_two_models_are_compared_on_one_case(page, report):
     visit(page, report, SEGMENTER)
     page.locator("#gallery button.tile").first.click()
-    page.get_by_label("Beside it").select_option("fpn_vgg19")
+    page.get_by_label("Compare with").select_option("fpn_vgg19")
     expect(page.locator("dialog h3")).to_have_text(["unet_vgg19", "fpn_vgg19"])
     expect(page.locator("dialog figcaption")).to_have_text(
         ["image", "truth", "prediction", "errors", "prediction", "errors"]
@@ -159,7 +159,7 @@ def test_the_first_screen_is_filtered_by_metric_protocol_and_family(page, report
     expect(card.locator("caption:visible")).to_contain_text("AUROC")
     page.get_by_label("Metric").select_option("Accuracy")
     expect(card.locator("caption:visible")).to_contain_text("Accuracy")
-    expect(segmentation).to_contain_text("not one of the task's")
+    expect(segmentation).to_contain_text("does not have this metric")
     page.get_by_label("Metric").select_option("")
     page.locator("#leaders").get_by_label("Protocol").select_option("published")
     assert card.locator("[data-protocol=published]:visible").count() == 1

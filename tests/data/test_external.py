@@ -1,6 +1,9 @@
 """Models on other datasets: which tasks fit, which images are new, and what is left of a score there."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,15 +12,22 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from covbench.data.datasets import TASKS
+from covbench.data.external import (
+    external_folder,
+    find_external_tasks,
+    select_unseen,
+    share_labels,
+    share_probabilities,
+)
 from covbench.evaluation.classification import evaluate_classification
-from covbench.data.external import find_external_tasks, external_folder, select_unseen, share_labels, share_probabilities
 from covbench.evaluation.comparison.external_drop import EXTERNAL_METRICS, compare_external
-from covbench.training.external_test import score_elsewhere
-from covbench.system.files import write_json, write_table
+from covbench.evaluation.external import score_external
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
 from covbench.protocols import resolve_options
-from covbench.schema import Run
+from covbench.schema import PREDICTION_COLUMNS, Run
+from covbench.system.files import write_json, write_table
+from covbench.training.predict_external import ExternalJob, predict_external
 
 SIDE = 32
 RUN = Run("radiography", "audited", "small_cnn", 0)
@@ -101,26 +111,57 @@ def draw_classifier(root, seeds=(0, 1)):
     return images, paths
 
 
-def score(root, paths, run=RUN, other="ieee8023_xray", seeds=(0, 1)):
+def predict(root, paths, run=RUN, external="ieee8023_xray"):
     task = TASKS[run.task]
-    options = vars(resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}}))
-    names = ["images.npy", "rows.parquet", "masks.npy"]
-    score_elsewhere(
-        [Run(run.task, run.protocol, run.architecture, seed) for seed in seeds],
-        other,
-        options,
-        paths,
-        str(root / "index.parquet"),
-        str(root / "duplicates.parquet"),
-        [str(root / name) for name in names if (root / name).exists()],
-        {"metrics": str(root / "metrics.json"), "cases": str(root / "cases.parquet")},
+    runs = [Run(run.task, run.protocol, run.architecture, seed) for seed in range(len(paths))]
+    options = resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}})
+    prepared = [str(path) for name in ("images.npy", "rows.parquet", "masks.npy") if (path := root / name).exists()]
+    job = ExternalJob(
+        runs, paths, options, external, str(root / "index.parquet"), str(root / "duplicates.parquet"), prepared
     )
+    outputs = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
+    predict_external(job, outputs | ({"masks": root / "predicted_masks.npz"} if (root / "masks.npy").exists() else {}))
+
+
+def score(root, run=RUN, external="ieee8023_xray"):
+    files = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
+    if (root / "masks.npy").exists():
+        files |= {"masks": root / "predicted_masks.npz", "prepared": [root / "rows.parquet", root / "masks.npy"]}
+    outputs = {"metrics": root / "metrics.json", "cases": root / "cases.parquet"}
+    score_external(TASKS[run.task], TASKS[external], files, outputs)
     return json.loads((root / "metrics.json").read_text()), pd.read_parquet(root / "cases.parquet")
+
+
+def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_and_seed(tmp_path):
+    images, paths = draw_classifier(tmp_path)
+    predict(tmp_path, paths)
+    table = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert list(table.columns) == [*PREDICTION_COLUMNS, "p_0", "p_1", "p_2"]
+    unseen = [number for number in range(12) if number not in (2, 3)]
+    for seed, path in enumerate(paths):
+        mine = table[table["seed"] == seed]
+        assert mine["image_id"].tolist() == [f"x{number}" for number in unseen]
+        assert mine["truth"].tolist() == [int(number % 2 == 0) for number in unseen]
+        shown = np.repeat(images[unseen][..., None], 3, axis=-1)
+        expected = keras.saving.load_model(path).predict(shown, verbose=0)
+        assert mine[["p_0", "p_1", "p_2"]].to_numpy() == pytest.approx(expected, abs=1e-6)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest == {
+        "external": "ieee8023_xray",
+        "classes": list(TASKS["radiography"].classes),
+        "usable": 12,
+        "duplicates": 1,
+        "removed": 2,
+        "images": 10,
+        "patients": 5,
+        "fingerprints": {"0": "print 0", "1": "print 1"},
+    }
 
 
 def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tmp_path):
     images, paths = draw_classifier(tmp_path)
-    metrics, cases = score(tmp_path, paths)
+    predict(tmp_path, paths)
+    metrics, cases = score(tmp_path)
     unseen = [number for number in range(12) if number not in (2, 3)]
     counts = {"usable": 12, "duplicates": 1, "removed": 2, "images": 10, "patients": 5}
     assert {name: metrics[name] for name in counts} == counts
@@ -139,7 +180,9 @@ def test_without_an_unseen_image_there_is_no_score(tmp_path):
     _, paths = draw_classifier(tmp_path)
     every = pd.DataFrame({"image_id": [f"x{number}" for number in range(12)], "other_id": "y"})
     write_table(tmp_path / "duplicates.parquet", every)
-    metrics, cases = score(tmp_path, paths)
+    predict(tmp_path, paths)
+    assert list(pd.read_parquet(tmp_path / "predictions.parquet").columns) == [*PREDICTION_COLUMNS, "p_0", "p_1", "p_2"]
+    metrics, cases = score(tmp_path)
     assert (metrics["images"], metrics["removed"], metrics["seeds"], len(cases)) == (0, 12, {}, 0)
 
 
@@ -155,15 +198,41 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
     write_table(tmp_path / "duplicates.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
     keras.utils.set_random_seed(0)
     network = build_segmenter("unet_small", SIDE, len(TASKS["medseg_multiclass"].classes), "own")
-    network.save(tmp_path / "model.keras")
-    write_json(tmp_path / "manifest.json", {"fingerprint": "print"})
+    model = tmp_path / "0" / "model.keras"
+    model.parent.mkdir()
+    network.save(model)
+    write_json(model.with_name("manifest.json"), {"fingerprint": "print"})
     run = Run("medseg_multiclass", "audited", "unet_small", 0)
-    metrics, cases = score(tmp_path, [str(tmp_path / "model.keras")], run, "zenodo_infection", seeds=(0,))
+    predict(tmp_path, [str(model)], run, "zenodo_infection")
+    metrics, cases = score(tmp_path, run, "zenodo_infection")
     predicted = network.predict(np.repeat(images[..., None], 3, axis=-1), verbose=0).argmax(-1)
     lesion = np.isin(predicted, np.flatnonzero(share_labels(TASKS["medseg_multiclass"])))
     dice = [2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in zip(lesion, masks == 1, strict=True)]
     assert cases["dice_lesion"].to_numpy() == pytest.approx(np.array(dice))
     assert metrics["seeds"]["0"]["metrics"]["dice_lesion"] == pytest.approx(np.mean(dice))
+
+
+def test_scoring_needs_no_model_and_no_tensorflow(tmp_path):
+    _, paths = draw_classifier(tmp_path, seeds=(0,))
+    predict(tmp_path, paths)
+    metrics, _ = score(tmp_path)
+    Path(paths[0]).unlink()
+    (tmp_path / "metrics.json").unlink()
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in ("keras", "tensorflow"):
+        (blocked / f"{name}.py").write_text(f"raise ImportError('scoring must not import {name}')")
+    program = f"""
+import sys
+sys.path.insert(0, {str(blocked)!r})
+from covbench.data.datasets import TASKS
+from covbench.evaluation.external import score_external
+files = {{"predictions": "predictions.parquet", "manifest": "manifest.json"}}
+outputs = {{"metrics": "metrics.json", "cases": "cases.parquet"}}
+score_external(TASKS["radiography"], TASKS["ieee8023_xray"], files, outputs)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
 
 
 def predictions(task, count, skill, rng, patients=3):

@@ -222,7 +222,7 @@ def test_a_mask_value_that_nobody_declared_is_an_error_with_file_and_value(tmp_p
 
 def test_a_mask_in_colours_is_an_error(tmp_path):
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "m.png")
-    with pytest.raises(CovbenchError, match="a mask in colours"):
+    with pytest.raises(CovbenchError, match="the mask is in colours"):
         read_mask(tmp_path / "m.png", -1, "1:infection", ("background", "infection"))
 
 

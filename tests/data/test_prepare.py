@@ -108,7 +108,7 @@ def test_every_broken_file_is_named_at_once_and_nothing_is_left_behind(tmp_path)
 def test_a_task_without_a_usable_row_is_an_error(tmp_path):
     save_grey(tmp_path / "a.png", 1)
     index = build_index([picture("a.png", "lung_opacity")], tmp_path)
-    with pytest.raises(CovbenchError, match="task b: its index has no usable row"):
+    with pytest.raises(CovbenchError, match="task b: the index has no usable row"):
         prepare_images(index, tmp_path, BINARY, 8, tmp_path / "images.npy")
 
 

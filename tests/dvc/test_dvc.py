@@ -118,7 +118,7 @@ def test_nothing_is_left_to_do_or_to_commit_after_a_run(origin):
 def test_a_clone_with_pulled_results_has_nothing_to_do_but_to_fill_its_own_mlflow(origin, tmp_path):
     folder = clone(origin, tmp_path / "a clone")
     assert "didn't change, skipping" in call(folder, "dvc", "repro")
-    call(folder, "python", "-m", "covbench.operations.dvc_timestamps")
+    call(folder, "python", "-m", "covbench.cli", "restore-dates")
     plan = call(folder, "snakemake", "--cores", "2", "-n", "--quiet", "rules")
     assert planned_jobs(plan) == {"track": 1, "all": 1, "total": 2}
 
@@ -127,7 +127,7 @@ def test_a_seed_that_is_added_is_the_only_one_trained_also_without_dvc(origin, t
     folder = clone(origin, tmp_path / "a clone")
     first = (folder / MODEL / "0/manifest.json").read_text()
     configure(folder, seeds=[0, 1])
-    call(folder, "python", "-m", "covbench.operations.dvc_timestamps")
+    call(folder, "python", "-m", "covbench.cli", "restore-dates")
     assert trainings(call(folder, "snakemake", "--cores", "2")) == TRAINED
     assert (folder / MODEL / "1/model.keras").exists()
     assert (folder / MODEL / "0/manifest.json").read_text() == first
@@ -164,7 +164,7 @@ def test_a_lock_of_another_config_is_never_taken_for_the_planned_one(changed):
         call(folder, "git", "checkout", "--quiet", locks[locked], "--", "dvc.lock")
         call(folder, "dvc", "checkout", "--quiet")
         configure(folder, **with_batch_size(asked))
-        call(folder, "python", "-m", "covbench.operations.dvc_timestamps")
+        call(folder, "python", "-m", "covbench.cli", "restore-dates")
         planned = trainings(call(folder, "snakemake", "--cores", "2", "-n", "--quiet", "rules"))
         if (planned == TRAINED) == (locked == asked) or batch_size_of(folder) != locked:
             wrong.append((repeat, locked, asked, planned))
@@ -225,7 +225,7 @@ def test_raw_data_are_versioned_once_verified_and_those_of_a_competition_only_by
     configure(folder, tasks=tasks, baselines=baselines, fetch={"mirror": str(mirror)}, options={})
     manifests = [f"data/raw/{name}.manifest.json" for name in ("sarscov2_ct", "medseg")]
     call(folder, "snakemake", *manifests, "--cores", "2")
-    said = call(folder, "python", "-m", "covbench.operations.dvc_raw_data")
+    said = call(folder, "python", "-m", "covbench.cli", "add-raw-data")
     assert "sarscov2_ct: 1 files verified" in said
     assert "medseg: data of a competition" in said
     assert "phantom_xray: draws itself" in said
@@ -233,9 +233,8 @@ def test_raw_data_are_versioned_once_verified_and_those_of_a_competition_only_by
         "sarscov2_ct.dvc",
         "sarscov2_ct.manifest.json.dvc",
     }
-    assert "medseg: 1 files verified" in call(
-        folder, "python", "-m", "covbench.operations.dvc_raw_data", "--accept", "medseg"
-    )
+    accepted = call(folder, "python", "-m", "covbench.cli", "add-raw-data", "--accept", "medseg")
+    assert "medseg: 1 files verified" in accepted
     commit(folder, "raw data")
     assert "data/raw/medseg.dvc" in call(folder, "git", "ls-files")
     call(folder, "dvc", "push")
@@ -247,4 +246,4 @@ def test_raw_data_are_versioned_once_verified_and_those_of_a_competition_only_by
     image.unlink()
     image.write_bytes(b"another")
     with pytest.raises(AssertionError, match=r"image.png \(changed\)"):
-        call(folder, "python", "-m", "covbench.operations.dvc_raw_data")
+        call(folder, "python", "-m", "covbench.cli", "add-raw-data")

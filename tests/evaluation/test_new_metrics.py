@@ -6,10 +6,10 @@ import pytest
 
 from covbench.evaluation.comparison.bootstrap import UNDRAWN
 from covbench.evaluation.comparison.compare import compare_runs
-from covbench.evaluation.definitions import define_metric, label_metric
+from covbench.evaluation.definitions import define_metric, label_metric, list_reported
 from covbench.evaluation.metrics.registry import METRICS, register_metric
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.reporting.sections.leaderboard import view_leaderboards
+from covbench.reporting.sections.leaderboard import Study, build_leaderboard
 from covbench.reporting.tables import build_metric_table
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Task
 from tests.synthetic_results import draw_tree, plan_runs
@@ -88,8 +88,10 @@ def test_the_report_shows_it_as_a_column_and_as_a_leaderboard(tables, task, kind
     rows = {name: tables[name][tables[name]["task"] == task] for name in ("summary", "metrics", "runs", "ranks")}
     table = build_metric_table(rows["summary"], rows["metrics"], rows["runs"], kind, headline)
     assert labels <= {heading for heading, _ in table.columns}
-    empty = {"published": tables["published"], "leaks": pd.DataFrame(), "sources": pd.DataFrame()}
-    assert labels <= set(view_leaderboards(kind, rows | empty, {}).tables)
+    assert labels <= {label_metric(metric) for metric in list_reported(kind)}
+    for metric in (metric for metric in list_reported(kind) if label_metric(metric) in labels):
+        board = build_leaderboard(rows["summary"], rows["runs"], metric, Study("Study", {}, comparable=False))
+        assert all(cell.bar for cell in board.rows[0][1:])
 
 
 def test_its_definition_stands_beside_the_others(added):

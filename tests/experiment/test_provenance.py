@@ -4,10 +4,12 @@ import importlib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from covbench.data.datasets import TASKS
 from covbench.experiment import code_fingerprint as dependencies
 from covbench.experiment.code_fingerprint import (
     DISTRIBUTIONS,
@@ -17,41 +19,38 @@ from covbench.experiment.code_fingerprint import (
     depend_run,
     read_lock,
 )
-from covbench.experiment.plan import describe_planned
+from covbench.experiment.plan import plan_run
 from covbench.experiment.provenance import (
     decide_inputs,
     describe_run,
+    expect_inputs,
     find_differences,
     find_unlocked,
     fingerprint_inputs,
-    gather_inputs,
     list_differences,
 )
+from covbench.protocols import protocol_options
 from covbench.schema import Run
 from covbench.system.content_hashes import checksum_path, hash_content, read_checksum, write_checksum
 from covbench.system.files import hash_file
 
 RUN = Run("covid_ct", "audited", "vgg16", 3)
-OPTIONS = {"size": 224, "head_rate": 1e-4}
+OPTIONS = replace(protocol_options("audited", TASKS["covid_ct"]), size=224, head_rate=1e-4)
 CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
-ENTRY = describe_planned(CONFIG, RUN, OPTIONS)
+PLANNED = plan_run(CONFIG, RUN, OPTIONS)
 
 
 @pytest.fixture
 def data(tmp_path):
     """A folder with the files that RUN reads."""
-    for name, path in ENTRY["files"].items():
+    for name, path in PLANNED.inputs.by_name.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(name)
     return tmp_path
 
 
-def gather(root, entry=ENTRY):
-    return gather_inputs(RUN, entry["options"], entry["files"], entry["settings"], root)
-
-
 def test_the_fingerprint_is_the_same_after_a_trip_through_json_and_another_for_any_changed_part(data):
-    inputs = gather(data)
+    inputs = expect_inputs(PLANNED, data)
     fingerprint = fingerprint_inputs(inputs)
     assert re.fullmatch(r"[0-9a-f]{64}", fingerprint)
     assert fingerprint_inputs(json.loads(json.dumps(inputs))) == fingerprint
@@ -60,16 +59,16 @@ def test_the_fingerprint_is_the_same_after_a_trip_through_json_and_another_for_a
 
 
 def test_a_manifest_holds_the_inputs_of_its_fingerprint_and_what_is_installed(data):
-    manifest = describe_run(gather(data), seconds=4.5)
+    manifest = describe_run(expect_inputs(PLANNED, data), seconds=4.5)
     assert fingerprint_inputs(json.loads(json.dumps(manifest["inputs"]))) == manifest["fingerprint"]
     assert manifest["run"] == {"task": "covid_ct", "protocol": "audited", "architecture": "vgg16", "seed": 3}
     assert manifest["seconds"] == 4.5
     assert manifest["packages"]["keras"]
-    assert find_differences(ENTRY, manifest, data) == []
+    assert find_differences(PLANNED, manifest, data) == []
 
 
 def test_a_package_that_is_not_the_locked_one_is_named_in_the_log_and_in_the_manifest(data, caplog):
-    inputs = gather(data)
+    inputs = expect_inputs(PLANNED, data)
     installed = inputs["packages"]["numpy"]
     inputs["packages"] |= {"numpy": "0.1", "no-such-package": "2.0"}
     manifest = describe_run(inputs)
@@ -86,27 +85,27 @@ def test_this_environment_is_the_locked_one():
 
 
 def test_each_difference_names_its_input_with_both_values(data):
-    manifest = {"inputs": gather(data)}
-    changed = describe_planned(CONFIG | {"precision": "float32"}, RUN, OPTIONS | {"head_rate": 0.5})
-    (data / ENTRY["files"]["split"]).write_text("other rows")
+    manifest = {"inputs": expect_inputs(PLANNED, data)}
+    changed = plan_run(CONFIG | {"precision": "float32"}, RUN, replace(OPTIONS, head_rate=0.5))
+    (data / PLANNED.inputs.split).write_text("other rows")
     assert list_differences(find_differences(changed, manifest, data)) == (
         "head_rate 0.0001 (planned 0.5), precision 'auto' (planned 'float32'), split changed"
     )
     manifest["inputs"]["code"]["covbench.training.fit"] = "0" * 64
     manifest["inputs"]["packages"]["keras"] = "3.0.0"
-    assert list_differences(find_differences(ENTRY, manifest, data)) == (
+    assert list_differences(find_differences(PLANNED, manifest, data)) == (
         f"covbench.training.fit edited, keras '3.0.0' (planned '{read_lock()['keras']}'), split changed"
     )
 
 
 def test_a_file_that_is_not_there_cannot_have_changed(data):
-    manifest = {"inputs": gather(data)}
-    (data / ENTRY["files"]["images"]).unlink()
-    assert find_differences(ENTRY, manifest, data) == []
+    manifest = {"inputs": expect_inputs(PLANNED, data)}
+    (data / PLANNED.inputs.images).unlink()
+    assert find_differences(PLANNED, manifest, data) == []
 
 
 def test_a_manifest_of_another_form_differs():
-    assert list_differences(find_differences(ENTRY, {"inputs": {"files": {}}})).startswith(
+    assert list_differences(find_differences(PLANNED, {"inputs": {"files": {}}})).startswith(
         "manifest 'without these inputs'"
     )
 
@@ -155,7 +154,7 @@ def test_classifiers_and_segmenters_do_not_depend_on_each_others_networks():
     assert not any(name.split(".")[1] in ("reporting", "evaluation", "datasets") for name in classifier | segmenter)
 
 
-def test_a_record_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
+def test_a_checksum_file_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
     array = tmp_path / "images.npy"
     array.write_bytes(b"first")
     write_checksum(array)
@@ -167,7 +166,7 @@ def test_a_record_spares_the_reading_until_the_file_changes_even_with_an_older_d
     assert read_checksum(array) == "0" * 64
 
 
-def test_a_record_that_a_checkout_made_older_than_its_file_is_renewed(tmp_path):
+def test_a_checksum_file_that_a_checkout_made_older_than_its_file_gets_a_new_date(tmp_path):
     array = tmp_path / "images.npy"
     array.write_bytes(b"content")
     write_checksum(array)

@@ -1,17 +1,14 @@
 """The list of planned runs, on results trees that are drawn; real trainings are in tests/workflow."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 import yaml
 
 from covbench.experiment.config import read_config
-from covbench.experiment.plan import describe_plan
-from covbench.experiment.provenance import describe_run, gather_inputs
+from covbench.experiment.plan import plan_runs
+from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoints
-from covbench.experiment.status import count_states, examine_runs, main, shorten_seeds, show_runs
+from covbench.experiment.runs import examine_runs
+from covbench.experiment.status import count_states, describe_runs, shorten_seeds, show_runs
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json
 
@@ -31,26 +28,24 @@ def write_config(folder, **changes):
     return path
 
 
-def finish(root, entry):
-    run = Run(entry["task"], entry["protocol"], entry["architecture"], entry["seed"])
-    inputs = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
-    write_json(root / entry["folder"] / "manifest.json", describe_run(inputs))
-    (root / entry["folder"] / "predictions.parquet").touch()
+def finish(root, planned):
+    write_json(root / planned.run.folder / "manifest.json", describe_run(expect_inputs(planned, root)))
+    (root / planned.run.folder / "predictions.parquet").touch()
 
 
-COUNTS = {"finished": 4, "stale": 1, "running": 0, "failed": 0, "missing": 1}
+COUNTS = {"scored": 0, "trained": 4, "stale": 1, "running": 0, "failed": 0, "missing": 1}
 
 
 @pytest.fixture
 def results(tmp_path):
-    """vgg16: seed 0 finished, seed 1 trained with other options, seed 2 missing; majority finished for all seeds."""
+    """vgg16: seed 0 trained, seed 1 trained with other options, seed 2 missing; majority trained for all seeds."""
     other = write_config(tmp_path, options={"audited": {"classification": {"batch_size": 7}}})
-    vgg16 = [entry for entry in describe_plan(read_config(other)) if entry["architecture"] == "vgg16"]
+    vgg16 = [planned for planned in plan_runs(read_config(other)) if planned.run.architecture == "vgg16"]
     finish(tmp_path, vgg16[1])
-    plan = describe_plan(read_config(write_config(tmp_path)))
-    for entry in plan:
-        if entry["architecture"] == "majority" or entry["seed"] == 0:
-            finish(tmp_path, entry)
+    plan = plan_runs(read_config(write_config(tmp_path)))
+    for planned in plan:
+        if planned.run.architecture == "majority" or planned.run.seed == 0:
+            finish(tmp_path, planned)
     return tmp_path, plan
 
 
@@ -60,7 +55,7 @@ def test_runs_are_counted_by_state_and_a_stale_one_says_why(results):
     assert count_states(runs) == COUNTS
     lines = [line.split(maxsplit=5) for line in show_runs(runs).splitlines()]
     assert lines[0][:3] == ["6", "runs", "planned:"]
-    assert lines[3] == ["covid_ct", "audited", "majority", "finished", "0-2"]
+    assert lines[3][:5] == ["covid_ct", "audited", "majority", "trained", "0-2"]
     assert ["covid_ct", "audited", "vgg16", "stale", "1", "batch_size 7 (planned 32)"] in lines
     assert ["covid_ct", "audited", "vgg16", "missing", "2"] in lines
 
@@ -70,13 +65,7 @@ def test_a_run_whose_lock_is_held_is_running_and_missing_again_when_its_process_
     missing = Run("covid_ct", "audited", "vgg16", 2)
     with lock_run(root / run_checkpoints(missing)):
         assert count_states(examine_runs(plan, root))["running"] == 1
-    assert count_states(examine_runs(plan, root)) == {
-        "finished": 4,
-        "stale": 1,
-        "running": 0,
-        "failed": 0,
-        "missing": 1,
-    }
+    assert count_states(examine_runs(plan, root)) == COUNTS
 
 
 def test_a_run_whose_training_raised_an_error_has_failed_until_it_is_started_again(results, monkeypatch):
@@ -86,39 +75,19 @@ def test_a_run_whose_training_raised_an_error_has_failed_until_it_is_started_aga
     with pytest.raises(CovbenchError), note_failure(run):
         raise CovbenchError("batch 3: the loss is\nno number")
     (failed,) = [planned for planned in examine_runs(plan, root) if planned.state == "failed"]
-    assert (failed.entry["seed"], failed.reason) == (2, "batch 3: the loss is no number")
+    assert (failed.seed, failed.reason) == (2, "batch 3: the loss is no number")
     assert "batch 3" in show_runs(examine_runs(plan, root))
     with pytest.raises(SystemExit), note_failure(run):
         raise SystemExit(75)  # told to stop, which is no failure; and the note of the last one is gone
     assert count_states(examine_runs(plan, root))["failed"] == 0
 
 
-def test_a_manifest_that_was_cut_short_is_stale(results):
+def test_json_holds_each_run_with_its_state_and_differences(results):
     root, plan = results
-    (root / plan[0]["folder"] / "manifest.json").write_text('{"inputs": {')
-    assert examine_runs(plan, root)[0].state == "stale"
-
-
-def test_predictions_that_were_deleted_make_a_run_missing(results):
-    root, plan = results
-    (root / plan[0]["folder"] / "predictions.parquet").unlink()
-    assert examine_runs(plan, root)[0].state == "missing"
-
-
-def test_the_command_needs_no_tensorflow_and_prints_folders_or_json(results, tmp_path, capsys):
-    root, _ = results
-    arguments = ["--configfile", str(root / "changes.yaml"), "--directory", str(root)]
-    main([*arguments, "--folders", "stale"])
-    assert capsys.readouterr().out == f"{root}/results/runs/covid_ct/audited/vgg16/1\n"
-    code = (
-        "import sys; from covbench.experiment.status import main; main(sys.argv[1:]); assert 'keras' not in sys.modules"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments, "--json"], capture_output=True, text=True, check=True
-    )
-    printed = json.loads(done.stdout)
-    assert printed["counts"]["finished"] == 4
-    (stale,) = [run for run in printed["runs"] if run["state"] == "stale"]
+    described = describe_runs(examine_runs(plan, root))
+    assert described["counts"] == COUNTS
+    (stale,) = [run for run in described["runs"] if run["state"] == "stale"]
+    assert (stale["folder"], stale["seed"], stale["accepted"]) == ("results/runs/covid_ct/audited/vgg16/1", 1, None)
     assert stale["differences"] == [{"part": "options", "name": "batch_size", "trained": 7, "planned": 32}]
 
 
@@ -128,8 +97,8 @@ def test_a_config_is_merged_and_checked_as_snakemake_does(tmp_path):
     assert config["weights"] == "none"
     with pytest.raises(CovbenchError, match="unknown name 'vgg61'"):
         read_config(write_config(tmp_path, architectures={"classification": ["vgg61"], "segmentation": []}))
-    with pytest.raises(SystemExit, match=r"absent\.yaml"):
-        main(["--configfile", str(tmp_path / "absent.yaml")])
+    with pytest.raises(CovbenchError, match=r"absent\.yaml: No such file"):
+        read_config(tmp_path / "absent.yaml")
 
 
 def test_seeds_in_a_row_are_written_as_a_range():

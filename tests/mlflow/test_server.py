@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -20,10 +19,11 @@ import psycopg2
 import pytest
 from mlflow import MlflowClient
 
-from covbench.operations.mlflow.finished_runs import read_run, track_runs
+from covbench.operations.mlflow.finished_runs import select_tracked, track_runs
 from covbench.operations.mlflow.store import prepare_store
 from covbench.schema import CovbenchError
 from tests.mlflow.conftest import Server, free_port
+from tests.run_records import leave_run
 
 pytestmark = pytest.mark.slow
 
@@ -62,18 +62,13 @@ def time_of(process: subprocess.Popen) -> float:
 
 def finished_run(folder: Path, task: str, seed: int = 0, epochs: int = EPOCHS):
     """The files of that training as a run leaves them."""
-    place = folder / "runs" / task / str(seed)
-    place.mkdir(parents=True, exist_ok=True)
     run = {"task": task, "protocol": "audited", "architecture": "vgg16", "seed": seed}
     manifest = {"run": run, "options": {"size": 224}, "fingerprint": f"{seed:064d}", "seconds": 10.0}
     manifest |= {"finished": "2025-01-01T12:00:00+00:00", "inputs": {"files": {"images": "e", "split": "f"}}}
     metrics = {"metrics": {"accuracy": 0.75}, "per_class": {}, "confusion": [[1]], "classes": ["covid"]}
     losses = [1 / (1 + epoch) for epoch in range(epochs)]
     history = pd.DataFrame({"epoch": range(epochs), "phase": "head", "loss": losses, "seconds": 1.0})
-    (place / "manifest.json").write_text(json.dumps(manifest))
-    (place / "metrics.json").write_text(json.dumps(metrics))
-    history.to_csv(place / "history.csv", index=False)
-    return read_run(place)
+    return select_tracked([leave_run(folder, manifest, metrics, history)])[0]
 
 
 def trained(uri: str, task: str):

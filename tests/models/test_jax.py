@@ -22,6 +22,7 @@ print(json.dumps([facts, [row["loss"] for row in progress.history]]))
 """
 
 
+@pytest.mark.slow
 def test_a_classifier_trains_on_jax():
     done = subprocess.run(
         [sys.executable, "-c", RUN],

@@ -98,7 +98,7 @@ def test_a_missing_weight_file_is_named_and_never_replaced_by_chance(tmp_path):
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "vgg16.h5"
     write_without_top(keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3)), path)
-    with pytest.raises(CovbenchError, match=r"vgg16\.h5: holds no weights without top for mobilenetv2"):
+    with pytest.raises(CovbenchError, match=r"vgg16\.h5: does not hold the weights of mobilenetv2"):
         build_classifier("mobilenetv2", 32, 2, "average_pool", "own", path)
 
 

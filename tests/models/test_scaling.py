@@ -84,5 +84,5 @@ def test_scaling_stays_float32_in_mixed_precision(name):
 
 
 def test_an_unknown_scaling_is_refused():
-    with pytest.raises(CovbenchError, match="'imagenet' is no choice; known: unit, own"):
+    with pytest.raises(CovbenchError, match="unknown 'imagenet'; known: unit, own"):
         build_scaling("imagenet", "tf")

@@ -15,11 +15,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from covbench.operations.mlflow.finished_runs import TrackedRun, read_run, track_runs
+from covbench.experiment.runs import RunState
+from covbench.operations.mlflow.finished_runs import TrackedRun, select_tracked, track_runs
 from covbench.operations.mlflow.store import prepare_store
 from covbench.operations.mlflow.views import list_views
 from covbench.reporting.figures.single_run import draw_run
 from covbench.schema import CovbenchError
+from tests.run_records import leave_run
 
 RUN = {"task": "covid_ct", "protocol": "audited", "architecture": "vgg16", "seed": 0}
 MANIFEST = {
@@ -80,13 +82,8 @@ def uri(empty_store: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def write_run(tmp_path: Path) -> Callable[..., TrackedRun]:
     def write(manifest: dict = MANIFEST, metrics: dict = METRICS, history: pd.DataFrame | None = HISTORY) -> TrackedRun:
-        folder = tmp_path / "runs" / str(manifest["run"]["architecture"])
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-        if history is not None:
-            history.to_csv(folder / "history.csv", index=False)
-        return read_run(folder)
+        record = leave_run(tmp_path, manifest, metrics, history)
+        return select_tracked([record])[0]
 
     return write
 
@@ -221,15 +218,31 @@ def test_runs_scored_anew_show_the_new_score(uri: str, write_run) -> None:
 
 def test_a_baseline_without_learning_curves_is_tracked(uri: str, write_run) -> None:
     baseline = write_run({**MANIFEST, "run": {**RUN, "architecture": "majority"}, "options": {}}, history=None)
-    assert baseline.history.empty
+    assert baseline.record.history.empty
     run_id = track_runs(uri, [baseline], draw_run)[baseline.folder]
     assert not [key for key in client_of(uri).get_run(run_id).data.metrics if key.startswith("epoch/")]
 
 
+def test_only_scored_runs_are_copied_and_the_others_are_named_with_their_reason(write_run, caplog) -> None:
+    scored = write_run().record
+    stale = replace(scored, state=RunState.STALE, reason="batch_size 7 (planned 32)")
+    assert [run.record for run in select_tracked([stale, scored])] == [scored]
+    assert "vgg16/0: stale, not copied: batch_size 7 (planned 32)" in caplog.text
+
+
+def test_accepted_edits_arrive_with_the_manifest_in_the_same_run(uri: str, write_run) -> None:
+    run = write_run()
+    run_id = track_runs(uri, [run])[run.folder]
+    accepted = write_run({**MANIFEST, "accepted": [{"when": "2026-01-02", "because": "a comment", "differences": []}]})
+    assert track_runs(uri, [accepted]) == {run.folder: run_id}
+    stored = json.loads(Path(client_of(uri).download_artifacts(run_id, "manifest.json")).read_text())
+    assert stored["accepted"][0]["because"] == "a comment"
+
+
 def test_each_task_has_one_experiment(uri: str, write_run) -> None:
     one = write_run()
-    other = replace(one, folder=one.folder, manifest={**MANIFEST, "run": {**RUN, "task": "radiography"}})
-    third = replace(one, manifest={**MANIFEST, "run": {**RUN, "seed": 1}, "fingerprint": "d" * 64})
+    other = write_run({**MANIFEST, "run": {**RUN, "task": "radiography"}})
+    third = write_run({**MANIFEST, "run": {**RUN, "seed": 1}, "fingerprint": "d" * 64})
     track_runs(uri, [one, other, third])
     experiments = client_of(uri).search_experiments()
     assert sorted(found.name for found in experiments) == ["Default", "covid_ct", "radiography"]
@@ -264,7 +277,7 @@ def test_the_network_is_named_with_its_hash_or_copied_as_asked(uri: str, write_r
     assert tags["covbench.model"] == str(path)
     assert tags["covbench.model_sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert "model.keras" not in {file.path for file in client.list_artifacts(run_id)}
-    other = replace(run, manifest={**MANIFEST, "fingerprint": "b" * 64})
+    other = write_run({**MANIFEST, "fingerprint": "b" * 64})
     run_id = track_runs(uri, [other], copy_models=True)[other.folder]
     assert Path(client.download_artifacts(run_id, "model.keras")).read_bytes() == b"weights"
 

@@ -48,7 +48,7 @@ def test_a_job_never_asks_for_less_memory_than_the_two_snakemakes_in_it_need(tmp
     [
         ("acount: lung", "acount: unknown key; did you mean 'account'?"),
         ("gpu: {partion: big}", "gpu.partion: unknown key; did you mean 'partition'?"),
-        ("memory: 0", "memory: 0 is less than or equal to the minimum of 0"),
+        ("memory: 0", "memory: 0 is too small; it has to be above 0"),
         ("gpu: {model: 'a100; rm'}", "gpu.model: 'a100; rm'"),
         ("- a\n- b", "expected keys and values"),
         ("cpu: {", "cluster.yaml"),

@@ -20,7 +20,10 @@ from covbench.data.images import read_image, resize_image
 from covbench.protocols import split_rule
 from tests.real.test_index import SAMPLES, index_sample
 
-pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data is not here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data is not here"),
+]
 
 NAMES = ("covid_ct", "ieee8023", "medseg", "radiography", "sarscov2_ct", "zenodo")
 REAL_TASKS = [name for name in TASKS if not name.startswith("phantom")]

@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from covbench.experiment.acceptance import accept
+from covbench.experiment.plan import PlannedRun
+from covbench.experiment.run_locks import FAILURE, run_checkpoints
 from covbench.reporting.figures.lines_and_bars import draw_confusions, draw_metric_bars, to_svg
 from covbench.reporting.figures.overlays import choose_spread, overlay_errors
 from covbench.reporting.gather import read_results
@@ -19,7 +22,9 @@ from covbench.reporting.page import build_report
 from covbench.reporting.summary import find_leaders, print_summary
 from covbench.reporting.tables import build_class_table, state_cell
 from covbench.reporting.wording import read_confusions, read_leaders, show, slug
+from covbench.schema import Run
 from covbench.system.files import write_json, write_table
+from tests.run_records import plan_unknown
 from tests.synthetic_results import compare_tree, draw_tree, plan_runs
 
 PLAN = plan_runs(
@@ -45,7 +50,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return root, read_page(root)
 
 
-def build(root: Path, plan: list[dict] = PLAN) -> None:
+def build(root: Path, plan: list[PlannedRun] = PLAN) -> None:
     build_report(
         root / "results", root / "data", plan, root / "results" / "report", "Test & report", {"Commit": "c0ffee"}
     )
@@ -121,7 +126,7 @@ def test_cases_lie_beside_the_page_of_their_model_in_the_order_of_their_fold(rep
     assert values["predicted"] == cases["predicted"].tolist()
     assert values["p"][1] == (1000 * cases["p_1"]).round().astype(int).tolist()
     pictures = report[0] / "results/report/pictures/phantom_xray"
-    assert {path.stem for path in pictures.glob("*.jpg")} >= {str(place) for place in fold["pictures"]}
+    assert {path.stem for path in pictures.glob("*.jpg")} >= {str(position) for position in fold["pictures"]}
 
 
 def test_a_missing_run_is_shown_as_missing(report: tuple[Path, str]) -> None:
@@ -129,7 +134,7 @@ def test_a_missing_run_is_shown_as_missing(report: tuple[Path, str]) -> None:
     assert "○ 1 missing" in page
     assert "○ missing 0/1" in section_of(page, "grid")
     undone = section_of(page, "grid")
-    assert all(word in undone for word in ("phantom_xray", "audited", "vgg16", "no metrics.json"))
+    assert all(word in undone for word in ("phantom_xray", "audited", "vgg16", "no manifest.json"))
 
 
 def test_an_undefined_value_is_a_dash_with_its_reason_in_a_note(report: tuple[Path, str]) -> None:
@@ -144,46 +149,48 @@ def test_what_was_excluded_is_counted_by_reason(report: tuple[Path, str]) -> Non
     assert row
 
 
-def test_what_others_report_stands_on_the_page_with_its_test_set(report: tuple[Path, str]) -> None:
+def test_what_others_report_is_on_the_page_with_its_test_set(report: tuple[Path, str]) -> None:
     assert "What others report" in read_task(report[0], "radiography")
     assert "18479 images" in read_task(report[0], "radiography")
 
 
-def test_the_study_number_stands_beside_ours(report: tuple[Path, str]) -> None:
+def test_the_study_number_is_shown_beside_ours(report: tuple[Path, str]) -> None:
     shown = read_task(report[0], "radiography")
-    assert '<th scope="col" title="as the study reports it; beneath, ours less the study&#39;s">Study</th>' in shown
+    assert '<th scope="col" title="as reported by the study; below it, ours minus the study&#39;s">Study</th>' in shown
     assert '<td data-sort="0.8"><span class="value">0.800</span>' in shown  # table 6.4: VGG16, accuracy .80
 
 
 def test_it_works_before_any_run_has_finished(tmp_path: Path) -> None:
     build(tmp_path)
     page = read_page(tmp_path)
-    assert "No run has finished yet" in page
+    assert "No run is scored yet" in page
     assert f"○ {len(PLAN)} missing" in page
     assert "not indexed yet" in page
-    assert "No run has finished yet" in (tmp_path / "results" / "report" / "summary.md").read_text(encoding="utf-8")
+    assert "No run is scored yet" in (tmp_path / "results" / "report" / "summary.md").read_text(encoding="utf-8")
 
 
 def test_it_works_from_scores_that_were_not_compared(report: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(report[0] / "results" / "runs", tmp_path / "results" / "runs")
     build(tmp_path)
-    assert f"✓ {len(PLAN) - 1} done" in read_page(tmp_path)
+    assert f"✓ {len(PLAN) - 1} scored" in read_page(tmp_path)
 
 
 def test_hostile_names_are_text_on_the_page_and_in_figures(tmp_path: Path) -> None:
     run = {"task": HOSTILE, "protocol": HOSTILE, "architecture": HOSTILE}
-    plan = [{**run, "family": "deep", "seed": 0}]
     summary = pd.DataFrame(
         [{**run, "family": "deep", "metric": "auroc", "seeds": 1, "mean": 0.9, "low": 0.8, "high": 1}]
     )
-    runs = pd.DataFrame([{**run, "family": "deep", "seed": 0, "state": "failed", "reason": HOSTILE}])
+    failure = tmp_path / run_checkpoints(Run(**run, seed=0)) / FAILURE
+    failure.parent.mkdir(parents=True)
+    failure.write_text(HOSTILE)
     metrics = pd.DataFrame(
         [{**run, "family": "deep", "seed": 0, "class": HOSTILE, "metric": "recall", "value": None, "reason": HOSTILE}]
     )
-    for name, table in {"summary": summary, "runs": runs, "metrics": metrics}.items():
+    for name, table in {"summary": summary, "metrics": metrics}.items():
         write_table(tmp_path / "results" / "compare" / f"{name}.csv", table)
-    build(tmp_path, plan)
+    build(tmp_path, [plan_unknown(Run(**run, seed=0))])
     page = read_page(tmp_path)
+    assert "✗ 1 failed" in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert "<script>" not in (tmp_path / "results" / "report" / "summary.md").read_text(encoding="utf-8")
@@ -211,15 +218,32 @@ def test_a_failure_leaves_the_old_report_as_it_was(report: tuple[Path, str], tmp
     assert [path.name for path in (tmp_path / "results").glob(".report*")] == []
 
 
-def test_a_run_that_comparison_calls_failed_is_not_reported_from_its_files(report: tuple[Path, str]) -> None:
-    root = report[0]
-    compare = root / "other"
-    table = pd.read_csv(root / "results/compare/runs.csv")
-    table.loc[table["architecture"] == "mobilenetv2", ["state", "reason"]] = ["failed", "cannot be read"]
-    write_table(compare / "runs.csv", table)
-    results = read_results(root / "results", PLAN, compare, root / "report")
-    assert "mobilenetv2" not in {run.run.architecture for run in results.finished}
-    assert set(results.runs.loc[results.runs["state"] == "failed", "reason"]) == {"cannot be read"}
+def test_a_run_that_is_not_scored_now_is_not_reported_from_its_files(report: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(report[0], tmp_path, dirs_exist_ok=True)
+    manifest = tmp_path / "results/runs/phantom_xray/audited/mobilenetv2/0/manifest.json"
+    manifest.write_text("[]")
+    results = read_results(tmp_path / "results", PLAN, tmp_path / "results/compare", tmp_path / "report")
+    assert ("audited", "mobilenetv2") not in {(run.protocol, run.architecture) for run in results.scored}
+    (reason,) = results.runs.loc[results.runs["state"] == "failed", "reason"]
+    assert "audited/mobilenetv2/0/manifest.json cannot be read (it holds a list, not an object)" in reason
+
+
+def test_accepted_edits_stand_beside_their_run(report: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(report[0], tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "results/runs/phantom_xray/audited/mobilenetv2/0/manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["inputs"]["code"]["covbench.models.classifier"] = "0" * 64
+    write_json(path, manifest)
+    build(tmp_path)
+    assert "↻ stale 0/1" in read_page(tmp_path)
+    assert "declared" not in section_of(read_page(tmp_path), "grid")
+    accept(PLAN, ["results/runs/phantom_xray/audited/mobilenetv2/0"], "a comment", tmp_path)
+    build(tmp_path)
+    grid, words = section_of(read_page(tmp_path), "grid"), "a comment (covbench.models.classifier edited)"
+    assert "stale 0/1" not in grid
+    assert words in grid.split("Accepted edits", 1)[1]
+    of_model = tmp_path / "results/report/models/phantom_xray/audited/mobilenetv2.html"
+    assert words in section_of(of_model.read_text(encoding="utf-8"), "origin")
 
 
 SUMMARY = pd.DataFrame(
@@ -250,7 +274,7 @@ def test_a_class_has_a_precision_of_its_own_not_that_of_the_positive_class() -> 
 
 
 def test_one_failed_seed_shows_the_cell_as_failed() -> None:
-    runs = pd.DataFrame({"state": ["done", "failed"], "reason": ["", "out of memory"]})
+    runs = pd.DataFrame({"state": ["scored", "failed"], "reason": ["", "out of memory"]})
     cell = state_cell(runs)
     assert (cell.text, cell.kind, cell.note) == ("✗ failed 1/2", "failed", "out of memory")
 
@@ -284,7 +308,7 @@ def test_the_summary_prints_every_task(report: tuple[Path, str], capsys: pytest.
 
 def test_the_summary_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(tmp_path)
-    assert "no run has finished yet" in capsys.readouterr().out
+    assert "no run is scored yet" in capsys.readouterr().out
 
 
 def test_overlay_paints_hits_yellow_false_alarms_red_and_misses_green() -> None:
@@ -308,7 +332,7 @@ def test_cases_are_spread_from_worst_to_best_without_undefined_ones() -> None:
 
 def test_confusions_are_read_in_percent_of_the_true_class() -> None:
     total = np.array([[8.0, 2.0], [10.0, 30.0]])
-    assert read_confusions(total, ["normal", "covid"]).endswith("25% of covid called normal.")
+    assert read_confusions(total, ["normal", "covid"]).endswith("25% of covid predicted as normal.")
     assert read_confusions(np.eye(2), ["normal", "covid"]) == "No model confuses any two classes."
 
 

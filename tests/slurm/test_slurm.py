@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from covbench.operations.doctor import check_slurm
 from tests.workflow.conftest import ROOT, run_snakemake
 
 HERE = Path(__file__).parent
@@ -32,7 +33,7 @@ CONFIG = {
 FOLDERS = [f"results/runs/phantom_xray/audited/small_cnn/{seed}" for seed in CONFIG["seeds"]]
 MODELS = [f"{folder}/model.keras" for folder in FOLDERS]
 SCORES = [f"{folder}/metrics.json" for folder in FOLDERS]
-DEMO = ROOT / "demo" / "results" / "compare"
+DEMO = ROOT / "demo"
 
 pytestmark = [
     pytest.mark.slow,
@@ -122,6 +123,16 @@ def read_without_time(path):
     return table.drop(columns="seconds", errors="ignore").to_csv()
 
 
+def test_the_doctor_reads_the_partitions_and_the_gpus_of_a_real_cluster(cluster, tmp_path):
+    (tmp_path / "cluster.yaml").write_text("cpu: {partition: cpu}\ngpu: {partition: gpu, model: pretended}\n")
+    (good,) = check_slurm(tmp_path / "cluster.yaml")
+    assert (good.level, good.message) == ("ok", "jobs go to cpu, those with a GPU to gpu")
+    (tmp_path / "cluster.yaml").write_text("account: lung\ngpu: {partition: gpu, model: a100}\n")
+    model, account = check_slurm(tmp_path / "cluster.yaml")
+    assert (model.level, account.level) == ("problem", "warning")  # it keeps no accounts
+    assert model.message.endswith("gpu.model: gpu has no 'a100'; known: pretended")
+
+
 def test_trainings_on_slurm_score_as_on_this_machine_and_concurrent_ones_hold_gpus_of_their_own(cluster, here, folder):
     finish(submit(folder, *SCORES), folder)
     assert_same_runs(folder, here)
@@ -198,15 +209,18 @@ def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_w
     assert all("finished before with the same inputs" in log for log in logs)
 
 
-@pytest.mark.skipif(not (DEMO / "metrics.csv").exists(), reason="compares with demo/: make demo")
+@pytest.mark.skipif(not (DEMO / "results/compare/metrics.csv").exists(), reason="compares with demo/: make demo")
 def test_the_demo_through_slurm_gives_the_metrics_of_make_demo(cluster, tmp_path):
+    """From drawing the X-rays to the report; what is drawn and prepared of the CT slices comes from `make demo`."""
     shutil.copy(ROOT / "config" / "demo.yaml", tmp_path / "config.yaml")
+    shutil.copytree(DEMO / "data", tmp_path / "data", ignore=shutil.ignore_patterns("phantom_xray*"))
+    shutil.copytree(DEMO / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
     process = submit(
         tmp_path, "all", "--set-threads", *(f"{rule}=1" for rule in ("train_classifier", "train_segmenter"))
     )
     finish(process, tmp_path, seconds=1500)
     for name in ("metrics.csv", "summary.csv"):
-        assert (tmp_path / "results/compare" / name).read_text() == (DEMO / name).read_text()
+        assert (tmp_path / "results/compare" / name).read_text() == (DEMO / "results/compare" / name).read_text()
     assert (tmp_path / "results/report/index.html").exists()
 
 

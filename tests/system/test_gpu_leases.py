@@ -60,7 +60,7 @@ def test_two_jobs_get_two_devices_and_a_third_waits_until_one_is_killed(job):
     first, second = job(environment=pool), job(environment=pool)
     assert sorted([_answer(first), _answer(second)]) == ["3", "5"]
     third = job(environment=pool)
-    assert "waits for 1 of the GPUs 3, 5" in third.stderr.readline()
+    assert "waiting for 1 of the GPUs 3, 5" in third.stderr.readline()
     first.kill()
     freed = "3" if first.wait() and "GPU 3 of" in first.stderr.read() else "5"
     assert _answer(third) == freed
@@ -74,7 +74,7 @@ def test_a_child_that_outlives_a_killed_job_keeps_its_lease(job):
     parent.kill()
     parent.wait()
     waiting = job(environment=pool)
-    assert "waits" in waiting.stderr.readline()
+    assert "waiting" in waiting.stderr.readline()
     os.killpg(parent.pid, signal.SIGKILL)
     assert _answer(waiting) == "3"
 
@@ -85,7 +85,7 @@ def test_a_program_that_takes_the_jobs_place_keeps_its_lease(job):
     assert _answer(replaced) == "3"
     _until(lambda: Path(f"/proc/{replaced.pid}/comm").read_text() == "sleep\n")
     waiting = job(environment=pool)
-    assert "waits" in waiting.stderr.readline()
+    assert "waiting" in waiting.stderr.readline()
     replaced.kill()
     assert _answer(waiting) == "3"
 
@@ -122,7 +122,7 @@ def test_a_job_of_two_devices_waits_for_both_and_holds_none_meanwhile(job):
     small = job(environment=pool)
     assert _answer(small) == "0"
     large = job(2, pool)
-    assert "waits for 2" in large.stderr.readline()
+    assert "waiting for 2" in large.stderr.readline()
     passing = job(environment=pool, then="")
     assert _answer(passing) == "1"
     small.kill()
@@ -158,7 +158,7 @@ def test_the_machines_devices_are_those_that_nvidia_smi_lists_without_an_error(s
 def test_more_devices_than_there_are_is_a_mistake_that_names_them(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(CovbenchError, match="gpu=3, but there are 2 here: 0, 1"):
+    with pytest.raises(CovbenchError, match="gpu=3, but only 2 are available: 0, 1"):
         leases.lease_gpus(3)
 
 

@@ -57,7 +57,7 @@ def test_a_mask_becomes_a_map_per_class(images, masks):
     assert (y.sum(-1) == 1).all()
 
 
-@pytest.mark.parametrize("choices", [{"shuffle": True}, {"parts": 2}, {"shuffle": True, "parts": 3}])
+@pytest.mark.parametrize("choices", [{"shuffle": True}, {"micro_batches": 2}, {"shuffle": True, "micro_batches": 3}])
 def test_an_image_looks_the_same_whatever_the_batch_it_comes_in(images, choices):
     fold = fold_of(images)
     alone = looks(fold, 1)

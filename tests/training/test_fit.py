@@ -53,22 +53,28 @@ def train(seed=0, options=OPTIONS, after_epoch=lambda curves: None):
     return model, train_model(model, folds[0], folds[1], options, seed, after_epoch), folds
 
 
-def test_a_small_network_learns_to_see_a_bright_square():
-    model, _, folds = train()
+@pytest.fixture(scope="module")
+def trained():
+    """What `train` gives, and how many rows its curves had after each epoch."""
+    seen = []
+    return *train(after_epoch=lambda curves: seen.append(len(curves))), seen
+
+
+def test_a_small_network_learns_to_see_a_bright_square(trained):
+    model, _, folds, _ = trained
     probabilities = predict_probabilities(model, folds[2], OPTIONS, seed=0)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert (probabilities.argmax(axis=1) == folds[2].labels).mean() >= 0.9
 
 
-def test_the_curves_have_a_row_per_epoch_and_grow_while_training():
-    seen = []
-    _, progress, _ = train(after_epoch=lambda curves: seen.append(len(curves)))
+def test_the_curves_have_a_row_per_epoch_and_grow_while_training(trained):
+    _, progress, _, seen = trained
     assert seen == [1, 2, 3]
     assert list(progress.table().columns) == list(HISTORY_COLUMNS)
 
 
-def test_the_model_is_left_with_the_weights_of_its_best_epoch():
-    model, progress, folds = train()
+def test_the_model_is_left_with_the_weights_of_its_best_epoch(trained):
+    model, progress, folds, _ = trained
     model_loss = model.evaluate(_batches(folds[1]), verbose=0, return_dict=True)["loss"]
     assert model_loss == pytest.approx(progress.table()["val_loss"].min(), rel=1e-5)
 
@@ -114,7 +120,7 @@ def test_batches_in_two_halves_take_as_many_steps_of_the_optimizer():
     folds = drawn_folds(44)  # 24 training images in batches of 5: the last is one of 4
     model = build_classifier("small_cnn", 32, 2, OPTIONS.head, OPTIONS.scaling, None)
     options = replace(OPTIONS, batch_size=5, fine_tune_epochs=1)
-    train_model(model, folds[0], folds[1], options, 0, lambda curves: None, parts=2)
+    train_model(model, folds[0], folds[1], options, 0, lambda curves: None, micro_batches=2)
     assert int(model.optimizer.iterations) == -(-len(folds[0]) // 5)
 
 

@@ -184,8 +184,8 @@ def test_the_forecast_of_the_disk_is_what_is_written(model, store, fold):
 
 
 def test_batches_of_features_come_in_the_order_of_batches_of_images(store, fold):
-    batches = FeatureBatches(store, ("none", 0), fold, 8, 1, 2, shuffle=True, first=1, parts=2)
-    images = features.Batches(fold, 8, 1, 2, shuffle=True, first=1, parts=2)
+    batches = FeatureBatches(store, ("none", 0), fold, 8, 1, 2, shuffle=True, first=1, micro_batches=2)
+    images = features.Batches(fold, 8, 1, 2, shuffle=True, first=1, micro_batches=2)
     np.testing.assert_array_equal(np.concatenate(batches.chosen), np.concatenate(images.chosen))
     x, y = batches[0]
     np.testing.assert_array_equal(x, load(store, fold, images.chosen[0], "none"))
@@ -252,6 +252,7 @@ def train_apart(processes, folder, **choices):
     return process
 
 
+@pytest.mark.slow
 def test_a_training_on_features_killed_and_started_again_ends_as_if_nothing_had_happened(processes, tmp_path):
     folders = [tmp_path / "undisturbed", tmp_path / "disturbed"]
     for folder in folders:

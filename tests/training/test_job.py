@@ -78,6 +78,7 @@ def kill_at_random(process, folder, chance):
     return bool(states_being_written(folder, process))
 
 
+@pytest.mark.slow
 def test_a_training_killed_twenty_times_ends_as_if_nothing_had_happened(processes, undisturbed, tmp_path):
     chance = random.Random(0)
     kills = half_states = trainings = 0

@@ -81,7 +81,8 @@ def test_a_home_that_cannot_be_written_needs_a_cache_elsewhere(finished, tmp_pat
     assert not list(home.iterdir())
 
 
-def test_a_second_snakemake_in_the_same_folder_is_refused_while_the_first_runs(tmp_path):
+def test_a_second_snakemake_in_the_same_folder_is_refused_while_the_first_runs(finished, tmp_path):
+    (tmp_path / "data").symlink_to(finished / "data")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     command = [sys.executable, "-m", "snakemake", RUNS, "--snakefile", ROOT / "Snakefile", "--cores", "1"]
     command += ["--configfile", tmp_path / "config.yaml", "--directory", tmp_path]

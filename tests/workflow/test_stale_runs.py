@@ -18,6 +18,7 @@ from tests.added_networks import SEGMENTER as ADDED_SEGMENTER
 
 from .conftest import ROOT, planned_jobs, run_snakemake
 
+pytestmark = pytest.mark.slow
 CLASSIFIER, SEGMENTER = "train_classifier", "train_segmenter"
 CLASSES, MASKS = "fit_classification_baseline", "fit_segmentation_baseline"
 RULES = {
@@ -52,7 +53,7 @@ def snakemake(project, folder, config, *arguments):
 def read_status(project, folder, config):
     """What the status command says: rule -> state, and rule -> names of the inputs that differ."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "covbench.experiment.status", "--json", "--directory", str(folder)]
+    command = [sys.executable, "-m", "covbench.cli", "status", "--json", "--directory", str(folder)]
     command += ["--configfile", str(folder / "config.yaml")]
     environment = os.environ | {"PYTHONPATH": str(project / "src")}
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
@@ -69,7 +70,7 @@ def expect_stale(project, folder, config, expected):
     assert {rule for rule in RULES if rule in jobs} == set(expected)
     assert {rule for rule, state in states.items() if state == "stale"} == set(expected)
     assert {rule: reasons[rule] for rule in expected} == expected
-    assert {state for rule, state in states.items() if rule not in expected} <= {"finished"}
+    assert {state for rule, state in states.items() if rule not in expected} <= {"scored"}
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def benchmark(tmp_path_factory):
 def test_what_has_just_been_trained_is_finished_and_nothing_is_planned(benchmark):
     project, folder = benchmark
     assert "Nothing to be done" in snakemake(project, folder, CONFIG, "-n")
-    assert set(read_status(project, folder, CONFIG)[0].values()) == {"finished"}
+    assert set(read_status(project, folder, CONFIG)[0].values()) == {"scored"}
 
 
 @pytest.mark.parametrize(
@@ -191,6 +192,6 @@ def test_a_stale_run_is_trained_again_and_a_split_made_again_with_the_same_rows_
     package = project / "src" / "covbench"
     with edited(package, "models/classifier.py", append_comment), edited(package, "audit/splits.py", append_comment):
         log = snakemake(project, folder, CONFIG)
-        assert set(read_status(project, folder, CONFIG)[0].values()) == {"finished"}
+        assert set(read_status(project, folder, CONFIG)[0].values()) == {"scored"}
     assert "rule train_segmenter:" in log
     assert {rule for rule, path in manifests.items() if path.read_text() != before[rule]} == {CLASSIFIER}

@@ -35,7 +35,9 @@ def test_the_full_benchmark_plans_48_classifiers_and_72_segmenters_a_protocol_an
     done = run_snakemake(tmp_path / "all", FULL, "-n", "--quiet", "rules", environment=blocked)
     jobs = planned_jobs(done.stdout + done.stderr)
     assert trainings(jobs) == (4 * 12 * 6, 3 * 24 * 6)
-    assert jobs["test_external"] == (4 * 12 + 3 * 24) * 2  # a job per model, for all seeds
+    assert jobs["predict_external"] == 4 * 12 * 2  # a job per model, for all seeds
+    assert jobs["predict_external_masks"] == 3 * 24 * 2
+    assert jobs["evaluate_external"] == (4 * 12 + 3 * 24) * 2
 
 
 def test_an_unknown_config_key_is_refused_before_the_first_job_with_the_nearest_one(tmp_path):
@@ -58,7 +60,7 @@ def test_a_small_grid_runs_from_drawn_data_to_a_report_in_a_folder_with_a_space(
     assert " " in str(finished) or " " in finished.name
     assert (finished / "results/report/index.html").stat().st_size > 10_000
     runs = pd.read_csv(finished / "results/compare/runs.csv")
-    assert (runs["state"] == "done").all()
+    assert (runs["state"] == "scored").all()
     assert len(runs) == 2 * 2 + 1 * 2
 
 
@@ -120,7 +122,7 @@ def test_a_partial_report_scores_what_is_predicted_though_another_seed_of_the_mo
     assert (folder / "metrics.json").read_text() == scores
     runs = pd.read_csv(partial / "results/partial/compare/runs.csv").set_index(["task", "protocol", "architecture"])
     states = runs.loc[("phantom_lesions", "audited", "empty_mask")].set_index("seed")["state"]
-    assert states.to_dict() == {0: "done", 1: "missing"}
+    assert states.to_dict() == {0: "scored", 1: "missing"}
 
 
 def test_a_partial_report_shows_a_missing_run_as_missing(finished, tmp_path):
@@ -157,7 +159,7 @@ def test_a_training_that_fails_stands_with_its_reason_on_the_partial_report(tmp_
     runs = pd.read_csv(folder / "results/partial/compare/runs.csv").set_index("architecture")
     assert runs.loc["small_cnn", "state"] == "failed"
     assert "Lower fine_tune_rate" in runs.loc["small_cnn", "reason"]
-    assert set(runs["state"]) == {"failed", "done"}
+    assert set(runs["state"]) == {"failed", "scored"}
     page = (folder / "results/partial/report/index.html").read_text()
     assert "Lower fine_tune_rate" in page
     (log,) = re.findall(r'href="([^"]*small_cnn/0.log)"', page)

@@ -1,5 +1,5 @@
 rule fetch:
-    """Bring a dataset as published, verified, into data/raw/{dataset}, beside its manifest."""
+    """Fetch a dataset as published, verify it, and write its manifest beside data/raw/{dataset}."""
     output:
         "data/raw/{dataset}.manifest.json",
     log:
@@ -11,7 +11,7 @@ rule fetch:
 
 
 rule fetch_weights:
-    """Bring an ImageNet weight file, verified: compute nodes have no internet."""
+    """Fetch and verify an ImageNet weight file, because compute nodes have no internet."""
     output:
         "data/weights/{file}",
     log:
@@ -23,7 +23,7 @@ rule fetch_weights:
 
 
 rule index:
-    """Read a dataset's own layout into a row per image, with what cannot be used and why."""
+    """Index a dataset: a row per image, with the reason if it cannot be used."""
     input:
         "data/raw/{dataset}.manifest.json",
     output:
@@ -36,13 +36,15 @@ rule index:
     resources:
         mem_mb=4000,
     params:
-        made_by=index_made_by,
+        made_by=lambda wildcards: made_by(
+            "index", f"covbench.data.datasets.{wildcards.dataset}"
+        ),
     script:
         "../scripts/index.py"
 
 
 rule make_thumbnails:
-    """Decode a dataset's usable images once into small pictures with perceptual hashes."""
+    """Decode a dataset's usable images once into thumbnails with perceptual hashes."""
     input:
         index="data/index/{dataset}.parquet",
     output:
@@ -85,8 +87,8 @@ rule find_duplicates:
 rule split:
     """Divide a task into train, val and test as its protocol does."""
     input:
-        index=index_of,
-        duplicates=duplicates_within,
+        index=lambda wildcards: index_path(wildcards.task),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.task),
     output:
         "data/splits/{task}/{protocol}/{seed}.parquet",
     log:
@@ -94,18 +96,20 @@ rule split:
     conda:
         "../../envs/cpu.conda.yaml"
     params:
-        rule=split_rule_for,
+        rule=lambda wildcards: asdict(
+            split_rule(wildcards.protocol, TASKS[wildcards.task])
+        ),
         made_by=made_by("split", "covbench.data.index"),
     script:
         "../scripts/split.py"
 
 
 rule audit:
-    """Count which test images have their patient or a copy in training, and duplicates across datasets."""
+    """Count the test images whose patient or duplicate is in training, and duplicates across datasets."""
     input:
-        indexes=planned_indexes(),
-        duplicates=planned_duplicates(),
-        splits=planned_splits(),
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
+        duplicates=list_duplicates(planned_datasets(config)),
+        splits=list_splits(RUNS),
     output:
         splits="results/audit/splits.csv",
         pairs="results/audit/pairs.csv",
@@ -123,9 +127,9 @@ rule audit:
 
 
 rule audit_sources:
-    """Score how well each label is predicted from the source alone, or from the file's type and size."""
+    """Score how well the source alone, or the file's type and size, predicts each label."""
     input:
-        indexes=planned_indexes(),
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
         thumbnails=expand(
             "data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)
         ),
@@ -151,7 +155,7 @@ rule audit_sources:
 rule prepare:
     """Decode a task's images once into one memory-mapped grey array."""
     input:
-        index=index_of,
+        index=lambda wildcards: index_path(wildcards.task),
     output:
         images="data/prepared/{task}/{size}/images.npy",
         rows="data/prepared/{task}/{size}/rows.parquet",
@@ -173,7 +177,7 @@ rule prepare:
 rule prepare_masks:
     """Decode a task's masks once into one memory-mapped array of class numbers."""
     input:
-        index=index_of,
+        index=lambda wildcards: index_path(wildcards.task),
         rows="data/prepared/{task}/{size}/rows.parquet",
     output:
         "data/prepared/{task}/{size}/masks.npy",

@@ -1,18 +1,22 @@
-rule test_external:
-    """Test a model's seeds on the images of another dataset, but for those that its own dataset holds too."""
+"""Networks on the images of every other dataset that fits; baselines are not kept."""
+
+
+rule predict_external:
+    """Predict with a model's seeds the images of another dataset, except those that its own dataset holds too."""
     input:
         models=seeds_of("model.keras"),
         manifests=seeds_of("manifest.json"),
-        index=lambda wildcards: f"data/index/{dataset_of(wildcards.other)}.parquet",
-        duplicates=duplicates_across,
-        prepared=prepared_external,
+        index=lambda wildcards: index_path(wildcards.external),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
+        prepared=lambda wildcards: prepared_at(wildcards, wildcards.external).values(),
     output:
-        metrics="results/external/{task}/{protocol}/{architecture}/{other}/metrics.json",
-        cases="results/external/{task}/{protocol}/{architecture}/{other}/cases.parquet",
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
     log:
-        "logs/test_external/{task}/{protocol}/{architecture}/{other}.log",
+        "logs/predict_external/{task}/{protocol}/{architecture}/{external}.log",
     wildcard_constraints:
-        other="|".join(TASKS),
+        task=CLASSIFICATION_TASKS,
+        external=CLASSIFICATION_TASKS,
     conda:
         "../../envs/cpu.conda.yaml"
     threads: 4
@@ -23,15 +27,51 @@ rule test_external:
     params:
         options=options_for,
         seeds=config["seeds"],
-        made_by=made_by("test_external"),
+        made_by=made_by("predict_external"),
     script:
-        "../scripts/test_external.py"
+        "../scripts/predict_external.py"
+
+
+use rule predict_external as predict_external_masks with:
+    """Segment with a model's seeds the images of another dataset, except those that its own dataset holds too."""
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+        masks="results/external/{task}/{protocol}/{architecture}/{external}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        external=SEGMENTATION_TASKS,
+
+
+rule evaluate_external:
+    """Score a model's seeds on another dataset from their stored predictions."""
+    input:
+        unpack(masks_external),
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+    output:
+        metrics="results/external/{task}/{protocol}/{architecture}/{external}/metrics.json",
+        cases="results/external/{task}/{protocol}/{architecture}/{external}/cases.parquet",
+    log:
+        "logs/evaluate_external/{task}/{protocol}/{architecture}/{external}.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        made_by=made_by("evaluate_external"),
+    script:
+        "../scripts/evaluate_external.py"
 
 
 rule compare_external:
     """Gather what is left of each score on the images of other datasets, with intervals."""
     input:
-        external=external_files(),
+        external=expand(
+            "{folder}/{name}",
+            folder=list_external(RUNS, config["tasks"]),
+            name=["metrics.json", "cases.parquet"],
+        ),
         runs="results/compare/runs.csv",
     output:
         "results/compare/external.csv",

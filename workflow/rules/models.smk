@@ -2,7 +2,7 @@ rule train_classifier:
     """Train a classifier, keep its best epoch and predict its validation and test folds."""
     input:
         split="data/splits/{task}/{protocol}/{seed}.parquet",
-        prepared=prepared_for,
+        prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
         weights=weights_for,
     output:
         model="results/runs/{task}/{protocol}/{architecture}/{seed}/model.keras",
@@ -27,7 +27,7 @@ rule train_classifier:
         options=options_for,
         deterministic=config["deterministic"],
         precision=config["precision"],
-        decided_by=decided_by,
+        decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
     script:
         "../scripts/train.py"
 
@@ -49,7 +49,7 @@ rule fit_classification_baseline:
     """Fit a baseline without deep learning and predict its validation and test folds."""
     input:
         split="data/splits/{task}/{protocol}/{seed}.parquet",
-        prepared=prepared_for,
+        prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
     output:
         manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
         predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
@@ -63,7 +63,7 @@ rule fit_classification_baseline:
     resources:
         mem_mb=8000,
     params:
-        decided_by=decided_by,
+        decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
     script:
         "../scripts/fit_baseline.py"
 

@@ -3,8 +3,8 @@ rule explain:
     input:
         models=explained_by("model.keras"),
         cases=explained_by("cases.parquet"),
-        images=lambda wildcards: f"data/prepared/{wildcards.task}/{options_for(wildcards)['size']}/images.npy",
-        rows=lambda wildcards: f"data/prepared/{wildcards.task}/{options_for(wildcards)['size']}/rows.parquet",
+        images=lambda wildcards: prepared_at(wildcards, wildcards.task)["images"],
+        rows=lambda wildcards: prepared_at(wildcards, wildcards.task)["rows"],
     output:
         "results/explained/{task}/{protocol}.npz",
     log:
@@ -42,7 +42,7 @@ rule report:
         "results/audit/across.csv",
         "results/audit/sources.csv",
         expand("data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)),
-        planned_explanations(),
+        [f"results/explained/{task}/{protocol}.npz" for task, protocol in EXPLAINED],
     output:
         page="results/report/index.html",
         summary="results/report/summary.md",

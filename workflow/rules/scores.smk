@@ -13,7 +13,8 @@ rule evaluate:
     resources:
         mem_mb=2000,
     params:
-        files=lambda wildcards: files_at(wildcards, wildcards.task),
+        rows=lambda wildcards: prepared_at(wildcards, wildcards.task)["rows"],
+        masks=lambda wildcards: prepared_at(wildcards, wildcards.task).get("masks"),
         seeds=config["seeds"],
         made_by=made_by("evaluate"),
     script:
@@ -46,6 +47,7 @@ rule compare:
         mem_mb=4000,
     params:
         plan=PLAN_ID,
+        accepted=ACCEPTED,
         made_by=made_by("compare"),
     script:
         "../scripts/compare.py"

@@ -8,24 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.audit.leakage import (
-    ACROSS_COLUMNS,
-    AUDIT_COLUMNS,
-    PAIR_COLUMNS,
-    audit_split,
-    count_duplicates,
-    find_leaked_pairs,
-)
+from covbench.audit.leakage import SPLIT_KEYS, audit_split, count_duplicates, find_leaked_pairs
 from covbench.data.datasets import TASKS, dataset_of
+from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
-
-SPLIT = ["task", "protocol", "seed"]
 
 indexes = {Path(path).stem: pd.read_parquet(path) for path in snakemake.input.indexes}
 duplicates = {(Path(path).parent.name, Path(path).stem): pd.read_parquet(path) for path in snakemake.input.duplicates}
-counts, pairs = [], [pd.DataFrame(columns=[*SPLIT, *PAIR_COLUMNS])]
+counts, pairs = [], [pd.DataFrame(columns=list(AUDIT_TABLES["pairs"]))]
 for path in map(Path, snakemake.input.splits):
-    split_of = dict(zip(SPLIT, (*path.parts[-3:-1], int(path.stem)), strict=True))
+    split_of = dict(zip(SPLIT_KEYS, (*path.parts[-3:-1], int(path.stem)), strict=True))
     dataset, task = dataset_of(split_of["task"]), TASKS[split_of["task"]]
     split, within = pd.read_parquet(path), duplicates[dataset, dataset]
     counts += [{**split_of, **count} for count in audit_split(split, within, task)]
@@ -34,6 +26,6 @@ images = {name: int((~index["excluded"]).sum()) for name, index in indexes.items
 across = [count_duplicates(*names, table, images) for names, table in duplicates.items()]
 
 output = snakemake.output
-write_table(output.splits, pd.DataFrame(counts, columns=[*SPLIT, *AUDIT_COLUMNS]))
-write_table(output.pairs, pd.concat([table for table in pairs if len(table)] or pairs)[[*SPLIT, *PAIR_COLUMNS]])
-write_table(output.across, pd.DataFrame(across, columns=ACROSS_COLUMNS))
+write_table(output.splits, pd.DataFrame(counts, columns=list(AUDIT_TABLES["splits"])))
+write_table(output.pairs, pd.concat([table for table in pairs if len(table)] or pairs)[list(AUDIT_TABLES["pairs"])])
+write_table(output.across, pd.DataFrame(across, columns=list(AUDIT_TABLES["across"])))

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.audit.groups import group_images
-from covbench.audit.shortcuts import SOURCE_COLUMNS, predict_from_shortcuts
+from covbench.audit.shortcuts import predict_from_shortcuts
 from covbench.audit.thumbnails import read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of, usable_rows
+from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
 
 indexes, thumbnails, duplicates = (
@@ -25,4 +26,4 @@ for task in map(TASKS.get, snakemake.params.tasks):
     shapes = pd.DataFrame(small.shapes, small.image_id).loc[rows["image_id"]].to_numpy()
     groups = group_images(rows, pd.read_parquet(duplicates[dataset]))
     scores += predict_from_shortcuts(rows, shapes, groups, task)
-write_table(snakemake.output[0], pd.DataFrame(scores, columns=SOURCE_COLUMNS))
+write_table(snakemake.output[0], pd.DataFrame(scores, columns=list(AUDIT_TABLES["sources"])))

@@ -5,7 +5,7 @@ from covbench.system.logs import log_to
 log_to(snakemake.log[0])
 
 from covbench.evaluation.comparison.external_drop import compare_external
-from covbench.experiment.plan import describe_plan
+from covbench.experiment.plan import plan_runs
 from covbench.system.files import write_table
 
-write_table(snakemake.output[0], compare_external(describe_plan(snakemake.config)))
+write_table(snakemake.output[0], compare_external(plan_runs(snakemake.config)))

@@ -9,4 +9,4 @@ from covbench.schema import Run
 
 w, p = snakemake.wildcards, snakemake.params
 for seed in p.seeds:
-    score_run(Run(w.task, w.protocol, w.architecture, seed), p.files)
+    score_run(Run(w.task, w.protocol, w.architecture, seed), p.rows, p.masks)

@@ -1,11 +1,8 @@
 """Trained classifiers of a task and the cases that they were tested on -> where each looked, for the worst of them."""
 
-import os
+from covbench.system.threads import limit_threads
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(snakemake.threads))
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU may have other users
+limit_threads(snakemake.threads)
 
 from covbench.system.gpu_leases import lease_gpus
 from covbench.system.logs import log_to

@@ -12,11 +12,11 @@ import pandas as pd
 from covbench.evaluation.comparison.compare import compare_runs
 from covbench.evaluation.comparison.external_drop import compare_external
 from covbench.evaluation.score import score_unscored
-from covbench.experiment.plan import describe_plan
+from covbench.experiment.plan import plan_runs
 from covbench.reporting.page import build_report, describe_origin
 from covbench.system.files import write_table
 
-plan = describe_plan(snakemake.config)
+plan = plan_runs(snakemake.config)
 score_unscored(plan)
 partial = Path("results/partial")
 reported, literature = (pd.read_csv(path) for path in (snakemake.input.published, snakemake.input.literature))

@@ -6,13 +6,13 @@ log_to(snakemake.log[0], show_progress=True)
 
 from pathlib import Path
 
-from covbench.experiment.plan import describe_plan
+from covbench.experiment.plan import plan_runs
 from covbench.reporting.page import build_report, describe_origin
 
 build_report(
     results=Path("results"),
     data=Path("data"),
-    plan=describe_plan(snakemake.config),
+    plan=plan_runs(snakemake.config),
     out=Path(snakemake.output.page).parent,
     title="covbench: deep learning architectures on COVID-19 images",
     provenance=describe_origin(),

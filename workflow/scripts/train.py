@@ -1,13 +1,8 @@
 """Prepared arrays and a split -> a trained model, its learning curves, manifest and predictions."""
 
-import os
+from covbench.system.threads import limit_threads
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(snakemake.threads))
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU may have other users
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+limit_threads(snakemake.threads)
 
 from covbench.system.gpu_leases import lease_gpus
 from covbench.system.logs import log_to
@@ -15,19 +10,23 @@ from covbench.system.logs import log_to
 log_to(snakemake.log[0])
 lease_gpus(snakemake.resources.get("gpu", 0))
 
-from covbench.schema import Run
-from covbench.training.job import train_run
+from functools import partial
 
-w = snakemake.wildcards
-weights = snakemake.input.get("weights")
-train_run(
+from covbench.operations.mlflow.live import follow_run
+from covbench.protocols import Options
+from covbench.schema import Run
+from covbench.training.job import TrainingJob, train_run
+
+w, i, p = snakemake.wildcards, snakemake.input, snakemake.params
+weights = i.get("weights")
+job = TrainingJob(
     Run(w.task, w.protocol, w.architecture, int(w.seed)),
-    snakemake.params.options,
-    split_path=snakemake.input.split,
-    prepared_paths=snakemake.input.prepared,
-    weights_path=weights[0] if weights else None,
+    Options(**p.options),
+    split=i.split,
+    prepared=i.prepared,
+    weights=weights[0] if weights else None,
     outputs=dict(snakemake.output.items()),
-    deterministic=snakemake.params.deterministic,
-    precision=snakemake.params.precision,
-    tracking=snakemake.config["tracking"],
+    deterministic=p.deterministic,
+    precision=p.precision,
 )
+train_run(job, follow=partial(follow_run, snakemake.config["tracking"]))

@@ -1,1 +1,1 @@
-"""Which images belong together, how they are divided, and what leaked."""
+"""Find the images that belong together, divide them into folds, and report what leaked."""

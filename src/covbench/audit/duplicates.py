@@ -1,8 +1,8 @@
-"""Duplicates of an image in disguise: candidates by perceptual hash, then correlation of pixels after alignment.
+"""Find duplicates of an image, even if the image was cropped, mirrored or re-encoded.
 
-A hash says which pairs are worth looking at; whether they show the same picture is read from fine detail (ribs,
-vessels, grain), since coarse anatomy looks alike in different people. docs/AUDIT.md has the measurements behind each
-number here.
+Perceptual hashes select the pairs that are worth a closer look. Each pair is then aligned, and the correlation of its
+fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people.
+docs/explanation/audit.md has the measurements behind each number here.
 """
 
 from __future__ import annotations
@@ -22,18 +22,27 @@ EXACT, NEAR, MIRRORED = KINDS = ("exact", "near", "mirrored")
 DUPLICATE_COLUMNS = ["image_id", "other_id", "kind", "correlation"]
 
 SIDE = 128
-"""Pixels of a thumbnail's side."""
+"""Side of a thumbnail, in pixels."""
 FINE, COARSE = 1.0, 4.0
-"""Detail that is compared, pixels of a thumbnail: coarser than grain and moiré, finer than the outline of a chest."""
+"""Scales of the detail that is compared, in pixels of a thumbnail.
+
+Detail between them is coarser than grain and moiré, and finer than the outline of a chest.
+"""
 BITS = 256
 RADIUS = 60
-"""Bits by which hashes of candidates may differ. Planted duplicates: at most 48; other X-rays: 2 in 10,000 pairs."""
+"""Bits by which the hashes of two candidates may differ.
+
+Planted duplicates differ by at most 48 bits. In other X-rays, 2 in 10,000 pairs differ by 60 bits or less.
+"""
 SAME = 0.85
-"""Correlation from which two aligned images are duplicates. Planted ones: .93 and more; different patients: to .77."""
+"""Correlation from which two aligned images are duplicates.
+
+Planted duplicates have 0.93 or more, different patients at most 0.77.
+"""
 OVERLAP = 0.5
-"""Share of the thumbnail on which two aligned images must both lie to be compared."""
+"""Smallest share of the thumbnail on which two aligned images must overlap to be compared."""
 BLANK = 2.0
-"""Standard deviation, grey levels, below which a thumbnail shows nothing that could be recognised."""
+"""Standard deviation, in grey levels, below which a thumbnail shows nothing that could be recognised."""
 BLOCK = 1024
 
 BOXES = (
@@ -41,14 +50,20 @@ BOXES = (
     *[(top, left, top + 0.95, left + 0.95) for top in (0.0, 0.025, 0.05) for left in (0.0, 0.025, 0.05)],
     (0.05, 0.05, 0.95, 0.95),
 )
-"""Crops of an image that are hashed: all of it, and crops of up to 5 % an edge (top, left, bottom, right as shares)."""
+"""Crops that are hashed, as shares of the image in the order top, left, bottom, right.
+
+They are the whole image, and crops of up to 5 % at an edge.
+"""
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """A dataset's usable images, small. images: uint8, (N, SIDE, SIDE); hashes: uint8, (N, len(BOXES) + 1, 32).
+    """A dataset's usable images as thumbnails, with their hashes.
 
-    The last hash is that of the mirrored image. shapes: int64, (N, 2), height and width as stored.
+    image_id: str, (N,).
+    images: uint8, (N, SIDE, SIDE), 0-255 grey.
+    hashes: uint8, (N, len(BOXES) + 1, 32). The last hash is that of the mirrored image.
+    shapes: int64, (N, 2), height and width as stored, in pixels.
     """
 
     image_id: np.ndarray
@@ -58,9 +73,9 @@ class Thumbnails:
 
 
 def hash_crops(image: np.ndarray) -> np.ndarray:
-    """256-bit perceptual hashes (Zauner 2010) of each of BOXES and of the mirrored image: uint8, (len(BOXES) + 1, 32).
+    """Hash each of BOXES and the mirrored image with a 256-bit perceptual hash (Zauner 2010).
 
-    image: uint8, (SIDE, SIDE), 0-255.
+    image: uint8, (SIDE, SIDE), 0-255 grey. Returns uint8, (len(BOXES) + 1, 32).
     """
     whole = Image.fromarray(image)
     edges = np.round(np.array(BOXES) * SIDE).astype(int)
@@ -72,17 +87,25 @@ def hash_crops(image: np.ndarray) -> np.ndarray:
 def find_duplicates(
     rows: pd.DataFrame, thumbnails: Thumbnails, others: pd.DataFrame, other: Thumbnails, synthetic: bool = False
 ) -> pd.DataFrame:
-    """Duplicates between two datasets, or within one (`other is thumbnails`), each pair once: DUPLICATE_COLUMNS.
+    """Find the duplicates between two datasets, or within one dataset if `other is thumbnails`.
 
-    rows, others: image_id, patient_id, frame and sha256 (schema.INDEX_COLUMNS) of the images in the order of the
-    thumbnails. kind: `exact` (same sha256), `near` or `mirrored`; correlation: float64, 1 for exact. Blank images have
-    no duplicates, and two slices of one patient's volume are no pair: next to each other they look alike.
-    synthetic: the images show the same anatomy for every patient, so that only exact duplicates count.
+    Blank images have no duplicates. Two slices of one patient's volume are never a pair, because neighbouring slices
+    look alike.
+
+    Args:
+        rows: columns image_id, patient_id, frame and sha256 (schema.INDEX_COLUMNS) of the images of the first dataset,
+            in the order of its thumbnails.
+        thumbnails: thumbnails of the first dataset.
+        others: the same columns for the second dataset, in the order of its thumbnails.
+        other: thumbnails of the second dataset.
+        synthetic: whether every patient shows the same anatomy, so that only exact duplicates count.
+
+    Returns:
+        A table with DUPLICATE_COLUMNS that holds each pair once. kind is `exact` (same sha256), `near` or `mirrored`.
+        correlation is float64, and 1 for `exact`.
     """
-    within = other is thumbnails
-    exact = _match_sha256(rows, _shows(thumbnails), others, _shows(other), within)
-    one, two = (np.array(side, np.int64) for side in (exact["one"], exact["two"]))
-    known = set(zip(one.tolist(), two.tolist(), strict=True))
+    exact = _match_sha256(rows, _shows(thumbnails), others, _shows(other), within=other is thumbnails)
+    known = set(zip(exact["one"].tolist(), exact["two"].tolist(), strict=True))
     volume, other_volume = _name_volumes(rows), _name_volumes(others)
     candidates = [
         candidate
@@ -90,11 +113,7 @@ def find_duplicates(
         if (candidate.one, candidate.two) not in known
         and not (volume[candidate.one] and volume[candidate.one] == other_volume[candidate.two])
     ]
-    with ThreadPoolExecutor(2) as pool:
-        measured = list(pool.map(lambda candidate: _correlate(thumbnails, other, candidate), candidates))
-    near = pd.DataFrame([(c.one, c.two, c.kind) for c in candidates], columns=["one", "two", "kind"])
-    near = near.assign(correlation=measured)
-    near = near[near["correlation"] >= SAME].sort_values("correlation", ascending=False, kind="stable")
+    near = _measure_candidates(thumbnails, other, candidates)
     table = pd.concat([exact, near.drop_duplicates(["one", "two"])]).sort_values(["one", "two"])
     return pd.DataFrame(
         {
@@ -106,8 +125,17 @@ def find_duplicates(
     )
 
 
+def _measure_candidates(thumbnails: Thumbnails, other: Thumbnails, candidates: list[Candidate]) -> pd.DataFrame:
+    """Return the candidates whose correlation is at least SAME, the highest first: one, two, kind, correlation."""
+    with ThreadPoolExecutor(2) as pool:
+        measured = list(pool.map(lambda candidate: _correlate(thumbnails, other, candidate), candidates))
+    near = pd.DataFrame([(c.one, c.two, c.kind) for c in candidates], columns=["one", "two", "kind"])
+    near = near.assign(correlation=measured)
+    return near[near["correlation"] >= SAME].sort_values("correlation", ascending=False, kind="stable")
+
+
 def _shows(thumbnails: Thumbnails) -> np.ndarray:
-    """Whether each thumbnail shows anything: bool, (N,)."""
+    """Return whether each thumbnail shows anything: bool, (N,)."""
     return thumbnails.images.reshape(len(thumbnails.images), -1).std(axis=1) >= BLANK
 
 
@@ -124,7 +152,7 @@ def _match_sha256(
 
 
 def _name_volumes(rows: pd.DataFrame) -> list[str]:
-    """The patient of each slice of a volume or stack; empty for single pictures."""
+    """Return the patient of each slice of a volume or stack, and an empty name for single pictures."""
     return rows["patient_id"].where(rows["frame"] >= 0, "").tolist()
 
 
@@ -132,8 +160,10 @@ def _name_volumes(rows: pd.DataFrame) -> list[str]:
 class Candidate:
     """A pair of images whose hashes are alike.
 
-    one, two: rows of the first and of the second thumbnails. kind: near or mirrored. crop: the number in BOXES of the
-    crop that looks like the whole other image. cropped: which side was cropped, `one` or `two`.
+    one, two: positions in the first and in the second thumbnails.
+    kind: `near` or `mirrored`.
+    crop: position in BOXES of the crop that looks like the whole other image.
+    cropped: which side was cropped, `one` or `two`.
     """
 
     one: int
@@ -144,16 +174,16 @@ class Candidate:
 
 
 def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate]:
-    """Pairs whose hashes differ by at most RADIUS bits, each with the crop that is most alike, in a fixed order.
+    """Find pairs whose hashes differ by at most RADIUS bits, each with the crop that is most alike, in a fixed order.
 
-    Each image, whole or mirrored, is compared with every crop of the other, in both directions. The product of the
-    signs of two hashes is BITS - 2 x differing bits; blocks keep the memory at BLOCK x N.
+    Each image (and its mirror image) is compared with every crop of the other, in both directions. The product of the
+    signs of two hashes is BITS - 2 x differing bits. Blocks keep the memory at BLOCK x N.
     """
     within = other is thumbnails
     best: dict[tuple[int, int, str], tuple[int, str, int]] = {}
 
     def keep(key: tuple[int, int, str], distance: int, crop: int, cropped: str) -> None:
-        # among crops at the same distance those of side one win, the last one first
+        # at equal distance a crop of side one wins, and among these the last one
         found = (distance, cropped, -crop if cropped == "one" else crop)
         best[key] = min(best.get(key, found), found)
 
@@ -170,7 +200,7 @@ def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate
 
 
 def _match_crops(thumbnails: Thumbnails, other: Thumbnails, kind: str) -> Iterator[tuple[int, int, int, int]]:
-    """Row here, row there, crop of the one there, differing bits."""
+    """Yield the row in `thumbnails`, the row in `other`, the crop of the image in `other`, and the differing bits."""
     here, there = np.flatnonzero(_shows(thumbnails)), np.flatnonzero(_shows(other))
     wholes = _read_signs(thumbnails.hashes[here, -1 if kind == MIRRORED else 0])
     for crop in range(len(BOXES)):
@@ -185,7 +215,7 @@ def _match_crops(thumbnails: Thumbnails, other: Thumbnails, kind: str) -> Iterat
 
 
 def _read_signs(hashes: np.ndarray) -> np.ndarray:
-    """uint8, (N, 32), as float32, (N, BITS), -1 or 1."""
+    """Convert hashes, uint8, (N, 32), to signs, float32, (N, BITS), -1 or 1."""
     return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
 
 
@@ -199,11 +229,18 @@ def _correlate(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) 
 def correlate_aligned(
     image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0]
 ) -> float:
-    """Pearson correlation of the detail of two thumbnails, uint8, (SIDE, SIDE), once `target` is laid on `image`.
+    """Align `target` with `image` and correlate their fine detail.
 
-    box: the part of the target that the image is thought to show. From there an affine transform is refined by ECC
-    (Evangelidis and Psarakis 2008) on detail below COARSE, and the overlap less its rim is compared. 0 where no
-    alignment is found or the overlap is below OVERLAP.
+    ECC (Evangelidis and Psarakis 2008) refines an affine transform on detail below COARSE, starting from `box`. The
+    overlap without its rim is then compared.
+
+    Args:
+        image: uint8, (SIDE, SIDE), 0-255 grey.
+        target: uint8, (SIDE, SIDE), 0-255 grey.
+        box: the part of the target that the image is assumed to show (top, left, bottom, right as shares).
+
+    Returns:
+        Pearson correlation. It is 0 if no alignment is found or the overlap is below OVERLAP.
     """
     image, target = np.ascontiguousarray(image), np.ascontiguousarray(target)
     top, left, bottom, right = box
@@ -227,7 +264,7 @@ def correlate_aligned(
 
 
 def _keep_detail(image: np.ndarray, grain: float = 0.0) -> np.ndarray:
-    """What is finer than COARSE and coarser than `grain` pixels: float32, (SIDE, SIDE)."""
+    """Keep detail that is finer than COARSE and coarser than `grain` pixels: float32, (SIDE, SIDE)."""
     image = image.astype(np.float32)
     fine = cv2.GaussianBlur(image, (0, 0), grain) if grain else image
     return fine - cv2.GaussianBlur(image, (0, 0), COARSE)

@@ -1,4 +1,4 @@
-"""Which images a split must keep together: patients, near-duplicates and chains of both."""
+"""Group the images that a split must keep together: patients, duplicates and chains of both."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from scipy.sparse.csgraph import connected_components
 
 
 def group_images(rows: pd.DataFrame, duplicates: pd.DataFrame) -> pd.Series:
-    """What a split must keep together: images of one patient, duplicates of any kind, and chains of these.
+    """Group images of one patient, duplicates of any kind, and chains of these.
 
-    rows: image_id and patient_id (schema.INDEX_COLUMNS), (N,). duplicates: audit.duplicates.DUPLICATE_COLUMNS within
-    the dataset; pairs with images that are not among the rows are left out. Returns the group of each row, (N,), named
-    by its first patient in the alphabet.
+    rows: image_id and patient_id (schema.INDEX_COLUMNS), (N,).
+    duplicates: audit.duplicates.DUPLICATE_COLUMNS within the dataset. Pairs with an image that is not among the rows
+        are ignored.
+
+    Returns the group of each row, (N,), named after its alphabetically first patient.
     """
     first = np.unique(rows["patient_id"], return_index=True, return_inverse=True)
     position = pd.Series(np.arange(len(rows)), rows["image_id"].to_numpy())

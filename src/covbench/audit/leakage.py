@@ -1,4 +1,4 @@
-"""Which test images a split has already shown to training, and by which kind of leak."""
+"""Report which test images leaked into training, and by which kind of leak."""
 
 from __future__ import annotations
 
@@ -9,36 +9,33 @@ import numpy as np
 import pandas as pd
 
 from covbench.audit.duplicates import EXACT, KINDS
-from covbench.schema import CLASSIFICATION, Task
+from covbench.schema import AUDIT_TABLES, CLASSIFICATION, Task
 
 AUGMENTED = "augmented"
-"""Kind of a leaked pair: another copy of the same image, as augmentation makes them."""
+"""Kind of a leaked pair that shows two copies of one image, at least one of them augmented."""
 LEAKS = {
-    "image_in_train": "the very image",
+    "image_in_train": "the same image",
     "augmented_copy_in_train": "an augmented copy of the image, or the image of an augmented copy",
     "patient_in_train": "another image of the patient, as published or inferred",
     "duplicate_in_train": "an image with the same bytes",
-    "near_duplicate_in_train": "a near or mirrored copy",
+    "near_duplicate_in_train": "a near or mirrored duplicate",
 }
-AUDIT_COLUMNS = ["class", "test_images", "image_in_val", *LEAKS, "leaked", "leaked_share"]
-PAIR_COLUMNS = ["class", "image_id", "copy", "train_id", "train_copy", "kind", "correlation"]
-ACROSS_COLUMNS = [
-    "dataset",
-    "other",
-    "images",
-    "other_images",
-    *KINDS,
-    "images_with_duplicate",
-    "other_images_with_duplicate",
-]
+SPLIT_KEYS = ["task", "protocol", "seed"]
+PAIR_COLUMNS = [name for name in AUDIT_TABLES["pairs"] if name not in SPLIT_KEYS]
 
 
 def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
-    """How many test images training has seen, or something of their patient: AUDIT_COLUMNS, first all, then per class.
+    """Count the test images that training has seen, or whose patient it has seen.
 
-    split: schema.SPLIT_COLUMNS. duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's
-    dataset. An image counts once per column;
-    `leaked` counts those that any column of LEAKS counts.
+    An image counts once per column. `leaked` counts the images that any column of LEAKS counts.
+
+    Args:
+        split: schema.SPLIT_COLUMNS.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's dataset.
+        task: the task that is split.
+
+    Returns:
+        Rows of the table `splits` without SPLIT_KEYS: all classes together, then each class of a classification task.
     """
     signs = _mark_leaks(split, find_leaked_pairs(split, duplicates, task))
     parts = [("", signs)]
@@ -48,10 +45,16 @@ def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> li
 
 
 def find_leaked_pairs(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Each test row beside the training rows that show the same picture: PAIR_COLUMNS.
+    """List each test row with the training rows that show the same picture.
 
-    class: of the test image, empty for segmentation. kind: as in duplicates, or AUGMENTED; the correlation is that of
-    the images before augmentation.
+    Args:
+        split: schema.SPLIT_COLUMNS.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS within the task's dataset.
+        task: the task that is split.
+
+    Returns:
+        A table with PAIR_COLUMNS. class is that of the test image, and empty for segmentation. kind is that of the
+        duplicates, or AUGMENTED. correlation is that of the images before augmentation.
     """
     train, test = (split[split["fold"] == fold][["image_id", "copy", "label"]] for fold in ("train", "test"))
     train = train.rename(columns={"image_id": "train_id", "copy": "train_copy"}).drop(columns="label")
@@ -66,22 +69,22 @@ def find_leaked_pairs(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task)
 
 
 def _mark_leaks(split: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """A row per test row, with what of it stands in other folds."""
+    """Return a row per test row that says what of it other folds hold."""
     train, val, test = (split[split["fold"] == fold] for fold in ("train", "val", "test"))
     rows = pd.MultiIndex.from_frame(test[["image_id", "copy"]])
 
-    def stands_in(table: pd.DataFrame) -> np.ndarray:
+    def is_in(table: pd.DataFrame) -> np.ndarray:
         return rows.isin(pd.MultiIndex.from_frame(table[["image_id", "copy"]]))
 
     return pd.DataFrame(
         {
             "label": test["label"],
-            "image_in_val": stands_in(val),
-            "image_in_train": stands_in(train),
-            "augmented_copy_in_train": stands_in(pairs[pairs["kind"] == AUGMENTED]),
+            "image_in_val": is_in(val),
+            "image_in_train": is_in(train),
+            "augmented_copy_in_train": is_in(pairs[pairs["kind"] == AUGMENTED]),
             "patient_in_train": test["patient_id"].isin(train["patient_id"]),
-            "duplicate_in_train": stands_in(pairs[pairs["kind"] == EXACT]),
-            "near_duplicate_in_train": stands_in(pairs[~pairs["kind"].isin([EXACT, AUGMENTED])]),
+            "duplicate_in_train": is_in(pairs[pairs["kind"] == EXACT]),
+            "near_duplicate_in_train": is_in(pairs[~pairs["kind"].isin([EXACT, AUGMENTED])]),
         }
     )
 
@@ -94,9 +97,16 @@ def _count_leaks(name: str, signs: pd.DataFrame) -> dict[str, Any]:
 
 
 def count_duplicates(dataset: str, other: str, duplicates: pd.DataFrame, images: Mapping[str, int]) -> dict[str, Any]:
-    """Pairs of each kind between two datasets, or within one, and how many images of each have a copy: ACROSS_COLUMNS.
+    """Count the pairs of each kind between two datasets, or within one, and the images that have a duplicate.
 
-    images: usable images of each dataset.
+    Args:
+        dataset: name of the first dataset.
+        other: name of the second dataset, or the same name again.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS between the two.
+        images: number of usable images of each dataset, by name.
+
+    Returns:
+        A row of the table `across`.
     """
     here, there = set(duplicates["image_id"]), set(duplicates["other_id"])
     here, there = (here | there, here | there) if dataset == other else (here, there)

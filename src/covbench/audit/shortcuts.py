@@ -1,4 +1,4 @@
-"""How well a label is predicted without looking at a picture: from where the image comes, or from its file."""
+"""Measure how well a label is predicted without the picture, from the source of an image or from its file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from covbench.schema import CLASSIFICATION, Task
 
-SOURCE_COLUMNS = [
-    *["task", "predictor", "images", "groups", "distinct", "balanced_accuracy", "chance", "auroc", "chance_auroc"],
-    "note",
-]
+SCORES = ("balanced_accuracy", "chance", "auroc", "chance_auroc")
 FOLDS = 5
 PREDICTORS = {
     "source": "hospital, journal or crawl, as the metadata say",
@@ -29,11 +26,20 @@ PREDICTORS = {
 def predict_from_shortcuts(
     rows: pd.DataFrame, shapes: np.ndarray, groups: pd.Series, task: Task
 ) -> list[dict[str, Any]]:
-    """Scores of predicting a task's label from each of PREDICTORS alone: a dict of SOURCE_COLUMNS each.
+    """Score how well each of PREDICTORS alone predicts a task's label.
 
-    rows: schema.INDEX_COLUMNS, (N,); shapes: int64, (N, 2), height and width; groups: what stays in one fold, (N,).
-    Cross-validated in up to FOLDS folds that divide no group. Balanced accuracy, chance 1 / classes; AUROC, for more
-    than two classes the mean of one against the rest, chance .5. None, with a note, where nothing can be told from.
+    The scores are cross-validated in up to FOLDS folds that divide no group.
+
+    Args:
+        rows: schema.INDEX_COLUMNS, (N,).
+        shapes: int64, (N, 2), height and width as stored, in pixels.
+        groups: str, (N,), the group of each row, which stays in one fold.
+        task: the task whose label is predicted.
+
+    Returns:
+        A row of the table `sources` for each predictor. Balanced accuracy has chance level 1 / classes. AUROC has
+        chance level 0.5; for more than two classes it is the mean of each class against the rest. Where a predictor
+        cannot be scored, the scores are None and `note` gives the reason.
     """
     suffix = rows["path"].str.lower().str.extract(r"(\.nii\.gz|\.\w+)$")[0].fillna("none")
     files = pd.DataFrame({"suffix": suffix.factorize(sort=True)[0], "height": shapes[:, 0], "width": shapes[:, 1]})
@@ -54,7 +60,7 @@ def _score(facts: pd.DataFrame, labels: pd.Series, groups: pd.Series, task: Task
     folds = min([FOLDS, *groups.groupby(labels.to_numpy()).nunique()])
     note = _find_obstacle(facts, distinct, folds, task)
     if note:
-        return found | dict.fromkeys(SOURCE_COLUMNS[5:9]) | {"note": note}
+        return found | dict.fromkeys(SCORES) | {"note": note}
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     names = sorted(labels.unique())
     chances = cross_val_predict(model, facts, labels, groups=groups, cv=split, method="predict_proba")

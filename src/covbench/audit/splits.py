@@ -1,4 +1,4 @@
-"""Patients, or images as the study did, to train, val and test."""
+"""Divide a task's images into train, val and test: by patient, or by image as the study did."""
 
 from __future__ import annotations
 
@@ -22,10 +22,21 @@ TOLERANCE = 0.05
 def assign_folds(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
     """Divide a task's usable images into folds as a protocol does.
 
-    rows: schema.INDEX_COLUMNS, only rows that the task can use. duplicates: duplicates.DUPLICATE_COLUMNS within the
-    dataset. Returns schema.SPLIT_COLUMNS; with a val fraction of 0 the test rows stand twice, as val and as test. The
-    same seed gives the same split. Raises CovbenchError for a class with too few images or groups to stand in each
-    fold.
+    The same seed gives the same split.
+
+    Args:
+        rows: schema.INDEX_COLUMNS, only rows that the task can use.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS within the dataset.
+        task: the task to split.
+        rule: how the protocol splits this task.
+        seed: seed of the random order.
+
+    Returns:
+        A table with schema.SPLIT_COLUMNS. If the rule has a val fraction of 0, each test row appears twice, as val and
+        as test.
+
+    Raises:
+        CovbenchError: a class has too few images or groups to be in each fold.
     """
     table = _start_table(rows, task)
     if rule.pool:
@@ -58,23 +69,48 @@ def _start_table(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def _strata(table: pd.DataFrame, rows: pd.DataFrame, task: Task) -> pd.Series:
-    """What every fold should hold its share of: the classes; for segmentation the diagnoses, where they are known."""
+    """Return what every fold should hold its share of.
+
+    For classification these are the classes, for segmentation the diagnoses where they are known.
+    """
     labels = rows.set_index("image_id")["label"]
     strata = table["image_id"].map(labels)
     return strata if task.kind == CLASSIFICATION else strata.replace("", "undiagnosed")
 
 
 def draw_pool(table: pd.DataFrame, pool: int, seed: int) -> pd.DataFrame:
-    """At most pool / 2 images, spread evenly over patients, each with one augmented copy, shuffled."""
+    """Sample at most pool / 2 images, spread evenly over patients, and add one augmented copy of each.
+
+    Args:
+        table: a row per image, with patient_id and copy.
+        pool: largest number of rows to return, augmented copies included.
+        seed: seed of the sample and of the order.
+
+    Returns:
+        The rows with `copy` 0 and 1, shuffled.
+    """
     shuffled = table.sample(frac=1, random_state=seed)
     turn = shuffled.groupby("patient_id").cumcount()
-    drawn = shuffled.loc[turn.sort_values(kind="stable").index[: pool // 2]]
-    both = pd.concat([drawn, drawn.assign(copy=1)])
+    sampled = shuffled.loc[turn.sort_values(kind="stable").index[: pool // 2]]
+    both = pd.concat([sampled, sampled.assign(copy=1)])
     return both.sample(frac=1, random_state=seed + 1).reset_index(drop=True)
 
 
 def divide_images(strata: pd.Series, fractions: tuple[float, float, float], task: Task, seed: int) -> np.ndarray:
-    """Fold of each image, classes in proportion, whoever the patient is: str, (N,)."""
+    """Assign each image to a fold, with the classes in proportion, whoever the patient is.
+
+    Args:
+        strata: str, (N,), the class of each image.
+        fractions: shares of train, val and test, with sum 1. A val share of 0 leaves val out.
+        task: the task to split. Only a classification task is stratified.
+        seed: seed of the random order.
+
+    Returns:
+        The fold of each image: str, (N,).
+
+    Raises:
+        CovbenchError: there are too few images to split.
+    """
     fold = pd.Series("train", strata.index)
     held = _hold_out(strata, 1 - fractions[0], task, seed)
     fold[held] = "test"
@@ -98,27 +134,30 @@ def _hold_out(strata: pd.Series, share: float, task: Task, seed: int) -> pd.Inde
 def divide_groups(
     groups: pd.Series, strata: pd.Series, fractions: tuple[float, float, float], task: Task, seed: int
 ) -> np.ndarray:
-    """Fold of each image, groups never divided, classes in proportion as far as groups allow: str, (N,).
+    """Assign whole groups to folds, with the classes in proportion as far as the groups allow.
 
-    Groups come in random order, each to the fold where the counts per class come closest to their targets. Of up to
-    TRIES orders the first whose folds are within TOLERANCE of their share of images is taken, else the closest.
+    Groups come in random order. Each goes to the fold where it brings the counts per class closest to their targets. Up
+    to TRIES orders are tried. The first whose folds are within TOLERANCE of their share of images is used, otherwise
+    the closest.
+
+    Args:
+        groups: str, (N,), the group of each image.
+        strata: str, (N,), the class of each image.
+        fractions: shares of train, val and test, with sum 1. A val share of 0 leaves val out.
+        task: the task to split, for error messages.
+        seed: seed of the random orders.
+
+    Returns:
+        The fold of each image: str, (N,).
+
+    Raises:
+        CovbenchError: no order gives each fold an image of each class.
     """
     counts = pd.crosstab(groups, strata)
     folds = [number for number in range(3) if fractions[number] > 0]
     needed = (counts > 0).sum().to_numpy() >= len(folds)
-    sizes, share = counts.to_numpy(), np.array(fractions)[folds]
-    best, least = None, np.inf
-    rng = np.random.default_rng(seed)
-    for _ in range(TRIES):
-        filled = _fill_folds(sizes, share, rng.permutation(len(sizes)))
-        positions = _supply_folds(sizes, filled, len(folds), needed)
-        if positions is None:
-            continue
-        found = np.bincount(positions, sizes.sum(1), len(folds)) / sizes.sum()
-        if np.abs(found - share).max() < least:
-            best, least = positions, np.abs(found - share).max()
-        if least <= TOLERANCE:
-            break
+    sizes = counts.to_numpy()
+    best = _choose_positions(sizes, np.array(fractions)[folds], needed, seed)
     if best is None:
         raise CovbenchError(
             f"{task.name}: its {len(sizes)} groups cannot be divided so that each fold holds each class; "
@@ -128,8 +167,30 @@ def divide_groups(
     return groups.map(dict(zip(counts.index, names, strict=True))).to_numpy()
 
 
+def _choose_positions(sizes: np.ndarray, share: np.ndarray, needed: np.ndarray, seed: int) -> np.ndarray | None:
+    """Return the fold number of each group in the best of up to TRIES random orders; None if no order succeeds.
+
+    sizes: int64, (G, S), images per group and class.
+    share: float64, (F,), the folds' shares of the images.
+    needed: bool, (S,), whether each fold must hold the class.
+    """
+    best, least = None, np.inf
+    rng = np.random.default_rng(seed)
+    for _ in range(TRIES):
+        filled = _fill_folds(sizes, share, rng.permutation(len(sizes)))
+        positions = _supply_folds(sizes, filled, len(share), needed)
+        if positions is None:
+            continue
+        found = np.bincount(positions, sizes.sum(1), len(share)) / sizes.sum()
+        if np.abs(found - share).max() < least:
+            best, least = positions, np.abs(found - share).max()
+        if least <= TOLERANCE:
+            break
+    return best
+
+
 def _fill_folds(sizes: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Fold number of each group, given images per group and class, (G, S), and the folds' shares, (F,)."""
+    """Return the fold number of each group, given images per group and class, (G, S), and the folds' shares, (F,)."""
     target = share[:, None] * sizes.sum(0)
     filled = np.zeros_like(target)
     positions = np.empty(len(sizes), np.int64)
@@ -141,7 +202,7 @@ def _fill_folds(sizes: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.n
 
 
 def _supply_folds(sizes: np.ndarray, positions: np.ndarray, folds: int, needed: np.ndarray) -> np.ndarray | None:
-    """Move small groups until each fold holds a group and each needed class; None where that does not succeed."""
+    """Move small groups until each fold holds a group and each needed class; return None if that fails."""
     has = np.column_stack([sizes[:, needed], sizes.sum(1)]) > 0
     for _ in range(folds * has.shape[1]):
         held = np.stack([has[positions == fold].sum(0) for fold in range(folds)])
@@ -158,16 +219,16 @@ def _supply_folds(sizes: np.ndarray, positions: np.ndarray, folds: int, needed: 
 
 
 def keep_official(table: pd.DataFrame, official: np.ndarray) -> pd.DataFrame:
-    """The authors' own folds, less what they let cross.
+    """Use the authors' own folds, without the rows that would cross them.
 
-    A row whose group also stands in a later fold (test after val after train) is dropped, so none from test; the number
-    is logged.
+    A row is dropped if its group also occurs in a later fold (order: train, val, test), so no test row is dropped. The
+    number of dropped rows is logged.
     """
     table = table.assign(fold=official)
     rank = table["fold"].map({name: number for number, name in enumerate(FOLDS)})
     crossing = rank < rank.groupby(table["group"]).transform("max")
     if crossing.any():
-        log.info("official split: %d rows dropped whose patient or copy stands in a later fold", crossing.sum())
+        log.info("official split: dropped %d rows whose patient or duplicate is in a later fold", crossing.sum())
     return table[~crossing]
 
 

@@ -1,4 +1,4 @@
-"""A dataset's usable images once as small pictures with hashes, for finding duplicates and showing them."""
+"""Decode a dataset's usable images once into thumbnails with hashes, for finding and showing duplicates."""
 
 from __future__ import annotations
 
@@ -19,22 +19,32 @@ FIELDS = ("image_id", "images", "hashes", "shapes")
 
 
 def make_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
-    """Decode every image of an index that is not excluded, each file once, in the order of the index.
+    """Decode every image of an index that is not excluded, and read each file only once.
 
-    Images are squashed to `side` x `side` pixels. Raises CovbenchError naming every file that cannot be read.
+    Args:
+        index: schema.INDEX_COLUMNS of a dataset.
+        raw: the dataset's folder in data/raw.
+        side: side of a thumbnail in pixels. Images are squashed to the square.
+
+    Returns:
+        The thumbnails in the order of the index.
+
+    Raises:
+        CovbenchError: a file cannot be read. The message names every such file.
     """
     rows = index[~index["excluded"]].reset_index(drop=True)
     files = group_by_file(rows)
     with ThreadPoolExecutor(count_workers()) as pool:
-        drawn = list(tqdm(pool.map(lambda places: _draw_file(rows.take(places), raw, side), files), total=len(files)))
-    raise_all([error for _, error in drawn if error], raw)
+        decoded = pool.map(lambda positions: _decode_file(rows.take(positions), raw, side), files)
+        found = list(tqdm(decoded, total=len(files)))
+    raise_all([error for _, error in found if error], raw)
     order = np.argsort(np.concatenate(files))
-    images, hashes, shapes = zip(*(frame for frames, _ in drawn for frame in frames), strict=True)
+    images, hashes, shapes = zip(*(frame for frames, _ in found for frame in frames), strict=True)
     ids = rows["image_id"].to_numpy(str)
     return Thumbnails(ids, np.stack(images)[order], np.stack(hashes)[order], np.array(shapes, np.int64)[order])
 
 
-def _draw_file(
+def _decode_file(
     rows: pd.DataFrame, raw: Path, side: int
 ) -> tuple[list[tuple[np.ndarray, np.ndarray, tuple[int, ...]]], str]:
     """Thumbnail, hashes and stored shape of each row of a file, and what is wrong with it."""
@@ -49,12 +59,12 @@ def _draw_file(
 
 
 def write_thumbnails(path: Path | str, thumbnails: Thumbnails) -> None:
-    """As .npz, uncompressed, whole or not at all."""
+    """Write thumbnails as an uncompressed .npz file, whole or not at all."""
     with write_whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **{name: getattr(thumbnails, name) for name in FIELDS})
 
 
 def read_thumbnails(path: Path | str) -> Thumbnails:
-    """What write_thumbnails wrote."""
+    """Read a file that write_thumbnails wrote."""
     with np.load(path) as stored:
         return Thumbnails(*(stored[name] for name in FIELDS))

@@ -1,1 +1,1 @@
-"""From a source to arrays and folds: fetch, index and prepare."""
+"""Bring data from a source to arrays and folds: fetch, index and prepare."""

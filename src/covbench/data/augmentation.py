@@ -1,7 +1,7 @@
-"""Augmentation as one affine warp per image plus cheap pixel operations; numpy and OpenCV, no TensorFlow.
+"""Augment images with one affine warp each and a few cheap pixel operations, by numpy and OpenCV without TensorFlow.
 
-What an image looks like depends on (seed, epoch, image) alone: not on batch size, worker count or where training
-resumed.
+The result depends only on (seed, epoch, image). It does not depend on the batch size, on the number of workers or on
+where training resumed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ cv2.setNumThreads(0)
 class Augmentation:
     """Ranges of a random transformation.
 
-    rotation: degrees either way. shift: fraction of the side either way. shear: degrees either way.
-    zoom: fraction either way. crop: smallest side of a random square window, as a fraction of the side; 1: no crop.
-    flip, noise, blur, sharpen: probabilities. brightness: fraction of 255 either way; contrast: fraction either way.
+    rotation: degrees in either direction.
+    shift: fraction of the side in either direction.
+    shear: degrees in either direction.
+    zoom: fraction in either direction.
+    crop: smallest side of a random square window, as a fraction of the side; 1 for no crop.
+    flip, noise, blur, sharpen: probabilities.
+    brightness: fraction of 255 in either direction.
+    contrast: fraction in either direction.
     """
 
     rotation: float = 0.0
@@ -44,14 +49,14 @@ AUGMENTATIONS = {
     "segmentation": Augmentation(crop=0.8, flip=0.5, shift=0.1, zoom=0.5, noise=0.2, blur=0.1, sharpen=0.1),
     "mild": Augmentation(rotation=10, shift=0.05, zoom=0.1, brightness=0.1, contrast=0.1),
 }
-# The study writes shear .2 to Keras's ImageDataGenerator, which reads degrees.
+# The study passes shear 0.2 to Keras's ImageDataGenerator, which takes it as degrees.
 
 _LEVELS = np.arange(256, dtype=np.uint8)
 _SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
 
 
 def image_key(image_id: str, copy: int) -> int:
-    """A number that identifies an image (and its augmented copy) wherever and whenever it is loaded."""
+    """Return a number that identifies an image, or one of its augmented copies, wherever and whenever it is loaded."""
     return zlib.crc32(f"{image_id}#{copy}".encode())
 
 
@@ -60,8 +65,14 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Transform an image, and its mask by the same warp.
 
-    image: uint8, (H, W), 0-255. mask: uint8, (H, W), class numbers, warped to the nearest pixel and filled with 0.
-    key: (seed, epoch, image_key). Returns arrays like those given.
+    Args:
+        image: uint8, (H, W), 0-255 grey.
+        mask: uint8, (H, W), class numbers, warped to the nearest pixel and filled with 0; or None.
+        augmentation: the ranges to draw from.
+        key: (seed, epoch, image_key), which decides the transformation.
+
+    Returns:
+        The transformed image, and the transformed mask or None, with the dtype and shape of the arguments.
     """
     if augmentation == AUGMENTATIONS["none"]:
         return image, mask
@@ -76,7 +87,17 @@ def augment(
 
 
 def draw_warp(augmentation: Augmentation, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """The affine map from output to input pixels: float64, (2, 3), about the image's centre."""
+    """Draw a random affine map about the centre of an image.
+
+    Args:
+        augmentation: the ranges to draw from.
+        height: H, height of the image in pixels.
+        width: W, width of the image in pixels.
+        rng: the generator to draw from.
+
+    Returns:
+        The map from output to input pixels: float64, (2, 3).
+    """
     a = augmentation
     angle, shear = np.deg2rad(rng.uniform(-a.rotation, a.rotation)), np.deg2rad(rng.uniform(-a.shear, a.shear))
     scale = 1 / rng.uniform(1 - a.zoom, 1 + a.zoom) * rng.uniform(a.crop, 1)

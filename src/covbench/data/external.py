@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +21,8 @@ SHARED = {
 def find_external_tasks(name: str, planned: Iterable[str]) -> list[str]:
     """The planned tasks on which models of a task can be tested: one of each other dataset that fits.
 
-    A dataset fits if its images are of the same modality, drawn or real alike, and its labels hold COVID or lesions
-    too. Of several such tasks of a dataset the first that is planned is taken, since they share images and
-    lesions.
+    A dataset fits if its images are of the same modality, synthetic or real alike, and its labels hold COVID or lesions
+    too. Of several such tasks of a dataset the first planned one is taken, since they share images and lesions.
     """
     first: dict[str, str] = {}
     for other in planned:
@@ -46,21 +44,40 @@ def share_labels(task: Task) -> np.ndarray:
     return np.array([name in found for name in task.classes], np.uint8)
 
 
-def external_folder(task: str, protocol: str, architecture: str, other: str) -> str:
-    """Folder of a model's scores on another task's images, all seeds together, relative to the working directory."""
-    return f"results/external/{task}/{protocol}/{architecture}/{other}"
+def external_folder(task: str, protocol: str, architecture: str, external: str) -> str:
+    """Where predictions and scores of a model on another task's images lie, all seeds together.
 
+    Args:
+        task: of the model.
+        protocol: of the model.
+        architecture: of the model.
+        external: the task that it is tested on.
 
-def select_unseen(index: pd.DataFrame, duplicates: pd.DataFrame, name: str, other: str) -> tuple[pd.DataFrame, Any]:
-    """The images of task `other` that are new to models of task `name`, as a test fold, and how many there were.
-
-    index: schema.INDEX_COLUMNS of the dataset of `other`. duplicates: audit.duplicates.DUPLICATE_COLUMNS between the two.
-    Left out are duplicates of any image of the dataset that the models come from, and all images of patients with such a duplicate.
-    Returns rows of schema.SPLIT_COLUMNS, labels as in SHARED, and counts: `usable`, `duplicates` and `removed` images.
+    Returns:
+        The folder, relative to the working directory.
     """
-    task = TASKS[other]
+    return f"results/external/{task}/{protocol}/{architecture}/{external}"
+
+
+def select_unseen(
+    index: pd.DataFrame, duplicates: pd.DataFrame, name: str, external: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The images of another task that are new to a task's models, as a test fold, and how many there were.
+
+    Left out are duplicates of any image of the models' dataset, and all images of patients with such a duplicate.
+
+    Args:
+        index: schema.INDEX_COLUMNS of the dataset of `external`.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS between both datasets.
+        name: the models' task.
+        external: the task that they are tested on.
+
+    Returns:
+        Rows of schema.SPLIT_COLUMNS, labels as in SHARED; and counts of `usable`, `duplicates` and `removed` images.
+    """
+    task = TASKS[external]
     rows = usable_rows(index, task)
-    mine, theirs = dataset_of(name), dataset_of(other)
+    mine, theirs = dataset_of(name), dataset_of(external)
     duplicated = rows["image_id"].isin(duplicates["image_id" if theirs < mine else "other_id"])
     known = rows["patient_id"].isin(rows.loc[duplicated, "patient_id"])
     unseen = rows[~known].reset_index(drop=True)

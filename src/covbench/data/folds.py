@@ -1,4 +1,4 @@
-"""The rows of a split, found in the prepared arrays, and what was predicted for them; no TensorFlow."""
+"""Find the rows of a split in the prepared arrays, and tabulate what was predicted for them, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import pandas as pd
 from covbench.data.augmentation import AUGMENTATIONS, augment, image_key
 from covbench.system.files import write_predictions
 
-COPY_KEY = (0, 2**31)  # no training epoch gets there: an augmented copy looks the same wherever it is loaded
+COPY_KEY = (0, 2**31)  # seed and epoch of augmented copies; no training reaches this epoch
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The images of one fold, not yet decoded into memory.
+    """The images of one fold, which are decoded only when they are loaded.
 
-    images: uint8, (N, H, W), 0-255, memory-mapped. masks: uint8, (N, H, W), class numbers, or None.
-    positions: int64, (R,), where each row of the fold stands in `images`.
-    rows: the split's rows, (R,), in the same order. classes: number of classes.
-    keys: int64, (R,), what augmentation draws from for each row.
+    images: uint8, (N, H, W), 0-255 grey, memory-mapped.
+    masks: uint8, (N, H, W), class numbers; None for classification.
+    positions: int64, (R,), the position in `images` of each row of the fold.
+    rows: the split's rows, (R,), in the same order.
+    classes: number of classes C.
+    keys: int64, (R,), the image_key of each row, which seeds its augmentation.
     """
 
     images: np.ndarray
@@ -36,19 +38,22 @@ class Fold:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Class numbers, int64, (R,)."""
+        """The class number of each row: int64, (R,)."""
         return self.rows["label"].to_numpy()
 
     @cached_property
     def copies(self) -> np.ndarray:
-        """0 for an image itself, k > 0 for its k-th augmented copy: int64, (R,)."""
+        """The copy number of each row, 0 for an image itself and k > 0 for its k-th augmented copy: int64, (R,)."""
         return self.rows["copy"].to_numpy()
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def load(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Image and mask of a row, uint8, (H, W); for an augmented copy (published Zenodo splits) both are warped."""
+        """Load the image and the mask of a row, uint8, (H, W) each.
+
+        Both are warped if the row is an augmented copy (published Zenodo splits).
+        """
         image = np.asarray(self.images[self.positions[row]])
         mask = None if self.masks is None else np.asarray(self.masks[self.positions[row]])
         if self.copies[row] == 0:
@@ -56,9 +61,9 @@ class Fold:
         return augment(image, mask, AUGMENTATIONS["segmentation"], (*COPY_KEY, int(self.keys[row])))
 
     def release(self) -> None:
-        """Take what was read of memory-mapped arrays out of this process's memory; it stays in the system's cache.
+        """Drop what was read of memory-mapped arrays from this process's memory. It stays in the system's cache.
 
-        Without it a training holds its whole dataset after one epoch.
+        Without this a training would hold its whole dataset after one epoch.
         """
         for array in (self.images, self.masks):
             mapped = getattr(array, "_mmap", None)  # of an np.memmap and its slices
@@ -66,24 +71,24 @@ class Fold:
                 mapped.madvise(mmap.MADV_DONTNEED)
 
     def load_images(self) -> np.ndarray:
-        """All images of the fold at once: uint8, (R, H, W), 0-255."""
+        """Load all images of the fold: uint8, (R, H, W), 0-255 grey."""
         return self._load_all(0)
 
     def load_masks(self) -> np.ndarray:
-        """All masks of the fold at once: uint8, (R, H, W), class numbers. ValueError for a classification task."""
+        """Load all masks of the fold: uint8, (R, H, W), class numbers. Raises ValueError for a classification task."""
         if self.masks is None:
-            raise ValueError("this fold labels images, not pixels")
+            raise ValueError("this fold has no masks: its task is a classification")
         return self._load_all(1)
 
-    def _load_all(self, part: int) -> np.ndarray:
+    def _load_all(self, item: int) -> np.ndarray:
         loaded = np.empty((len(self), *self.images.shape[1:]), np.uint8)
         for row in range(len(self)):
-            loaded[row] = self.load(row)[part]
+            loaded[row] = self.load(row)[item]
         self.release()
         return loaded
 
     def load_targets(self) -> np.ndarray:
-        """What a model should say: class numbers, (R,), or masks, (R, H, W)."""
+        """Load what a model should predict: class numbers, int64, (R,), or masks, uint8, (R, H, W)."""
         return self.labels if self.masks is None else self.load_masks()
 
 
@@ -95,7 +100,19 @@ def select_fold(
     fold: str,
     classes: int,
 ) -> Fold:
-    """The rows of `split` that belong to `fold`, found in the prepared arrays by image_id."""
+    """Select the rows of a split that belong to a fold, and find them in the prepared arrays by image_id.
+
+    Args:
+        images: uint8, (N, H, W), 0-255 grey.
+        masks: uint8, (N, H, W), class numbers; None for classification.
+        prepared: a row per prepared image, in the order of the arrays, with image_id.
+        split: schema.SPLIT_COLUMNS.
+        fold: name of the fold: train, val or test.
+        classes: number of classes C.
+
+    Returns:
+        The fold.
+    """
     rows = split[split["fold"] == fold].reset_index(drop=True)
     positions = pd.Series(np.arange(len(prepared)), index=prepared["image_id"])
     keys = np.array([image_key(i, c) for i, c in zip(rows["image_id"], rows["copy"], strict=True)], np.int64)
@@ -103,7 +120,17 @@ def select_fold(
 
 
 def open_folds(split_path: str, prepared_paths: Sequence[str], names: Sequence[str], classes: int) -> list[Fold]:
-    """The named folds of a split over prepared arrays (images.npy, rows.parquet, and masks.npy for segmentation)."""
+    """Open the named folds of a split over prepared arrays.
+
+    Args:
+        split_path: the split's Parquet file.
+        prepared_paths: paths of images.npy, rows.parquet and, for segmentation, masks.npy.
+        names: names of the folds: train, val, test.
+        classes: number of classes C.
+
+    Returns:
+        The folds, in the order of `names`, over memory-mapped arrays.
+    """
     paths = {Path(path).name: path for path in prepared_paths}
     images = np.load(paths["images.npy"], mmap_mode="r")
     masks = np.load(paths["masks.npy"], mmap_mode="r") if "masks.npy" in paths else None
@@ -112,7 +139,17 @@ def open_folds(split_path: str, prepared_paths: Sequence[str], names: Sequence[s
 
 
 def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: np.ndarray | None) -> pd.DataFrame:
-    """Rows as in schema.PREDICTION_COLUMNS, with p_0 … p_{C-1} where probabilities, float, (R, C), are given."""
+    """Tabulate what was predicted for a fold.
+
+    Args:
+        fold: the fold, with R rows.
+        fold_name: name of the fold.
+        seed: seed of the run.
+        probabilities: float, (R, C), with sum 1 in each row; None for segmentation.
+
+    Returns:
+        A table with schema.PREDICTION_COLUMNS, and the columns p_0 to p_(C-1) if there are probabilities.
+    """
     table = fold.rows[["image_id", "copy", "patient_id", "source"]].copy()
     table["fold"], table["truth"], table["seed"] = fold_name, fold.labels, seed
     for number in range(0 if probabilities is None else probabilities.shape[1]):
@@ -123,10 +160,13 @@ def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: n
 def write_folds(
     folds: Mapping[str, Fold], predicted: Mapping[str, np.ndarray], seed: int, outputs: Mapping[str, str]
 ) -> None:
-    """Write what was predicted for the named folds, one table after the other, and masks in the same order.
+    """Write what was predicted for the named folds: one table after the other, and class maps in the same order.
 
-    predicted: by the same names, probabilities, float, (R, C), or class maps, uint8, (R, H, W), where pixels are
-    labelled. outputs: paths by `predictions` and, for class maps, `masks`.
+    Args:
+        folds: the folds by name, with R rows each.
+        predicted: by the same names, probabilities, float, (R, C), or for segmentation class maps, uint8, (R, H, W).
+        seed: seed of the run.
+        outputs: the path for `predictions` and, for segmentation, for `masks`.
     """
     tables, maps = [], []
     for name, fold in folds.items():

@@ -1,7 +1,7 @@
-"""Read PNG, JPEG, DICOM, NIfTI and .npy as grey pictures and as masks of class numbers.
+"""Read PNG, JPEG, DICOM, NIfTI and .npy files as grey pictures and as masks of class numbers.
 
-Every slice is turned upright: front of the patient up, right side of the patient at the left, as radiologists look.
-Whatever cannot be read raises CovbenchError naming the file.
+Every slice is turned upright as radiologists see it: the front of the patient is up, and the patient's right side is on
+the left. A file that cannot be read raises CovbenchError, which names it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file holds one picture, by its suffix in either case; hidden files never do."""
+    """Return whether a file holds one picture, by its suffix in upper or lower case. Hidden files do not."""
     return path.name.lower().endswith(PICTURES) and not path.name.startswith(".")
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a file is a NIfTI volume, by its suffix in either case."""
+    """Return whether a file is a NIfTI volume, by its suffix in upper or lower case. Hidden files are not."""
     return path.name.lower().endswith(VOLUMES) and not path.name.startswith(".")
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Decoders raise anything from OSError to SyntaxError on a damaged file: one error, with the file's name."""
+    """Turn any error into one CovbenchError that names the file.
+
+    On a damaged file decoders raise anything from OSError to SyntaxError.
+    """
     try:
         yield
     except CovbenchError:
@@ -45,9 +48,11 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def turn_upright(values: np.ndarray, orientation: str) -> np.ndarray:
-    """A slice (H, W, …) turned so that rows run to the patient's back and columns to the patient's left.
+    """Turn a slice so that its rows run to the patient's back and its columns to the patient's left.
 
-    orientation: where the first and second axis run now, letters of L, R, A, P; empty: upright already.
+    values: (H, W) or (H, W, C).
+    orientation: the directions in which the first and the second axis run now, two letters of L, R, A, P. An empty one
+        means that the slice is upright already.
     """
     if not orientation:
         return values
@@ -62,16 +67,25 @@ def turn_upright(values: np.ndarray, orientation: str) -> np.ndarray:
 
 
 def stretch(values: np.ndarray) -> np.ndarray:
-    """Any number to uint8 over its own range: the smallest becomes 0, the largest 255."""
+    """Stretch any numbers to uint8 over their own range, so that the smallest becomes 0 and the largest 255."""
     values = values.astype(np.float64)
     low, high = values.min(), values.max()
     return np.rint((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
 
 
 def show_values(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Stored values (H, W) as uint8: `low` HU becomes 0 and `high` 255; with NaN they are display values, 0-255.
+    """Convert the stored values of a slice to grey.
 
-    Raises CovbenchError if a value is NaN or infinite.
+    Args:
+        values: any number, (H, W), HU or display values.
+        low: the value in HU that becomes 0. NaN means that the values are display values, 0-255, already.
+        high: the value in HU that becomes 255. It is not used if `low` is NaN.
+
+    Returns:
+        uint8, (H, W), 0-255 grey.
+
+    Raises:
+        CovbenchError: a value is NaN or infinite.
     """
     if not np.isfinite(values).all():
         raise CovbenchError("holds NaN or infinite values")
@@ -81,7 +95,21 @@ def show_values(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def show_frame(path: Path, frame: int, values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`show_values` of a slice of a file; an error names both."""
+    """Convert the stored values of a slice to grey as show_values does, with errors that name file and slice.
+
+    Args:
+        path: the file, for error messages.
+        frame: number of the slice, for error messages.
+        values: any number, (H, W), HU or display values.
+        low: the value in HU that becomes 0, or NaN for display values.
+        high: the value in HU that becomes 255.
+
+    Returns:
+        uint8, (H, W), 0-255 grey.
+
+    Raises:
+        CovbenchError: a value is NaN or infinite.
+    """
     try:
         return show_values(values, low, high)
     except CovbenchError as error:
@@ -89,7 +117,10 @@ def show_frame(path: Path, frame: int, values: np.ndarray, low: float, high: flo
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A file that is one picture as uint8 (H, W), 0-255 grey: EXIF rotation done, alpha ignored, 16 bits stretched."""
+    """Read a file that holds one picture as uint8, (H, W), 0-255 grey.
+
+    EXIF rotation is applied, alpha is ignored, and 16-bit values are stretched.
+    """
     with _naming(path):
         if path.name.lower().endswith(".dcm"):
             return _read_dicom(path)
@@ -105,7 +136,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def _read_dicom(path: Path) -> np.ndarray:
-    """First frame as its own window shows it (the whole range where it names none); MONOCHROME1 is inverted."""
+    """Read the first frame in its own window, or over its whole range if it has none. MONOCHROME1 is inverted."""
     import pydicom
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -120,7 +151,7 @@ def _read_dicom(path: Path) -> np.ndarray:
 
 
 def header_orientation(path: Path) -> str:
-    """Where the three axes of a NIfTI volume run ('LPS'); empty where its header is a mere placeholder (identity)."""
+    """Return the directions of a NIfTI volume's three axes ('LPS'), empty if its header is a placeholder (identity)."""
     import nibabel as nib
 
     with _naming(path):
@@ -130,7 +161,7 @@ def header_orientation(path: Path) -> str:
 
 
 def count_frames(path: Path) -> int:
-    """Slices in a NIfTI volume or .npy stack, without reading them."""
+    """Count the slices in a NIfTI volume or .npy stack, without reading them."""
     import nibabel as nib
 
     with _naming(path):
@@ -145,10 +176,18 @@ def _slice_axis(orientation: str) -> int:
 
 
 def read_frames(path: Path, frames: Sequence[int], orientation: str = "") -> Iterator[np.ndarray]:
-    """Stored values of some slices of a volume or stack, upright, (H, W) or (H, W, C); the file is read once.
+    """Read the stored values of some slices of a volume or stack. The file is read once.
 
-    frames: positions along the axis that runs between head and feet, in stored order. A stack has them first.
-    orientation: as in the index; empty: as the NIfTI header says, and .npy slices stand upright.
+    Args:
+        path: a NIfTI volume or .npy stack.
+        frames: positions along the axis between head and feet, in stored order. In a stack this axis is the first.
+        orientation: as in the index. If it is empty, the header of a NIfTI file decides, and .npy slices are upright.
+
+    Yields:
+        The upright slices, (H, W) or (H, W, C), in the order of `frames`.
+
+    Raises:
+        CovbenchError: the file cannot be read.
     """
     with _naming(path):
         slices = _read_volume(path, frames, orientation) if is_volume(path) else _read_stack(path, frames, orientation)
@@ -164,7 +203,10 @@ def _read_stack(path: Path, frames: Sequence[int], orientation: str) -> Iterator
 
 
 def _read_volume(path: Path, frames: Sequence[int], orientation: str) -> Iterator[np.ndarray]:
-    """One slice alone is sliced from the file; several share one pass, kept in the stored type to save memory."""
+    """Read slices of a NIfTI volume.
+
+    A single slice is sliced from the file. Several share one pass and are kept in the stored type to save memory.
+    """
     import nibabel as nib
 
     image: Any = nib.load(path)
@@ -186,7 +228,21 @@ def _read_volume(path: Path, frames: Sequence[int], orientation: str) -> Iterato
 def read_images(
     path: Path, frames: Sequence[int], window_low: float, window_high: float, orientation: str = ""
 ) -> Iterator[np.ndarray]:
-    """Slices of one file, read once, as uint8 (H, W), 0-255 grey; frame -1: the file is one picture."""
+    """Read slices of one file as grey images. The file is read once.
+
+    Args:
+        path: a picture, NIfTI volume or .npy stack.
+        frames: slice numbers, or [-1] for a file that is one picture.
+        window_low: the value in HU that becomes 0, or NaN for display values. Pictures do not use it.
+        window_high: the value in HU that becomes 255. Pictures do not use it.
+        orientation: as in the index.
+
+    Yields:
+        Upright images, uint8, (H, W), 0-255 grey, in the order of `frames`.
+
+    Raises:
+        CovbenchError: the file cannot be read, or a value is NaN or infinite.
+    """
     if list(frames) == [-1]:
         yield np.ascontiguousarray(turn_upright(read_picture(path), orientation))
         return
@@ -195,12 +251,26 @@ def read_images(
 
 
 def read_image(path: Path, frame: int, window_low: float, window_high: float, orientation: str = "") -> np.ndarray:
-    """One picture or slice as uint8 (H, W), 0-255 grey, upright."""
+    """Read one picture or slice as a grey image.
+
+    Args:
+        path: a picture, NIfTI volume or .npy stack.
+        frame: slice number, or -1 for a file that is one picture.
+        window_low: the value in HU that becomes 0, or NaN for display values. Pictures do not use it.
+        window_high: the value in HU that becomes 255. Pictures do not use it.
+        orientation: as in the index.
+
+    Returns:
+        The upright image: uint8, (H, W), 0-255 grey.
+
+    Raises:
+        CovbenchError: the file cannot be read, or a value is NaN or infinite.
+    """
     return next(read_images(path, [frame], window_low, window_high, orientation))
 
 
 def parse_mask_values(mask_values: str) -> list[tuple[int, int, str]]:
-    """('1:lung 128-255:infection') -> first value, last value and name of each entry."""
+    """Parse '1:lung 128-255:infection' into the first value, last value and name of each entry."""
     entries = []
     for entry in mask_values.split():
         found = re.fullmatch(r"(\d+)(?:-(\d+))?:(\w+)", entry)
@@ -212,10 +282,21 @@ def parse_mask_values(mask_values: str) -> list[tuple[int, int, str]]:
 
 
 def number_classes(values: np.ndarray, mask_values: str, classes: Sequence[str]) -> np.ndarray:
-    """Stored mask values, (H, W) or one-hot (H, W, C), as uint8 (H, W) class numbers; names not in `classes`: 0.
+    """Convert stored mask values to class numbers.
 
-    A range ('128-255:infection') is a threshold: what lies below it is background. Otherwise every value except 0
-    must be declared; CovbenchError names those that are not.
+    A range ('128-255:infection') is a threshold, and every value below it is background. Otherwise every value except 0
+    must be declared.
+
+    Args:
+        values: numbers, (H, W), or one-hot, (H, W, C).
+        mask_values: what the numbers mean, as in the index.
+        classes: class names in the order of their numbers. A name that is not among them becomes 0.
+
+    Returns:
+        Class numbers: uint8, (H, W).
+
+    Raises:
+        CovbenchError: a value is not declared. The message names such values.
     """
     one_hot = values.ndim == 3
     if one_hot:
@@ -236,7 +317,21 @@ def number_classes(values: np.ndarray, mask_values: str, classes: Sequence[str])
 def read_masks(
     path: Path, frames: Sequence[int], mask_values: str, classes: Sequence[str], orientation: str = ""
 ) -> Iterator[np.ndarray]:
-    """Masks of one file, read once, as uint8 (H, W) class numbers, turned as the image's `orientation` says."""
+    """Read masks of one file. The file is read once.
+
+    Args:
+        path: a picture, NIfTI volume or .npy stack.
+        frames: slice numbers, or [-1] for a file that is one picture.
+        mask_values: what the numbers in the file mean, as in the index.
+        classes: class names in the order of their numbers.
+        orientation: how the image is stored. Its mask is turned in the same way.
+
+    Yields:
+        Class numbers, uint8, (H, W), in the order of `frames`.
+
+    Raises:
+        CovbenchError: the file cannot be read, or a value is not declared.
+    """
     stored = iter([_read_labels(path, orientation)]) if list(frames) == [-1] else read_frames(path, frames, orientation)
     for frame, values in zip(frames, stored, strict=True):
         try:
@@ -246,34 +341,48 @@ def read_masks(
 
 
 def read_mask(path: Path, frame: int, mask_values: str, classes: Sequence[str], orientation: str = "") -> np.ndarray:
-    """One mask as uint8 (H, W) class numbers: positions in `classes`."""
+    """Read one mask.
+
+    Args:
+        path: a picture, NIfTI volume or .npy stack.
+        frame: slice number, or -1 for a file that is one picture.
+        mask_values: what the numbers in the file mean, as in the index.
+        classes: class names in the order of their numbers.
+        orientation: how the image is stored. Its mask is turned in the same way.
+
+    Returns:
+        Class numbers: uint8, (H, W).
+
+    Raises:
+        CovbenchError: the file cannot be read, or a value is not declared.
+    """
     return next(read_masks(path, [frame], mask_values, classes, orientation))
 
 
 def _read_labels(path: Path, orientation: str) -> np.ndarray:
-    """Stored numbers of a mask picture: palette positions, not colours; of grey RGB(A) the one channel."""
+    """Read the stored numbers of a mask picture: palette positions, or the single channel of grey RGB(A)."""
     with _naming(path), Image.open(path) as image:
         values = np.asarray(image)
         if values.ndim == 3:
             colours = values[..., : len(image.getbands()) - image.mode.endswith("A")]
             if (colours != colours[..., :1]).any():
-                raise CovbenchError(f"{path}: a mask in colours; expected one number per pixel")
+                raise CovbenchError(f"{path}: the mask is in colours; expected one number per pixel")
             values = colours[..., 0]
         return np.ascontiguousarray(turn_upright(values.astype(np.int64), orientation))
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W) squashed to (size, size), antialiased: every stored pixel has its share."""
+    """Squash an image, uint8, (H, W), to (size, size) with antialiasing, so that every stored pixel contributes."""
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (H, W) class numbers squashed to (size, size): the class at each new pixel's centre."""
+    """Squash class numbers, uint8, (H, W), to (size, size) by the class at the centre of each new pixel."""
     return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
 
 
 def perceptual_hash(image: np.ndarray) -> str:
-    """ImageHash's 64-bit phash of uint8 (H, W), 16 hexadecimal digits (Zauner 2010)."""
+    """Compute ImageHash's 64-bit phash of an image, uint8, (H, W): 16 hexadecimal digits (Zauner 2010)."""
     import imagehash
 
     return str(imagehash.phash(Image.fromarray(image)))

@@ -1,4 +1,4 @@
-"""What every dataset's index shares: columns, hashes, checks and the choice of usable rows."""
+"""Build and check the index of a dataset: columns, hashes, masks, and the rows that a task can use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from covbench.data.images import (
 )
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, SEGMENTATION, Card, CovbenchError, Task
 
-LISTED = 50  # errors named in one message
+LISTED = 50  # errors that one message lists
 DEFAULTS: dict[str, Any] = {"str": "", "int64": -1, "float64": np.nan, "bool": False}
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def count_workers() -> int:
-    """Threads for decoding: Pillow, zlib and hashlib release the interpreter lock."""
+    """Count threads for decoding. Pillow, zlib and hashlib release the interpreter lock."""
     return min(8, len(os.sched_getaffinity(0)))
 
 
@@ -107,7 +107,7 @@ def _check_row(number: int, row: Mapping[Any, Any], card: Card) -> Iterator[str]
 
 
 def fill_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A table with schema.INDEX_COLUMNS; a cell that a row leaves out is empty, -1, NaN or False."""
+    """Build a table with schema.INDEX_COLUMNS. Missing cells become empty, -1, NaN or False."""
     table = pd.DataFrame(list(rows), columns=list(INDEX_COLUMNS))
     for name, column in INDEX_COLUMNS.items():
         table[name] = table[name].astype(object).where(table[name].notna(), DEFAULTS[column.dtype])
@@ -116,12 +116,14 @@ def fill_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
-    """The index of a dataset: `rows` with every column, hashes and checks.
+    """Build the index of a dataset from its rows: fill the columns, hash every image and check every file.
 
-    rows: cells by column name; those left out are filled, `patient_id` with the image_id. A row with a `reason` is
+    rows: cells by column name. Missing cells are filled, `patient_id` with the image_id. A row with a `reason` is
         excluded and needs no file.
-    Raises CovbenchError naming every file that is truncated, unreadable, not finite, or whose mask does not fit, and for
-    a cell of an unknown column or a wrong type.
+    raw: the dataset's folder in data/raw.
+
+    Raises CovbenchError if there are no rows, or if a file is missing, truncated, unreadable or not finite, or if its
+    mask does not fit. The message names every such file. A cell of an unknown column or a wrong type is an error too.
     """
     check_rows(rows)
     if not rows:
@@ -140,14 +142,14 @@ def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
 
 
 def group_by_file(table: pd.DataFrame) -> list[np.ndarray]:
-    """Row positions of each file, in order of appearance, so that a volume is read once."""
+    """Group row positions by file, in order of appearance, so that each volume is read once."""
     codes, _ = pd.factorize(table["path"])
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
 
 def raise_all(errors: Sequence[str], raw: Path) -> None:
-    """One CovbenchError with every message, if there are any."""
+    """Raise one CovbenchError with all messages, if there are any."""
     if errors:
         listed = "\n  ".join(errors[:LISTED])
         more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
@@ -158,16 +160,16 @@ def raise_all(errors: Sequence[str], raw: Path) -> None:
 
 
 def first_row(rows: pd.DataFrame) -> dict[str, Any]:
-    """The first row by column name: the rows of one file share window, mask file and orientation."""
+    """Return the first row by column name. The rows of one file share window, mask file and orientation."""
     return {str(name): value for name, value in rows.iloc[0].items()}
 
 
 def _inspect_file(rows: pd.DataFrame, raw: Path) -> tuple[list[tuple[str, str]], list[str]]:
-    """sha256 and phash of each of the rows that share a file, and what is wrong with it."""
+    """Hash the rows that share a file: sha256 and phash of each, and what is wrong with the file."""
     path, needed = raw / str(first_row(rows)["path"]), ~rows["excluded"]
     nothing = [("", "")] * len(rows)
     if not path.is_file():
-        return nothing, [f"{path}: not there"] if needed.any() else []
+        return nothing, [f"{path}: not found"] if needed.any() else []
     try:
         found = list(_hash_frames(rows, path))
         hashes = [(sha256, phash) for sha256, phash, _ in found]
@@ -178,7 +180,10 @@ def _inspect_file(rows: pd.DataFrame, raw: Path) -> tuple[list[tuple[str, str]],
 
 
 def _hash_frames(rows: pd.DataFrame, path: Path) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """sha256, phash and shape of each row of a file: a picture's bytes, a slice's stored pixels."""
+    """Yield sha256, phash and shape of each row of a file.
+
+    sha256 is that of a picture's bytes, or of a slice's stored pixels.
+    """
     first = first_row(rows)
     low, high, orientation = first["window_low"], first["window_high"], first["orientation"]
     if first["frame"] < 0:
@@ -193,12 +198,12 @@ def _hash_frames(rows: pd.DataFrame, path: Path) -> Iterator[tuple[str, str, tup
 
 
 def _check_masks(table: pd.DataFrame, raw: Path, shapes: Mapping[int, tuple[int, ...]]) -> list[str]:
-    """What is wrong with the masks of the rows that share an image file."""
+    """Return what is wrong with the masks of the rows that share an image file."""
     errors = []
     for name, rows in table.groupby("mask", sort=False):
         frames, path = list(rows["frame"]), raw / str(name)
         if not path.is_file():
-            errors.append(f"{path}: not there, but it is the mask of {rows['path'].iloc[0]}")
+            errors.append(f"{path}: not found, but it is the mask of {rows['path'].iloc[0]}")
             continue
         try:
             masks = read_masks(path, frames, rows["mask_values"].iloc[0], (), image_orientation(first_row(rows), raw))
@@ -214,20 +219,23 @@ def _check_masks(table: pd.DataFrame, raw: Path, shapes: Mapping[int, tuple[int,
 
 
 def image_orientation(row: Mapping[str, Any], raw: Path) -> str:
-    """How the image of a row is stored, so that its mask is turned likewise whatever the mask's own header says."""
+    """Return how the image of a row is stored.
+
+    Its mask is turned in the same way, whatever the mask's own header says.
+    """
     if row["orientation"] or not is_volume(raw / row["path"]):
         return row["orientation"]
     return header_orientation(raw / row["path"]) or "RAS"
 
 
 def usable_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The rows of an index that a task uses, in order: not excluded, and with a label of the task or with a mask."""
+    """Select the rows of an index that a task uses, in order: not excluded, and with a label of the task or a mask."""
     fits = index["label"].isin(task.classes) if task.kind == CLASSIFICATION else index["mask"] != ""
     return index[~index["excluded"] & fits].reset_index(drop=True)
 
 
 def log_counts(name: str, index: pd.DataFrame) -> None:
-    """One line per class and per reason of exclusion."""
+    """Log the number of rows, of images per class, and of excluded rows per reason."""
     usable = index[~index["excluded"]]
     logger.info("%s: %d rows, %d usable, %d patients", name, len(index), len(usable), usable["patient_id"].nunique())
     for label, count in usable["label"].replace("", "(pixels labelled)").value_counts().items():
@@ -237,7 +245,7 @@ def log_counts(name: str, index: pd.DataFrame) -> None:
 
 
 def correlate_neighbours(thumbnails: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each picture with the one before: float64, (N - 1,), from (N, h, w) thumbnails."""
+    """Correlate each thumbnail, (N, h, w), with the one before it (Pearson): float64, (N - 1,)."""
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)

@@ -23,11 +23,24 @@ Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
 
 
 def prepare_images(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Path) -> pd.DataFrame:
-    """Write the usable images of a task, in index order, as uint8 (N, size, size), 0-255 grey, in .npy format.
+    """Write the usable images of a task to a .npy file: uint8, (N, size, size), 0-255 grey, in index order.
 
-    Returns image_id, label (int64 class number, -1 for segmentation), height and width (int64, as stored) in the order
-    of the array. Images are squashed to the square, as the study did. Memory does not grow with N: every image is
-    written as soon as it is decoded. Raises CovbenchError naming every file that cannot be read; nothing is written.
+    Images are squashed to the square, as the study did. Each image is written as soon as it is decoded, so memory does
+    not grow with N. If a file cannot be read, no array is written.
+
+    Args:
+        index: schema.INDEX_COLUMNS of the task's dataset.
+        raw: the dataset's folder in data/raw.
+        task: the task to prepare.
+        size: side of the square images, in pixels.
+        out: path of the .npy file.
+
+    Returns:
+        A table in the order of the array: image_id, label (int64 class number, -1 for segmentation), height and width
+        (int64, as stored, in pixels).
+
+    Raises:
+        CovbenchError: the task has no usable image, or a file cannot be read. The message names every such file.
     """
     rows = _require_rows(index, task)
 
@@ -45,7 +58,18 @@ def prepare_images(index: pd.DataFrame, raw: Path, task: Task, size: int, out: P
 
 
 def prepare_masks(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Path) -> None:
-    """Write the masks of the same rows in the same order as uint8 (N, size, size) class numbers of the task."""
+    """Write the masks of the same images, in the same order, to a .npy file: uint8, (N, size, size), class numbers.
+
+    Args:
+        index: schema.INDEX_COLUMNS of the task's dataset.
+        raw: the dataset's folder in data/raw.
+        task: the task to prepare.
+        size: side of the square masks, in pixels.
+        out: path of the .npy file.
+
+    Raises:
+        CovbenchError: the task has no usable image, or a mask cannot be read. The message names every such file.
+    """
     rows = _require_rows(index, task)
 
     def decode(group: pd.DataFrame) -> Iterator[np.ndarray]:
@@ -59,7 +83,7 @@ def prepare_masks(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Pa
 def _require_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:
     rows = usable_rows(index, task)
     if rows.empty:
-        raise CovbenchError(f"task {task.name}: its index has no usable row; see the counts in logs/index/")
+        raise CovbenchError(f"task {task.name}: the index has no usable row; see the counts in logs/index/")
     return rows
 
 
@@ -71,9 +95,10 @@ def _write_array(
     decode: Decode,
     resize: Callable[[np.ndarray, int], np.ndarray],
 ) -> np.ndarray:
-    """Decode file by file in parallel, each picture to its place; returns stored shapes, int64 (N, 2).
+    """Decode file by file in parallel, write each picture at its position, and return stored shapes, int64, (N, 2).
 
-    The array's hash is recorded beside it (covbench.system.content_hashes): a training does not read gigabytes to name its data.
+    The array's checksum file is written beside it (covbench.system.content_hashes), so that a training can name its
+    data without reading gigabytes.
     """
     shapes = np.zeros((len(rows), 2), np.int64)
     errors: list[str] = []
@@ -97,14 +122,14 @@ def _write_array(
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    """The .npy header; returns where the first number goes."""
+    """Write the .npy header and return the offset of the first number."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     file.flush()
     return file.tell()
 
 
 def _write_at(file: BinaryIO, picture: np.ndarray, offset: int) -> None:
-    """Write by position, so that threads need no lock; pages of a memory map would count as this process's memory."""
+    """Write by position, so that threads need no lock. Pages of a memory map would count as this process's memory."""
     data = memoryview(picture.tobytes())
     while data:
         written = os.pwrite(file.fileno(), data, offset)

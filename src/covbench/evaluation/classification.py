@@ -66,13 +66,17 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
 def read_probabilities(test: pd.DataFrame, task: Task) -> np.ndarray:
     """The p_ columns as float64, (N, C). Raises CovbenchError for no rows, or values that are no probabilities."""
     if test.empty:
-        raise CovbenchError(f"predictions of {task.name}: no image of the test fold; run the predict stage again")
+        raise CovbenchError(
+            f"predictions of {task.name}: no image of the test fold; delete the run's folder below "
+            f"results/runs/{task.name} and start snakemake: it trains and predicts again"
+        )
     probabilities = test[[f"p_{c}" for c in range(len(task.classes))]].to_numpy(np.float64)
     bad = ~(np.isfinite(probabilities) & (probabilities >= 0) & (probabilities <= 1)).all(axis=1)
     if bad.any():
         names = ", ".join(test.loc[bad, "image_id"].head(3))
         raise CovbenchError(
-            f"predictions of {task.name}: {bad.sum()} rows hold no probabilities ({names}…); train the model again"
+            f"predictions of {task.name}: {bad.sum()} rows hold no probabilities ({names}…); delete the run's "
+            f"folder below results/runs/{task.name} and start snakemake: it trains and predicts again"
         )
     return probabilities
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,22 +13,26 @@ from covbench.data.datasets import TASKS
 from covbench.data.folds import select_fold
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
+from covbench.experiment.plan import PlannedRun
 from covbench.schema import SEGMENTATION, Run
 from covbench.system.files import write_json, write_table
 
 log = logging.getLogger(__name__)
 
 
-def score_run(run: Run, files: Mapping[str, str], root: Path = Path()) -> None:
+def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Path()) -> None:
     """Write metrics.json and cases.parquet into the folder of a run that holds predictions.parquet.
 
-    files: as experiment.plan.input_files; `rows` and `masks` are read where pixels are labelled, with
-    predicted_masks.npz beside the predictions. root: the folder that holds data/ and results/.
+    Args:
+        run: its folder also holds predicted_masks.npz if pixels are labelled.
+        rows_path: rows.parquet of the prepared arrays; read for a segmentation only.
+        masks_path: masks.npy beside it; None for a classification.
+        root: the folder that holds data/ and results/.
     """
     folder, task = root / run.folder, TASKS[run.task]
     predictions = pd.read_parquet(folder / "predictions.parquet")
     if task.kind == SEGMENTATION:
-        prepared, rows = np.load(root / files["masks"], mmap_mode="r"), pd.read_parquet(root / files["rows"])
+        prepared, rows = np.load(root / str(masks_path), mmap_mode="r"), pd.read_parquet(root / rows_path)
         # masks stand in for the images, which scoring does not need
         test = select_fold(prepared, prepared, rows, predictions, "test", len(task.classes))
         with np.load(folder / "predicted_masks.npz") as predicted:
@@ -41,19 +44,16 @@ def score_run(run: Run, files: Mapping[str, str], root: Path = Path()) -> None:
     write_json(folder / "metrics.json", metrics)
 
 
-def score_unscored(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> None:
-    """Score those planned runs that are predicted but not scored since: a model waits for its last seed otherwise.
-
-    plan: as covbench.experiment.plan.describe_plan.
-    """
-    for entry in plan:
-        run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
+def score_unscored(plan: Sequence[PlannedRun], root: Path = Path()) -> None:
+    """Score those planned runs that are predicted but not scored since: a model waits for its last seed otherwise."""
+    for planned in plan:
+        run = planned.run
         folder = root / run.folder
         needed = [folder / "predictions.parquet"]
         needed += [folder / "predicted_masks.npz"] if TASKS[run.task].kind == SEGMENTATION else []
         if all(path.exists() for path in needed) and not _is_newer(folder / "metrics.json", needed):
             log.info("%s: predicted, not scored yet", folder)
-            score_run(run, entry["files"], root)
+            score_run(run, planned.inputs.rows, planned.inputs.masks, root)
 
 
 def _is_newer(path: Path, others: Sequence[Path]) -> bool:

@@ -34,11 +34,15 @@ def evaluate_segmentation(
     """
     chosen = (predictions["fold"] == "test").to_numpy()
     if not chosen.any():
-        raise CovbenchError(f"predictions of {task.name}: no image of the test fold; run the predict stage again")
+        raise CovbenchError(
+            f"predictions of {task.name}: no image of the test fold; delete the run's folder below "
+            f"results/runs/{task.name} and start snakemake: it trains and predicts again"
+        )
     if not truth.shape == predicted.shape or len(truth) != len(predictions):
         raise CovbenchError(
             f"predictions of {task.name}: {len(predictions)} rows, true masks {truth.shape}, predicted masks "
-            f"{predicted.shape}; run the predict stage again"
+            f"{predicted.shape}; delete the run's folder below results/runs/{task.name} and start snakemake: it "
+            "trains and predicts again"
         )
     test = predictions[chosen].reset_index(drop=True)
     confusion = count_pixels(truth[chosen], predicted[chosen], len(task.classes))

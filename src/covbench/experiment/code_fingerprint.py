@@ -27,6 +27,7 @@ INERT = {
     "covbench.operations": "shows learning curves to another process",
     "covbench.schema": "names of columns and classes",
     "covbench.protocols": "a run's resolved options are an input; changing one protocol leaves the others",
+    "covbench.experiment.plan": "what it resolves for a run is an input itself",
     "covbench.experiment.provenance": "says what was decided elsewhere",
     "covbench.experiment.run_locks": "keeps a second writer out",
     "covbench.data.datasets": "a run's classes are an input; its images come from prepared arrays, an input too",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -25,6 +26,25 @@ SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
 
 RENAMED = {"views": "augmented_views"}
 """Keys of older configs -> what they are called now."""
+TYPES = {
+    "array": "list",
+    "object": "set of keys with values",
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "truth value (true or false)",
+    "null": "null",
+}
+"""Type of JSON schema -> what it is called in a message."""
+LIMITS = {
+    "minimum": "is too small; the minimum is {}",
+    "maximum": "is too large; the maximum is {}",
+    "exclusiveMinimum": "is too small; it has to be above {}",
+    "minItems": "is an empty list; name at least {}",
+    "minLength": "is empty; leave the key out or give it a value",
+}
+"""Limit of JSON schema -> what is wrong with a value beyond it."""
+SHOWN = 80  # characters of a wrong value in a message
 HEADS = {CLASSIFICATION: ("dense_512_64", "average_pool"), SEGMENTATION: ("softmax_map",)}
 
 Config = dict[str, Any]
@@ -39,8 +59,10 @@ def read_config(configfile: Path | None = None) -> Config:
         config: Config = load_configfile(PROJECT / "config" / "config.yaml")
         if configfile is not None:
             update_config(config, load_configfile(configfile))
-    except (OSError, WorkflowError) as error:
-        raise CovbenchError(str(error)) from error
+    except OSError as error:
+        raise CovbenchError(f"{configfile}: {error.strerror}; give the path of a YAML file") from error
+    except WorkflowError as error:
+        raise CovbenchError(f"{configfile or 'config/config.yaml'}: {' '.join(str(error).split())}") from error
     return check_config(config)
 
 
@@ -87,13 +109,41 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "pattern":
         shown = re.sub(r"//[^/]*@", "//…@", error.instance)  # a password stays out of logs
         return f"{key_path}: {shown!r}; {error.schema['description']}"
-    if isinstance(error.instance, str) and error.validator == "type" and _reads_as_number(error.instance):
-        if error.validator_value == "integer":
-            return f"{key_path}: {error.instance!r} is text, not a whole number; write it without quotes"
-        return (
-            f"{key_path}: YAML reads {error.instance} as text; write {float(error.instance):.1e} with a decimal point"
-        )
+    if error.validator == "type":
+        return f"{key_path}: {_explain_type(error)}"
+    if error.validator == "uniqueItems":
+        twice = next(value for value in error.instance if error.instance.count(value) > 1)
+        return f"{key_path}: {_show(twice)} is listed twice; list it once"
+    if error.validator == "required":
+        missing = error.message.split("'")[1]
+        return f"{'.'.join(filter(None, (key_path, missing)))}: missing; add this key"
+    if error.validator in LIMITS:
+        return f"{key_path}: {_show(error.instance)} {LIMITS[error.validator].format(error.validator_value)}"
     return f"{key_path}: {error.message}".lstrip(": ")
+
+
+def _explain_type(error: jsonschema.ValidationError) -> str:
+    """What a value of the wrong type is, and how to write it."""
+    value, schema = error.instance, error.schema
+    wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if isinstance(value, str) and _reads_as_number(value) and {"integer", "number"} & {*wanted}:
+        if "number" in wanted:
+            return f"YAML reads {value} as text; write {float(value):.1e} with a decimal point"
+        return f"{value!r} is text, not a whole number; write it without quotes"
+    if value is None:
+        return f"the key has no value; give it a {' or '.join(TYPES[name] for name in wanted)}, or leave the key out"
+    problem = f"{_show(value)} is no {' or '.join(TYPES[name] for name in wanted)}"
+    if wanted == ["array"]:
+        return f"{problem}; write {error.absolute_path[-1]}: [{_show(value)}]"
+    if wanted == ["object"] and (keys := list(schema.get("properties", {}))):
+        return f"{problem}; its keys are {', '.join(keys)}"
+    return problem
+
+
+def _show(value: Any) -> str:
+    """A value as YAML writes it in one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _reads_as_number(text: str) -> bool:

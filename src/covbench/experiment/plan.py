@@ -3,84 +3,149 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.data.sources.pretrained_weights import weights_file
 from covbench.models.catalogue import BASELINES, architecture
-from covbench.protocols import PROTOCOLS, resolve_options
+from covbench.protocols import PROTOCOLS, Options, resolve_options
 from covbench.schema import SEGMENTATION, Run
 
 Config = Mapping[str, Any]
-OptionsTable = Mapping[tuple[str, str], dict[str, Any]]
+OptionsTable = Mapping[tuple[str, str], Options]
 
-SETTINGS = ("deterministic", "precision")  # keys of the config that decide every training
+DEEP, BASELINE = "deep", "baseline"
 
 
-def plan_runs(config: Config) -> list[Run]:
+@dataclass(frozen=True)
+class Settings:
+    """The keys of the config that decide every training of a network."""
+
+    deterministic: bool
+    precision: str
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """The files that a run reads, relative to the working directory.
+
+    masks: None for a classification. weights: None for a network that starts from random weights.
+    """
+
+    split: str
+    images: str
+    rows: str
+    masks: str | None = None
+    weights: str | None = None
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The files that this run has, by what they are to it."""
+        return {name: path for name, path in asdict(self).items() if path is not None}
+
+    @property
+    def prepared(self) -> list[str]:
+        """The arrays: images, their rows, and masks where pixels are labelled."""
+        return [path for path in (self.images, self.rows, self.masks) if path is not None]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run as the config asks for it.
+
+    family: DEEP or BASELINE. options: None for a baseline, to which neither they nor the settings mean anything.
+    """
+
+    run: Run
+    family: str
+    options: Options | None
+    settings: Settings
+    inputs: InputFiles
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether a network is trained."""
+        return self.family == DEEP
+
+    def describe(self) -> dict[str, Any]:
+        """The run as plain JSON values: for fingerprints and for other processes."""
+        return {
+            **asdict(self.run),
+            "folder": self.run.folder,
+            "family": self.family,
+            "options": asdict(self.options) if self.options else {},
+            "settings": asdict(self.settings) if self.is_deep else {},
+            "files": self.inputs.by_name,
+        }
+
+
+def plan_runs(config: Config) -> list[PlannedRun]:
     """Every cell of the grid: task x protocol x (architecture or baseline of the task's kind) x seed."""
+    options = resolve_all(config)
     return [
-        Run(task, protocol, architecture, seed)
+        plan_run(config, Run(task, protocol, name, seed), options[task, protocol])
         for task, protocol in product(config["tasks"], config["protocols"])
-        for architecture in _contestants(config, TASKS[task].kind)
+        for name in _contestants(config, TASKS[task].kind)
         for seed in config["seeds"]
     ]
+
+
+def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
+    """One cell of the grid, planned or not.
+
+    Args:
+        config: checked, as covbench.experiment.config.check_config returns it.
+        run: the cell.
+        options: of its task and protocol.
+
+    Returns:
+        What the config asks of this run. A baseline keeps only the image size of the options, in its input files.
+    """
+    baseline = run.architecture in BASELINES
+    return PlannedRun(
+        run,
+        BASELINE if baseline else DEEP,
+        None if baseline else options,
+        Settings(config["deterministic"], config["precision"]),
+        InputFiles(
+            split=split_path(run),
+            weights=_weights_path(config, run),
+            **prepared_paths(run.task, options.size),
+        ),
+    )
 
 
 def _contestants(config: Config, kind: str) -> list[str]:
     return [*config["architectures"].get(kind, []), *config["baselines"].get(kind, [])]
 
 
-def is_baseline(run: Run) -> bool:
-    """Whether the run is a baseline, which needs no deep learning."""
-    return run.architecture in BASELINES
-
-
 def resolve_all(config: Config) -> OptionsTable:
-    """The training choices, as covbench.protocols.Options, by task and protocol."""
+    """The training choices by task and protocol."""
     return {
-        (task, protocol): asdict(resolve_options(protocol, TASKS[task], config["options"]))
+        (task, protocol): resolve_options(protocol, TASKS[task], config["options"])
         for task, protocol in product(TASKS, PROTOCOLS)
     }
 
 
-def input_files(config: Config, run: Run, size: int) -> dict[str, str]:
-    """What a run reads, relative to the working directory: split, images, rows, masks and weights if it has any."""
-    folder = f"data/prepared/{run.task}/{size}"
-    files = {
-        "split": f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet",
-        "images": f"{folder}/images.npy",
-        "rows": f"{folder}/rows.parquet",
-    }
-    if TASKS[run.task].kind == SEGMENTATION:
-        files["masks"] = f"{folder}/masks.npy"
-    key = None if is_baseline(run) else architecture(run.architecture).weights
-    if key and config["weights"] != "none":
-        files["weights"] = f"data/weights/{weights_file(key)}"
-    return files
+def split_path(run: Run) -> str:
+    """Where the folds of a run lie: its task, protocol and seed decide them."""
+    return f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet"
+
+
+def prepared_paths(task: str, size: int) -> dict[str, str]:
+    """The arrays of a task at one size by name: images, rows, and masks where pixels are labelled."""
+    folder = f"data/prepared/{task}/{size}"
+    paths = {"images": f"{folder}/images.npy", "rows": f"{folder}/rows.parquet"}
+    return paths | ({"masks": f"{folder}/masks.npy"} if TASKS[task].kind == SEGMENTATION else {})
+
+
+def _weights_path(config: Config, run: Run) -> str | None:
+    key = None if run.architecture in BASELINES else architecture(run.architecture).weights
+    return f"data/weights/{weights_file(key)}" if key and config["weights"] != "none" else None
 
 
 def planned_datasets(config: Config) -> list[str]:
     """The datasets that the tasks need, each once, in the order of the tasks."""
     return list(dict.fromkeys(dataset_of(task) for task in config["tasks"]))
-
-
-def describe_plan(config: Config) -> list[dict[str, Any]]:
-    """The plan as plain values: a dict per run with its folder, family, options, settings and files to read."""
-    options = resolve_all(config)
-    return [describe_planned(config, run, options[run.task, run.protocol]) for run in plan_runs(config)]
-
-
-def describe_planned(config: Config, run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry of the plan; neither options nor settings mean anything to a baseline."""
-    deep = not is_baseline(run)
-    return {
-        **asdict(run),
-        "folder": run.folder,
-        "family": "deep" if deep else "baseline",
-        "options": options if deep else {},
-        "settings": {key: config[key] for key in SETTINGS if key in config} if deep else {},
-        "files": input_files(config, run, options["size"]),
-    }

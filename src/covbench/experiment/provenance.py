@@ -18,6 +18,7 @@ from typing import Any
 
 from covbench.data.datasets import TASKS
 from covbench.experiment.code_fingerprint import depend_run, kind_of_run
+from covbench.experiment.plan import PlannedRun
 from covbench.models.catalogue import BASELINES, architecture, input_size
 from covbench.schema import Run
 from covbench.system.content_hashes import hash_content
@@ -100,15 +101,34 @@ class Difference:
         return f"{self.name or self.part} {self.trained!r} (planned {self.planned!r})"
 
 
-def find_differences(entry: Mapping[str, Any], manifest: Mapping[str, Any], root: Path = Path()) -> list[Difference]:
-    """The inputs in which the run of a manifest.json is not the one that an entry of the plan asks for; none: it is.
+def expect_inputs(planned: PlannedRun, root: Path = Path()) -> dict[str, Any]:
+    """The inputs that a planned run would have if it were trained now. root: the folder that holds data/."""
+    plain = planned.describe()
+    return gather_inputs(planned.run, plain["options"], plain["files"], plain["settings"], root)
 
-    entry: as experiment.plan.describe_planned. root: the folder that holds data/. Files that are not there cannot
-    have changed. A manifest that does not list today's inputs differs in all of them.
+
+def fingerprint_plan(plan: Sequence[PlannedRun]) -> str:
+    """Stands for a whole plan: another one as soon as a run is added, removed or has other options."""
+    return fingerprint_inputs({"plan": [planned.describe() for planned in plan]})
+
+
+def find_differences(planned: PlannedRun, manifest: Mapping[str, Any], root: Path = Path()) -> list[Difference]:
+    """The inputs in which a trained run is not the planned one.
+
+    Args:
+        planned: what the config asks for now.
+        manifest: manifest.json of the run.
+        root: the folder that holds data/.
+
+    Returns:
+        None if the run is the planned one. A file that does not exist cannot have changed. A manifest that does not
+        list today's inputs differs as a whole.
     """
-    run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
-    planned = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
-    trained = manifest.get("inputs", {})
+    return compare_inputs(manifest["inputs"], expect_inputs(planned, root))
+
+
+def compare_inputs(trained: Mapping[str, Any], planned: Mapping[str, Any]) -> list[Difference]:
+    """The differences between two sets of inputs with the same parts; of other parts, one that names them all."""
     if trained.keys() != planned.keys():
         return [Difference("manifest", "", "without these inputs", ", ".join(planned))]
     return [difference for part in planned for difference in _compare_part(part, trained[part], planned[part])]
@@ -123,7 +143,7 @@ def list_differences(differences: Sequence[Difference], shown: int = 4) -> str:
 def _compare_part(part: str, trained: Any, planned: Any) -> Iterator[Difference]:
     if trained == planned:
         return
-    if not isinstance(planned, dict):
+    if not (isinstance(planned, dict) and isinstance(trained, dict)):
         yield Difference(part, "", trained, planned)
         return
     for name in {**planned, **trained}:

@@ -1,93 +1,228 @@
-"""Planned runs with what their folders hold: scores, cases and manifest, or why there are none."""
+"""What became of each planned run: one record with one state, for every table, page and command."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet
 
-from covbench.experiment.provenance import find_differences, list_differences
+from covbench.experiment.accepted_edits import Acceptance, find_acceptance, read_acceptances
+from covbench.experiment.plan import PlannedRun
+from covbench.experiment.provenance import Difference, find_differences, list_differences
 from covbench.experiment.run_locks import is_running, read_failure
-from covbench.schema import CovbenchError, Run
-
-log = logging.getLogger(__name__)
+from covbench.schema import HISTORY_COLUMNS, CovbenchError, Run
+from covbench.system.files import read_table
 
 KEYS = ["task", "protocol", "architecture"]
 FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
 FACTS += ["device", "weights", "fingerprint", "git_commit", "finished"]
-RUN_COLUMNS = [*KEYS, "family", "seed", "state", "reason", *FACTS, "images", "patients"]
-RUN_FILES = ("metrics.json", "cases.parquet", "manifest.json")
+"""What runs.csv takes from a manifest."""
+TRAINED_FILES = ("manifest.json", "predictions.parquet")
+SCORED_FILES = ("metrics.json", "cases.parquet")
+MANIFEST_KEYS = {"run": dict, "options": dict, "fingerprint": str, "inputs": dict, "finished": str}
+"""What every manifest.json holds, with its type."""
+
+
+class RunState(StrEnum):
+    """What became of a planned run."""
+
+    SCORED = "scored"
+    TRAINED = "trained"
+    STALE = "stale"
+    RUNNING = "running"
+    FAILED = "failed"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A planned run and what its folder holds: metrics.json, cases.parquet, manifest.json; empty unless `done`."""
+class RunRecord:
+    """A planned run and what its folder holds.
 
-    run: Run
-    family: str
-    state: str
+    reason: why it is not scored; of a scored one, why it counts as current after an edit; else empty.
+    differences: of a stale run, the inputs that are not the planned ones. acceptance: of a run that differs only in
+    edits that somebody declared harmless. manifest: empty if there is none. metrics: empty unless scored.
+    """
+
+    planned: PlannedRun
+    state: RunState
+    root: Path = Path()
     reason: str = ""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
+    differences: Sequence[Difference] = ()
+    acceptance: Acceptance | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Run:
+        """Its cell of the grid."""
+        return self.planned.run
+
+    @property
+    def task(self) -> str:
+        return self.planned.run.task
+
+    @property
+    def protocol(self) -> str:
+        return self.planned.run.protocol
+
+    @property
+    def architecture(self) -> str:
+        return self.planned.run.architecture
+
+    @property
+    def seed(self) -> int:
+        return self.planned.run.seed
+
+    @property
+    def family(self) -> str:
+        return self.planned.family
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.root / self.planned.run.folder
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """cases.parquet: a row per test image. Raises CovbenchError if the file is damaged."""
+        try:
+            return pd.read_parquet(self.folder / "cases.parquet")
+        except (ValueError, OSError) as error:
+            raise CovbenchError(explain_damage(self.run, "cases.parquet", error)) from error
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """history.csv: schema.HISTORY_COLUMNS; empty for a baseline."""
+        return read_table(self.folder / "history.csv", HISTORY_COLUMNS)
+
+    def read_masks(self) -> dict[tuple[str, int], np.ndarray]:
+        """Predicted masks of the test fold by (image_id, copy): uint8, (H, W); empty for a classification."""
+        path = self.folder / "predicted_masks.npz"
+        if not path.exists():
+            return {}
+        rows = pd.read_parquet(self.folder / "predictions.parquet")
+        masks = np.load(path)["masks"]
+        test = np.flatnonzero(rows["fold"] == "test")
+        return {(rows["image_id"].iloc[i], int(rows["copy"].iloc[i])): masks[i] for i in test}
+
+    @property
+    def log_path(self) -> Path | None:
+        """The log of its training; None if there is none."""
+        name = Path(self.task, self.protocol, self.architecture, f"{self.seed}.log")
+        paths = (self.root / "logs" / rule / name for rule in ("train", "fit_baseline"))
+        return next((path for path in paths if path.exists()), None)
 
 
-def read_runs(plan: Sequence[Mapping[str, Any]], root: Path) -> list[Scored]:
-    """Every planned run with what its folder holds, and its state: done, running, missing, failed or stale."""
-    return [_read_run(entry, root) for entry in plan]
+def examine_runs(plan: Iterable[PlannedRun], root: Path = Path()) -> list[RunRecord]:
+    """A record of every planned run, in the plan's order. root: the folder that holds data/ and results/."""
+    return [_examine_run(planned, root) for planned in plan]
 
 
-def require_planned(scored: Iterable[Scored]) -> None:
+def _examine_run(planned: PlannedRun, root: Path) -> RunRecord:
+    folder = root / planned.run.folder
+    if absent := [name for name in TRAINED_FILES if not (folder / name).exists()]:
+        return _examine_absent(planned, absent, root)
+    try:
+        manifest = read_manifest(folder / "manifest.json")
+    except (ValueError, OSError) as error:
+        reason = explain_damage(planned.run, "manifest.json", error)
+        return _unless_running(RunRecord(planned, RunState.FAILED, root, reason))
+    differences = find_differences(planned, manifest, root)
+    acceptance = find_acceptance(differences, manifest)
+    if differences and not acceptance:
+        reason = list_differences(differences)
+        return _unless_running(RunRecord(planned, RunState.STALE, root, reason, differences, manifest=manifest))
+    return _examine_current(planned, root, manifest, acceptance)
+
+
+def _examine_absent(planned: PlannedRun, absent: Sequence[str], root: Path) -> RunRecord:
+    record = _unless_running(RunRecord(planned, RunState.MISSING, root, f"no {', '.join(absent)}"))
+    if record.state is RunState.MISSING and (failure := read_failure(planned.run, root)):
+        return RunRecord(planned, RunState.FAILED, root, " ".join(failure.split()))
+    return record
+
+
+def _unless_running(record: RunRecord) -> RunRecord:
+    if is_running(record.run, record.root):
+        return RunRecord(record.planned, RunState.RUNNING, record.root, "a process is training it")
+    return record
+
+
+def _examine_current(
+    planned: PlannedRun, root: Path, manifest: Mapping[str, Any], acceptance: Acceptance | None
+) -> RunRecord:
+    """The record of a run that was trained with the planned inputs."""
+    folder = root / planned.run.folder
+    if absent := [name for name in SCORED_FILES if not (folder / name).exists()]:
+        reason = f"not scored yet: no {', '.join(absent)}"
+        return RunRecord(planned, RunState.TRAINED, root, reason, acceptance=acceptance, manifest=manifest)
+    name = "metrics.json"
+    try:
+        metrics = _read_object(folder / name)
+        name = "cases.parquet"
+        pyarrow.parquet.read_metadata(folder / name)  # its last bytes: a file that was cut short has none
+    except (ValueError, OSError) as error:
+        reason = explain_damage(planned.run, name, error)
+        return RunRecord(planned, RunState.FAILED, root, reason, acceptance=acceptance, manifest=manifest)
+    reason = str(acceptance) if acceptance else ""
+    return RunRecord(planned, RunState.SCORED, root, reason, (), acceptance, manifest, metrics)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """manifest.json of a run. Raises ValueError if it is cut short or lacks one of MANIFEST_KEYS."""
+    manifest = _read_object(path)
+    for key, kind in MANIFEST_KEYS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise ValueError(f"no {key} in it")
+    read_acceptances(manifest)
+    return manifest
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    return value
+
+
+def explain_damage(run: Run, name: str, error: Exception) -> str:
+    """In a sentence: which file of a run cannot be read, why, and the command that makes it again."""
+    path = f"{run.folder}/{name}"
+    why = " ".join(str(error).split())
+    return f"{path} cannot be read ({why}); make it again: snakemake --cores 8 --forcerun {path}"
+
+
+def require_planned(records: Iterable[RunRecord]) -> None:
     """Raise CovbenchError naming the runs whose inputs are not the planned ones."""
-    stale = [f"{run.run.folder}: {run.reason}" for run in scored if run.state == "stale"]
+    stale = [f"{record.run.folder}: {record.reason}" for record in records if record.state is RunState.STALE]
     if stale:
         shown = "\n  ".join(stale[:10] + ["…"] * (len(stale) > 10))
-        raise CovbenchError(f"runs that are not the ones now planned; delete their folders and run again:\n  {shown}")
+        raise CovbenchError(
+            "stale runs: train them again (covbench status --help says how), or declare the edits harmless "
+            f"(covbench accept):\n  {shown}"
+        )
 
 
-def _read_run(entry: Mapping[str, Any], root: Path) -> Scored:
-    run = Run(entry["task"], entry["protocol"], entry["architecture"], int(entry["seed"]))
-    folder = root / run.folder
-    absent = [name for name in RUN_FILES if not (folder / name).exists()]
-    if absent:
-        return Scored(run, entry["family"], *_explain_absence(run, absent, root))
-    try:
-        metrics, manifest = (json.loads((folder / name).read_text(encoding="utf-8")) for name in RUN_FILES[::2])
-        cases = pd.read_parquet(folder / "cases.parquet")
-    except (ValueError, OSError) as error:
-        log.warning("%s cannot be read: %s", folder, error)
-        return Scored(run, entry["family"], "failed", f"cannot be read: {error}")
-    if differences := find_differences(entry, manifest, root):
-        return Scored(run, entry["family"], "stale", list_differences(differences))
-    return Scored(run, entry["family"], "done", "", metrics, cases, manifest)
-
-
-def _explain_absence(run: Run, absent: Sequence[str], root: Path) -> tuple[str, str]:
-    """State and reason of a run without its files."""
-    if is_running(run, root):
-        return "running", "a process is training it"
-    if failure := read_failure(run, root):
-        return "failed", failure
-    return "missing", f"no {', '.join(absent)}"
-
-
-def describe_run(scored: Scored) -> dict[str, Any]:
-    run, metrics, manifest = scored.run, scored.metrics, scored.manifest
+def describe_record(record: RunRecord) -> dict[str, Any]:
+    """A run's row of results/compare/runs.csv."""
+    scored = record.state is RunState.SCORED
     return {
-        **{key: getattr(run, key) for key in [*KEYS, "seed"]},
-        "family": scored.family,
-        "state": scored.state,
-        "reason": scored.reason,
-        **{fact: manifest.get(fact) for fact in FACTS},
-        **{count: metrics.get(count) for count in ("images", "patients")},
+        **{key: getattr(record, key) for key in [*KEYS, "family", "seed"]},
+        "state": record.state.value,
+        "reason": record.reason,
+        **{fact: record.manifest.get(fact) if scored else None for fact in FACTS},
+        **{count: record.metrics.get(count) for count in ("images", "patients")},
     }
 
 
-def count_patients(runs: Iterable[Scored]) -> int:
+def count_patients(runs: Iterable[RunRecord]) -> int:
     """Patients in the largest of the runs' test folds."""
     return max(int(run.metrics["patients"]) for run in runs)

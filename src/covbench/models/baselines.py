@@ -1,6 +1,7 @@
-"""What deep learning has to beat: majority class, two feature sets with logistic regression, two trivial masks.
+"""Baselines that deep learning has to beat.
 
-scikit-learn, scikit-image and SciPy only; imports no TensorFlow.
+Classification has the majority class and logistic regression on two feature sets. Segmentation has an empty mask and a
+grey threshold inside the lungs. They use scikit-learn, scikit-image and SciPy, never TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from covbench.models.catalogue import BASELINES
 from covbench.models.lungs import find_lungs
 from covbench.schema import CLASSIFICATION, CovbenchError
 
-FEATURE_SIDE = 128  # pixels to which images are resized before features are taken
+FEATURE_SIDE = 128  # pixels; images are resized to this side before features are computed
 HOG_CELL = 16
 HISTOGRAM_BINS = 32
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -31,7 +32,11 @@ LOGISTIC_C = 0.01  # inverse strength of the L2 penalty: there are more features
 
 @dataclass(frozen=True)
 class ClassBaseline:
-    """A fitted classification baseline. frequencies: float64, (C,). model: None for `majority`."""
+    """A fitted classification baseline.
+
+    frequencies: float64, (C,), the share of each class in training, with sum 1.
+    model: None for `majority`.
+    """
 
     name: str
     frequencies: np.ndarray
@@ -42,9 +47,10 @@ class ClassBaseline:
 class MaskBaseline:
     """A fitted segmentation baseline.
 
-    threshold: grey value, 0-255, above which a pixel of the lungs is lesion; 255: none is.
-    lesion: class number of the lesion, 0 where the task has none. lungs: class numbers of the lungs from left to right
-        in the image; one number: both lungs; none: the task does not mark lungs.
+    threshold: grey value, 0-255. A pixel of the lungs above it is lesion; at 255 none is.
+    lesion: class number of the lesion, 0 if the task has none.
+    lungs: class numbers of the lungs from left to right in the image. A single number means both lungs, and none means
+        that the task does not mark lungs.
     """
 
     name: str
@@ -59,9 +65,19 @@ Baseline = ClassBaseline | MaskBaseline
 def fit_baseline(name: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0) -> Baseline:
     """Fit a baseline of covbench.models.catalogue.BASELINES on training images.
 
-    images: uint8, (N, H, W), 0-255 grey. labels: class numbers, (N,), or for segmentation masks of them, (N, H, W).
-    classes: names, position = class number; a segmentation class whose name holds `lung` is lung, the first is the
-        background and all others are lesions. Raises CovbenchError for an unknown name and where nothing can be learnt.
+    Args:
+        name: name of the baseline.
+        images: uint8, (N, H, W), 0-255 grey.
+        labels: class numbers: int64, (N,), for classification; uint8 masks, (N, H, W), for segmentation.
+        classes: class names in the order of their numbers. For segmentation the first is the background, a name with
+            `lung` in it is lung, and all others are lesions.
+        seed: seed of the fit.
+
+    Returns:
+        The fitted baseline, for predict_baseline.
+
+    Raises:
+        CovbenchError: the name is unknown, the training fold is empty, or it holds a single class where two are needed.
     """
     if name not in BASELINES:
         near = get_close_matches(name, BASELINES, n=3, cutoff=0.4) or list(BASELINES)
@@ -74,9 +90,10 @@ def fit_baseline(name: str, images: np.ndarray, labels: np.ndarray, classes: Seq
 
 
 def predict_baseline(fitted: Baseline, images: np.ndarray) -> np.ndarray:
-    """Predict uint8 images, (N, H, W), 0-255 grey.
+    """Predict images, uint8, (N, H, W), 0-255 grey.
 
-    Returns probabilities, float32, (N, C), rows summing to 1; for segmentation class numbers, uint8, (N, H, W).
+    Returns probabilities, float32, (N, C), with sum 1 in each row. For segmentation it returns class numbers, uint8,
+    (N, H, W).
     """
     if isinstance(fitted, MaskBaseline):
         masks = [_predict_mask(fitted, image) for image in images]
@@ -100,9 +117,9 @@ def _fit_classes(name: str, images: np.ndarray, labels: np.ndarray, classes: int
 
 
 def describe_gradients(images: np.ndarray) -> np.ndarray:
-    """Histograms of oriented gradients (Dalal and Triggs 2005): 9 orientations, cells of 16 of 128 pixels.
+    """Compute histograms of oriented gradients (Dalal and Triggs 2005): 9 orientations, cells of 16 of 128 pixels.
 
-    images: uint8, (N, H, W). Returns float32, (N, 1764).
+    images: uint8, (N, H, W), 0-255 grey. Returns float32, (N, 1764).
     """
     cells = (HOG_CELL, HOG_CELL)
     found = [hog(_resize(image), orientations=9, pixels_per_cell=cells, cells_per_block=(2, 2)) for image in images]
@@ -110,7 +127,7 @@ def describe_gradients(images: np.ndarray) -> np.ndarray:
 
 
 def describe_intensities(images: np.ndarray) -> np.ndarray:
-    """Histogram, percentiles and the means of an 8 x 8 grid. uint8, (N, H, W) -> float32, (N, 103)."""
+    """Compute a histogram, percentiles and the means of an 8 x 8 grid: uint8, (N, H, W) to float32, (N, 103)."""
     return np.asarray([_describe_grey(image) for image in images], np.float32)
 
 
@@ -152,11 +169,16 @@ def _fit_masks(name: str, images: np.ndarray, masks: np.ndarray, classes: Sequen
 
 
 def choose_threshold(inside: np.ndarray, outside: np.ndarray, lesion_pixels: int) -> int:
-    """The grey value t for which "brighter than t inside the lungs" has the highest Dice with the lesion.
+    """Choose the grey value t for which "brighter than t inside the lungs" has the highest Dice with the lesion.
 
-    inside, outside: int64, (256,), how many lung pixels of each grey value are lesion and how many are not.
-    lesion_pixels: all lesion pixels, those outside the found lungs included.
-    The middle of the values that do equally well; 255, which marks nothing, where none finds a lesion.
+    Args:
+        inside: int64, (256,), the number of lung pixels of each grey value that are lesion.
+        outside: int64, (256,), the number of lung pixels of each grey value that are not.
+        lesion_pixels: number of all lesion pixels, those outside the found lungs included.
+
+    Returns:
+        The grey value, 0-255. If several are equally good it is the middle one. If none finds a lesion it is 255, which
+        marks nothing.
     """
     hits = inside.sum() - np.cumsum(inside)
     marked = hits + outside.sum() - np.cumsum(outside)

@@ -18,11 +18,14 @@ _TRACED: WeakKeyDictionary[keras.Model, tuple[Any, Any]] = WeakKeyDictionary()
 def refresh_batch_norm(model: keras.Model, batches: Iterable[Any]) -> None:
     """Re-estimate the moving statistics of every trainable batch-norm layer over `batches`, in place.
 
-    Moving averages lag behind weights that change fast (Keras's momenta need hundreds to thousands of steps). Here each
-    becomes the mean and variance over all batches together, every batch normalised by its own statistics, dropout off
-    ("PreciseBN": Wu and Johnson 2021, arXiv:2105.07576, section 3). Weights stay as they are; so do frozen layers.
+    Moving averages lag behind weights that change fast, because Keras's momenta need hundreds to thousands of steps.
+    This function sets each to the mean and variance over all batches together ("PreciseBN": Wu and Johnson 2021,
+    arXiv:2105.07576, section 3). Every batch is normalised by its own statistics, and dropout is off. Weights and
+    frozen layers stay as they are.
 
-    batches: images as the model takes them, (B, H, W, 3), or tuples of images and targets. Raises ValueError if empty.
+    batches: images as the model takes them, (B, H, W, 3), or tuples of images and targets.
+
+    Raises ValueError if there is no batch.
     """
     norms = [layer for layer in _all_layers(model) if isinstance(layer, layers.BatchNormalization) and layer.trainable]
     if not norms:
@@ -46,13 +49,13 @@ def refresh_batch_norm(model: keras.Model, batches: Iterable[Any]) -> None:
 
 
 def _moments(layer: layers.BatchNormalization) -> np.ndarray:
-    """Mean and mean square by the layer's moving statistics, float64, (2, channels)."""
+    """Return the mean and mean square of the layer's moving statistics: float64, (2, C)."""
     mean = ops.convert_to_numpy(layer.moving_mean).astype(np.float64)
     return np.stack([mean, ops.convert_to_numpy(layer.moving_variance) + mean**2])
 
 
 def _all_layers(model: keras.Model) -> list[layers.Layer]:
-    """Every layer, those of nested models included, each once."""
+    """List every layer once, those of nested models included."""
     found: dict[int, layers.Layer] = {}
     for layer in model.layers:
         found[id(layer)] = layer
@@ -63,7 +66,7 @@ def _all_layers(model: keras.Model) -> list[layers.Layer]:
 
 @contextmanager
 def _statistics_of_last_batch(model: keras.Model, norms: list[layers.BatchNormalization]) -> Iterator[None]:
-    """Batch norm keeps the last batch's statistics only, and dropout drops nothing."""
+    """Make batch norm keep only the last batch's statistics, and dropout drop nothing."""
     dropouts = [layer for layer in _all_layers(model) if isinstance(layer, layers.Dropout | layers.SpatialDropout2D)]
     before = [layer.momentum for layer in norms], [layer.rate for layer in dropouts]
     try:
@@ -82,14 +85,14 @@ def _statistics_of_last_batch(model: keras.Model, norms: list[layers.BatchNormal
 
 
 def _training_forward(model: keras.Model) -> Callable[[Any], Any]:
-    """The model in training mode as a function of images; where TensorFlow is the backend, traced once and kept."""
+    """Return the model in training mode as a function of images. With TensorFlow it is traced once and kept."""
     if keras.backend.backend() != "tensorflow":
         return lambda images: model(images, training=True)
     import tensorflow as tf
 
     frozen = tuple(layer.trainable for layer in _all_layers(model))
     if _TRACED.get(model, (None, None))[0] != frozen:
-        network = weakref.proxy(model)  # the model itself would keep its own entry alive
+        network = weakref.proxy(model)  # a reference to the model would keep its own entry alive
         shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
         _TRACED[model] = (frozen, tf.function(lambda images: network(images, training=True), input_signature=[shape]))
     traced = _TRACED[model][1]
@@ -98,10 +101,11 @@ def _training_forward(model: keras.Model) -> Callable[[Any], Any]:
 
 @contextmanager
 def fused_batch_norm() -> Iterator[None]:
-    """Train with TensorFlow's fused batch-norm kernel in what is traced inside: up to twice as fast on a CPU.
+    """Train with TensorFlow's fused batch-norm kernel in all that is traced inside.
 
-    Keras 3 computes batch norm from elementary operations while training. Outputs, gradients and moving statistics
-    agree to float rounding. On a GPU, in mixed precision and with another Keras backend nothing changes.
+    It is up to twice as fast on a CPU, because Keras 3 computes batch norm from elementary operations in training.
+    Outputs, gradients and moving statistics agree to float rounding. Nothing changes on a GPU, in mixed precision or
+    with another Keras backend.
     """
     if keras.backend.backend() != "tensorflow" or _has_gpu():
         yield

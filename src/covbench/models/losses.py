@@ -1,4 +1,4 @@
-"""Loss functions by name: one-hot targets (…, C) and probabilities (…, C) in, computed in float32. Pure Keras 3."""
+"""Loss functions by name, in pure Keras 3: one-hot targets and probabilities, (..., C) each, computed in float32."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from covbench.schema import CovbenchError
 
 FOCAL_ALPHA = 0.25  # Lin et al. 2017, arXiv:1708.02002
 FOCAL_GAMMA = 2.0
-MISSED_WEIGHT = 0.7  # of missed against invented pixels: Salehi et al. 2017, arXiv:1706.05721
-INVENTED_WEIGHT = 0.3
+MISSED_WEIGHT = 0.7  # of false negatives; Salehi et al. 2017, arXiv:1706.05721
+INVENTED_WEIGHT = 0.3  # of false positives
 
 
 def _focal(truth: Any, probabilities: Any) -> Any:
@@ -26,7 +26,10 @@ def _dice(truth: Any, probabilities: Any) -> Any:
 
 
 def _tversky(truth: Any, probabilities: Any) -> Any:
-    """Keras 3.15 names alpha the weight of false positives, yet multiplies what the prediction missed by it."""
+    """Return the Tversky loss.
+
+    Keras 3.15 documents alpha as the weight of false positives, but multiplies false negatives by it.
+    """
     axes = _all_but_last(truth)
     return ops.mean(losses.tversky(truth, probabilities, alpha=MISSED_WEIGHT, beta=INVENTED_WEIGHT, axis=axes))
 
@@ -35,7 +38,7 @@ def _all_but_last(truth: Any) -> tuple[int, ...]:
     return tuple(range(len(truth.shape) - 1))
 
 
-# per sample or pixel, (…, C) -> (…): may be weighted by the true class
+# per sample or pixel, (…, C) -> (…); may be weighted by the true class
 _LOCAL_TERMS: dict[str, Callable[[Any, Any], Any]] = {
     "binary_crossentropy": losses.binary_crossentropy,
     "crossentropy": losses.categorical_crossentropy,
@@ -55,10 +58,11 @@ LOSSES: dict[str, tuple[str, ...]] = {
 
 @keras.saving.register_keras_serializable("covbench")
 class SumOfTerms(losses.Loss):
-    """The sum of the terms of LOSSES[name], float32 whatever the dtype policy: a float16 sum over 512 x 512 is inf.
+    """The sum of the terms of LOSSES[name], in float32 whatever the dtype policy: a float16 sum over 512 x 512 is inf.
 
-    class_weights: by which cross entropy and focal terms of a sample or pixel of each class are multiplied; Dice and
-        Tversky are means over the classes and take no weights.
+    class_weights: float, (C,), factors of the cross entropy and focal terms of each sample or pixel, by its true class.
+        Dice and Tversky are means over the classes and take no weights.
+
     A class that is absent from a batch adds a constant 1 / C to Dice and Tversky, and no gradient.
     """
 
@@ -73,7 +77,7 @@ class SumOfTerms(losses.Loss):
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss per sample or pixel, (…); region terms add the same to each."""
+        """Return the loss per sample or pixel, (...). Region terms add the same number to each."""
         terms = LOSSES[self.name]
         local = [_LOCAL_TERMS[term](y_true, y_pred) for term in terms if term in _LOCAL_TERMS]
         region = [_REGION_TERMS[term](y_true, y_pred) for term in terms if term in _REGION_TERMS]
@@ -83,14 +87,16 @@ class SumOfTerms(losses.Loss):
         return sum(region, start=total)
 
     def get_config(self) -> dict[str, Any]:
-        """What a saved model needs to build it again."""
+        """Return what a saved model needs to rebuild the loss."""
         return {**super().get_config(), "class_weights": self.class_weights}
 
 
 def build_loss(name: str, class_weights: Sequence[float] | None = None) -> losses.Loss:
-    """A loss of LOSSES, which a saved model restores by itself.
+    """Build a loss of LOSSES, which a saved model restores on its own.
 
-    class_weights: (C,), as SumOfTerms takes them; None: all 1. Raises CovbenchError for an unknown name.
+    class_weights: (C,), as SumOfTerms takes them; None weighs all classes equally.
+
+    Raises CovbenchError for an unknown name.
     """
     if name not in LOSSES:
         near = get_close_matches(name, LOSSES, n=3, cutoff=0.4) or list(LOSSES)

@@ -1,4 +1,4 @@
-"""Lungs on an axial CT slice by thresholding: good enough for a baseline, not for a measurement."""
+"""Find the lungs on an axial CT slice by thresholding. This is good enough for a baseline, not for a measurement."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 WORK_SIDE = 128  # pixels at which regions are found: fast, and vessels are gone
-CLOSING = 6  # pixels of 128 by which a lung's outline is closed over vessels and consolidation at its rim
+CLOSING = 6  # of 128 pixels; closes a lung's outline over vessels and consolidation at its rim
 SMALLEST_REGION = 0.006  # of the image
-CORNER = 4  # pixels of 128
+CORNER = 4  # of 128 pixels
 
 
 def find_lungs(image: np.ndarray) -> np.ndarray:
-    """The dark regions inside the body, holes filled and outlines closed.
+    """Find the dark regions inside the body, with holes filled and outlines closed.
 
-    image: uint8, (H, W), 0-255, lung window, one slice, whole or cropped to the lungs. Returns bool, (H, W).
-    Dark is below Otsu's threshold. A dark region that reaches a corner is air around the body, or padding.
+    Dark means below Otsu's threshold. A dark region that reaches a corner is air around the body, or padding.
+
+    image: uint8, (H, W), 0-255 grey, one slice in the lung window, whole or cropped to the lungs. Returns bool, (H, W).
     """
     small = cv2.resize(np.ascontiguousarray(image), (WORK_SIDE, WORK_SIDE), interpolation=cv2.INTER_AREA)
     if small.min() == small.max():
@@ -40,7 +41,7 @@ def _labels_at_corners(labels: np.ndarray) -> set[int]:
 
 
 def _close(region: np.ndarray) -> np.ndarray:
-    """Closing by a disc of radius CLOSING, holes filled; what lies beyond the image counts as background."""
+    """Close a region by a disc of radius CLOSING and fill its holes. Pixels beyond the image count as background."""
     padded = np.pad(region, CLOSING + 1)
     grown = ndimage.distance_transform_edt(~padded) <= CLOSING
     closed = ndimage.distance_transform_edt(ndimage.binary_fill_holes(grown)) > CLOSING

@@ -1,4 +1,4 @@
-"""ImageNet weights from a local file into a freshly built network. Nothing here downloads."""
+"""Load ImageNet weights from a local file into a freshly built network, without any download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from covbench.schema import CovbenchError
 def load_weights_file(network: keras.Model, weights: Path | str, name: str) -> None:
     """Load a published .h5 file without top, layer by layer in order of topology.
 
-    Raises CovbenchError naming the file if it is missing, or was written for another network than `name`.
+    Args:
+        network: the network that the file was written for, changed in place.
+        weights: path of the file.
+        name: name of the network, for error messages.
+
+    Raises:
+        CovbenchError: the file is missing, or was written for another network. The message names the file.
     """
     path = Path(weights)
     if not path.is_file():
@@ -21,7 +27,8 @@ def load_weights_file(network: keras.Model, weights: Path | str, name: str) -> N
         network.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise CovbenchError(
-            f"{path}: holds no weights without top for {name} ({_first_line(error)}); delete it and fetch it again"
+            f"{path}: does not hold the weights of {name} without top ({_first_line(error)}); "
+            "delete it and fetch it again"
         ) from error
 
 

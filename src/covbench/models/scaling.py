@@ -1,4 +1,4 @@
-"""Input scalings as layers, so that a saved model carries its own: raw 0-255 RGB in, what the weights expect out."""
+"""Input scalings as layers, so that a saved model contains its own and takes raw 0-255 RGB."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)  # 0-255
 
 @keras.saving.register_keras_serializable("covbench")
 class CaffeScaling(keras.layers.Layer):
-    """RGB to BGR, less the ImageNet mean: how VGG and ResNet were trained in Caffe. (…, 3) 0-255 in and out."""
+    """RGB to BGR minus the ImageNet mean, as VGG and ResNet were trained in Caffe: (..., 3), 0-255 in."""
 
     def call(self, images: Any) -> Any:
         """Scale a batch."""
         return ops.flip(images, axis=-1) - ops.convert_to_tensor(_CAFFE_MEAN_BGR, dtype=images.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """As the input."""
+        """Return the shape of the input."""
         return input_shape
 
 
@@ -38,18 +38,20 @@ def _torch() -> keras.layers.Layer:
 SCALINGS: dict[str, Callable[[], keras.layers.Layer]] = {
     "unit": lambda: keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="scaling"),  # 0..1
     "tf": lambda: keras.layers.Rescaling(1.0 / 127.5, -1.0, dtype="float32", name="scaling"),  # -1..1
-    "torch": _torch,  # 0..1, less the ImageNet mean, by the ImageNet standard deviation
+    "torch": _torch,  # 0..1, minus the ImageNet mean, divided by the ImageNet standard deviation
     "caffe": lambda: CaffeScaling(dtype="float32", name="scaling"),
     "none": lambda: keras.layers.Rescaling(1.0, dtype="float32", name="scaling"),  # 0..255, the network scales itself
 }
 
 
 def build_scaling(scaling: str, own: str) -> keras.layers.Layer:
-    """The layer named `scaling`, float32 whatever the dtype policy.
+    """Build the layer named `scaling`, in float32 whatever the dtype policy.
 
-    scaling: `unit` (1/255) or `own`. own: what `own` means for the network, a name of SCALINGS.
+    scaling: `unit` (1/255) or `own`.
+    own: the name in SCALINGS that `own` means for the network.
+
     Raises CovbenchError for any other choice.
     """
     if scaling not in ("unit", "own"):
-        raise CovbenchError(f"scaling: {scaling!r} is no choice; known: unit, own")
+        raise CovbenchError(f"scaling: unknown {scaling!r}; known: unit, own")
     return SCALINGS[own if scaling == "own" else "unit"]()

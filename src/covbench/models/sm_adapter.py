@@ -1,14 +1,16 @@
-"""segmentation-models 1.0.1 on Keras 3: the only module that imports it.
+"""Use segmentation-models 1.0.1 on Keras 3. No other module imports the library.
 
-The library was written for Keras 2. What breaks under Keras 3, and is put right here without touching its files:
-- its default framework `keras` needs keras.utils.generic_utils, which is gone: it is told to take tf.keras, which is
-  Keras 3 (under any Keras backend);
-- its DenseNet names layers `conv1/conv`, and Keras 3 forbids the slash: the one of keras.applications has the same
-  graph, layer numbers and weights;
-- Lambda layers are not restored from a .keras file: each becomes a registered layer, one for one, because the library
-  finds its skip connections by layer number;
-- EfficientNet's swish and dropout are closures: Keras's own take their place;
-- it downloads ImageNet weights by itself: here an encoder takes a local file or stays random.
+The library was written for Keras 2. This module repairs what breaks under Keras 3, without changing the library's
+files:
+
+- The default framework `keras` needs keras.utils.generic_utils, which no longer exists. The library is set to tf.keras,
+  which is Keras 3 under any Keras backend.
+- DenseNet names layers `conv1/conv`, and Keras 3 forbids the slash. The DenseNet of keras.applications has the same
+  graph, layer numbers and weights, and replaces it.
+- Lambda layers are not restored from a .keras file. A registered layer replaces each, one for one, because the library
+  finds its skip connections by layer number.
+- EfficientNet's swish and dropout are closures. Keras's own versions replace them.
+- The library downloads ImageNet weights on its own. Here an encoder loads a local file or stays random.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ with contextlib.redirect_stdout(io.StringIO()):  # it prints which framework it 
 
 @keras.saving.register_keras_serializable("covbench")
 class ChannelSlice(keras.layers.Layer):
-    """Channels start … stop - 1 of (B, H, W, C): one group of a grouped convolution."""
+    """Channels start to stop - 1 of (B, H, W, C): one group of a grouped convolution."""
 
     def __init__(self, start: int, stop: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,13 +47,13 @@ class ChannelSlice(keras.layers.Layer):
         return inputs[..., self.start : self.stop]
 
     def get_config(self) -> dict[str, Any]:
-        """What a saved model needs to build it again."""
+        """Return what a saved model needs to rebuild the layer."""
         return {**super().get_config(), "start": self.start, "stop": self.stop}
 
 
 @keras.saving.register_keras_serializable("covbench")
 class ScaledResidual(keras.layers.Layer):
-    """first + scale * second, of two tensors of one shape: the residual sum of Inception-ResNet."""
+    """The residual sum of Inception-ResNet, first + scale * second, of two tensors of one shape."""
 
     def __init__(self, scale: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,14 +64,14 @@ class ScaledResidual(keras.layers.Layer):
         return inputs[0] + inputs[1] * self.scale
 
     def get_config(self) -> dict[str, Any]:
-        """What a saved model needs to build it again."""
+        """Return what a saved model needs to rebuild the layer."""
         return {**super().get_config(), "scale": self.scale}
 
 
 def _replace_lambda(
     function: Callable, output_shape: Any = None, arguments: dict[str, Any] | None = None, name: str | None = None
 ) -> keras.layers.Layer:
-    """The registered layer that does what one of the library's three Lambda layers does; all are known by arguments."""
+    """Return the registered layer that replaces one of the library's three Lambda layers, known by its arguments."""
     arguments = arguments or {}
     if "scale" in arguments:
         return ScaledResidual(arguments["scale"], name=name)
@@ -79,7 +81,7 @@ def _replace_lambda(
 
 
 class _Layers:
-    """keras.layers, but for Lambda."""
+    """keras.layers with another Lambda."""
 
     Lambda = staticmethod(_replace_lambda)
 
@@ -88,7 +90,7 @@ class _Layers:
 
 
 def _without_submodules(function: Callable) -> Callable:
-    """A function of keras.applications that bears the keyword arguments of keras_applications."""
+    """Let a function of keras.applications accept the keyword arguments of keras_applications."""
     submodules = ("backend", "layers", "models", "utils")
     return lambda *args, **kwargs: function(*args, **{k: v for k, v in kwargs.items() if k not in submodules})
 
@@ -99,7 +101,7 @@ _build_encoder = BackbonesFactory.get_backbone
 def _build_local_encoder(
     factory: BackbonesFactory, name: str, weights: Path | None = None, **kwargs: Any
 ) -> keras.Model:
-    """As the library builds it, with weights from a local file only; None: random."""
+    """Build an encoder as the library does, with weights from a local file only, or random weights for None."""
     encoder = _build_encoder(factory, name, weights=None, **kwargs)
     if weights is not None:
         load_weights_file(encoder, weights, f"encoder {name}")
@@ -117,10 +119,20 @@ BackbonesFactory.get_backbone = _build_local_encoder
 
 
 def build_sm_network(decoder: str, encoder: str, size: int, classes: int, weights: Path | None) -> keras.Model:
-    """A network of the library: scaled images, (B, size, size, 3), to logits, (B, size, size, classes).
+    """Build a network of the library, from scaled images to logits.
 
-    decoder: Unet, PSPNet, Linknet or FPN. encoder: the library's name of it.
-    weights: the encoder's ImageNet weights without top, .h5; None: random.
+    Args:
+        decoder: Unet, PSPNet, Linknet or FPN.
+        encoder: the library's name of the encoder.
+        size: side of the square input, in pixels.
+        classes: number of classes C.
+        weights: the encoder's ImageNet weights without top, an .h5 file; None for random weights.
+
+    Returns:
+        A model from scaled images, (B, size, size, 3), to logits, (B, size, size, C).
+
+    Raises:
+        CovbenchError: the weight file is missing, or was written for another encoder.
     """
     return getattr(sm, decoder)(
         encoder, input_shape=(size, size, 3), classes=classes, activation="linear", encoder_weights=weights
@@ -128,7 +140,19 @@ def build_sm_network(decoder: str, encoder: str, size: int, classes: int, weight
 
 
 def build_sm_encoder(encoder: str, size: int, weights: Path | None = None) -> keras.Model:
-    """The encoder alone and whole, as its weight file was written: (B, size, size, 3) to features."""
+    """Build the whole encoder alone, as its weight file was written.
+
+    Args:
+        encoder: the library's name of the encoder.
+        size: side of the square input, in pixels.
+        weights: the encoder's ImageNet weights without top, an .h5 file; None for random weights.
+
+    Returns:
+        A model from scaled images, (B, size, size, 3), to features.
+
+    Raises:
+        CovbenchError: the weight file is missing, or was written for another encoder.
+    """
     return _build_local_encoder(
         sm.backbones.backbones_factory.Backbones,
         encoder,

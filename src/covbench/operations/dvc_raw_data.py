@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
@@ -10,8 +9,7 @@ from pathlib import Path
 
 from covbench.data.datasets import DATASETS
 from covbench.data.sources.manifests import build_manifest, manifest_path, read_first_manifest, require_same_files
-from covbench.experiment.config import read_config
-from covbench.experiment.plan import planned_datasets
+from covbench.experiment.config import suggest
 from covbench.schema import Card, CovbenchError, KaggleCompetition, Synthetic
 
 HELP = """\
@@ -23,9 +21,9 @@ here, lets you pass on. The data of a competition are left out unless you say th
 """
 EXAMPLES = """\
 examples:
-  python -m covbench.operations.dvc_raw_data                        what the config plans and data/raw holds
-  python -m covbench.operations.dvc_raw_data --accept medseg        the competition's data too
-  git add data/raw/*.dvc && git commit                 then: dvc push
+  covbench add-raw-data                        every dataset that the config plans and data/raw holds
+  covbench add-raw-data --accept medseg        the competition's data too
+  git add data/raw/*.dvc && git commit         then: dvc push
 """
 
 
@@ -50,7 +48,19 @@ def verify_raw(raw: Path) -> int:
 
 
 def version_raw(datasets: Sequence[str], root: Path, accepted: Collection[str]) -> None:
-    """Verify each fetched dataset below `root`/data/raw and add it to DVC; says for each what was done, or why not."""
+    """Verify each fetched dataset below `root`/data/raw and add it to DVC; prints for each what was done, or why not.
+
+    Args:
+        datasets: Names of the planned datasets.
+        root: The folder that holds data/.
+        accepted: Names of the competition datasets whose rules allow a copy under DVC.
+
+    Raises:
+        CovbenchError: An accepted dataset is not planned, a file differs from its manifest, or DVC fails.
+    """
+    for name in accepted:
+        if name not in datasets:
+            raise CovbenchError(f"--accept {name}: no planned dataset; {suggest(name, datasets)}")
     for name in datasets:
         card, raw = DATASETS[name].CARD, Path("data/raw") / name
         if obstacle := find_obstacle(name, card, root / raw, accepted):
@@ -61,26 +71,3 @@ def version_raw(datasets: Sequence[str], root: Path, accepted: Collection[str]) 
         if subprocess.run(command, cwd=root).returncode:
             raise CovbenchError(f"{name}: dvc add failed, see above")
         print(f"{name}: {files} files verified, {raw}.dvc written; licence: {card.licence}")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m covbench.operations.dvc_raw_data`; see its --help."""
-    parser = argparse.ArgumentParser(
-        "python -m covbench.operations.dvc_raw_data",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
-    parser.add_argument(
-        "--accept", nargs="+", default=(), metavar="DATASET", help="competition data that you may keep under DVC"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        version_raw(planned_datasets(read_config(options.configfile)), Path(), options.accept)
-    except CovbenchError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

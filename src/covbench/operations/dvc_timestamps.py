@@ -7,18 +7,15 @@ config or module makes stale.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covbench.experiment.config import read_config
-from covbench.experiment.plan import describe_plan
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import fingerprint_inputs
 from covbench.schema import CovbenchError
 
@@ -37,6 +34,11 @@ Prepare a folder for Snakemake after `dvc pull` or `dvc checkout`; `dvc repro` a
 
 Every output gets the date back at which it was made, from Snakemake's notes in .snakemake/metadata, which DVC
 brings with the outputs. Repeating it changes nothing. Nothing is trained, and no result is removed.
+"""
+EXAMPLES = """\
+examples:
+  dvc pull && covbench restore-dates && snakemake -n --quiet rules     what is still to do after a pull
+  covbench restore-dates --configfile config/demo.yaml --directory demo
 """
 
 
@@ -88,12 +90,12 @@ def _set_date(path: Path, seconds: float) -> None:
         ) from error
 
 
-def find_foreign(plan: Iterable[Mapping[str, Any]], notes: Mapping[str, Note], root: Path) -> list[str]:
+def find_foreign(plan: Iterable[PlannedRun], notes: Mapping[str, Note], root: Path) -> list[str]:
     """Files of planned runs that are there without a note, and manifests of which the note tells something else."""
     plan = list(plan)
-    read = dict.fromkeys(name for entry in plan for name in entry["files"].values())
+    read = dict.fromkeys(name for planned in plan for name in planned.inputs.by_name.values())
     foreign = [name for name in read if name not in notes and (root / name).exists()]
-    manifests = [f"{entry['folder']}/manifest.json" for entry in plan]
+    manifests = [f"{planned.run.folder}/manifest.json" for planned in plan]
     return foreign + [name for name in manifests if (root / name).exists() and not _fits(name, notes, root)]
 
 
@@ -104,10 +106,10 @@ def _fits(manifest: str, notes: Mapping[str, Note], root: Path) -> bool:
     return manifest in notes and repr(decided_by) in notes[manifest].params
 
 
-def reconcile(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> int:
+def reconcile(plan: Sequence[PlannedRun], root: Path = Path()) -> int:
     """Prepare the folder that holds data/ and results/ for Snakemake; returns how many dates were restored.
 
-    plan: as covbench.experiment.plan.describe_plan. Raises CovbenchError where outputs came back without their notes.
+    Raises CovbenchError where outputs came back without their notes.
     """
     notes = read_notes(root)
     if foreign := find_foreign(plan, notes, root):
@@ -122,22 +124,3 @@ def reconcile(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> int:
     if restored:
         (root / TRACKING).unlink(missing_ok=True)
     return restored
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m covbench.operations.dvc_timestamps`; see its --help."""
-    parser = argparse.ArgumentParser(
-        "python -m covbench.operations.dvc_timestamps", description=HELP, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--configfile", type=Path, metavar="FILE", help="as for snakemake; without: config/config.yaml")
-    parser.add_argument("--directory", type=Path, default=Path(), help="as for snakemake: holds data/ and results/")
-    options = parser.parse_args(arguments)
-    try:
-        restored = reconcile(describe_plan(read_config(options.configfile)), options.directory)
-    except CovbenchError as error:
-        sys.exit(str(error))
-    print(f"{restored} outputs have their dates back" if restored else "every output has the date at which it was made")
-
-
-if __name__ == "__main__":
-    main()

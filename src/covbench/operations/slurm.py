@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from covbench.experiment.config import check_shape
+from covbench.experiment.config import check_shape, suggest
 from covbench.schema import CovbenchError
 from covbench.system.files import PROJECT
 
@@ -18,6 +23,18 @@ NAMES = {"partition": "slurm_partition", "qos": "qos", "constraint": "constraint
 DEFAULT_MB, DEFAULT_MINUTES = 2000, 60
 MINIMUM_MB = 500
 """Two Snakemakes run in every job, of 130 MB each."""
+ANSWER_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of the cluster. gpus: models of its GPUs, an empty text for one without a name."""
+
+    name: str
+    default: bool
+    up: bool
+    gpus: frozenset[str]
+    features: frozenset[str]
 
 
 def read_cluster(path: Path) -> dict[str, Any]:
@@ -49,3 +66,64 @@ def place_rule(cluster: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str
 
 def _grow(start: int) -> Callable[[Any, int], int]:
     return lambda wildcards, attempt: start * attempt
+
+
+def list_partitions() -> dict[str, Partition]:
+    """Every partition by name, as sinfo lists it. Raises CovbenchError where SLURM is absent or does not answer."""
+    if not shutil.which("sbatch"):
+        raise CovbenchError("sbatch is not on this machine; start Snakemake on a login node of the cluster")
+    found: dict[str, Partition] = {}
+    for line in _ask("sinfo", "--noheader", "--format=%P|%a|%G|%f"):
+        marked, up, gres, features = line.strip().split("|")
+        name = marked.removesuffix("*")
+        gpus = {kind or "" for kind in re.findall(r"\bgpu(?::([A-Za-z]\w*))?", gres)}
+        old = found.get(name, Partition(name, marked.endswith("*"), up == "up", frozenset(), frozenset()))
+        known = frozenset(re.findall(r"[^,()]+", features)) - {"null"}
+        found[name] = Partition(name, old.default, old.up, old.gpus | gpus, old.features | known)
+    return found
+
+
+def list_accounts() -> list[str]:
+    """Accounts that the user may charge. Raises CovbenchError where the cluster keeps no accounts."""
+    words = ("--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}", "format=account")
+    return sorted(set(filter(None, _ask("sacctmgr", *words))))
+
+
+def _ask(*command: str) -> list[str]:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CovbenchError(f"{command[0]} does not answer ({type(error).__name__}); is SLURM up?") from error
+    if done.returncode:
+        reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
+        raise CovbenchError(f"{command[0]} failed: {reason}")
+    return done.stdout.splitlines()
+
+
+def find_misplaced(cluster: Mapping[str, Any], partitions: Mapping[str, Partition]) -> list[str]:
+    """What the cluster file asks for and the cluster does not have, each with its key and the choices.
+
+    Args:
+        cluster: As read_cluster returns it.
+        partitions: As list_partitions returns them.
+    """
+    return [mistake for kind in ("cpu", "gpu") for mistake in _find_misplaced(kind, cluster[kind], partitions)]
+
+
+def _find_misplaced(kind: str, place: Mapping[str, Any], partitions: Mapping[str, Partition]) -> Iterator[str]:
+    name = place.get("partition") or next((part.name for part in partitions.values() if part.default), "")
+    if name not in partitions:
+        problem = f"{name!r} is no partition of this cluster" if name else "the cluster has no default partition"
+        yield f"{kind}.partition: {problem}; {suggest(name, list(partitions))}"
+        return
+    partition = partitions[name]
+    if not partition.up:
+        yield f"{kind}.partition: {name} is down; choose another, or ask the cluster's administrators"
+    feature = place.get("constraint", "")
+    if re.fullmatch(r"[\w.-]+", feature) and feature not in partition.features:
+        yield f"{kind}.constraint: no node of {name} has {feature!r}; known: {', '.join(sorted(partition.features))}"
+    if kind == "gpu" and not partition.gpus:
+        with_gpus = [part.name for part in partitions.values() if part.gpus]
+        yield f"gpu.partition: {name} has no GPU; partitions with GPUs: {', '.join(with_gpus) or 'none'}"
+    elif place.get("model") and place["model"] not in partition.gpus:
+        yield f"gpu.model: {name} has no {place['model']!r}; known: {', '.join(sorted(partition.gpus)) or 'none'}"

@@ -1,4 +1,4 @@
-"""Calibrations that were made on this machine: kept, found again, scaled, and measured where they are missing."""
+"""Timings of training steps on this machine: kept, found again, scaled, and measured where they are missing."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from covbench.data.datasets import TASKS
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import installed_packages
+from covbench.schema import CovbenchError
 from covbench.system.files import write_json
 
 Timing = Mapping[str, float]
-Entry = Mapping[str, Any]
 
-EXACT = "calibration"
+EXACT = "timing"
 _LONGEST = 900  # s, for one setting
 
 
-def describe_setting(entry: Entry) -> dict[str, Any]:
-    """What of a planned run decides the cost of a step."""
-    options = entry["options"]
+def describe_setting(planned: PlannedRun) -> dict[str, Any]:
+    """What of a planned run of a network decides the cost of a step."""
+    options = planned.options
+    assert options is not None, "a baseline has no steps"
     return {
-        "architecture": entry["architecture"],
-        "kind": TASKS[entry["task"]].kind,
-        "head": options["head"],
-        "phases": [name for name in ("head_epochs", "fine_tune_epochs") if options[name]],
-        "precision": entry["settings"].get("precision", "auto"),
-        "size": options["size"],
-        "batch_size": options["batch_size"],
+        "architecture": planned.run.architecture,
+        "kind": TASKS[planned.run.task].kind,
+        "head": options.head,
+        "phases": [name for name in ("head_epochs", "fine_tune_epochs") if getattr(options, name)],
+        "precision": planned.settings.precision,
+        "size": options.size,
+        "batch_size": options.batch_size,
     }
 
 
 def describe_machine() -> str:
-    """Processor, cores, GPUs and package versions: what a calibration holds for; no name of the machine."""
+    """Processor, cores, GPUs and package versions: what a timing holds for; no name of the machine."""
     cpu = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", cpu.read_text()) if cpu.exists() else None
     gpus = sorted(path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information"))
@@ -47,17 +49,17 @@ def describe_machine() -> str:
     return json.dumps([model[1] if model else "", os.cpu_count(), models, installed_packages()])
 
 
-class Calibrations:
-    """The calibrations in benchmarks/calibration/<machine>/ of a working directory."""
+class StepTimings:
+    """The timings in benchmarks/timing/<machine>/ of a working directory."""
 
     def __init__(self, directory: Path) -> None:
         machine = hashlib.sha256(describe_machine().encode()).hexdigest()[:16]
-        self.folder = directory / "benchmarks" / "calibration" / machine
-        self.kept: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted(self.folder.glob("*.json"))]
+        self.folder = directory / "benchmarks" / "timing" / machine
+        self.kept: list[dict[str, Any]] = [_read_kept(file) for file in sorted(self.folder.glob("*.json"))]
 
-    def find(self, entry: Entry) -> tuple[Timing, str] | None:
+    def find(self, planned: PlannedRun) -> tuple[Timing, str] | None:
         """The costs of a run's setting, and what they rest on: measured so, or scaled from the nearest size."""
-        setting = describe_setting(entry)
+        setting = describe_setting(planned)
         for kept in self.kept:
             if kept["setting"] == setting:
                 return kept["timing"], EXACT
@@ -70,32 +72,45 @@ class Calibrations:
         size, batch = nearest["setting"]["size"], nearest["setting"]["batch_size"]
         return nearest["timing"] | scaled, f"{EXACT} at {size}, batch {batch}"
 
-    def measure(self, entries: Iterable[Entry], seconds: float) -> None:
-        """Calibrate what is missing, each architecture once before any a second time, until the time is up."""
-        until = time.monotonic() + seconds
-        settings = {json.dumps(describe_setting(entry)): entry for entry in entries}
-        first = {entry["architecture"]: entry for entry in reversed(settings.values())}
-        for entry in [
-            *reversed(first.values()),
-            *(entry for entry in settings.values() if entry not in first.values()),
-        ]:
-            found = self.find(entry)
-            if time.monotonic() < until and (found is None or found[1] != EXACT):
-                self._measure(entry)
+    def measure(self, plan: Iterable[PlannedRun], seconds: float) -> None:
+        """Time what is missing, each architecture once before any a second time, until the time is up.
 
-    def _measure(self, entry: Entry) -> None:
-        setting = describe_setting(entry)
+        Args:
+            plan: Runs of networks.
+            seconds: No further timing begins after them.
+        """
+        until = time.monotonic() + seconds
+        settings = {json.dumps(describe_setting(planned)): planned for planned in plan}
+        first = {planned.run.architecture: planned for planned in reversed(settings.values())}
+        for planned in [
+            *reversed(first.values()),
+            *(planned for planned in settings.values() if planned not in first.values()),
+        ]:
+            found = self.find(planned)
+            if time.monotonic() < until and (found is None or found[1] != EXACT):
+                self._measure(planned)
+
+    def _measure(self, planned: PlannedRun) -> None:
+        setting = describe_setting(planned)
         name = hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        print(f"calibrating {entry['architecture']} at {setting['size']} …", file=sys.stderr, flush=True)
+        print(f"timing {planned.run.architecture} at {setting['size']} ...", file=sys.stderr, flush=True)
         try:
-            timing = run_calibration(entry, self.folder / f".{name}.tmp")
+            timing = time_setting(planned, self.folder / f".{name}.tmp")
         except subprocess.SubprocessError as error:  # out of memory, or no end: the others can still be forecast
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             print(f"  failed: {said[-1]}", file=sys.stderr, flush=True)
             return
         self.kept.append({"setting": setting, "timing": timing})
         write_json(self.folder / f"{name}.json", self.kept[-1])
+
+
+def _read_kept(file: Path) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CovbenchError(f"{file}: damaged ({error}); delete it, the network is timed again") from error
+    return kept
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -107,10 +122,10 @@ def _pixels(setting: Mapping[str, Any]) -> int:
     return setting["batch_size"] * setting["size"] ** 2
 
 
-def run_calibration(entry: Entry, answer: Path) -> dict[str, float]:
+def time_setting(planned: PlannedRun, answer: Path) -> dict[str, float]:
     """Measure a setting in a process of its own, since memory grows over several networks in one."""
-    command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(entry), str(answer)]
+    command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(planned.describe()), str(answer)]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST)
-    timing: dict[str, float] = json.loads(answer.read_text())
+    timing: dict[str, float] = json.loads(answer.read_text(encoding="utf-8"))
     answer.unlink()
     return timing

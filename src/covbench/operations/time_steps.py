@@ -26,7 +26,9 @@ from covbench.schema import SEGMENTATION, Run
 from covbench.system.files import write_json
 from covbench.training.devices import set_precision
 from covbench.training.fit import seed_everything
+from covbench.training.frozen_features import has_backbone
 from covbench.training.job import build_model
+from covbench.training.schedule import plan_phases
 
 STEPS = 3
 
@@ -52,20 +54,27 @@ class Timing:
 def measure_setting(task: str, architecture: str, options: Options, settings: Mapping[str, Any]) -> Timing:
     """Build the network, trace it and time a few steps on random pictures.
 
-    settings: `deterministic` and `precision`, as in the config.
+    Args:
+        task: names the classes and what is labelled.
+        architecture: of the catalogue.
+        options: of the run.
+        settings: `deterministic` and `precision`, as in the config.
+
+    Returns:
+        Seconds, memory and parameters.
     """
     started = time.monotonic()
     set_precision(settings.get("precision", "auto"))
     seed_everything(0, settings.get("deterministic", False))
-    run = Run(task, "calibration", architecture, 0)
+    run = Run(task, "timing", architecture, 0)
     model = build_model(run, options, len(TASKS[task].classes), None)
     x, y = _draw_batch(task, options)
     seconds, inside = {"head": 0.0, "fine_tune": 0.0}, 0.0
-    for phase, epochs in (("head", options.head_epochs), ("fine_tune", options.fine_tune_epochs)):
-        if epochs:
-            _compile(model, phase, options)
+    for phase in plan_phases(options):
+        if phase.epochs:
+            _compile(model, phase.name, options)
             with fused_batch_norm():
-                seconds[phase], spent = _time_steps(lambda: model.train_on_batch(x, y))
+                seconds[phase.name], spent = _time_steps(lambda: model.train_on_batch(x, y))
             inside += spent
     forward, spent = _time_steps(lambda: model.predict_on_batch(x))
     return Timing(
@@ -89,7 +98,7 @@ def _draw_batch(task: str, options: Options) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _compile(model: keras.Model, phase: str, options: Options) -> None:
-    if "backbone" in {layer.name for layer in model.layers}:
+    if has_backbone(model):
         model.get_layer("backbone").trainable = phase == "fine_tune"
     metrics = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     model.compile(optimizer="adam", loss=build_loss(options.loss, None), metrics=metrics, jit_compile=False)
@@ -116,7 +125,7 @@ def _peak_gpu_mb() -> float:
 
 
 def main(setting: str, answer: str) -> None:
-    """Measure a setting, an entry of the plan (experiment.plan.describe_plan) as JSON, and write its Timing as JSON."""
+    """Measure a setting, a planned run (experiment.plan.PlannedRun.describe) as JSON, and write its Timing as JSON."""
     entry: Mapping[str, Any] = json.loads(setting)
     timing = measure_setting(entry["task"], entry["architecture"], Options(**entry["options"]), entry["settings"])
     write_json(Path(answer), asdict(timing))

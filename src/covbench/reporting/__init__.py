@@ -1,1 +1,1 @@
-"""Tables and cases in, pages that open offline out."""
+"""Turns tables and cases into pages that open offline."""

@@ -1,4 +1,4 @@
-"""Builds the report's folder: reads what there is, draws, renders the pages, and swaps the folder in whole."""
+"""Builds the report: reads the results, draws the figures, renders the pages and replaces the old folder."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ import pandas as pd
 from tqdm import tqdm
 
 from covbench.evaluation.definitions import METRICS
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import read_commit
+from covbench.experiment.runs import RunState
 from covbench.protocols import PROTOCOLS
 from covbench.reporting import tables, wording
 from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
-from covbench.reporting.figures.task_figures import Gallery, ReportFigure
-from covbench.reporting.gather import STATES, Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.figures.report_figure import PRINTED, Gallery, ReportFigure
+from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, study
-from covbench.reporting.sections.audit import AuditView
-from covbench.reporting.sections.data_overview import DatasetView
-from covbench.reporting.sections.external import ExternalView
-from covbench.reporting.sections.leaderboard import Leaderboards, choose_headline, view_leaderboards
-from covbench.reporting.sections.model_page import link_models, view_models
-from covbench.reporting.sections.model_pairs import ModelPairsView
-from covbench.reporting.sections.study import StudyView
+from covbench.reporting.sections.audit import AuditSection
+from covbench.reporting.sections.data_overview import DatasetSection
+from covbench.reporting.sections.external import ExternalSection
+from covbench.reporting.sections.leaderboard import Leaderboards, build_leaderboards
+from covbench.reporting.sections.model_page import build_model_sections, link_models
+from covbench.reporting.sections.model_pairs import ModelPairsSection
+from covbench.reporting.sections.study import StudySection
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
@@ -44,25 +47,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TaskView:
-    """What the page shows of one task."""
+class TaskSection:
+    """What the report shows about one task."""
 
     task: Task
     path: str
-    dataset: DatasetView
+    dataset: DatasetSection
     images: str
     reading: str
     leaders: Leaderboards
     metrics: Table
-    model_pairs: ModelPairsView
-    study: StudyView
-    classes: Table | None
+    model_pairs: ModelPairsSection
+    study: StudySection
+    classes: Table
     cost: Table
     folds: Table
     class_counts: Table | None
     counts: ReportFigure | None
-    audit: AuditView
-    external: ExternalView
+    audit: AuditSection
+    external: ExternalSection
     figures: Sequence[ReportFigure]
     samples: Gallery | None
     galleries: Sequence[Gallery]
@@ -71,19 +74,26 @@ class TaskView:
 def build_report(
     results: Path,
     data: Path,
-    plan: Sequence[Mapping[str, Any]],
+    plan: Sequence[PlannedRun],
     out: Path,
     title: str,
     provenance: Mapping[str, str],
     compare: Path | None = None,
     printed: Path | None = None,
 ) -> None:
-    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is finished.
+    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is scored.
 
-    plan: a dict per run with task, protocol, architecture, seed and perhaps family (`deep` or `baseline`).
-    provenance: heading -> text, shown at the top. compare: folder of the tables, by default results/compare.
-    printed: folder for the same figures as SVG and PDF for print, a folder per task. Both folders
-    are replaced as a whole, or left as they were if anything fails.
+    `out` and `printed` are replaced as a whole, or left as they were if anything fails.
+
+    Args:
+        results: the folder results/; logs/ lies beside it.
+        data: the folder data/.
+        plan: as covbench.experiment.plan.plan_runs.
+        out: the report's folder.
+        title: of the first page.
+        provenance: heading -> text, shown at the top.
+        compare: folder of the tables; without: results/compare.
+        printed: folder for the same figures as SVG and PDF for print, a folder per task; without: none.
     """
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare", out)
@@ -93,30 +103,39 @@ def build_report(
         write_pages(gathered, data, cache, context)
         cache.clear()
         write_summary(folder / "summary.md", gathered, title)
-        (folder / task_figures.PRINTED).mkdir(exist_ok=True)
+        (folder / PRINTED).mkdir(exist_ok=True)
         if printed:
             shutil.rmtree(printed, ignore_errors=True)
             printed.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder / task_figures.PRINTED, printed)
-        shutil.rmtree(folder / task_figures.PRINTED, ignore_errors=True)
-    log.info("%s: %d of %d runs, %.1f s", out, len(gathered.finished), len(plan), time.monotonic() - start)
+            os.replace(folder / PRINTED, printed)
+        shutil.rmtree(folder / PRINTED, ignore_errors=True)
+    log.info("%s: %d of %d runs, %.1f s", out, len(gathered.scored), len(plan), time.monotonic() - start)
 
 
 def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapping[str, Any]) -> None:
-    """The first page, a page per task, and a page per model and protocol with its cases."""
+    """Write the first page, a page per task, and a page per model and protocol with its cases.
+
+    Args:
+        gathered: The results of all tasks.
+        data: Folder that holds prepared/.
+        cache: Its folder is the report's folder.
+        context: The values that the templates use.
+    """
     write_library(cache.folder)
     write_page(cache.folder, "index.html", "index.html.j2", context)
-    models = {(run.run.task, run.run.protocol, run.run.architecture) for run in gathered.finished}
+    models = {(run.task, run.protocol, run.architecture) for run in gathered.scored}
     with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
-        for view in context["tasks"]:
-            write_page(cache.folder, view.path, "task_page.html.j2", {**context, "view": view})
-            for model in view_models(gathered, data, cache.folder, view.task):
-                write_page(cache.folder, model.path, "model_page.html.j2", {**context, "model": model, "view": view})
+        for section in context["tasks"]:
+            write_page(cache.folder, section.path, "task_page.html.j2", {**context, "section": section})
+            for model in build_model_sections(gathered, data, cache.folder, section.task):
+                write_page(
+                    cache.folder, model.path, "model_page.html.j2", {**context, "model": model, "section": section}
+                )
                 bar.update()
 
 
 def describe_origin() -> dict[str, str]:
-    """When and from which commit the report is made, for its head."""
+    """When, from which commit and by which version the report is made: heading -> text."""
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     commit = re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", read_commit())
     return {"Made": made, "Commit": commit, "Version": importlib.metadata.version("covbench")}
@@ -124,7 +143,7 @@ def describe_origin() -> dict[str, str]:
 
 @contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` to write to, which takes its place if nothing is raised."""
+    """A new folder beside `out` to write to. It replaces `out` unless an error is raised."""
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     new.mkdir(parents=True)
     try:
@@ -138,38 +157,62 @@ def replace_folder(out: Path) -> Iterator[Path]:
 
 
 def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str, Any]:
-    """Everything that the templates name; figures are written to the report's folder."""
+    """All values that the templates of the first page and the task pages use.
+
+    Args:
+        results: The results of all tasks.
+        data: Folder that holds index/, splits/, prepared/ and thumbnails/.
+        cache: Where figures are drawn and kept; its folder is the report's folder.
+
+    Returns:
+        Name -> value, without title and provenance.
+    """
     names = list(dict.fromkeys(results.runs["task"]))
     tasks = [describe_task(name, results.of(name)) for name in names]
-    views, counts = [], {}
+    sections, counts = [], {}
     for task in tqdm(tasks, desc="figures", unit="task"):
-        view, counts[task.name] = build_task(results, data, cache, task)
-        views.append(view)
-        log.info("%s: %d figures", task.name, len(view.figures) + len(view.galleries))
-    datasets = data_overview.view_datasets(data, names)
+        section, counts[task.name] = build_task(results, data, cache, task)
+        sections.append(section)
+        log.info("%s: %d figures", task.name, len(section.figures) + len(section.galleries))
+    datasets = data_overview.build_dataset_sections(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
-        "states": {state: int((results.runs["state"] == state).sum()) for state in STATES},
+        "states": count_states(results.runs),
         "planned": len(results.runs),
         "grids": list(build_grids(results.runs, tasks, protocols)),
-        "tasks": views,
+        "tasks": sections,
         "datasets": datasets,
         "dataset_table": data_overview.build_dataset_table(datasets),
         "split_table": data_overview.build_split_table(data, results, names),
-        "audit": audit.view_audit(results),
-        "external": external.view_external(results.compared["external"]),
-        "matrices": comparison_figures.draw_matrices(cache, results.compared["external"]),
+        "audit": audit.build_audit_section(results),
+        "external": external.build_external_section(results.compare["external"]),
+        "matrices": comparison_figures.draw_matrices(cache, results.compare["external"]),
         "counts": task_figures.draw_counts(cache, counts),
         "exclusions": data_overview.build_exclusion_table(datasets),
-        "undone": data_overview.build_missing_table(results.runs),
+        "unscored": data_overview.build_unscored_table(results.runs),
+        "accepted": data_overview.build_accepted_table(results.runs),
         "unweighted": list_unweighted(results.runs),
         "protocols": {name: PROTOCOLS[name].meaning for name in protocols if name in PROTOCOLS},
         "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if kind in METRICS],
     }
 
 
+def count_states(runs: pd.DataFrame) -> dict[str, int]:
+    """How many runs are in each state."""
+    return {str(state): int((runs["state"] == state).sum()) for state in RunState}
+
+
 def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[str]) -> Iterator[Table]:
-    """The state of the grid: a table per protocol and kind of task."""
+    """The state of the grid.
+
+    Args:
+        runs: A row per planned run, as gather.Results.runs.
+        tasks: The planned tasks.
+        protocols: The planned protocols, in the order of the report.
+
+    Yields:
+        A table per protocol and kind of task that has runs.
+    """
     for protocol, kind in product(protocols, dict.fromkeys(task.kind for task in tasks)):
         names = [task.name for task in tasks if task.kind == kind]
         chosen = runs[(runs["protocol"] == protocol) & runs["task"].isin(names)]
@@ -178,60 +221,65 @@ def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[s
 
 
 def list_unweighted(runs: pd.DataFrame) -> list[str]:
-    """Deep models that started from random weights: `task: a, b`."""
-    if "weights" not in runs:
-        return []
-    random = runs[(runs["family"] == "deep") & (runs["state"] == "done") & (runs["weights"] == "none")]
+    """Networks that started from random weights, a line per task: `task: a, b`."""
+    random = runs[(runs["family"] == "deep") & (runs["state"] == RunState.SCORED) & (runs["weights"] == "none")]
     return [
         f"{task}: {', '.join(dict.fromkeys(rows['architecture']))}" for task, rows in random.groupby("task", sort=False)
     ]
 
 
-def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskView, dict[str, int]]:
-    """A task's tables and figures, and its images per class."""
-    summary, metrics, runs, published = (
-        table[table["task"] == task.name]
-        for table in (results.summary, results.metrics, results.runs, results.published)
-    )
-    headline = choose_headline(task.kind, published)
-    compared = {name: table[table["task"] == task.name] for name, table in results.compared.items()}
-    leaks, sources = (table[table["task"] == task.name] for table in (results.leaks, results.audit["sources"]))
-    shown = {"summary": summary, "runs": runs, "published": published, "leaks": leaks, "sources": sources}
+def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskSection, dict[str, int]]:
+    """A task's tables and figures, and its images per class.
+
+    Args:
+        results: The results of all tasks.
+        data: Folder that holds index/, splits/, prepared/ and thumbnails/.
+        cache: Where figures are drawn and kept; its folder is the report's folder.
+        task: The task.
+
+    Returns:
+        The section, and class -> images.
+    """
+    part = results.select(task.name)
+    headline = choose_headline(task.kind, part.published)
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
-    counts = {name: len(places) for name, places in members.items()}
-    galleries: list[Gallery] = []
-    if task.kind == SEGMENTATION:
-        for protocol in tables.order_protocols(runs["protocol"]):
-            galleries += task_figures.draw_cases(cache.folder, data, task, protocol, results)
-    view = TaskView(
+    counts = {name: len(positions) for name, positions in members.items()}
+    section = TaskSection(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
-        dataset=data_overview.view_datasets(data, [task.name])[0],
-        images=describe_size(results, task),
-        reading=wording.read_leaders(summary, headline),
-        leaders=view_leaderboards(task.kind, shown | {"ranks": compared["ranks"]}, link_models(results.of(task.name))),
-        metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
-        model_pairs=model_pairs.view_model_pairs(compared, headline),
-        study=study.view_study(published, compared["literature"]),
-        classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]) if len(metrics) else None,
-        cost=tables.build_cost_table(runs),
-        folds=data_overview.build_split_table(data, results, [task.name]),
-        class_counts=data_overview.build_class_counts(data, results, task),
+        dataset=data_overview.build_dataset_sections(data, [task.name])[0],
+        images=describe_size(part, task),
+        reading=wording.read_leaders(part.summary, headline),
+        leaders=build_leaderboards(task.kind, part, link_models(part.scored)),
+        metrics=tables.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
+        model_pairs=model_pairs.build_model_pairs_section(part.compare, headline),
+        study=study.build_study_section(part.published, part.compare["literature"]),
+        classes=tables.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
+        cost=tables.build_cost_table(part.runs),
+        folds=data_overview.build_split_table(data, part, [task.name]),
+        class_counts=data_overview.build_class_counts(data, part, task),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
-        audit=audit.view_task_audit(data, cache.folder, results, task.name),
-        external=external.view_external(compared["external"]),
-        figures=[*task_figures.draw_task(cache, task, results), *comparison_figures.draw_beside(cache, task, results)],
+        audit=audit.build_task_audit_section(data, cache.folder, part),
+        external=external.build_external_section(part.compare["external"]),
+        figures=[*task_figures.draw_task(cache, task, part), *comparison_figures.draw_comparisons(cache, task, part)],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
-        galleries=galleries,
+        galleries=list(draw_galleries(cache.folder, data, task, part)),
     )
-    return view, counts
+    return section, counts
+
+
+def draw_galleries(folder: Path, data: Path, task: Task, results: Results) -> Iterator[Gallery]:
+    """Cases of a segmentation as pictures, per protocol. results: of this task."""
+    if task.kind == SEGMENTATION:
+        for protocol in tables.order_protocols(results.runs["protocol"]):
+            yield from task_figures.draw_cases(folder, data, task, protocol, results)
 
 
 def describe_size(results: Results, task: Task) -> str:
-    """`audited: 40 test images of 12 patients`, per protocol."""
+    """`audited: 40 test images of 12 patients` for each protocol."""
     parts = []
-    for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
+    for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
         scores = results.of(task.name, protocol)[0].metrics
         images, patients = scores.get("images", 0), scores.get("patients", 0)
         parts.append(f"{protocol}: {wording.count(images, 'test image')} of {wording.count(patients, 'patient')}")

@@ -1,4 +1,4 @@
-"""Templates -> pages: everything is escaped, and each page allows its own style and script and nothing else."""
+"""Renders templates to pages. All values are escaped, and a page may run only its own styles and scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from covbench.reporting.wording import show
 
 
 def write_page(folder: Path, path: str, template: str, context: Mapping[str, Any]) -> None:
-    """Render a template to `folder`/`path`; in it `root` leads back to the report's folder (`../`, or nothing)."""
+    """Render a template to a page.
+
+    Args:
+        folder: The report's folder.
+        path: The page, relative to `folder`.
+        template: Name of the template.
+        context: Values that the template uses. It also gets `root`, the path back to `folder` (`../` or empty).
+    """
     page = folder / path
     page.parent.mkdir(parents=True, exist_ok=True)
     text = _environment().get_template(template).render(**context, root="../" * path.count("/"), **_inline())
@@ -23,7 +30,7 @@ def write_page(folder: Path, path: str, template: str, context: Mapping[str, Any
 
 
 def write_library(folder: Path) -> None:
-    """The chart library of the learning curves, uPlot, beside the pages that load it."""
+    """Write uPlot, the chart library of the learning curves, beside the pages that load it."""
     (folder / "uplot.js").write_text(_read("uplot/uPlot.iife.min.js"), encoding="utf-8")
 
 
@@ -42,7 +49,7 @@ def _environment() -> Environment:
 
 @functools.cache
 def _inline() -> dict[str, str]:
-    """Style and scripts that stand in the page, and the hashes by which its policy allows them."""
+    """The styles and scripts of a page, and the hashes by which its security policy allows them."""
     names = {"script": "report.js", "case_script": "cases.js", "curve_script": "curves.js"}
     texts = {word: _read(name) for word, name in names.items()}
     texts["style"] = _read("style.css") + _read("uplot/uPlot.min.css")

@@ -1,11 +1,7 @@
-"""The leaders of every task in a few lines: Markdown beside the report, a table in the terminal.
-
-python -m covbench.reporting.summary results
-"""
+"""The leaders of every task in a few lines: Markdown beside the report, a table in the terminal."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +13,41 @@ from rich.table import Table
 from rich.text import Text
 
 from covbench.evaluation.definitions import label_metric
+from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.gather import COMPARED_COLUMNS, PUBLISHED_COLUMNS, STATES, Results, read_table
+from covbench.reporting.gather import Results
+from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
 from covbench.reporting.tables import order_protocols, rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
-from covbench.schema import CLASSIFICATION, SEGMENTATION
+from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
+from covbench.system.files import read_table
 
-STUDY_HEADLINES = {CLASSIFICATION: "accuracy", SEGMENTATION: "f1"}
-HEADLINES = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
+HELP = """\
+Print the best network and the best baseline of every task: AUROC for classification, Dice of the lesion for
+segmentation, with the 95 % interval over patients. Below the table: how many planned runs are in which state.
+
+The same table with the study's own metrics lies beside the report: results/report/summary.md.
+"""
+EXAMPLES = """\
+examples:
+  covbench summary                        the study, in this folder
+  covbench summary demo/results           after `make demo`
+  covbench summary results/partial        after `snakemake partial_report`
+"""
+
 
 READING = (
-    "Mean over seeds, in brackets the 95 % interval over patients. Study: the lowest and the highest value among its "
-    "models. Change: audited less published, patients who stand in both test folds drawn for both."
+    "Mean over seeds, with the 95 % interval over patients in brackets. Study: the lowest and the highest value of its "
+    "models. Change: audited minus published. Patients in both test folds are resampled together."
 )
 
 
 @dataclass(frozen=True)
 class Leader:
-    """The best deep model of a task on a metric and the best baseline beside it, as text with intervals.
+    """The best deep model and the best baseline of a task on one metric, as text with intervals.
 
     study: the lowest and highest value that the study reports for its models. scores: by protocol, those of
-    list_protocols. change: audited less published.
+    list_protocols. change: audited minus published.
     """
 
     task: str
@@ -67,10 +77,15 @@ def name_columns(protocols: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.DataFrame) -> Iterator[Leader]:
-    """The leader of every task with scores, under the audited protocol where there is one.
+    """The leaders of every task with scores, by audited score where there is one.
 
-    Once by AUROC or lesion Dice, and once by what stands for the study's accuracy or F1. summary, published, protocols:
-    as the files of that name in results/compare.
+    Args:
+        summary: Rows of results/compare/summary.csv.
+        published: Rows of results/compare/published.csv.
+        protocols: Rows of results/compare/protocols.csv.
+
+    Yields:
+        A leader by AUROC or lesion Dice, and one by the metric that corresponds to the study's accuracy or F1.
     """
     shown = list_protocols(summary["protocol"])
     for task, rows in summary.groupby("task", sort=False):
@@ -121,15 +136,21 @@ def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:
 
 
 def write_summary(path: Path, results: Results, title: str) -> None:
-    """A Markdown table of the leaders, and how much of the grid is done."""
+    """Write a Markdown table of the leaders, and the number of runs in each state.
+
+    Args:
+        path: The Markdown file.
+        results: The results of all tasks.
+        title: Heading of the file.
+    """
     states = results.runs["state"].value_counts()
-    counts = ", ".join(f"{states.get(state, 0)} {state}" for state in STATES)
+    counts = ", ".join(f"{states.get(state, 0)} {state}" for state in RunState)
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
     columns = name_columns(list_protocols(results.summary["protocol"]))
     lines += ["| " + " | ".join(map(_escape, columns)) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
-    leaders = list(find_leaders(results.summary, results.study, results.compared["protocols"]))
+    leaders = list(find_leaders(results.summary, results.compare["published"], results.compare["protocols"]))
     lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
-    lines += ["", READING if leaders else "No run has finished yet.", ""]
+    lines += ["", READING if leaders else "No run is scored yet.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -140,26 +161,36 @@ def _escape(text: str) -> str:
     return text
 
 
+def require_tables(results: Path) -> None:
+    """Raise CovbenchError unless `results` holds the tables that a summary is made of."""
+    if (results / "compare" / "runs.csv").is_file():
+        return
+    inner = [name for name in ("results", "partial") if (results / name / "compare" / "runs.csv").is_file()]
+    remedy = f"did you mean {results / inner[0]}?" if inner else "run snakemake, or snakemake partial_report, first"
+    raise CovbenchError(f"{results / 'compare' / 'runs.csv'}: no such file; {remedy}")
+
+
 def print_summary(results: Path) -> None:
-    """Print the leaders of every task and the state of the grid, from results/compare."""
+    """Print the leaders of every task and the number of runs in each state. results: the folder that holds compare/."""
     console = Console()
     compare = results / "compare"
-    summary = read_table(compare / "summary.csv", [])
-    published = read_table(compare / "published.csv", PUBLISHED_COLUMNS)
-    protocols = read_table(compare / "protocols.csv", COMPARED_COLUMNS["protocols"])
+    summary, published, protocols, runs = (
+        read_table(compare / f"{name}.csv", COMPARE_TABLES[name])
+        for name in ("summary", "published", "protocols", "runs")
+    )
     leaders = list(find_leaders(summary, published, protocols)) if len(summary) else []
     leaders = [leader for leader in leaders if leader.metric in HEADLINES.values()]
     if leaders:
         console.print(_tabulate(leaders))
     else:
-        console.print(Text(f"{results}: no run has finished yet"), soft_wrap=True)
-    states = read_table(compare / "runs.csv", ["state"])["state"].value_counts()
+        console.print(Text(f"{results}: no run is scored yet"), soft_wrap=True)
+    states = runs["state"].value_counts()
     if len(states):
         console.print(Text("Runs: " + ", ".join(f"{number} {state}" for state, number in states.items())))
 
 
 def _tabulate(leaders: Sequence[Leader]) -> Table:
-    """Narrow enough for 80 columns: names and intervals on lines of their own, columns without a value left out."""
+    """A table that fits 80 columns: names and intervals get their own lines, columns without values are left out."""
     table = Table(title="Best models, mean over seeds (95 % interval)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Task, metric, model", no_wrap=True)
     columns = name_columns(leaders[0].scores)[3:]
@@ -174,7 +205,3 @@ def _tabulate(leaders: Sequence[Leader]) -> Table:
     for row in rows:
         table.add_row(*(Text(row[number]) for number in shown))
     return table
-
-
-if __name__ == "__main__":
-    print_summary(Path(sys.argv[1] if len(sys.argv) > 1 else "results"))

@@ -1,4 +1,4 @@
-"""Tables of the report as plain cells: what they say is decided here, how they look in templates/."""
+"""The report's tables as plain cells. This module decides their content, templates/ their look."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.definitions import CLASS_METRICS, label_metric, list_reported
+from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.wording import DASH, is_number, show, show_interval
 
 BASELINE_TAG = "baseline"
-WORDS = {"failed": "✗ failed", "stale": "↻ stale", "running": "▸ running", "missing": "○ missing"}
-"""Of a cell of the grid, the gravest first."""
+STATE_MARKS = {
+    RunState.FAILED: "✗ failed",
+    RunState.STALE: "↻ stale",
+    RunState.RUNNING: "▸ running",
+    RunState.TRAINED: "◐ trained",
+    RunState.MISSING: "○ missing",
+}
+"""State -> its text in a cell of the grid, most serious first."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval bar: fractions of the cell's width; None: not there; a mean below 0 lies left of the bar."""
+    """An interval bar in fractions of the cell's width. None: not drawn. A mean below 0 lies left of the bar."""
 
     low: float | None
     mean: float
@@ -32,9 +39,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. sort: what ordering compares; detail: a second, smaller line; note: shown as title and footnote.
+    """One cell of a table.
 
-    facts: data-* attributes by which the page's script chooses rows.
+    sort: the value that sorting compares. detail: a second, smaller line. note: shown as tooltip and footnote. facts:
+    data-* attributes by which the page's script filters rows.
     """
 
     text: str
@@ -52,8 +60,8 @@ class Cell:
 class Table:
     """A sortable table.
 
-    columns: heading and meaning; the first cell of a row names it; filters: headings to choose by; protocols: headings
-    that are protocols, each with the flag that it bears, or nothing.
+    columns: heading and meaning; the first cell of a row names it. filters: headings whose values can be filtered.
+    protocols: headings that are protocols, each with its flag or an empty text.
     """
 
     caption: str
@@ -65,7 +73,18 @@ class Table:
 
 
 def number_cell(value: object, low: object = None, high: object = None, sd: object = None, note: str = "") -> Cell:
-    """A number, its interval and spread beneath; a dash with its reason where undefined."""
+    """A number with its spread and interval on a second line; a dash with a reason if it is undefined.
+
+    Args:
+        value: The number.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        sd: Its standard deviation over seeds.
+        note: Tooltip; for an undefined value the reason, by default `not measured`.
+
+    Returns:
+        The cell. Parts that are no finite numbers are left out.
+    """
     if not is_number(value):
         return Cell(DASH, None, note=note or "not measured", kind="undefined")
     parts = [f"±{show(sd)}" if is_number(sd) else "", show_interval(low, high)]
@@ -73,7 +92,16 @@ def number_cell(value: object, low: object = None, high: object = None, sd: obje
 
 
 def signed_cell(value: object, low: object, high: object) -> Cell:
-    """A difference with its sign, its interval beneath; a dash where undefined."""
+    """A difference with its sign and its interval on a second line; a dash if it is undefined.
+
+    Args:
+        value: The difference.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+
+    Returns:
+        The cell, with a true minus sign.
+    """
     if not is_number(value):
         return Cell(DASH)
     interval = f"{low:+.3f} to {high:+.3f}" if is_number(low) and is_number(high) else ""
@@ -81,12 +109,12 @@ def signed_cell(value: object, low: object, high: object) -> Cell:
 
 
 def order_protocols(names: Iterable[str]) -> list[str]:
-    """audited first, the one to believe; then published, then others by name."""
+    """Protocols in the order of the report: audited, published, then others by name."""
     return sorted(set(names), key=lambda name: ({AUDITED: 0, PUBLISHED: 1}.get(name, 2), name))
 
 
 def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:
-    """Architectures from best to worst: by audited mean, and by published mean where there is no audited one."""
+    """Architectures from best to worst, by audited mean or, without one, by published mean."""
     rows = summary[summary["metric"] == metric]
     means = rows.pivot_table(index="architecture", columns="protocol", values="mean", aggfunc="first")
     order = [name for name in (AUDITED, PUBLISHED) if name in means] + [
@@ -99,21 +127,21 @@ def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:
 
 
 def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:
-    """How many seeds of one cell of the grid are done, with the reasons of those that are not.
+    """How many seeds of one cell of the grid are scored, with the reasons of those that are not.
 
-    scored: there are scores, but the value asked for is undefined.
+    scored: scores exist, but the requested value is undefined.
     """
     if runs.empty:
         return Cell(DASH, -1.0, note="not planned", kind="unplanned")
     if scored:
         return Cell(DASH, None, note="undefined: see the notes of the metric table", kind="undefined")
-    done, planned = int((runs["state"] == "done").sum()), len(runs)
-    worst = next((state for state in WORDS if (runs["state"] == state).any()), "missing")
+    done, planned = int((runs["state"] == RunState.SCORED).sum()), len(runs)
     reasons = "; ".join(dict.fromkeys(reason for reason in runs["reason"] if reason))
     if done == planned:
-        return Cell(f"✓ {done}/{planned}", float(done), kind="done", note="done")
-    order = done - 0.5 * (worst == "failed")
-    return Cell(f"{WORDS[worst]} {done}/{planned}", order, note=reasons or "not run yet", kind=worst)
+        return Cell(f"✓ {done}/{planned}", float(done), kind=str(RunState.SCORED), note=reasons or str(RunState.SCORED))
+    worst = next(state for state in STATE_MARKS if (runs["state"] == state).any())
+    order = done - 0.5 * (worst == RunState.FAILED)
+    return Cell(f"{STATE_MARKS[worst]} {done}/{planned}", order, note=reasons or "not run yet", kind=str(worst))
 
 
 def build_grid(runs: pd.DataFrame, caption: str) -> Table:
@@ -124,16 +152,24 @@ def build_grid(runs: pd.DataFrame, caption: str) -> Table:
         [Cell(name, name)] + [state_cell(groups.get((name, task), runs.iloc[:0])) for task in tasks]
         for name in dict.fromkeys(runs["architecture"])
     ]
-    headings = [("Model", ""), *[(task, "finished / planned seeds") for task in tasks]]
-    return Table(f"{caption}: finished / planned seeds", headings, rows)
+    headings = [("Model", ""), *[(task, "scored / planned seeds") for task in tasks]]
+    return Table(f"{caption}: scored / planned seeds", headings, rows)
 
 
 def build_metric_table(
     summary: pd.DataFrame, metrics: pd.DataFrame, runs: pd.DataFrame, kind: str, headline: str
 ) -> Table:
-    """Every metric of a task: a row per model and protocol, mean ± sd over seeds and 95 % interval.
+    """Every metric of a task: a row per model and protocol, with mean ± sd over seeds and the 95 % interval.
 
-    summary, metrics, runs: rows of one task. headline: the metric that orders the models.
+    Args:
+        summary: Rows of one task, as results/compare/summary.csv.
+        metrics: Rows of the task, as results/compare/metrics.csv; they give the reasons of undefined values.
+        runs: Rows of the task, as gather.Results.runs.
+        kind: The kind of task.
+        headline: The metric that orders the models.
+
+    Returns:
+        The table, with a column for each metric that occurs in `summary`.
     """
     present = set(summary["metric"])
     names = [name for name in list_reported(kind) if name in present]
@@ -150,21 +186,24 @@ def build_metric_table(
         seeds = state_cell(group)
         cells = [Cell(architecture, architecture, tag=tag), Cell(protocol), Cell(f"{tag or 'deep'}"), seeds]
         for name in names:
-            row = values.get((architecture, protocol, name))
-            note = reasons.get((architecture, protocol, name), "" if seeds.kind == "done" else seeds.kind)
+            key = (architecture, protocol, name)
             cells.append(
-                number_cell(None, note=note)
-                if row is None
-                else number_cell(row["mean"], row["low"], row["high"], row["sd"], note)
+                _metric_cell(values.get(key), reasons.get(key, "" if seeds.kind == RunState.SCORED else seeds.kind))
             )
         rows.append(cells)
-    headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "finished / planned")]
+    headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "scored / planned")]
     headings += [(label_metric(name), "mean ± sd over seeds · 95 % interval") for name in names]
     return Table("All metrics", headings, rows, ("Protocol", "Family"), list_notes(reasons))
 
 
+def _metric_cell(row: pd.Series | None, note: str) -> Cell:
+    if row is None:
+        return number_cell(None, note=note)
+    return number_cell(row["mean"], row["low"], row["high"], row["sd"], note)
+
+
 def collect_reasons(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """(architecture, protocol, metric) -> why it is undefined in some seed."""
+    """(architecture, protocol, metric) -> why the metric is undefined for some seed."""
     undefined = metrics[metrics["value"].isna() & (metrics["reason"] != "")]
     return {
         (str(architecture), str(protocol), str(metric)): "; ".join(dict.fromkeys(rows["reason"]))
@@ -173,7 +212,7 @@ def collect_reasons(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:
 
 
 def list_notes(reasons: Mapping[tuple[str, str, str], str]) -> list[str]:
-    """Footnotes: a line per reason, naming what it makes undefined."""
+    """Footnotes: a line per metric and reason, with the models concerned."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for (architecture, protocol, metric), reason in reasons.items():
         grouped.setdefault((metric, reason), []).append(f"{architecture} ({protocol})")
@@ -223,7 +262,7 @@ def _class_cell(seeds: Sequence[Mapping[Any, Any]]) -> Cell:
 
 
 def build_cost_table(runs: pd.DataFrame) -> Table:
-    """What each finished run took. runs: rows of one task, as gather.Results.runs."""
+    """Cost and origin of each scored run. runs: rows of one task, as gather.Results.runs."""
     numbers = [
         ("parameters", "Parameters", "{:,.0f}"),
         ("epochs_run", "Epochs", "{:.0f}"),
@@ -233,7 +272,7 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
     ]
     words = [("device", "Device"), ("weights", "Weights"), ("git_commit", "Commit")]
     rows = []
-    for _, run in runs[runs["state"] == "done"].iterrows():
+    for _, run in runs[runs["state"] == RunState.SCORED].iterrows():
         cells = [Cell(run["architecture"], run["architecture"]), Cell(run["protocol"])]
         cells.append(Cell(str(run["seed"]), float(run["seed"])))
         for key, _, pattern in numbers:
@@ -242,22 +281,31 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
         cells += [Cell(str(run.get(key) or DASH)[:40]) for key, _ in words]
         rows.append([*cells, link_log(run["log"], "log")])
     headings = [("Model", ""), ("Protocol", ""), ("Seed", ""), *[(heading, "") for _, heading, _ in numbers]]
-    headings += [*[(heading, "") for _, heading in words], ("Log", "beside the report, where it was made")]
+    headings += [*[(heading, "") for _, heading in words], ("Log", "the link works where the report was built")]
     return Table("Cost and origin of each run", headings, rows, ("Protocol",))
 
 
 def link_log(log: str, text: str) -> Cell:
-    """A link to a log; a dash where there is none. log: its path from the report's folder."""
+    """A link to a log; a dash if there is none. log: path relative to the report's folder."""
     return Cell(text, link=log) if log else Cell(DASH)
 
 
 def label_study(metric: str) -> str:
-    """The study's own name of a metric."""
+    """The study's own name for a metric."""
     return {"f1": "F1", "auroc": "AUROC"}.get(metric, str(metric).capitalize())
 
 
 def build_plain_table(caption: str, table: pd.DataFrame, headings: Mapping[str, str]) -> Table:
-    """Columns of a data frame as they are; whole numbers without decimals."""
+    """Columns of a data frame without further computation; whole numbers have no decimals.
+
+    Args:
+        caption: Caption of the table.
+        table: The data frame.
+        headings: Column -> heading, in the order of the table; missing columns are left out.
+
+    Returns:
+        The table, which can be filtered by protocol, seed and class.
+    """
     names = [name for name in headings if name in table]
     rows = [[_plain_cell(row[name]) for name in names] for _, row in table.iterrows()]
     return Table(caption, [(headings[name], "") for name in names], rows, ("Protocol", "Seed", "Class"))

@@ -1,4 +1,4 @@
-"""What the report calls things, and the sentences that it computes from the numbers."""
+"""The names that the report uses, and the sentences that it computes from numbers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plain(text: object) -> str:
 
 
 def slug(*words: object) -> str:
-    """A file name made of harmless characters."""
+    """A file name of letters, digits and underscores."""
     return re.sub(r"[^A-Za-z0-9]+", "_", "-".join(map(str, words))).strip("_") or "unnamed"
 
 
@@ -52,17 +52,26 @@ def is_number(value: object) -> bool:
 
 
 def show(value: object, digits: int = 3) -> str:
-    """A number with fixed digits; a dash where it is undefined."""
+    """A number with fixed digits; a dash if it is undefined."""
     return f"{value:.{digits}f}" if is_number(value) else DASH
 
 
 def show_interval(low: object, high: object) -> str:
-    """`0.812–0.903`, or nothing where there is no interval."""
+    """`0.812–0.903`; empty if there is no interval."""
     return f"{show(low)}{DASH}{show(high)}" if is_number(low) and is_number(high) else ""
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """`1 image`, `2 images`."""
+    """`1 image`, `2 images`.
+
+    Args:
+        number: How many.
+        noun: The noun in the singular.
+        plural: Its plural; by default the noun with an s.
+
+    Returns:
+        The number, with thousands separated by commas, and the noun.
+    """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
@@ -72,7 +81,7 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def read_leaders(summary: pd.DataFrame, metric: str) -> str:
-    """One sentence: who leads on a metric under each protocol, and how far above the best baseline.
+    """A sentence on the best network under each protocol and its distance from the best baseline.
 
     summary: rows of one task, columns as results/compare/summary.csv.
     """
@@ -94,7 +103,7 @@ def read_leaders(summary: pd.DataFrame, metric: str) -> str:
 
 
 def read_model(summary: pd.DataFrame, metric: str) -> str:
-    """One sentence: what a model scores. summary: its rows of one protocol, columns as results/compare/summary.csv."""
+    """A sentence with a model's score. summary: its rows of one protocol, columns as results/compare/summary.csv."""
     rows = summary[summary["metric"] == metric].dropna(subset="mean")
     if rows.empty:
         return ""
@@ -106,7 +115,8 @@ def read_model(summary: pd.DataFrame, metric: str) -> str:
 def _name_some(names: Sequence[str], behind: bool) -> str:
     shown = list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} others"]
     if behind:
-        return f"no network leads; {join_words(shown)} {'comes' if len(names) == 1 else 'come'} first among them"
+        best = "the best one is" if len(names) == 1 else "the best ones are"
+        return f"no network leads; {best} {join_words(shown)}"
     return f"{names[0]} leads" if len(names) == 1 else f"{join_words(shown)} share the lead"
 
 
@@ -118,7 +128,7 @@ def _compare_baseline(best: pd.Series, baseline: pd.Series) -> str:
 
 
 def read_confusions(total: np.ndarray, classes: Sequence[str]) -> str:
-    """One sentence: the most frequent mistake, in percent of its true class.
+    """A sentence on the most frequent error, in percent of its true class.
 
     total: counts, (C, C), rows truth, columns predicted, summed over models.
     """
@@ -128,12 +138,12 @@ def read_confusions(total: np.ndarray, classes: Sequence[str]) -> str:
     if not shares.any():
         return "No model confuses any two classes."
     row, column = np.unravel_index(shares.argmax(), shares.shape)
-    words = f"{shares[row, column]:.0%} of {classes[int(row)]} called {classes[int(column)]}."
-    return f"Most frequent mistake over all models: {words}"
+    words = f"{shares[row, column]:.0%} of {classes[int(row)]} predicted as {classes[int(column)]}."
+    return f"Most frequent error over all models: {words}"
 
 
 def read_curves(histories: dict[str, list[pd.DataFrame]]) -> str:
-    """One sentence: whose validation loss rises again after its best epoch."""
+    """A sentence on the models whose validation loss rises again after its minimum."""
     rising = [
         name
         for name, runs in histories.items()
@@ -143,7 +153,6 @@ def read_curves(histories: dict[str, list[pd.DataFrame]]) -> str:
         )
     ]
     if not rising:
-        whose = "No model's validation loss" if len(histories) > 1 else "In no seed the validation loss"
-        return f"{whose} ends more than 10 % above its best epoch."
-    verb = "ends" if len(rising) == 1 else "end"
-    return f"Validation loss of {join_words(rising)} {verb} more than 10 % above the best epoch: a sign of overfitting."
+        whose = "No model's validation loss ends" if len(histories) > 1 else "In no seed does the validation loss end"
+        return f"{whose} more than 10 % above its minimum."
+    return f"The validation loss of {join_words(rising)} ends more than 10 % above its minimum, a sign of overfitting."

@@ -1,4 +1,4 @@
-"""Room on the disk, told in words."""
+"""Check for free disk space, and explain in words when there is none."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from covbench.schema import CovbenchError
 
-SPARE_BYTES = 50 * 10**6  # left free beside what is written: logs and tables of other jobs
+SPARE_BYTES = 50 * 10**6  # left free for logs and tables of other jobs
 
 
 def show_bytes(count: float) -> str:
-    """A size for people: `1.2 GB` (decimal units, as disks and download pages state them)."""
+    """Format a size for people: `1.2 GB`, in decimal units as disks and download pages state them."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -23,20 +23,32 @@ def show_bytes(count: float) -> str:
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raise CovbenchError where the disk of `folder` has no room for `needed` bytes and a little to spare."""
+    """Check that a disk has room for a file and SPARE_BYTES more.
+
+    Args:
+        folder: an existing folder on the disk.
+        needed: size in bytes of what will be written.
+        what: name of what will be written, for the error message.
+
+    Raises:
+        CovbenchError: the disk has too little free space.
+    """
     free = shutil.disk_usage(folder).free
     missing = needed + SPARE_BYTES - free
     if missing > 0:
         raise CovbenchError(
             f"no space left for {what}: it needs {show_bytes(needed)} and {show_bytes(SPARE_BYTES)} to spare, "
-            f"the disk of {folder.resolve()} has {show_bytes(free)} free, {show_bytes(missing)} too little; "
-            "free some space or run in a folder on a larger disk (what is written so far is kept)"
+            f"but the disk of {folder.resolve()} has {show_bytes(free)} free, {show_bytes(missing)} too little; "
+            "free some space or run in a folder on a larger disk (what has been written is kept)"
         )
 
 
 @contextmanager
 def explain_full_disk(folder: Path, what: str) -> Iterator[None]:
-    """Turn `no space left on device` while writing below `folder` into a CovbenchError."""
+    """Turn `no space left on device` while writing below `folder` into a CovbenchError.
+
+    what: name of what is written, for the error message.
+    """
     try:
         yield
     except OSError as error:
@@ -45,5 +57,5 @@ def explain_full_disk(folder: Path, what: str) -> Iterator[None]:
         free = show_bytes(shutil.disk_usage(folder).free)
         raise CovbenchError(
             f"no space left while writing {what}: {folder.resolve()} has {free} free; "
-            "free some space, then run again (what is written so far is kept)"
+            "free some space, then run again (what has been written is kept)"
         ) from error

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and where this checkout lies."""
+"""Write files whole or not at all, hash them, and locate the package and its checkout."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.schema import Column
+
 PACKAGE = Path(__file__).resolve().parents[1]
 PROJECT = PACKAGE.parents[1]
-"""The package, and the checkout that holds it."""
+"""The folder of the package, and the checkout that holds it."""
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """Hash of a file's bytes, hexadecimal digits in lower case; `algorithm` as hashlib names it."""
+    """Hash a file's bytes: hexadecimal digits in lower case. `algorithm` is a name of hashlib."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextmanager
 def write_whole(path: Path | str) -> Iterator[Path]:
-    """A temporary name beside `path` to write to, with the same suffixes; renamed to `path` if nothing is raised.
+    """Yield a temporary path beside `path`, with the same suffixes, and rename it to `path` if nothing is raised.
 
-    The bytes are on the disk before the name is: after a loss of power `path` is the old file or the new one.
+    The bytes are on the disk before the file gets its name, so after a loss of power `path` is either the old file or
+    the new one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,14 +54,14 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Strict JSON (NaN is refused), indented, whole or not at all."""
+    """Write strict JSON (NaN is refused), indented, whole or not at all."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
     with write_whole(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """A table as CSV or Parquet, by the suffix of `path`, whole or not at all."""
+    """Write a table as CSV or Parquet, by the suffix of `path`, whole or not at all."""
     with write_whole(path) as temporary:
         if temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
@@ -66,8 +69,33 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
             table.to_csv(temporary, index=False)
 
 
+def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """A CSV file, its columns of the given types; no rows if it does not exist.
+
+    Args:
+        path: of the file.
+        columns: of the table. Others in the file stay text. Empty cells are empty text, or NaN in a column of numbers.
+
+    Returns:
+        The table. A column of whole numbers with empty cells is float64.
+    """
+    if not Path(path).exists():
+        return pd.DataFrame(columns=list(columns))
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in table.columns:
+        if name in columns and columns[name].dtype != "str":
+            table[name] = pd.to_numeric(table[name].replace("nan", ""))
+    return table
+
+
 def write_predictions(table: pd.DataFrame, masks: Sequence[np.ndarray], outputs: Mapping[str, str]) -> None:
-    """A run's predictions, and for segmentation its class maps, uint8, (R, H, W), in the order of the table's rows."""
+    """Write a run's predictions, and for segmentation its class maps.
+
+    Args:
+        table: schema.PREDICTION_COLUMNS, R rows.
+        masks: class maps, uint8, (B, H, W) each, R images together in the order of the rows; empty for classification.
+        outputs: the path for `predictions` and, for segmentation, for `masks`.
+    """
     write_table(outputs["predictions"], table)
     if masks:
         with write_whole(outputs["masks"]) as temporary:

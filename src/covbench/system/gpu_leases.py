@@ -1,4 +1,7 @@
-"""A GPU of its own for each job: locks that die with their process. To be called before TensorFlow is imported."""
+"""Lease GPUs to one job at a time, with locks that end with their process.
+
+Call it before TensorFlow is imported.
+"""
 
 from __future__ import annotations
 
@@ -20,33 +23,42 @@ log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 FOLDER = Path("/tmp")  # the same for every job of a machine, whatever its TMPDIR
 POLL_SECONDS = 0.3
-WORD_SECONDS = 600  # between two words about waiting
+MESSAGE_SECONDS = 600  # between two log messages about waiting
 
 
 def lease_gpus(count: int) -> list[str]:
-    """Wait until `count` GPUs are free, keep them until this process and its children end, and show it no others.
+    """Wait until `count` GPUs are free, keep them until this process and its children end, and hide all others.
 
-    The choice is among those of CUDA_VISIBLE_DEVICES if it is set, otherwise among all that nvidia-smi lists; it ends
-    up in CUDA_VISIBLE_DEVICES and is returned. Nothing is leased (`[]`) for `count` 0, which hides every GPU, on a
-    machine without one, and under SLURM unless an allocation holds more than `count`, which its jobs then share out.
-    A lease keeps away this user's jobs on this machine only. Raises CovbenchError where `count` exceeds what is here.
+    The GPUs are chosen among those in CUDA_VISIBLE_DEVICES if it is set, otherwise among all that nvidia-smi lists. The
+    chosen ones are written to CUDA_VISIBLE_DEVICES and returned.
+
+    No GPU is leased (`[]`) in three cases: if `count` is 0, which hides every GPU; on a machine without GPUs; and under
+    SLURM if the allocation holds no more than `count`. A larger allocation is divided among its jobs. A lease only
+    keeps out other jobs of the same user on the same machine.
+
+    Raises CovbenchError if `count` is larger than the number of GPUs.
     """
     if count == 0:
         os.environ[VISIBLE] = ""
         return []
     slurm = os.environ.get("SLURM_JOB_ID")
-    pool = _named_gpus() if slurm or VISIBLE in os.environ else _installed_gpus()
+    pool = _named_gpus() if slurm else list_gpus()
     if slurm and pool:
         log.info("SLURM job %s on %s holds GPU %s", slurm, os.environ.get("SLURMD_NODENAME", "?"), ", ".join(pool))
     if not pool or (slurm and len(pool) <= count):
         return []
     if len(pool) < count:
-        raise CovbenchError(f"resources: gpu={count}, but there are {len(pool)} here: {', '.join(pool)}")
+        raise CovbenchError(f"resources: gpu={count}, but only {len(pool)} are available: {', '.join(pool)}")
     leased = _wait_for(pool, count, _private_folder(f"slurm-{slurm}" if slurm else "machine"))
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # nvidia-smi's; CUDA's own puts the fastest first
     os.environ[VISIBLE] = ",".join(leased)
     log.info("GPU %s of %s", ", ".join(leased), ", ".join(pool))
     return leased
+
+
+def list_gpus() -> list[str]:
+    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES if it is set, or else all of the machine."""
+    return _named_gpus() if VISIBLE in os.environ else _installed_gpus()
 
 
 def _named_gpus() -> list[str]:
@@ -61,49 +73,52 @@ def _installed_gpus() -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("nvidia-smi does not answer (%s): no GPU is leased", error)
+        log.warning("nvidia-smi failed (%s): no GPU is leased", error)
         return []
 
 
 def _private_folder(name: str) -> Path:
-    """A folder of this user alone. Raises CovbenchError where somebody else could have put something in its place."""
+    """Return a folder that only this user can write to.
+
+    Raises CovbenchError if somebody else could have replaced it.
+    """
     folder = FOLDER / f"covbench-gpus-{os.getuid()}"
     for path in (folder, folder / name):
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise CovbenchError(f"{path}: not a folder that only you can write to; remove it")
+            raise CovbenchError(f"{path}: must be a folder that only you can write to; remove it")
     return folder / name
 
 
 def _wait_for(pool: Sequence[str], count: int, folder: Path) -> list[str]:
-    next_word = started = time.monotonic()
+    next_message = started = time.monotonic()
     while not (held := _try_all(pool, count, folder)):
-        if time.monotonic() >= next_word:
-            log.info("waits for %d of the GPUs %s: other jobs of yours hold them", count, ", ".join(pool))
-            next_word += WORD_SECONDS
+        if time.monotonic() >= next_message:
+            log.info("waiting for %d of the GPUs %s: other jobs of yours hold them", count, ", ".join(pool))
+            next_message += MESSAGE_SECONDS
         time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
-    if next_word > started:
+    if next_message > started:
         log.info("waited %.0f s for a GPU", time.monotonic() - started)
     return held
 
 
 def _try_all(pool: Sequence[str], count: int, folder: Path) -> list[str]:
-    """Lock `count` of the pool, or none. The kernel frees a lock when the last process that inherited it is gone."""
+    """Lock `count` GPUs of the pool, or none. The kernel frees a lock when the last process that inherited it ends."""
     held: dict[str, int] = {}
     for name in pool:
-        place = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(place)
+            os.close(descriptor)
             continue
-        held[name] = place
+        held[name] = descriptor
         if len(held) == count:
-            for place in held.values():
-                os.set_inheritable(place, True)
+            for descriptor in held.values():
+                os.set_inheritable(descriptor, True)
             return list(held)
-    for place in held.values():
-        os.close(place)
+    for descriptor in held.values():
+        os.close(descriptor)
     return []

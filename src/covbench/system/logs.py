@@ -1,4 +1,4 @@
-"""Where a job's words go: everything into its log file, mistakes of the user without a traceback."""
+"""Send a job's output to its log file, and show mistakes of the user without a traceback."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class _Tee:
 
 
 def log_to(path: str, show_progress: bool = False) -> None:
-    """Send this process's output, native libraries' included, to `path`; `show_progress` keeps the terminal too."""
+    """Send this process's output, that of native libraries included, to the file `path`.
+
+    show_progress: whether the output also appears on the terminal.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
     log = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a training saves its state and leaves with a code that a scheduler starts again."""
+"""Handle SIGTERM and SIGINT: a training saves its state and exits with a code that tells a scheduler to retry."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 class Interruption:
-    """While entered, SIGTERM and SIGINT leave at once with exit code 75, unless something is unsaved.
+    """A context in which SIGTERM and SIGINT exit at once with code 75, unless something is unsaved.
 
-    Then they only set `requested`, and whoever set `unsaved` saves and calls `leave` at its next safe point, between
-    two training steps.
+    If something is unsaved, the signals only set `requested`. The code that set `unsaved` then saves and calls `leave`
+    at its next safe point, between two training steps.
     """
 
     def __init__(self) -> None:
@@ -40,6 +40,6 @@ class Interruption:
             self.leave()
 
     def leave(self) -> None:
-        """Raise SystemExit with code 75; started again, the run goes on from its last saved state."""
-        log.warning("interrupted: started again, this run goes on from its last saved state")
+        """Raise SystemExit with code 75. A restart of the run resumes from its last checkpoint."""
+        log.warning("interrupted: a restart of this run resumes from its last checkpoint")
         raise SystemExit(INTERRUPTED)

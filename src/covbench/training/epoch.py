@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 
 from covbench.models.batch_norm import refresh_batch_norm
 from covbench.schema import CovbenchError
+from covbench.training.phase_data import PhaseData, name_images
+from covbench.training.schedule import REFRESH_BATCHES
 from covbench.training.state import Checkpointer, Progress, assign_values
 
 log = logging.getLogger(__name__)
 
-REFRESH_BATCHES = 30  # enough images for stable statistics, a fraction of an epoch on the large datasets
 TELL_SECONDS = 60  # between two lines of progress inside a long epoch
 
 
@@ -25,51 +26,58 @@ TELL_SECONDS = 60  # between two lines of progress inside a long epoch
 class Phase:
     """A stretch of training under one optimizer.
 
-    network: what fit() sees: the whole model, or a part of it that shares its layers.
-    batches: (epoch, micro-batches to leave out) -> what is left of the epoch's training batches.
-    steps: whole batches in an epoch. image_ids: (epoch, batch) -> the images of a batch, to name a faulty one.
-    refresh: whether batch-norm statistics are re-estimated before validating.
+    epochs: at most. rate: of the first step; at the end of the phase it is `decay` times that.
+    steps: whole batches in an epoch. refresh: whether batch-norm statistics are re-estimated before validating.
     """
 
     name: str
     epochs: int
     rate: float
-    network: keras.Model
-    batches: Callable[[int, int], keras.utils.PyDataset]
-    val_batches: keras.utils.PyDataset
+    decay: float
+    data: PhaseData
     steps: int
-    image_ids: Callable[[int, int], Sequence[str]]
     refresh: bool
 
 
 def run_epoch(
     model: keras.Model, phase: Phase, progress: Progress, seed: int, checkpointer: Checkpointer | None
 ) -> dict[str, Any]:
-    """Train and validate the epoch under way, from the batch on where it stands; its row of the learning curves.
+    """Train and validate the current epoch, from the batch where it was interrupted.
 
-    Raises CovbenchError when a loss is not a number, SystemExit (75) after saving when the process is to stop.
+    Args:
+        model: the whole model, which is saved.
+        phase: the current phase; its network is compiled.
+        progress: of the training.
+        seed: of the run.
+        checkpointer: saves the state between two steps; None: nothing is saved.
+
+    Returns:
+        The epoch's row of the learning curves, in the columns of schema.HISTORY_COLUMNS.
+
+    Raises:
+        CovbenchError: A loss is not a number.
+        SystemExit: The process was told to stop; the state is saved, the code is 75.
     """
-    epoch = len(progress.history)
+    epoch, data = len(progress.history), phase.data
     watch = _Watch(model, phase, progress, epoch, checkpointer)
     if progress.batch == 0 and progress.fitted is None:
-        progress.epoch_started = time.monotonic()
+        progress.begin_epoch()
         keras.utils.set_random_seed(seed + epoch)
         reseed_layers(model, seed, epoch)
     if progress.fitted is None:
-        progress.fitted = _fit(phase, progress, epoch, watch)
+        progress.finish_batches(_fit(data, progress, epoch, watch))
         watch.safe_point()
     if phase.refresh:
-        batches = phase.batches(epoch, 0)
-        refresh_batch_norm(phase.network, (batches[i][0] for i in range(min(len(batches), REFRESH_BATCHES))))
-    checked = phase.network.evaluate(phase.val_batches, verbose=0, return_dict=True, callbacks=[watch])
+        batches = data.train_batches(epoch, micro_batches=progress.micro_batches)
+        refresh_batch_norm(data.network, (batches[i][0] for i in range(min(len(batches), REFRESH_BATCHES))))
+    checked = data.network.evaluate(data.val_batches, verbose=0, return_dict=True, callbacks=[watch])
     if not np.isfinite(checked["loss"]):
         raise CovbenchError(f"epoch {epoch}: the validation loss is {checked['loss']}; {_remedy(phase)}")
     row = {
         "epoch": epoch,
         "phase": phase.name,
-        "learning_rate": learning_rate(phase.network),
-        "loss": progress.fitted["loss"],
-        "accuracy": progress.fitted["accuracy"],
+        "learning_rate": learning_rate(data.network),
+        **(progress.fitted or {}),
         "val_loss": checked["loss"],
         "val_accuracy": checked["accuracy"],
         "seconds": time.monotonic() - progress.epoch_started,
@@ -78,13 +86,16 @@ def run_epoch(
     return row
 
 
-def _fit(phase: Phase, progress: Progress, epoch: int, watch: keras.callbacks.Callback) -> dict[str, float]:
+def _fit(data: PhaseData, progress: Progress, epoch: int, watch: keras.callbacks.Callback) -> dict[str, float]:
+    """Train on the rest of the epoch's batches; its training loss and accuracy."""
+    network = data.network
     if progress.batch and progress.restored:
-        phase.network.evaluate(phase.val_batches, steps=1, verbose=0)  # makes the metrics that are to be restored
-    rest = phase.batches(epoch, progress.batch * progress.micro_batches)
+        network.evaluate(data.val_batches, steps=1, verbose=0)  # makes the metrics that are to be restored
+    rest = data.train_batches(epoch, progress.batch * progress.micro_batches, progress.micro_batches)
     # shuffle: Keras would shuffle the batches once more, by a global generator that no resumed process could follow
-    phase.network.fit(rest, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[watch], shuffle=False)
-    return {name: float(value) for name, value in phase.network.get_metrics_result().items()}
+    network.fit(rest, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[watch], shuffle=False)
+    found = network.get_metrics_result()
+    return {name: float(found[name]) for name in ("loss", "accuracy")}
 
 
 def reseed_layers(model: keras.Model, seed: int, epoch: int) -> None:
@@ -115,23 +126,18 @@ class _Watch(keras.callbacks.Callback):
         self, model: keras.Model, phase: Phase, progress: Progress, epoch: int, checkpointer: Checkpointer | None
     ) -> None:
         super().__init__()
-        self.whole, self.phase, self.progress, self.epoch, self.checkpointer = (
-            model,
-            phase,
-            progress,
-            epoch,
-            checkpointer,
-        )
+        self.whole, self.network, self.phase, self.progress = model, phase.data.network, phase, progress
+        self.epoch, self.checkpointer = epoch, checkpointer
         self.next_word = time.monotonic() + TELL_SECONDS
 
     def safe_point(self) -> None:
         if self.checkpointer:
-            self.checkpointer.safe_point(self.whole, self.phase.network, self.progress)
+            self.checkpointer.safe_point(self.whole, self.network, self.progress)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self.progress.restored and self.progress.batch:
-            assign_values(self.phase.network.metrics_variables, self.progress.restored["metrics"])
-        self.progress.restored = {}  # fit() has reset the metrics just before
+            assign_values(self.network.metrics_variables, self.progress.restored["metrics"])
+        self.progress.drop_restored()  # fit() has reset the metrics just before
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         loss = float((logs or {})["loss"])
@@ -139,7 +145,7 @@ class _Watch(keras.callbacks.Callback):
             self._refuse(loss)
         if (batch + 1) % self.progress.micro_batches:
             return
-        self.progress.batch += 1
+        self.progress.finish_batch()
         if self.checkpointer:
             self.checkpointer.worked()
         self._tell(loss)
@@ -155,9 +161,9 @@ class _Watch(keras.callbacks.Callback):
             self.next_word = time.monotonic() + TELL_SECONDS
 
     def _refuse(self, loss: float) -> None:
-        names = self.phase.image_ids(self.epoch, self.progress.batch)
+        names = name_images(self.phase.data, self.epoch, self.progress.batch)
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         raise CovbenchError(
             f"epoch {self.epoch}, batch {self.progress.batch} of {self.phase.steps}: the training loss is {loss} at "
-            f"rate {learning_rate(self.phase.network, steps_ago=1):.2e} on {shown}; {_remedy(self.phase)}"
+            f"rate {learning_rate(self.network, steps_ago=1):.2e} on {shown}; {_remedy(self.phase)}"
         )

@@ -219,8 +219,19 @@ class FeatureBatches(Batches):
     view: how the images are shown, name of the augmentation and number, whatever the seed and the epoch.
     """
 
-    def __init__(self, store: FeatureStore, view: tuple[str, int], *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(
+        self,
+        store: FeatureStore,
+        view: tuple[str, int],
+        fold: Fold,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        shuffle: bool = False,
+        first: int = 0,
+        micro_batches: int = 1,
+    ) -> None:
+        super().__init__(fold, batch_size, seed, epoch, shuffle=shuffle, first=first, micro_batches=micro_batches)
         self.store, self.view = store, view
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:

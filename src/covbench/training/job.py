@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,131 +18,180 @@ import pandas as pd
 from covbench.data.datasets import TASKS
 from covbench.data.folds import Fold, open_folds, write_folds
 from covbench.experiment.provenance import describe_run, fingerprint_inputs, gather_inputs, name_inputs
-from covbench.experiment.run_locks import checkpoint_folder, lock_run, note_failure
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
-from covbench.operations.mlflow.live import follow_run
 from covbench.protocols import Options
 from covbench.schema import SEGMENTATION, Run
 from covbench.system.files import write_json, write_table, write_whole
-from covbench.system.signals import Interruption
-from covbench.training.checkpoints import keep_outputs, publish_kept
 from covbench.training.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
 from covbench.training.fit import seed_everything, train_model
-from covbench.training.predict import predict_masks, predict_probabilities
+from covbench.training.predict import predict_fold
+from covbench.training.session import run_session
 from covbench.training.state import Checkpointer, Progress
 
 log = logging.getLogger(__name__)
 
+ShowCurves = Callable[[pd.DataFrame], None]
+Follow = Callable[[Run, str], AbstractContextManager[ShowCurves]]
+"""Run and fingerprint -> while entered, what takes the learning curves so far after each epoch."""
 
-def train_run(
-    run: Run,
-    options: Mapping[str, Any],
-    split_path: str,
-    prepared_paths: Sequence[str],
-    weights_path: str | None,
-    outputs: Mapping[str, str],
-    deterministic: bool,
-    precision: str = "auto",
-    tracking: Mapping[str, Any] | None = None,
-) -> None:
-    """Train a run and write its model, history, manifest and predictions (and masks) to `outputs`.
 
-    tracking: the config's section; with `live` in it MLflow shows the learning curves while the run trains.
-    Killed at any moment and called again it goes on where it was last saved; finished before with the same inputs, it
-    publishes the same files and trains nothing. While another process writes the same run it waits under SLURM and
-    raises CovbenchError elsewhere. Raises SystemExit (75) when the process is told to stop; what else it raises is kept
-    for covbench.training.checkpoints.read_failure.
+@dataclass(frozen=True)
+class TrainingJob:
+    """What one training reads, what decides it, and where its outputs go.
+
+    split, prepared, weights: paths of its input files; weights None: random ones.
+    outputs: paths by `model`, `history`, `manifest`, `predictions` and, where pixels are labelled, `masks`.
+    deterministic, precision: as in the config.
     """
-    files = name_inputs(split_path, prepared_paths, weights_path)
-    inputs = gather_inputs(run, options, files, {"deterministic": deterministic, "precision": precision})
-    folder = checkpoint_folder(run, fingerprint_inputs(inputs))
-    on_cluster = "SLURM_JOB_ID" in os.environ  # where the other process is a job with a time limit
-    with lock_run(folder.parent, wait=on_cluster), note_failure(run), Interruption() as interruption:
-        if publish_kept(folder, outputs):
-            log.info("%s finished before with the same inputs: published again, nothing trained", run.folder)
-            return
-        started = time.monotonic()
+
+    run: Run
+    options: Options
+    split: str
+    prepared: Sequence[str]
+    weights: str | None
+    outputs: Mapping[str, str]
+    deterministic: bool
+    precision: str = "auto"
+
+    def gather_inputs(self) -> dict[str, Any]:
+        """Everything that decides what this job makes, as experiment.provenance.gather_inputs."""
+        files = name_inputs(self.split, self.prepared, self.weights)
+        settings = {"deterministic": self.deterministic, "precision": self.precision}
+        return gather_inputs(self.run, asdict(self.options), files, settings)
+
+    def open_folds(self) -> dict[str, Fold]:
+        """The folds `train`, `val` and `test`."""
         names = ("train", "val", "test")
-        folds = dict(
-            zip(names, open_folds(split_path, prepared_paths, names, len(TASKS[run.task].classes)), strict=True)
-        )
-        log.info("%s: %s", run.folder, ", ".join(f"{len(fold)} {name}" for name, fold in folds.items()))
-        choices = Options(**options)
-        checkpointer = Checkpointer(folder, interruption)
-        policy = set_precision(precision)
-        with follow_run(tracking or {}, run, fingerprint_inputs(inputs)) as show_curves:
+        folds = open_folds(self.split, self.prepared, names, len(TASKS[self.run.task].classes))
+        return dict(zip(names, folds, strict=True))
 
-            def after_epoch(curves: pd.DataFrame) -> None:
-                write_table(outputs["history"], curves)
-                show_curves(curves)
 
-            model, progress = fit_run(run, choices, weights_path, folds, checkpointer, deterministic, after_epoch)
+def _show_nobody(run: Run, fingerprint: str) -> AbstractContextManager[ShowCurves]:
+    return nullcontext(lambda curves: None)
+
+
+def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
+    """Train a run and write its model, history, manifest and predictions (and masks) to the job's outputs.
+
+    A job that was killed goes on from its last saved state. One that finished before with the same inputs publishes the
+    same files and trains nothing. See session.run_session for a run that another process writes.
+    Raises SystemExit (75) when the process is told to stop.
+
+    follow: shows the learning curves while the run trains.
+    """
+    inputs = job.gather_inputs()
+    fingerprint = fingerprint_inputs(inputs)
+    with run_session(job.run, fingerprint, job.outputs) as session:
+        if session.finished:
+            return
+        folds = job.open_folds()
+        log.info("%s: %s", job.run.folder, ", ".join(f"{len(fold)} {name}" for name, fold in folds.items()))
+        policy = set_precision(job.precision)
+        with follow(job.run, fingerprint) as show_curves:
+            model, progress = fit_run(job, folds, session.checkpointer, show_curves)
         compute_in_float32(model)
-        with write_whole(outputs["model"]) as temporary:  # without optimizer: a third of the size
+        with write_whole(job.outputs["model"]) as temporary:  # without optimizer: a third of the size
             keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
-        predict_run(model, {"val": folds["val"], "test": folds["test"]}, choices, run.seed, outputs)
-        spent = time.monotonic() - started + progress.seconds_before
-        facts: dict[str, Any] = {
-            "seconds": round(spent, 1),
-            "restarts": progress.restarts,
-            "micro_batches": progress.micro_batches,
-        }
-        facts |= {"parameters": model.count_params(), "device": describe_device(), "precision": policy}
-        facts |= {"epochs_run": len(progress.history), "best_epoch": progress.best_epoch}
-        facts["weights"] = Path(weights_path).name if weights_path else "none"
-        write_json(outputs["manifest"], describe_run(inputs, **facts))
-        keep_outputs(folder, outputs)
+        predict_run(model, {"val": folds["val"], "test": folds["test"]}, job)
+        spent = time.monotonic() - session.started + progress.seconds_before
+        weights = Path(job.weights).name if job.weights else "none"
+        facts = _describe_training(model, progress, spent) | {"precision": policy, "weights": weights}
+        write_json(job.outputs["manifest"], describe_run(inputs, **facts))
+
+
+def _describe_training(model: keras.Model, progress: Progress, seconds: float) -> dict[str, Any]:
+    """What manifest.json says of a finished training. seconds: of this process and those before it."""
+    return {
+        "seconds": round(seconds, 1),
+        "restarts": progress.restarts,
+        "micro_batches": progress.micro_batches,
+        "parameters": model.count_params(),
+        "device": describe_device(),
+        "epochs_run": len(progress.history),
+        "best_epoch": progress.best_epoch,
+    }
 
 
 def fit_run(
-    run: Run,
-    options: Options,
-    weights_path: str | None,
-    folds: Mapping[str, Fold],
-    checkpointer: Checkpointer,
-    deterministic: bool,
-    after_epoch: Callable[[pd.DataFrame], None],
+    job: TrainingJob, folds: Mapping[str, Fold], checkpointer: Checkpointer, show_curves: ShowCurves
 ) -> tuple[keras.Model, Progress]:
-    """Build and train a run's network, or go on; where memory runs out, once more with every batch in two halves."""
+    """Build and train a run's network, or go on; where memory runs out, once more with every batch in two halves.
 
-    def fit(micro_batches: int) -> tuple[keras.Model, Progress]:
-        seed_everything(run.seed, deterministic)
-        model = build_model(run, options, folds["train"].classes, weights_path)
-        with fused_batch_norm():
-            train, val = folds["train"], folds["val"]
-            progress = train_model(model, train, val, options, run.seed, after_epoch, checkpointer, micro_batches)
-        after_epoch(progress.table())
-        return model, progress
+    Args:
+        job: its history is written after each epoch.
+        folds: by `train` and `val`.
+        checkpointer: of the run.
+        show_curves: receives the learning curves so far after each epoch.
 
+    Returns:
+        The model with the weights of its best epoch, and what the training has seen.
+
+    Raises:
+        CovbenchError: A loss is not a number.
+        SystemExit: The process was told to stop; the state is saved, the code is 75.
+    """
+    after_epoch = partial(_publish_curves, job.outputs["history"], show_curves)
     try:
-        return fit(micro_batches=1)
+        return _fit(job, folds, checkpointer, after_epoch, micro_batches=1)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        log.warning("out of memory with batches of %d: once more, in two halves each", options.batch_size)
+        log.warning("out of memory with batches of %d: once more, in two halves each", job.options.batch_size)
     policy = keras.config.dtype_policy().name
     keras.backend.clear_session()  # which forgets the policy
     set_precision(policy)
     gc.collect()
-    return fit(micro_batches=2)
+    return _fit(job, folds, checkpointer, after_epoch, micro_batches=2)
+
+
+def _fit(
+    job: TrainingJob,
+    folds: Mapping[str, Fold],
+    checkpointer: Checkpointer,
+    after_epoch: ShowCurves,
+    micro_batches: int,
+) -> tuple[keras.Model, Progress]:
+    train, val, seed = folds["train"], folds["val"], job.run.seed
+    seed_everything(seed, job.deterministic)
+    model = build_model(job.run, job.options, train.classes, job.weights)
+    with fused_batch_norm():
+        progress = train_model(model, train, val, job.options, seed, after_epoch, checkpointer, micro_batches)
+    after_epoch(progress.table())
+    return model, progress
+
+
+def _publish_curves(path: str, show_curves: ShowCurves, curves: pd.DataFrame) -> None:
+    write_table(path, curves)
+    show_curves(curves)
 
 
 def build_model(run: Run, options: Options, classes: int, weights_path: str | None) -> keras.Model:
-    """The untrained network of a run: raw 0-255 RGB in, probabilities out."""
+    """The untrained network of a run: raw 0-255 RGB in, probabilities out.
+
+    Args:
+        run: names task and architecture.
+        options: of the run.
+        classes: number of classes.
+        weights_path: of the pre-trained backbone; None: random weights.
+
+    Returns:
+        A classifier or a segmenter, by the kind of the task.
+    """
     weights = Path(weights_path) if weights_path else None
     if TASKS[run.task].kind == SEGMENTATION:
         return build_segmenter(run.architecture, options.size, classes, options.scaling, weights)
     return build_classifier(run.architecture, options.size, classes, options.head, options.scaling, weights)
 
 
-def predict_run(
-    model: keras.Model, folds: Mapping[str, Fold], options: Options, seed: int, outputs: Mapping[str, str]
-) -> None:
-    """Write the predictions of the given folds, one table after the other, and the masks in the same order."""
-    predicted = {
-        name: (predict_probabilities if fold.masks is None else predict_masks)(model, fold, options, seed)
-        for name, fold in folds.items()
-    }
-    write_folds(folds, predicted, seed, outputs)
+def predict_run(model: keras.Model, folds: Mapping[str, Fold], job: TrainingJob) -> None:
+    """Write the predictions of the given folds, one table after the other, and the masks in the same order.
+
+    Args:
+        model: trained.
+        folds: by name.
+        job: says how images are shown and where the predictions go.
+    """
+    predicted = {name: predict_fold(model, fold, job.options, job.run.seed) for name, fold in folds.items()}
+    write_folds(folds, predicted, job.run.seed, job.outputs)

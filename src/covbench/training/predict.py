@@ -11,6 +11,21 @@ from covbench.protocols import Options
 from covbench.training.batches import Batches
 
 
+def predict_fold(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
+    """What a model says of a fold, as its protocol shows the images of a test fold.
+
+    Args:
+        model: trained; raw 0-255 RGB in, probabilities out.
+        fold: the images.
+        options: of the run.
+        seed: of the run.
+
+    Returns:
+        Probabilities, float32, (R, C), or where pixels are labelled class maps, uint8, (R, H, W).
+    """
+    return (predict_probabilities if fold.masks is None else predict_masks)(model, fold, options, seed)
+
+
 def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none") -> Batches:
     return Batches(fold, options.batch_size, seed, augmentation=AUGMENTATIONS[augmentation])
 

@@ -1,10 +1,10 @@
-"""Where a training stands, and how it is saved and found again: a run that was killed goes on bit for bit."""
+"""How far a training is, and how it is saved and found again: a run that was killed goes on bit for bit."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,20 @@ log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 60  # what a kill may cost
 SAVE_SHARE = 0.05  # of the time, at most, goes into saving
+SAVED_FACTS = ("history", "phase", "batch", "fitted", "micro_batches", "restarts")
 
 
 @dataclass
 class Progress:
-    """What a training has seen so far, and the place inside the epoch under way.
+    """What a training has seen so far, and its position inside the current epoch; only its own methods change it.
 
     history: a row per finished epoch. best_weights: of the epoch of lowest validation loss.
-    phase: the phase under way. batch: batches of the epoch under way that are done.
-    fitted: training loss and accuracy of the epoch under way, once all its batches are done.
+    phase: the current phase. batch: finished batches of the current epoch.
+    fitted: training loss and accuracy of the current epoch, once all its batches are done.
     micro_batches: micro-batches that a batch is cut into. restarts: how often the run was started again.
-    seconds_before: what the former ones needed until they last saved.
-    epoch_started: on the clock of time.monotonic, less what processes before this one spent in the epoch.
-    restored: optimizer and metric values from disk that the phase under way still has to take over.
+    seconds_before: what the earlier processes needed until they last saved.
+    epoch_started: on the clock of time.monotonic, minus what earlier processes spent in the epoch.
+    restored: optimizer and metric values from disk that the current phase still has to take over.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -47,6 +48,16 @@ class Progress:
     epoch_started: float = 0.0
     restored: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, list[np.ndarray]], facts: Mapping[str, Any]) -> Progress:
+        """The progress of a saved state, as the next process starts from it."""
+        kept = {name: facts[name] for name in (*SAVED_FACTS, "seconds_before")}
+        restored = {name: values for name, values in arrays.items() if name not in ("model", "best")}
+        progress = cls(**kept, best_weights=arrays.get("best", []), restored=restored)
+        progress.restarts += 1
+        progress.epoch_started = time.monotonic() - facts["epoch_seconds"]
+        return progress
+
     @property
     def best_epoch(self) -> int:
         """The first epoch of lowest validation loss; -1 before any."""
@@ -56,6 +67,39 @@ class Progress:
         """The learning curves, in the columns of schema.HISTORY_COLUMNS."""
         dtypes = {name: column.dtype for name, column in HISTORY_COLUMNS.items()}
         return pd.DataFrame(self.history, columns=list(HISTORY_COLUMNS)).astype(dtypes)
+
+    def cut_batches(self, micro_batches: int) -> int:
+        """Cut batches into at least `micro_batches`; how many optimizer steps now replace one of the saved state."""
+        before = self.micro_batches
+        self.micro_batches = max(micro_batches, before)
+        return max(1, micro_batches // before)
+
+    def enter_phase(self, name: str) -> None:
+        """Begin a phase."""
+        self.phase = name
+
+    def begin_epoch(self) -> None:
+        """Start the clock of an epoch."""
+        self.epoch_started = time.monotonic()
+
+    def finish_batch(self) -> None:
+        """Count a whole batch of the current epoch."""
+        self.batch += 1
+
+    def finish_batches(self, fitted: dict[str, float]) -> None:
+        """Keep training loss and accuracy once all batches of the current epoch are done."""
+        self.fitted = fitted
+
+    def finish_epoch(self, row: dict[str, Any], model: keras.Model) -> None:
+        """Add an epoch to the learning curves, and keep the model's weights if it is the best so far."""
+        self.history.append(row)
+        self.batch, self.fitted = 0, None
+        if self.best_epoch == len(self.history) - 1:
+            self.best_weights = model.get_weights()
+
+    def drop_restored(self) -> None:
+        """Forget the values from disk: the network has taken them over."""
+        self.restored = {}
 
 
 class Checkpointer:
@@ -91,10 +135,7 @@ class Checkpointer:
             "metrics": _values(network.metrics_variables),
             "best": progress.best_weights,
         }
-        facts = {
-            name: getattr(progress, name)
-            for name in ("history", "phase", "batch", "fitted", "micro_batches", "restarts")
-        }
+        facts = {name: getattr(progress, name) for name in SAVED_FACTS}
         facts["epoch_seconds"] = started - progress.epoch_started
         facts["seconds_before"] = progress.seconds_before + started - self._began
         save_state(self.folder, arrays, facts)
@@ -108,11 +149,8 @@ class Checkpointer:
         if found is None:
             return Progress()
         arrays, facts = found
-        elapsed = facts.pop("epoch_seconds")
-        facts["restarts"] += 1
-        assign_values(model.variables, arrays.pop("model"))
-        progress = Progress(**facts, best_weights=arrays.pop("best", []), restored=arrays)
-        progress.epoch_started = time.monotonic() - elapsed
+        assign_values(model.variables, arrays["model"])
+        progress = Progress.from_state(arrays, facts)
         log.info("goes on in epoch %d, %s, after %d batches", len(progress.history), progress.phase, progress.batch)
         return progress
 
@@ -120,7 +158,10 @@ class Checkpointer:
 def restore_optimizer(optimizer: keras.Optimizer, values: Sequence[np.ndarray], micro_steps: int) -> None:
     """Put saved values into a built optimizer, also where it accumulates gradients and the saved one did not yet.
 
-    micro_steps: how many steps of the optimizer stand for one of the saved one.
+    Args:
+        optimizer: built for the same variables as the saved one.
+        values: of the saved optimizer's variables, in their order.
+        micro_steps: how many steps of `optimizer` replace one step of the saved one.
     """
     variables = optimizer.variables
     if len(variables) != len(values):

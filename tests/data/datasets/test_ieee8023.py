@@ -88,5 +88,5 @@ def test_rows_without_a_file_and_files_without_a_row_are_excluded(tmp_path):
 
 
 def test_without_metadata_the_remedy_is_named(tmp_path):
-    with pytest.raises(CovbenchError, match=r"metadata\.csv: not there.*fetch again"):
+    with pytest.raises(CovbenchError, match=r"metadata\.csv: not found.*fetch again"):
         index(tmp_path)

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from covbench.data.datasets import phantom_ct, phantom_xray
-from covbench.system.files import hash_file
 from covbench.data.images import read_frames
 from covbench.schema import INDEX_COLUMNS
+from covbench.system.files import hash_file
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def ct(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     return raw, phantom_ct.index(raw)
 
 
+@pytest.mark.slow
 def test_a_second_drawing_has_the_same_bytes(tmp_path: Path, xray, ct) -> None:
     for module, (raw, _) in ((phantom_xray, xray), (phantom_ct, ct)):
         again = tmp_path / raw.name

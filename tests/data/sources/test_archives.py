@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covbench.schema import CovbenchError
 from covbench.data.sources import archives
 from covbench.data.sources.archives import lift_only_folder, unpack, unpack_inner_archives
+from covbench.schema import CovbenchError
 
 
 def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
@@ -74,8 +74,8 @@ def test_a_tar_comes_out_as_it_went_in(tmp_path):
         (["a.png", "A.PNG"], "differs from 'a.png' in letter case only"),
         (["img/a.png", "Img/b.png"], "differs from 'img' in letter case only"),
         (["é.png", "e\u0301.png"], "letter case only"),  # one name, composed and decomposed
-        (["a", "a/b.png"], "stands there twice"),
-        (["a/b.png", "a"], "stands there twice"),
+        (["a", "a/b.png"], "appears twice"),
+        (["a/b.png", "a"], "appears twice"),
     ],
 )
 def test_names_that_escape_or_collide_are_refused(tmp_path, names, words):
@@ -89,7 +89,7 @@ def test_a_name_given_twice_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
         zipped.writestr("a.png", b"one")
         zipped.writestr("a.png", b"two")
-    assert_refused(tmp_path / "a.zip", "stands there twice")
+    assert_refused(tmp_path / "a.zip", "appears twice")
 
 
 def test_a_name_with_a_nul_is_refused(tmp_path):
@@ -103,8 +103,8 @@ def test_a_name_with_a_nul_is_refused(tmp_path):
     [
         (tarfile.SYMTYPE, "is a link"),
         (tarfile.LNKTYPE, "is a link"),
-        (tarfile.CHRTYPE, "no plain file"),
-        (tarfile.FIFOTYPE, "no plain file"),
+        (tarfile.CHRTYPE, "not a regular file"),
+        (tarfile.FIFOTYPE, "not a regular file"),
     ],
 )
 def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind, words):
@@ -173,7 +173,7 @@ def test_a_damaged_archive_leaves_nothing_behind(tmp_path, name):
 
 def test_something_that_is_no_archive_is_called_so(tmp_path):
     (tmp_path / "a.zip").write_text("<html>sign in")
-    assert_refused(tmp_path / "a.zip", "damaged or not an archive")
+    assert_refused(tmp_path / "a.zip", "damaged, or not a readable archive")
 
 
 def test_an_archive_larger_than_the_disk_is_refused_before_a_file_is_written(tmp_path, monkeypatch):

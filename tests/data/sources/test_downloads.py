@@ -7,11 +7,11 @@ import random
 import socket
 
 import pytest
-from tests.local_server import LocalServer, Served
 
-from covbench.schema import CovbenchError
 from covbench.data.sources import downloads
 from covbench.data.sources.downloads import download, get_json
+from covbench.schema import CovbenchError
+from tests.local_server import LocalServer, Served
 
 CONTENT = random.Random(1).randbytes(163_840)
 OTHER = random.Random(2).randbytes(163_840)
@@ -130,12 +130,12 @@ def test_a_file_that_is_here_with_its_checksum_is_not_fetched_again(server, tmp_
 
 def test_another_size_than_published_is_refused(server, tmp_path):
     server.files["/a.zip"] = Served(CONTENT)
-    with pytest.raises(CovbenchError, match="holds 163840 bytes, 163839 are expected"):
+    with pytest.raises(CovbenchError, match="holds 163840 bytes instead of 163839"):
         download(f"{server.url}/a.zip", tmp_path / "a.zip", size=163_839)
 
 
 def test_a_missing_file_fails_at_once_and_says_so(server, tmp_path):
-    with pytest.raises(CovbenchError, match=r"not there \(HTTP 404\)"):
+    with pytest.raises(CovbenchError, match=r"not found \(HTTP 404\)"):
         download(f"{server.url}/gone.zip", tmp_path / "gone.zip")
     assert len(server.requests) == 1
 
@@ -178,5 +178,5 @@ def test_a_file_larger_than_the_disk_is_refused_before_a_byte_is_written(server,
 
 def test_a_login_page_in_place_of_json_is_named(server):
     server.files["/api"] = Served(b"<html>sign in to the guest network")
-    with pytest.raises(CovbenchError, match="something else than JSON"):
+    with pytest.raises(CovbenchError, match="the answer is not JSON"):
         get_json(f"{server.url}/api")

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from covbench.data.sources import downloads, fetch_dataset
+from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, zip_bytes
-
-from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
-from covbench.data.sources import downloads, fetch_dataset
 
 DATASET_CALL = "/v1/datasets.DatasetApiService/DownloadDataset"
 COMPETITION_CALL = "/v1/competitions.CompetitionApiService/DownloadDataFiles"
@@ -63,7 +63,7 @@ def test_a_kaggle_competition_is_brought(server, raw):
     [
         (401, "refuses the credentials .HTTP 401.: sign in at .*kaggle.json"),
         (403, "accept the rules at https://www.kaggle.com/competitions/covid-segmentation/rules and verify your phone"),
-        (404, "not there, or private"),
+        (404, "not found, or private"),
         (429, "asks to wait .*too many requests"),
     ],
 )

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import h5py
 import pytest
-from tests.local_server import LocalServer, Served
 
-from covbench.models.catalogue import CLASSIFIERS, SEGMENTERS
-from covbench.schema import CovbenchError
 from covbench.data.sources import downloads
 from covbench.data.sources.pretrained_weights import TABLE, Weights, fetch_weights, read_weights_table, weights_file
+from covbench.models.catalogue import CLASSIFIERS, SEGMENTERS
+from covbench.schema import CovbenchError
+from tests.local_server import LocalServer, Served
 
 SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "weights"
 VGG16, MOBILENET, OTHER_MOBILENET = "keras_vgg16.h5", "keras_mobilenetv2.h5", "sm_mobilenetv2.h5"
@@ -103,7 +103,7 @@ def test_a_mirror_may_use_the_local_or_the_upstream_name(tmp_path, table, folder
 
 def test_a_name_that_two_libraries_share_is_not_taken_from_a_mirror_unverified(tmp_path, table, folder, hdf5):
     (tmp_path / "mobilenet.h5").write_bytes(hdf5)
-    with pytest.raises(CovbenchError, match=r"holds no sm_mobilenetv2\.h5; get it from http.*/github/mobilenet\.h5"):
+    with pytest.raises(CovbenchError, match=r"holds no sm_mobilenetv2\.h5; download it from http.*/github/mobilenet\.h5"):
         fetch_weights(OTHER_MOBILENET, folder, tmp_path, table)
     assert files_in(folder) == set()
 

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from covbench.data.sources import downloads, fetch_dataset, origins
+from covbench.schema import CovbenchError, GitHub, Synthetic, Zenodo
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, write_tree, zip_bytes
-
-from covbench.schema import CovbenchError, Synthetic, GitHub, Zenodo
-from covbench.data.sources import downloads, fetch_dataset, origins
 
 SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -202,7 +202,7 @@ def test_a_card_may_pin_a_zenodo_file_by_sha256_too(server, raw):
 
 def test_a_zenodo_file_name_that_leaves_the_folder_is_refused(server, raw):
     serve_zenodo(server, {"../../evil": b"x"})
-    with pytest.raises(CovbenchError, match="is no plain file name"):
+    with pytest.raises(CovbenchError, match="is not a plain file name"):
         fetch_dataset("covid_ct", make_card(Zenodo("3757476", {})), raw, None)
 
 
@@ -261,7 +261,7 @@ def test_an_empty_mirror_folder_and_a_broken_link_are_named(tmp_path, raw):
     with pytest.raises(CovbenchError, match="COVID-CT holds no files"):
         fetch_dataset("covid_ct", make_card(), raw, tmp_path)
     (tmp_path / "COVID-CT" / "a.png").symlink_to("gone.png")
-    with pytest.raises(CovbenchError, match=r"a\.png is neither file nor folder"):
+    with pytest.raises(CovbenchError, match=r"a\.png is neither a file nor a folder"):
         fetch_dataset("covid_ct", make_card(), raw, tmp_path)
     assert not raw.exists()
 

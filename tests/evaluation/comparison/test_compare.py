@@ -1,24 +1,25 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison import compare as comparison
 from covbench.evaluation.comparison.compare import compare_runs
-from covbench.evaluation.comparison.replication import PROTOCOL_COLUMNS, PUBLISHED_COLUMNS, set_beside
+from covbench.evaluation.comparison.replication import set_beside
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.experiment.plan import describe_planned
-from covbench.experiment.provenance import gather_inputs
+from covbench.experiment.plan import plan_run
+from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoints
-from covbench.experiment.runs import RUN_COLUMNS
-from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run, Task
-from covbench.system.files import write_json, write_table
+from covbench.protocols import AUDITED, protocol_options
+from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError, Run, Task
+from covbench.system.files import read_table, write_json, write_table
 
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 LESIONS = Task("zenodo_infection", SEGMENTATION, ("background", "infection"), lesions=("infection",))
-OPTIONS = {"size": 224, "head_rate": 1e-4, "fractions": (1, 2)}
+OPTIONS = replace(protocol_options(AUDITED, BINARY), size=224, head_rate=1e-4)
+CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
 LITERATURE = pd.DataFrame(
     [("covid_ct", "own split", "xDNN", "f1", 0.97), ("radiography", "own split", "CNN", "accuracy", 0.98)],
     columns=["task", "protocol", "model", "metric", "value"],
@@ -60,17 +61,17 @@ def finish_run(root, run, skill=0.6, options=OPTIONS, **facts):
     write_json(root / run.folder / "metrics.json", metrics)
     write_table(root / run.folder / "cases.parquet", cases)
     write_manifest(root, run, options, seconds=12.5, parameters=7, **facts)
+    (root / run.folder / "predictions.parquet").touch()
     return metrics
 
 
 def write_manifest(root, run, options, **facts):
-    entry = plan_of([run], options)[0]
-    inputs = gather_inputs(run, entry["options"], entry["files"], entry["settings"], root)
-    write_json(root / run.folder / "manifest.json", {"inputs": inputs, **facts})
+    inputs = expect_inputs(plan_of([run], options)[0], root)
+    write_json(root / run.folder / "manifest.json", describe_run(inputs, **facts))
 
 
 def plan_of(runs, options=OPTIONS):
-    return [describe_planned({"weights": "none", "deterministic": True}, run, options) for run in runs]
+    return [plan_run(CONFIG, run, options) for run in runs]
 
 
 @pytest.fixture
@@ -87,16 +88,14 @@ def grid(tmp_path):
 def test_tables_have_the_agreed_columns_and_survive_csv(grid):
     root, plan = grid
     tables = compare_runs(plan, REPORTED, LITERATURE, root)
-    for name, columns in (
-        ("metrics", comparison.METRIC_COLUMNS),
-        ("summary", comparison.SUMMARY_COLUMNS),
-        ("published", PUBLISHED_COLUMNS),
-        ("runs", RUN_COLUMNS),
-    ):
+    assert tables.keys() == COMPARE_TABLES.keys() - {"external"}
+    for name in ("metrics", "summary", "published", "runs"):
         write_table(root / f"{name}.csv", tables[name])
-        again = pd.read_csv(root / f"{name}.csv", keep_default_na=False)
-        assert list(again.columns) == columns
+        again = read_table(root / f"{name}.csv", COMPARE_TABLES[name])
+        assert list(again.columns) == list(COMPARE_TABLES[name])
         assert len(again) == len(tables[name]) > 0
+        for column, meaning in COMPARE_TABLES[name].items():
+            assert again[column].dtype == meaning.dtype, f"{name}.{column}"
 
 
 def test_every_score_stands_once_with_the_value_of_its_run_inside_its_interval(grid):
@@ -120,6 +119,7 @@ def test_an_undefined_score_keeps_its_reason_and_has_no_interval(tmp_path):
     write_json(tmp_path / run.folder / "metrics.json", metrics)
     write_table(tmp_path / run.folder / "cases.parquet", cases)
     write_manifest(tmp_path, run, OPTIONS)
+    (tmp_path / run.folder / "predictions.parquet").touch()
     tables = compare_runs(plan_of([run]), REPORTED, LITERATURE, tmp_path)
     auroc = tables["metrics"].set_index(["class", "metric"]).loc[("", "auroc")]
     assert auroc["reason"] == "only one class in the test fold"
@@ -150,10 +150,10 @@ def test_a_missing_run_is_a_row_that_says_what_is_missing(grid):
     root, plan = grid
     runs = compare_runs(plan, REPORTED, LITERATURE, root)["runs"].set_index(["protocol", "architecture", "seed"])
     absent = runs.loc[("published", "vgg16", 1)]
-    assert (absent["state"], absent["reason"]) == ("missing", "no metrics.json, cases.parquet, manifest.json")
+    assert (absent["state"], absent["reason"]) == ("missing", "no manifest.json, predictions.parquet")
     done = runs.loc[("audited", "majority", 1)]
-    assert (done["state"], done["family"], done["seconds"], done["images"]) == ("done", "baseline", 12.5, 60)
-    assert (runs["state"] == "done").sum() == 5
+    assert (done["state"], done["family"], done["seconds"], done["images"]) == ("scored", "baseline", 12.5, 60)
+    assert (runs["state"] == "scored").sum() == 5
 
 
 def test_a_run_that_is_being_trained_and_one_whose_training_failed_say_so(grid, monkeypatch):
@@ -174,7 +174,7 @@ def test_a_run_whose_files_cannot_be_read_is_a_failed_row(grid):
     tables = compare_runs(plan, REPORTED, LITERATURE, root)
     row = tables["runs"].query("architecture == 'vgg16' and protocol == 'audited' and seed == 1").iloc[0]
     assert row["state"] == "failed"
-    assert "cannot be read" in row["reason"]
+    assert "vgg16/1/metrics.json cannot be read" in row["reason"]
     assert set(tables["metrics"].query("architecture == 'vgg16'")["seed"]) == {2}
 
 
@@ -182,12 +182,12 @@ def test_a_run_trained_with_other_options_is_refused_by_name(tmp_path):
     run = Run("covid_ct", "audited", "vgg16", 1)
     finish_run(tmp_path, run)
     with pytest.raises(CovbenchError, match=r"results/runs/covid_ct/audited/vgg16/1: size 224 \(planned 320\)"):
-        compare_runs(plan_of([run], OPTIONS | {"size": 320}), REPORTED, LITERATURE, tmp_path)
+        compare_runs(plan_of([run], replace(OPTIONS, size=320)), REPORTED, LITERATURE, tmp_path)
 
 
 def test_a_partial_comparison_shows_a_stale_run_with_its_reason_and_none_of_its_scores(grid):
     root, plan = grid
-    stale = plan_of([Run("covid_ct", "audited", "vgg16", 1)], OPTIONS | {"head_rate": 0.5})
+    stale = plan_of([Run("covid_ct", "audited", "vgg16", 1)], replace(OPTIONS, head_rate=0.5))
     tables = compare_runs([*stale, *plan[1:]], REPORTED, LITERATURE, root, partial=True)
     row = tables["runs"].query("state == 'stale'")
     assert row[["architecture", "seed", "reason"]].to_numpy().tolist() == [
@@ -223,7 +223,7 @@ def test_reported_values_stand_beside_ours_with_the_difference(grid):
 
 def test_the_exchanged_precision_of_the_study_is_set_beside_sensitivity():
     row = set_beside(
-        REPORTED.iloc[[1]], pd.DataFrame(columns=comparison.SUMMARY_COLUMNS), pd.DataFrame(columns=PROTOCOL_COLUMNS)
+        REPORTED.iloc[[1]], *(pd.DataFrame(columns=list(COMPARE_TABLES[name])) for name in ("summary", "protocols"))
     ).iloc[0]
     assert row["our_metric"] == "sensitivity"
     assert "exchanged" in row["note"]

@@ -6,8 +6,8 @@ from scipy import stats
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import draw_patients, score_draws
 from covbench.evaluation.comparison.model_pairs import DELONG, MCNEMAR, PERMUTATION, Contestant, compare_model_pairs
-from covbench.experiment.runs import Scored
 from covbench.schema import CLASSIFICATION, Run, Task
+from tests.run_records import score_record
 
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 
@@ -26,7 +26,7 @@ def enter(name, rows, skill, patients, weights, seeds=(0,)):
         rng = np.random.default_rng([seed, len(name)])
         p = 1 / (1 + np.exp(-rng.normal((rows["truth"] * 2 - 1) * skill, 1)))
         metrics, cases = evaluate_classification(rows.assign(p_0=1 - p, p_1=p), BINARY)
-        runs[seed] = Scored(Run("covid_ct", "audited", name, seed), "deep", "done", "", metrics, cases)
+        runs[seed] = score_record(Run("covid_ct", "audited", name, seed), metrics, cases)
         averaged.append(score_draws(metrics, cases, patients, weights))
     names = runs[seeds[0]].metrics["metrics"]
     scores = {metric: float(np.mean([run.metrics["metrics"][metric] for run in runs.values()])) for metric in names}

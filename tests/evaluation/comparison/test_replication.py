@@ -5,8 +5,8 @@ import pytest
 
 from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.comparison.replication import compare_protocols, judge
-from covbench.experiment.runs import Scored
 from covbench.schema import Run
+from tests.run_records import score_record
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_reported_value_is_judged_by_our_interval(reported, ours, verdict, why
 
 
 def contestant(protocol, draws, patients=50):
-    run = Scored(Run("covid_ct", protocol, "vgg16", 0), "deep", "done", "", {"patients": patients})
+    run = score_record(Run("covid_ct", protocol, "vgg16", 0), {"patients": patients})
     return Contestant("vgg16", "deep", {0: run}, {"auroc": float(draws.mean())}, {"auroc": draws})
 
 

@@ -54,7 +54,7 @@ def test_figures_drawn_by_other_code_are_drawn_again(shelf, monkeypatch):
     assert shelf.draw(ask([[1, 0], [0, 1]]), ["svg"]) != first
 
 
-def test_figures_that_no_report_has_asked_for_in_a_month_go(shelf):
+def test_figures_that_no_report_has_used_for_a_month_are_removed(shelf):
     old, new = (shelf.draw(ask([[number, 0], [0, 1]]), ["svg"])["svg"] for number in (1, 2))
     past = time.time() - FORGOTTEN - 1
     os.utime(old, (past, past))

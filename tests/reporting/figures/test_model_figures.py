@@ -1,4 +1,4 @@
-"""Figures that set models beside each other: what they count, and what their figures say."""
+"""Figures that compare models: what they count, and what their sentences say."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from covbench.reporting.figures.comparison_figures import draw_matrices
 from covbench.reporting.figures.figure_cache import FigureCache
-from covbench.reporting.figures.model_figures import bin_confidence, find_error, find_front
+from covbench.reporting.figures.model_figures import bin_confidence, draw_cost_front, find_error, find_front
 
 
-def test_a_model_that_keeps_its_word_has_no_calibration_error() -> None:
+def test_a_perfectly_calibrated_model_has_no_calibration_error() -> None:
     binned = bin_confidence(np.repeat([0.5, 1.0], 4), np.array([1, 0, 1, 0, 1, 1, 1, 1], bool))
     assert binned.to_numpy().tolist() == [[0.5, 0.5, 4], [1.0, 1.0, 4]]
     assert find_error(binned) == 0
@@ -28,7 +28,19 @@ def test_the_front_holds_what_nothing_cheaper_beats() -> None:
     assert find_front([10, 5, 20, 20, 30], [0.8, 0.7, 0.9, 0.85, 0.9]) == [1, 0, 2]
 
 
-def test_the_matrix_averages_models_and_names_where_least_is_left(tmp_path: Path) -> None:
+def test_costs_within_a_factor_of_ten_have_labelled_ticks() -> None:
+    models = pd.DataFrame({"model": ["a", "b"], "seconds": [22.0, 34.0], "mean": 0.8, "low": 0.7, "high": 0.9})
+    (axes,) = draw_cost_front(models, "AUROC").axes
+    low, high = axes.get_xlim()
+    shown = [
+        label.get_text()
+        for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        if low < tick < high
+    ]
+    assert len(shown) > 1
+
+
+def test_the_matrix_averages_models_and_names_the_lowest_external_score(tmp_path: Path) -> None:
     rows = [
         ("covid_ct", "audited", "a", "sarscov2_ct", "auroc", 0.8, 0.6),
         ("covid_ct", "audited", "b", "sarscov2_ct", "auroc", 0.6, 0.4),
@@ -38,7 +50,7 @@ def test_the_matrix_averages_models_and_names_where_least_is_left(tmp_path: Path
     figures = draw_matrices(FigureCache(tmp_path, tmp_path / "kept"), pd.DataFrame(rows, columns=columns))
     assert figures["segmentation"] == []
     (figure,) = figures["classification"]
-    assert figure.reading == "Least is left of covid_ct on sarscov2_ct: 0.500, mean of 2 models."
+    assert figure.reading == "Lowest external score: covid_ct models on sarscov2_ct, 0.500 (mean of 2 models)."
     numbers = pd.read_csv(tmp_path / "figures" / "external_auroc_audited.csv")
     assert numbers[["trained_on", "tested_on", "value", "models"]].to_numpy().tolist() == [
         ["covid_ct", "covid_ct", 0.7, 2],

@@ -1,4 +1,4 @@
-"""The audit on the report's page: counts, example pairs as pictures, duplicates across datasets, what sources tell."""
+"""The audit section: counts, example pairs as pictures, duplicates across datasets, and shortcuts."""
 
 import numpy as np
 import pandas as pd
@@ -6,11 +6,10 @@ import pytest
 from PIL import Image
 
 from covbench.audit.duplicates import SIDE, Thumbnails
-from covbench.audit.leakage import ACROSS_COLUMNS, PAIR_COLUMNS
-from covbench.audit.shortcuts import SOURCE_COLUMNS
 from covbench.audit.thumbnails import write_thumbnails
 from covbench.reporting.page import build_report
 from covbench.reporting.sections.audit import choose_examples
+from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
 from tests.synthetic_results import plan_runs
 
@@ -23,7 +22,7 @@ PAIRS = pd.DataFrame(
         ("radiography", "published", 0, "normal", "001", 0, "b", 0, "mirrored", 0.97),
         ("radiography", "published", 1, "covid", "g", 0, "b", 0, "exact", 1.0),
     ],
-    columns=["task", "protocol", "seed", *PAIR_COLUMNS],
+    columns=list(AUDIT_TABLES["pairs"]),
 )
 
 
@@ -33,10 +32,10 @@ def root(tmp_path_factory):
     audit = root / "results" / "audit"
     write_table(audit / "pairs.csv", PAIRS)
     across = ("ieee8023", "radiography", 191, 450, 0, 7, 0, 6, 5)
-    write_table(audit / "across.csv", pd.DataFrame([across], columns=ACROSS_COLUMNS))
+    write_table(audit / "across.csv", pd.DataFrame([across], columns=list(AUDIT_TABLES["across"])))
     silent = ("radiography", "source", 450, 450, 1, None, None, None, None, "the dataset names no sources")
     spoken = ("radiography", "file", 450, 450, 9, 0.81, 1 / 3, 0.9, 0.5, "5 folds, groups kept apart")
-    write_table(audit / "sources.csv", pd.DataFrame([silent, spoken], columns=SOURCE_COLUMNS))
+    write_table(audit / "sources.csv", pd.DataFrame([silent, spoken], columns=list(AUDIT_TABLES["sources"])))
     ids = np.array([*"abcdefg", "001"])
     images = np.stack([np.full((SIDE, SIDE), 10 * number, np.uint8) for number in range(len(ids))])
     nothing = np.zeros((len(ids), 12, 32), np.uint8)
@@ -46,7 +45,7 @@ def root(tmp_path_factory):
     return root
 
 
-def test_example_pairs_are_the_most_and_the_least_alike_of_each_kind_in_the_lowest_seed():
+def test_example_pairs_are_the_most_and_the_least_similar_of_each_kind_in_the_lowest_seed():
     assert choose_examples(PAIRS)["image_id"].tolist() == ["001", "a", "e"]
 
 
@@ -56,7 +55,7 @@ def test_the_first_page_has_every_table_and_the_tasks_page_both_images_of_each_e
     assert "ieee8023" in section
     assert "names no sources" in section
     of_task = (root / "results/report/tasks/radiography.html").read_text()
-    for words in ("test: 001", "train: b (mirrored, correlation 0.970)", "3 pairs of 5", "names no sources"):
+    for words in ("test: 001", "train: b (mirrored, correlation 0.970)", "3 of 5 pairs", "names no sources"):
         assert words in of_task
     shown = {path.name: int(np.asarray(Image.open(path)).max()) for path in root.glob("results/report/figures/audit/*")}
     assert len(shown) == 6

@@ -1,13 +1,13 @@
-"""What the page says of models on other datasets."""
+"""What a page says about external validation."""
 
 import pandas as pd
 
-from covbench.evaluation.comparison.external_drop import EXTERNAL_COLUMNS
-from covbench.reporting.sections.external import view_external
+from covbench.reporting.sections.external import build_external_section
+from covbench.schema import COMPARE_TABLES
 
 
 def row(architecture, external, drop, low, reason="", **changes):
-    values = dict.fromkeys(EXTERNAL_COLUMNS)
+    values = dict.fromkeys(COMPARE_TABLES["external"])
     values |= {"task": "covid_ct", "protocol": "audited", "architecture": architecture, "tested_on": "sarscov2_ct"}
     values |= {
         "metric": "auroc",
@@ -23,27 +23,27 @@ def row(architecture, external, drop, low, reason="", **changes):
 
 
 def test_a_pair_of_datasets_is_read_in_a_sentence():
-    view = view_external(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]))
-    (reading,) = view.readings
+    section = build_external_section(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]))
+    (reading,) = section.readings
     assert reading == (
-        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients; left out: 7 (1 duplicate). "
-        "Median drop in AUROC: audited +0.200, above 0 by its interval in 1 of 2 models."
+        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients, 7 left out (1 duplicate). "
+        "Median drop in AUROC: audited +0.200 (interval above 0 for 1 of 2 models)."
     )
 
 
-def test_models_stand_from_best_to_worst_elsewhere_and_other_metrics_are_left_to_the_file():
+def test_models_are_sorted_by_external_score_and_other_metrics_are_left_to_the_file():
     rows = [row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]
-    table = view_external(pd.DataFrame([*rows, row("vgg16", 0.5, 0.2, 0.1, metric="accuracy")])).table
+    table = build_external_section(pd.DataFrame([*rows, row("vgg16", 0.5, 0.2, 0.1, metric="accuracy")])).table
     assert [cells[0].text for cells in table.rows] == ["xception", "vgg16"]
     assert table.rows[0][-1].text == "+0.100"
 
 
 def test_a_model_without_a_score_is_named_with_its_reason():
     nothing = dict.fromkeys(("internal", "images", "drop_high"))
-    view = view_external(pd.DataFrame([row("vgg16", None, None, None, "not tested there yet", **nothing)]))
-    assert "not tested there yet" in view.readings[0]
-    assert any("vgg16, covid_ct on sarscov2_ct, audited: not tested there yet" in note for note in view.table.notes)
+    section = build_external_section(pd.DataFrame([row("vgg16", None, None, None, "not tested there yet", **nothing)]))
+    assert "not tested there yet" in section.readings[0]
+    assert any("vgg16, covid_ct on sarscov2_ct, audited: not tested there yet" in note for note in section.table.notes)
 
 
 def test_without_a_fitting_pair_there_is_nothing_to_show():
-    assert view_external(pd.DataFrame(columns=EXTERNAL_COLUMNS)).table is None
+    assert build_external_section(pd.DataFrame(columns=list(COMPARE_TABLES["external"]))).table is None

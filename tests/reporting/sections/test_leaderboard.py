@@ -1,12 +1,12 @@
-"""The leaderboard: its order, the study's numbers beside it, and the flags for leaks and shortcuts."""
+"""The leaderboard: its order, the study's numbers, and the flags for leaks and shortcuts."""
 
 import pandas as pd
 import pytest
 
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections.leaderboard import (
     TOP,
     build_leaderboard,
-    choose_headline,
     describe_flags,
     find_study,
     measure_leaks,
@@ -27,7 +27,7 @@ ROWS = [
 def tabulate(rows):
     summary = pd.DataFrame(rows, columns=["protocol", "architecture", "family", "mean"])
     summary = summary.assign(task="t", metric="auroc", low=summary["mean"] - 0.05, high=summary["mean"] + 0.05)
-    return summary, summary[["task", "protocol", "architecture", "family"]].assign(seed=0, state="done", reason="")
+    return summary, summary[["task", "protocol", "architecture", "family"]].assign(seed=0, state="scored", reason="")
 
 
 def build(rows, study=None):
@@ -42,7 +42,7 @@ def test_models_are_ranked_by_the_audited_protocol_and_by_published_where_there_
 
 
 def test_the_best_networks_and_the_best_baseline_are_shown_first():
-    networks = [("audited", f"net{place}", "deep", 0.9 - place / 100) for place in range(TOP + 2)]
+    networks = [("audited", f"net{number}", "deep", 0.9 - number / 100) for number in range(TOP + 2)]
     table = build([*networks, *ROWS[4:]])
     shown = [row[0].text for row in table.rows if row[0].facts["top"] == "yes"]
     assert set(shown) == {"net0", "net1", "net2", "net3", "net4", "hog_logistic"}
@@ -68,7 +68,7 @@ def test_the_studys_f1_is_not_drawn_on_the_bars_of_another_metric():
     ("published", "audited", "words"),
     [(0.02, -0.3, "ours +0.020"), (None, -0.3, "ours, audited, −0.300"), (None, None, "")],
 )
-def test_what_ours_differs_from_the_study_stands_under_its_number(published, audited, words):
+def test_our_difference_from_the_study_is_shown_below_its_number(published, audited, words):
     row = {"architecture": "a", "reported": 0.97, "our_metric": "auroc"}
     row |= {"difference_published": published, "difference_audited": audited}
     table = build(ROWS, read_study(pd.DataFrame([row]), "auroc"))
@@ -88,7 +88,7 @@ def test_a_leak_is_flagged_with_its_share_over_seeds_and_a_protocol_without_one_
     assert leaks == {"published": pytest.approx(0.3)}
     ((word, sentence),) = describe_flags(leaks, pd.DataFrame())
     assert word == "leak, published"
-    assert sentence.startswith("training has seen 30% of the test images")
+    assert sentence.startswith("for 30% of the test images, training has seen")
 
 
 def test_a_leak_of_few_images_is_not_called_none():
@@ -96,8 +96,8 @@ def test_a_leak_of_few_images_is_not_called_none():
     assert "under 1%" in sentence
 
 
-def test_a_shortcut_is_flagged_where_the_label_is_told_without_the_image():
+def test_a_shortcut_is_flagged_where_the_label_is_predicted_without_the_image():
     columns = ["predictor", "auroc", "chance_auroc"]
     rows = [("source", 0.97, 0.5), ("file", 0.58, 0.5), ("source", None, None)]
     flags = list(describe_flags({}, pd.DataFrame(rows, columns=columns)))
-    assert flags == [("shortcut", "where an image comes from tells the class with AUROC 0.970, chance 0.500.")]
+    assert flags == [("shortcut", "the source of an image predicts the class with AUROC 0.970 (chance: 0.500).")]

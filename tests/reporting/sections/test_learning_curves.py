@@ -1,4 +1,4 @@
-"""What the page of a model draws of its trainings."""
+"""The learning curves on the page of a model."""
 
 import json
 

@@ -1,7 +1,7 @@
 import pandas as pd
 
-from covbench.reporting.gather import COMPARED_COLUMNS
-from covbench.reporting.sections.model_pairs import read_resolution, show_ranks, view_model_pairs
+from covbench.reporting.sections.model_pairs import build_model_pairs_section, read_resolution, show_ranks
+from covbench.schema import COMPARE_TABLES
 
 
 def rank(architecture, best, worst, protocol="audited", metric="auroc"):
@@ -16,7 +16,7 @@ def rank(architecture, best, worst, protocol="audited", metric="auroc"):
     }
 
 
-def test_places_are_those_of_the_audited_protocol_where_it_ranks_a_model():
+def test_ranks_are_those_of_the_audited_protocol_where_it_ranks_a_model():
     ranks = [rank("vgg16", 1, 9, "published"), rank("vgg16", 2, 2), rank("vgg19", 1, 4), rank("old", 3, 5, "published")]
     ranks.append(rank("vgg19", 12, 12, metric="accuracy"))
     assert show_ranks(pd.DataFrame(ranks), "auroc") == {
@@ -29,8 +29,8 @@ def test_places_are_those_of_the_audited_protocol_where_it_ranks_a_model():
 def test_the_resolution_is_a_sentence_with_patients_metrics_and_its_basis():
     row = {"protocol": "audited", "metric": "auroc", "patients": 41, "resolvable": 0.1234, "basis": "median over pairs"}
     assert read_resolution(pd.DataFrame([row])) == (
-        "Smallest true difference between two models that is found in 80 % of such test sets: "
-        "audited, 41 patients in a test fold: 0.123 in AUROC (median over pairs)."
+        "Under audited, 80 % of test folds with 41 patients detect a true difference between two models of 0.123 in "
+        "AUROC (median over pairs)."
     )
 
 
@@ -42,18 +42,18 @@ def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
     pair |= {"low": 0.05, "high": 0.15, "test": "DeLong, by patient", "p": 1e-9, "p_holm": 0.04}
     frames = {"protocols": [change, change | {"metric": "accuracy"}], "pairs": [pair], "ranks": [], "resolution": []}
     compared = {
-        name: pd.DataFrame(rows or None, columns=None if rows else COMPARED_COLUMNS[name])
+        name: pd.DataFrame(rows or None, columns=None if rows else list(COMPARE_TABLES[name]))
         for name, rows in frames.items()
     }
-    view = view_model_pairs(compared, "auroc")
-    (row,) = view.changes.rows
+    section = build_model_pairs_section(compared, "auroc")
+    (row,) = section.changes.rows
     assert (row[-1].text, row[-1].detail) == ("−0.100", "−0.200 to +0.010")
-    assert [cell.text for cell in view.pairs.rows[0]][3:] == ["+0.100", "DeLong, by patient", "< 0.001", "0.040"]
-    assert view.resolution == ""
+    assert [cell.text for cell in section.pairs.rows[0]][3:] == ["+0.100", "DeLong, by patient", "< 0.001", "0.040"]
+    assert section.resolution == ""
 
 
 def test_without_results_there_is_nothing_to_show():
-    view = view_model_pairs(
-        {name: pd.DataFrame(columns=columns) for name, columns in COMPARED_COLUMNS.items()}, "auroc"
+    section = build_model_pairs_section(
+        {name: pd.DataFrame(columns=list(columns)) for name, columns in COMPARE_TABLES.items()}, "auroc"
     )
-    assert (view.changes, view.pairs, view.resolution) == (None, None, "")
+    assert (section.changes, section.pairs, section.resolution) == (None, None, "")

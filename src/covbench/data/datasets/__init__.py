@@ -1,4 +1,4 @@
-"""The datasets: every module here that has a CARD, found by itself; names that start with `_` are helpers."""
+"""The datasets: every module of this package with a CARD registers itself. Names that start with `_` are helpers."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def _unknown(kind: str, name: str, known: dict) -> CovbenchError:
 
 
 def dataset_named(name: str) -> ModuleType:
-    """The module of a dataset, with CARD and index(raw); CovbenchError if there is none of that name."""
+    """Return the module of a dataset, with CARD and index(raw). Raises CovbenchError if the name is unknown."""
     if name not in DATASETS:
         raise _unknown("dataset", name, DATASETS)
     return DATASETS[name]
 
 
 def task_named(name: str) -> Task:
-    """A task by its name; CovbenchError if no dataset poses it."""
+    """Return a task by its name. Raises CovbenchError if no dataset has it."""
     if name not in TASKS:
         raise _unknown("task", name, TASKS)
     return TASKS[name]
 
 
 def dataset_of(task_name: str) -> str:
-    """The name of the dataset that poses a task."""
+    """Return the name of the dataset that a task belongs to."""
     task = task_named(task_name)
     return next(name for name, module in DATASETS.items() if task in module.CARD.tasks)

@@ -1,7 +1,7 @@
-"""CT slices cut from preprints (COVID) and from crawled articles and case archives (non-COVID).
+"""CT slices cut from preprints (COVID), and from crawled articles and case archives (non-COVID).
 
-Names hold '%' in the repository and '_' in some copies; .png files may be JPEG inside, with or without alpha. The
-authors' split lists keep patients apart.
+Names contain '%' in the repository and '_' in some copies. The .png files may be JPEG inside, with or without alpha.
+The authors' split lists keep patients apart.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FOLDS = ("train", "val", "test")
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per slice of CT_COVID and CT_NonCOVID."""
+    """Build a row per slice of CT_COVID and CT_NonCOVID."""
     patients = {"covid": _read_covid_patients(raw), "non_covid": _read_other_patients(raw)}
     rows = []
     for folder, (label, list_name) in FOLDERS.items():
@@ -71,7 +71,7 @@ def write_sample(raw: Path) -> None:
 
 
 def _key(name: str) -> str:
-    """Copies of the repository write '_' for '%', and lists have blanks at the ends."""
+    """Normalise a name. Copies of the repository write '_' for '%', and lists have blanks at the ends."""
     return name.strip().replace("%", "_").lower()
 
 
@@ -80,27 +80,30 @@ def _paper(stem: str) -> str:
 
 
 def _guess_patient(stem: str, label: str) -> str:
-    """Without an entry: the slices of a paper are one patient, and so are those of a figure ('12%0', '12%1')."""
+    """Guess the patient of a slice without an entry.
+
+    The slices of a paper are one patient, and so are those of a crawled figure ('12%0', '12%1').
+    """
     return _paper(stem) if label == "covid" else f"crawled_figure_{re.split('[%_]', stem)[0]}"
 
 
 def _find_slices(raw: Path, folder: str) -> list[Path]:
     slices = sorted(path for path in raw.glob(f"**/{folder}/**/*") if is_picture(path) and "__MACOSX" not in path.parts)
     if not slices:
-        archive = " (its archive is there, not unpacked)" if any(raw.glob(f"**/{folder}.zip")) else ""
+        archive = " (its archive is not unpacked)" if any(raw.glob(f"**/{folder}.zip")) else ""
         raise CovbenchError(f"{raw}: no pictures in {folder}{archive}; delete {raw} and its manifest and fetch again")
     return slices
 
 
 def _read_covid_patients(raw: Path) -> dict[str, str]:
-    """COVID-CT-MetaInfo.xlsx: file name, which lacks '.png' in 83 rows, to 'Patient 12'."""
+    """Read COVID-CT-MetaInfo.xlsx: file name, which lacks '.png' in 83 rows, to 'Patient 12'."""
     table = _read_table(raw, "COVID-CT-MetaInfo.xlsx").dropna(subset=["File name", "Patient ID"])
     names = [_key(str(name)).removesuffix(".png") for name in table["File name"]]
     return dict(zip(names, table["Patient ID"].astype(str).str.strip(), strict=True))
 
 
 def _read_other_patients(raw: Path) -> dict[str, str]:
-    """NonCOVID-CT-MetaInfo.csv: file name to 'crawled_patient_4' or 'medpix_patient_9'."""
+    """Read NonCOVID-CT-MetaInfo.csv: file name to 'crawled_patient_4' or 'medpix_patient_9'."""
     table = _read_table(raw, "NonCOVID-CT-MetaInfo.csv").dropna(subset=["image name", "patient id"])
     return {_key(Path(n).stem): str(p) for n, p in zip(table["image name"], table["patient id"], strict=True)}
 
@@ -108,12 +111,12 @@ def _read_other_patients(raw: Path) -> dict[str, str]:
 def _read_table(raw: Path, name: str) -> pd.DataFrame:
     found = sorted(raw.rglob(name))
     if not found:
-        raise CovbenchError(f"{raw / name}: not there; delete {raw} and its manifest and fetch again")
+        raise CovbenchError(f"{raw / name}: not found; delete {raw} and its manifest and fetch again")
     return pd.read_excel(found[0]) if name.endswith(".xlsx") else pd.read_csv(found[0])
 
 
 def _read_folds(raw: Path, list_name: str) -> dict[str, str]:
-    """File name to fold, from Data-split/COVID/trainCT_COVID.txt and its five siblings."""
+    """Read file name to fold, from Data-split/COVID/trainCT_COVID.txt and its five siblings."""
     folds = {}
     for fold in FOLDS:
         path = raw / "Data-split" / list_name / f"{fold}CT_{list_name}.txt"

@@ -1,6 +1,6 @@
-"""Chest X-rays (and some CT) collected from publications and case archives; one row per image in metadata.csv.
+"""Chest X-rays (and some CT) collected from publications and case archives, with a row per image in metadata.csv.
 
-Two releases differ: findings are names ('COVID-19, ARDS') until mid 2020 and paths ('Pneumonia/Viral/COVID-19') later.
+Two releases differ. Findings are names ('COVID-19, ARDS') until mid 2020 and paths ('Pneumonia/Viral/COVID-19') later.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ UNKNOWN_FINDINGS = ("", "todo", "unknown", "?")
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per row of metadata.csv, then one per file in images/ that it does not mention."""
+    """Build a row per line of metadata.csv, then one per file in images/ that it does not mention."""
     if not (raw / "metadata.csv").is_file():
-        raise CovbenchError(f"{raw / 'metadata.csv'}: not there; delete {raw} and its manifest and fetch again")
+        raise CovbenchError(f"{raw / 'metadata.csv'}: not found; delete {raw} and its manifest and fetch again")
     metadata = pd.read_csv(raw / "metadata.csv", dtype=str, keep_default_na=False)
     rows: dict[str, dict[str, str]] = {}
     for _, entry in metadata.iterrows():

@@ -1,7 +1,8 @@
-"""CT slices with ground glass and consolidation drawn by a radiologist: 100 of MedSeg, 829 of nine Radiopaedia volumes.
+"""CT slices with ground glass and consolidation outlined by a radiologist.
 
-Three forms are read: the competition's .npy stacks with one-hot masks, the NIfTI files of medicalsegmentation.com, and
-the COVID-SemiSeg pictures. Where more than one is there, the first in this order is used.
+100 slices are MedSeg's own, and 829 come from nine Radiopaedia volumes. Three forms are read: the competition's .npy
+stacks with one-hot masks, the NIfTI files of medicalsegmentation.com, and the COVID-SemiSeg pictures. If there are
+several, the first in this order is used.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ WINDOW = (-1500.0, 500.0)
 ONE_HOT = "0:ground_glass 1:consolidation 2:lungs_other 3:background"
 LABELS = "1:ground_glass 2:consolidation 3:effusion"
 RADIOPAEDIA_PATIENTS = 9
-# How slices lie where nothing says so: COVID-SemiSeg pictures have the vertebra at the right edge, the liver on top.
+# Orientation of slices that do not state it: COVID-SemiSeg pictures have the vertebra at the right edge, the liver on top.
 LYING = "LPS"
 THUMBNAIL = 64
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per slice."""
+    """Build a row per slice."""
     forms = [list(_index_stacks(raw)), list(_index_volumes(raw)), list(_index_pictures(raw))]
     used = next((form for form in forms if form), [])
     for row in (row for form in forms if form is not used for row in form):
@@ -70,7 +71,7 @@ def write_sample(raw: Path) -> None:
 
 
 def _index_stacks(raw: Path) -> Iterator[dict[str, Any]]:
-    """images_medseg.npy (100, 512, 512, 1), images_radiopedia.npy (829, …), masks alike with four channels."""
+    """Index images_medseg.npy (100, 512, 512, 1), images_radiopedia.npy (829, …) and their masks of four channels."""
     for name in ("medseg", "radiopedia"):
         for path in sorted(raw.rglob(f"images_{name}.npy")):
             mask = path.with_name(f"masks_{name}.npy")
@@ -82,7 +83,10 @@ def _index_stacks(raw: Path) -> Iterator[dict[str, Any]]:
 
 
 def _index_volumes(raw: Path) -> Iterator[dict[str, Any]]:
-    """tr_im.nii.gz and tr_mask.nii.gz, rp_im/1.nii.gz and rp_msk/1.nii.gz: a volume of rp_im is one patient."""
+    """Index tr_im.nii.gz with tr_mask.nii.gz, and rp_im/1.nii.gz with rp_msk/1.nii.gz.
+
+    A volume of rp_im is one patient.
+    """
     for path in sorted(path for path in raw.rglob("*") if is_volume(path)):
         lies = header_orientation(path) or LYING
         if path.name.lower().startswith("tr_im."):
@@ -115,7 +119,10 @@ def _index_slices(
 
 
 def _lies_on_side(mask: Path) -> bool:
-    """Whether what a one-hot stack marks spreads more from top to bottom than sideways: lungs lie side by side."""
+    """Return whether the marked pixels of a one-hot stack spread more from top to bottom than sideways.
+
+    In an upright slice the lungs are side by side, so they spread more sideways.
+    """
     marked = sum(
         values[..., :3].any(axis=-1).astype(np.int64) for values in read_frames(mask, range(count_frames(mask)))
     )
@@ -123,16 +130,17 @@ def _lies_on_side(mask: Path) -> bool:
 
 
 def _spread(weights: np.ndarray) -> float:
-    """Standard deviation of positions with these weights, in pixels."""
+    """Compute the standard deviation of positions with these weights, in pixels."""
     at, total = np.arange(len(weights)), max(weights.sum(), 1)
     return float(np.sqrt((weights * (at - (weights * at).sum() / total) ** 2).sum() / total))
 
 
 def _split_patients(path: Path, patients: int) -> list[str]:
-    """Names by the `patients - 1` greatest jumps between neighbouring slices: volumes stand one after another.
+    """Name the patient of each slice. Volumes follow one another, and the `patients - 1` greatest jumps separate them.
 
-    Jumps: lowest correlation at 64x64. Tried on the 20 Zenodo volumes set one after another (438 pairs inside, lowest
-    .69; 19 between, highest .67, and that one inside the same patient): all 19 borders are found and nothing else.
+    A jump is a low correlation of neighbouring slices at 64x64. The rule was tried on the 20 Zenodo volumes put one
+    after another. Of 438 pairs inside a volume the lowest correlation is 0.69. Of 19 pairs between volumes the highest
+    is 0.67, and that one is inside the same patient. All 19 borders are found and nothing else.
     """
     thumbnails = (resize_image(image, THUMBNAIL) for image in read_images(path, range(count_frames(path)), *WINDOW))
     jumps = correlate_neighbours(np.stack(list(thumbnails)))
@@ -141,7 +149,7 @@ def _split_patients(path: Path, patients: int) -> list[str]:
 
 
 def _index_pictures(raw: Path) -> Iterator[dict[str, Any]]:
-    """COVID-SemiSeg: Imgs/<slice>.jpg and palette masks in GT/; LungInfection repeats the same slices."""
+    """Index COVID-SemiSeg: Imgs/<slice>.jpg and palette masks in GT/. LungInfection repeats the same slices."""
     for path in sorted(_find_pictures(raw), key=lambda path: ("Multi" not in str(path), _slice_number(path), path)):
         name, mask = path.relative_to(raw).as_posix(), path.parent.parent / "GT" / f"{path.stem}.png"
         several = path.parent.parent.name.startswith("MultiClassInfection")

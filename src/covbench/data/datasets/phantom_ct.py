@@ -1,7 +1,7 @@
-"""Synthetic chest CT: volumes in Hounsfield units with masks of lungs and lesions, in three classes of patients.
+"""Synthetic chest CT: volumes in Hounsfield units with masks of lungs and lesions, and patients of three classes.
 
-Other pneumonia is one consolidated lobe, COVID is ground glass in several places at the pleura. One volume is filed
-twice under two patients, and one volume begins with a slice that holds nothing.
+Other pneumonia is one consolidated lobe. COVID is ground glass in several places at the pleura. One volume is filed
+twice under two patients, and one volume begins with a slice that shows nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,13 @@ AIR, FAT, MUSCLE, VESSEL, BONE = -1000.0, -100.0, 45.0, -40.0, 420.0  # HU
 
 @dataclass(frozen=True)
 class Lesion:
-    """A place where air gives way: centre and half axes in half widths of the image, `level` its height (0-1)."""
+    """A region where air gives way to tissue.
+
+    centre, axes: centre and half axes in half widths of the image.
+    level: height in the chest, 0-1.
+    reach: half height, in the unit of `level`.
+    density: HU.
+    """
 
     centre: tuple[float, float]
     axes: tuple[float, float]
@@ -57,10 +63,11 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Patient:
-    """A chest: lengths in half widths of the image, densities and noise in HU.
+    """A chest, with lengths in half widths of the image, and densities and noise in HU.
 
-    lobe: side of the consolidated lobe, 0 for none. sagging: density that gravity adds at the back of the lungs, and
-    where that begins, 0 in the middle to 1 at the very back.
+    lobe: side of the consolidated lobe, 0 for none.
+    sagging: density that gravity adds at the back of the lungs, and where that begins, from 0 in the middle to 1 at the
+        very back.
     """
 
     name: str
@@ -79,7 +86,7 @@ class Patient:
 
 
 def draw_lesions(rng: np.random.Generator, lung: tuple[float, float]) -> tuple[Lesion, ...]:
-    """Ground glass at the pleura of both lungs, spread so that every slice meets some."""
+    """Draw ground glass at the pleura of both lungs, spread so that every slice meets some."""
     lesions = []
     for side in (-1, 1):
         for level in np.linspace(0.0, 1.0, 4) + rng.uniform(-0.08, 0.08, 4):
@@ -94,7 +101,7 @@ def draw_lesions(rng: np.random.Generator, lung: tuple[float, float]) -> tuple[L
 
 
 def draw_patient(rng: np.random.Generator, number: int) -> Patient:
-    """A patient; the classes take turns."""
+    """Draw a random patient; the classes take turns."""
     finding = CLASSES[number % 3]
     lung = (rng.uniform(0.24, 0.33), rng.uniform(0.39, 0.50))
     return Patient(
@@ -115,7 +122,17 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
 
 
 def draw_body(patient: Patient, level: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Skin to bone without lungs: HU, float32, (SIZE, SIZE). `level` runs from 0 (above) to 1 (below)."""
+    """Draw a slice of the body without lungs, from skin to bone.
+
+    Args:
+        patient: the chest.
+        level: height of the slice, from 0 (top) to 1 (bottom).
+        x: float64, (SIZE, SIZE), as coordinates returns it.
+        y: float64, (SIZE, SIZE), as coordinates returns it.
+
+    Returns:
+        HU: float64, (SIZE, SIZE).
+    """
     wide, deep = patient.axes
     skin = radius(x, y, (0.0, 0.0), (wide, deep))
     image = np.full_like(x, AIR)
@@ -123,8 +140,8 @@ def draw_body(patient: Patient, level: float, x: np.ndarray, y: np.ndarray) -> n
     image += (MUSCLE - FAT) * inside(skin - 1.0 + patient.fat / deep, 0.03)
     image = np.where(np.abs(y - deep - 0.10 - 0.08 * x**2) < 0.02, -250.0, image)
     for turn in np.arange(12) * (2 * np.pi / 12) + 0.5 * level:
-        place = (0.76 * np.cos(turn), 0.55 * np.sin(turn))
-        rib = radius(x, y, place, (0.10, 0.028), turn + np.pi / 2)
+        centre = (0.76 * np.cos(turn), 0.55 * np.sin(turn))
+        rib = radius(x, y, centre, (0.10, 0.028), turn + np.pi / 2)
         image += (BONE - 150 - MUSCLE) * inside(rib - 1.0, 0.25)
     body = radius(x, y, (0.0, 0.34), (0.11, 0.085))
     arch = np.maximum(segment(x, y, (0.0, 0.46), (0.0, 0.58), 0.02), segment(x, y, (-0.18, 0.48), (0.18, 0.48), 0.02))
@@ -134,7 +151,17 @@ def draw_body(patient: Patient, level: float, x: np.ndarray, y: np.ndarray) -> n
 
 
 def find_lungs(patient: Patient, level: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Where the lungs are, lesions included: bool, (SIZE, SIZE)."""
+    """Mark the lungs in a slice, lesions included.
+
+    Args:
+        patient: the chest.
+        level: height of the slice, from 0 (top) to 1 (bottom).
+        x: float64, (SIZE, SIZE), as coordinates returns it.
+        y: float64, (SIZE, SIZE), as coordinates returns it.
+
+    Returns:
+        bool, (SIZE, SIZE).
+    """
     swell = 0.78 + 0.22 * np.sin(np.pi * (0.15 + 0.75 * level))
     lungs = np.zeros(x.shape, dtype=bool)
     for side in (-1, 1):
@@ -147,7 +174,19 @@ def find_lungs(patient: Patient, level: float, x: np.ndarray, y: np.ndarray) -> 
 def find_lesions(
     patient: Patient, level: float, lungs: np.ndarray, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the lesions are (bool) and how dense (HU, float32), both (SIZE, SIZE)."""
+    """Mark the lesions in a slice and give their density.
+
+    Args:
+        patient: the chest.
+        level: height of the slice, from 0 (top) to 1 (bottom).
+        lungs: bool, (SIZE, SIZE), where the lungs are.
+        x: float64, (SIZE, SIZE), as coordinates returns it.
+        y: float64, (SIZE, SIZE), as coordinates returns it.
+        rng: the generator to draw from.
+
+    Returns:
+        Where the lesions are, bool, and their density, HU, float64, both (SIZE, SIZE).
+    """
     ragged = 0.18 * smooth_noise(rng, SIZE, 3.0)
     where = np.zeros(x.shape, dtype=bool)
     density = np.full(x.shape, AIR)
@@ -165,7 +204,17 @@ def find_lesions(
 
 
 def draw_slice(patient: Patient, level: float, pose: Pose, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One axial slice (HU, float32) and its mask (uint8: 1 lung, 2 lesion), both (SIZE, SIZE), seen from the feet."""
+    """Draw one axial slice with its mask, seen from the feet.
+
+    Args:
+        patient: the chest.
+        level: height of the slice, from 0 (top) to 1 (bottom).
+        pose: how the patient is placed in the slice.
+        rng: the generator to draw from.
+
+    Returns:
+        HU, float64, and the mask, uint8 (1 lung, 2 lesion), both (SIZE, SIZE).
+    """
     x, y = coordinates(SIZE, pose)
     lungs = find_lungs(patient, level, x, y)
     lesions, density = find_lesions(patient, level, lungs, x, y, rng)
@@ -193,7 +242,10 @@ def draw_slice(patient: Patient, level: float, pose: Pose, rng: np.random.Genera
 
 
 def draw_volume(patient: Patient) -> tuple[np.ndarray, np.ndarray]:
-    """HU (int16) and mask (uint8) of a patient, both (SIZE, SIZE, slices); rows run to the back, columns left."""
+    """Draw a patient's volume in HU, int16, and its mask, uint8, both (SIZE, SIZE, slices).
+
+    Rows run to the patient's back, columns to the patient's left.
+    """
     rng = np.random.default_rng(patient.seed)
     zoom = rng.uniform(0.84, 1.06)
     levels = np.linspace(0.0, 1.0, rng.integers(8, 11))
@@ -207,7 +259,7 @@ def draw_volume(patient: Patient) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(raw: Path) -> None:
-    """Writes `volumes/*.nii.gz`, `masks/*.nii.gz` and `patients.csv` into `raw`; the same voxels every time."""
+    """Write `volumes/*.nii.gz`, `masks/*.nii.gz` and `patients.csv` into `raw`, with the same voxels every time."""
     rng = np.random.default_rng(SEED)
     rows = []
     for number in range(PATIENTS):
@@ -226,9 +278,9 @@ def draw(raw: Path) -> None:
 
 
 def save_volume(path: Path, voxels: np.ndarray) -> None:
-    """NIfTI of an array (row, column, slice) whose rows run to the back, columns to the left, slices downwards.
+    """Save an array (row, column, slice) as NIfTI. Rows run to the back, columns to the left, and slices downwards.
 
-    The archive carries no time stamp, so that the same voxels are the same bytes.
+    The archive carries no time stamp, so the same voxels give the same bytes.
     """
     import nibabel as nib  # half a second that planning does without
 
@@ -252,7 +304,7 @@ CARD = Card(
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per slice of every volume of `patients.csv`; a slice without tissue is excluded."""
+    """Build a row per slice of every volume of `patients.csv`. A slice without tissue is excluded."""
     patients = pd.read_csv(raw / "patients.csv", dtype=str)
     rows = [row for patient in patients.to_dict("records") for row in _index_volume(raw, patient)]
     return build_index(rows, raw)

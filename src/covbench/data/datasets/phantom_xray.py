@@ -1,7 +1,7 @@
-"""Synthetic chest X-rays: four hospitals, patients with several images, and the flaws of real collections.
+"""Synthetic chest X-rays of four hospitals, with several images per patient and the flaws of real collections.
 
-What a benchmark has to notice is drawn on purpose: the hospitals differ in contrast, sharpness, framing and in the
-share of COVID patients; one image is filed twice under two patients; lateral views stand among the frontal ones.
+The flaws that a benchmark has to notice are intended. The hospitals differ in contrast, sharpness, framing and in the
+share of COVID patients. One image is filed twice under two patients, and lateral views are mixed with the frontal ones.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ PATIENTS = 80
 
 @dataclass(frozen=True)
 class Hospital:
-    """What tells one hospital's images from another's.
+    """What distinguishes one hospital's images from another's.
 
-    covid: share of its patients; gamma, blur (pixels), noise (grey levels): its machine; border: black frame around
-    the exposed field, as a share of the side; marker: x of the side letter, 0 for none.
+    covid: share of its patients with COVID.
+    gamma, blur, noise: properties of its machine; blur in pixels, noise in grey levels.
+    border: black frame around the exposed field, as a share of the side.
+    marker: x of the side letter, 0 for none.
     """
 
     name: str
@@ -61,7 +63,12 @@ HOSPITALS = (
 
 @dataclass(frozen=True)
 class Opacity:
-    """A patch of ground glass: place and size in half widths of the image, depth as added attenuation."""
+    """A patch of ground glass.
+
+    centre, axes: centre and half axes in half widths of the image.
+    angle: radians.
+    depth: added attenuation.
+    """
 
     centre: tuple[float, float]
     axes: tuple[float, float]
@@ -71,7 +78,7 @@ class Opacity:
 
 @dataclass(frozen=True)
 class Patient:
-    """A chest: lengths in half widths of the image."""
+    """A chest, with lengths in half widths of the image."""
 
     name: str
     hospital: Hospital
@@ -91,7 +98,7 @@ class Patient:
 
 
 def draw_opacities(rng: np.random.Generator) -> tuple[Opacity, ...]:
-    """Patches near the chest wall on both sides, more of them low than high."""
+    """Draw patches near the chest wall on both sides, more of them low than high."""
     depth = rng.uniform(0.34, 0.64)
     patches = []
     for side in (-1, 1):
@@ -103,10 +110,10 @@ def draw_opacities(rng: np.random.Generator) -> tuple[Opacity, ...]:
 
 
 def draw_patient(rng: np.random.Generator, number: int) -> Patient:
-    """A patient of one of the hospitals, ill as often as that hospital's share says."""
+    """Draw a random patient of one of the hospitals, ill as often as that hospital's share says."""
     hospital = HOSPITALS[number % len(HOSPITALS)]
-    place = number // len(HOSPITALS)
-    ill = (place * 7) % 10 < round(10 * hospital.covid)
+    turn = number // len(HOSPITALS)
+    ill = (turn * 7) % 10 < round(10 * hospital.covid)
     return Patient(
         name=f"P{number:03d}",
         hospital=hospital,
@@ -123,7 +130,17 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
 
 
 def lung_depth(patient: Patient, side: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Depth of the lung on one side along the beam: 0-1."""
+    """Compute the depth of the lung on one side along the beam.
+
+    Args:
+        patient: the chest.
+        side: -1 for the left half of the image, 1 for the right half.
+        x: float64, (SIZE, SIZE), as coordinates returns it.
+        y: float64, (SIZE, SIZE), as coordinates returns it.
+
+    Returns:
+        float64, (SIZE, SIZE), 0-1.
+    """
     outward = side * x
     height = np.clip((y - patient.apex) / (patient.base - patient.apex), 1e-3, 1.2)
     half = patient.width * np.minimum(height, 1.0) ** 0.30
@@ -133,7 +150,7 @@ def lung_depth(patient: Patient, side: int, x: np.ndarray, y: np.ndarray) -> np.
 
 
 def draw_ribs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Posterior ribs, fainter anterior ones, and the clavicles: 0-1."""
+    """Draw posterior ribs, fainter anterior ones, and the clavicles: 0-1."""
     bones = np.zeros_like(x)
     away = np.abs(x)
     for number in range(9):
@@ -148,7 +165,7 @@ def draw_ribs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def attenuation(patient: Patient) -> np.ndarray:
-    """What the body takes from the beam: float32, (SIZE, SIZE), 0 in air, about 2 behind the spine."""
+    """Compute the attenuation of the beam by the body: float64, (SIZE, SIZE), 0 in air, about 2 behind the spine."""
     rng = np.random.default_rng(patient.seed)
     x, y = coordinates(SIZE, Pose())
     flank = 0.26 + 0.68 * inside(-0.80 - y, 0.12) + 0.05 * y
@@ -175,7 +192,17 @@ def attenuation(patient: Patient) -> np.ndarray:
 def draw_ground_glass(
     rng: np.random.Generator, opacities: tuple[Opacity, ...], x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Attenuation that the patches add where there is lung, with ragged edges and a lumpy inside."""
+    """Draw ground glass with ragged edges and a lumpy inside.
+
+    Args:
+        rng: the generator to draw from.
+        opacities: the patches of ground glass.
+        x: float64, (SIZE, SIZE), as coordinates returns it.
+        y: float64, (SIZE, SIZE), as coordinates returns it.
+
+    Returns:
+        Attenuation that the patches add where there is lung: float64, (SIZE, SIZE).
+    """
     haze = np.zeros_like(x)
     for patch in opacities:
         rim = radius(x, y, patch.centre, patch.axes, patch.angle) + 0.16 * smooth_noise(rng, SIZE, 4.0)
@@ -184,7 +211,7 @@ def draw_ground_glass(
 
 
 def draw_lateral(rng: np.random.Generator) -> np.ndarray:
-    """Attenuation of a chest seen from the side: it cannot be compared with the frontal ones."""
+    """Draw the attenuation of a chest seen from the side, which cannot be compared with the frontal ones."""
     x, y = coordinates(SIZE, draw_pose(rng, 0.02))
     body = np.sqrt(np.clip(1.0 - (x / (0.55 + 0.1 * y)) ** 2, 0.0, 1.0)) * 1.6
     lung = inside(radius(x, y, (0.02, -0.15), (0.42, 0.60), 0.1) - 1.0, 0.10)
@@ -194,19 +221,28 @@ def draw_lateral(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_electrodes(rng: np.random.Generator) -> np.ndarray:
-    """Electrodes with their wires, which lie on many a patient, ill or not: 0-1, float32, (SIZE, SIZE)."""
+    """Draw electrodes with their wires, which many patients wear, ill or not: 0-1, float64, (SIZE, SIZE)."""
     x, y = coordinates(SIZE, Pose())
     shown = np.zeros_like(x)
     for _ in range(3):
-        place = (rng.choice((-1, 1)) * rng.uniform(0.25, 0.65), rng.uniform(-0.45, 0.35))
-        leave = (place[0] + rng.uniform(-0.3, 0.3), 1.0)
-        shown = np.maximum(shown, inside(radius(x, y, place, (0.035, 0.035)) - 1.0, 0.3))
-        shown = np.maximum(shown, 0.7 * segment(x, y, place, leave, 0.007))
+        centre = (rng.choice((-1, 1)) * rng.uniform(0.25, 0.65), rng.uniform(-0.45, 0.35))
+        leave = (centre[0] + rng.uniform(-0.3, 0.3), 1.0)
+        shown = np.maximum(shown, inside(radius(x, y, centre, (0.035, 0.035)) - 1.0, 0.3))
+        shown = np.maximum(shown, 0.7 * segment(x, y, centre, leave, 0.007))
     return shown
 
 
 def expose(rng: np.random.Generator, shadow: np.ndarray, hospital: Hospital) -> np.ndarray:
-    """The picture that the hospital's machine makes of an attenuation map: uint8, (SIZE, SIZE), dense is bright."""
+    """Make the picture that a hospital's machine takes of an attenuation map.
+
+    Args:
+        rng: the generator to draw from.
+        shadow: float64, (SIZE, SIZE), the attenuation map.
+        hospital: the hospital.
+
+    Returns:
+        uint8, (SIZE, SIZE), 0-255 grey. Dense is bright.
+    """
     exposure, contrast = rng.normal(0.0, 0.05), rng.uniform(0.85, 1.15)
     light = np.clip(0.47 + exposure + contrast * 0.40 * (shadow - 0.85), 0.0, 1.0) ** hospital.gamma
     picture = scipy.ndimage.gaussian_filter(235.0 * light, hospital.blur)
@@ -229,7 +265,7 @@ def expose(rng: np.random.Generator, shadow: np.ndarray, hospital: Hospital) -> 
 
 
 def draw(raw: Path) -> None:
-    """Writes `images/*.png` and `metadata.csv` into `raw`; the same bytes every time."""
+    """Write `images/*.png` and `metadata.csv` into `raw`, with the same bytes every time."""
     rng = np.random.default_rng(SEED)
     (raw / "images").mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, str]] = []
@@ -271,7 +307,7 @@ CARD = Card(
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per picture of `metadata.csv`; lateral views are excluded."""
+    """Build a row per picture of `metadata.csv`. Lateral views are excluded."""
     metadata = pd.read_csv(raw / "metadata.csv", dtype=str)
     rows = [
         {

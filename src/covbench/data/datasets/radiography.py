@@ -1,4 +1,4 @@
-"""Frontal chest X-rays, one folder per class, each class from sources of its own; no patient ids are published.
+"""Frontal chest X-rays, one folder per class, each class from its own sources. No patient ids are published.
 
 Lung_Opacity came with a later release and is not part of the study. Viral pneumonia is a paediatric collection.
 """
@@ -39,7 +39,7 @@ FOLDERS = {
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per picture in a class folder or its images/; masks/ are no pictures of this task."""
+    """Build a row per picture in a class folder or its images/. The pictures in masks/ do not belong to this task."""
     urls = _read_sources(raw)
     rows = []
     for path in sorted(path for path in raw.rglob("*") if is_picture(path)):
@@ -71,7 +71,10 @@ def write_sample(raw: Path) -> None:
 
 
 def _read_sources(raw: Path) -> dict[str, str]:
-    """File stem to host, from COVID.metadata.xlsx and its siblings (FILE NAME, FORMAT, SIZE, URL) where they exist."""
+    """Read file stem to host, from COVID.metadata.xlsx and its siblings if they exist.
+
+    Their columns are FILE NAME, FORMAT, SIZE and URL.
+    """
     sources: dict[str, str] = {}
     for path in raw.glob("COVID-19*/*.metadata.xlsx"):
         table = pd.read_excel(path, dtype=str).rename(columns=lambda name: str(name).strip().upper())

@@ -1,4 +1,7 @@
-"""CT slices from hospitals in São Paulo, one folder per class; no patient ids, but slices are numbered scan by scan."""
+"""CT slices from hospitals in São Paulo, one folder per class.
+
+No patient ids are published, but slices are numbered scan by scan.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ THUMBNAIL = 64
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per slice; patient_id is the run of alike neighbours that the slice stands in."""
+    """Build a row per slice. patient_id is the run of similar neighbours that the slice belongs to."""
     table = build_index([row for folder, label in FOLDERS.items() for row in _index_folder(raw, folder, label)], raw)
     for label in FOLDERS.values():
         here = table["label"] == label
@@ -49,7 +52,7 @@ def write_sample(raw: Path) -> None:
 
 
 def _index_folder(raw: Path, folder: str, label: str) -> list[dict[str, str]]:
-    """Rows in the order of the numbers; names that are not 'Covid (12).png' or 'Non-Covid (12).png' are foreign."""
+    """Build rows in the order of the numbers. Names other than 'Covid (12).png' or 'Non-Covid (12).png' are foreign."""
     pictures = [path for path in raw.rglob("*") if is_picture(path) and path.parent.name.lower() == folder]
     rows = []
     for path in sorted(pictures, key=lambda path: (_number(path, folder), path.name)):
@@ -65,13 +68,15 @@ def _number(path: Path, folder: str) -> int:
 
 
 def _name_runs(table: pd.DataFrame, raw: Path, label: str) -> list[str]:
-    """'covid_run_012': a run ends where a number is missing or a slice differs from the one before.
+    """Name runs, such as 'covid_run_012'. A run ends where a number is missing or a slice differs from the one before.
 
-    Differs: correlation below 0.5 at 64x64 pixels. Of the 180 neighbours among the first 91 slices of each class,
-    looked at one by one, eight show another patient: six lie below .48, the others at .55 and .61. Of the 172 that show
-    the same patient one lies below .5 (the dome of the liver), three up to .55, and 95 % above .67. The threshold errs
-    towards larger groups: a run cut too often lets one patient into two folds. The perceptual hash separates worse:
-    the eight span distances 20-34, and fourteen of the others reach 20.
+    Two slices differ if their correlation is below 0.5 at 64x64 pixels. The 180 pairs of neighbours among the first 91
+    slices of each class were looked at one by one. Eight of them show another patient: six lie below 0.48, the others
+    at 0.55 and 0.61. Of the 172 that show the same patient, one lies below 0.5 (the dome of the liver), three up to
+    0.55, and 95 % above 0.67.
+
+    The threshold errs towards larger groups, because a run that is cut too often lets one patient into two folds. The
+    perceptual hash separates worse: the eight have distances of 20 to 34, and fourteen of the others reach 20.
     """
     numbers = [_number(Path(path), "covid" if label == "covid" else "non-covid") for path in table["path"]]
     grey = [resize_image(read_picture(raw / path), THUMBNAIL) for path in table["path"]]

@@ -1,7 +1,7 @@
-"""CT of 20 cases with lungs and infection drawn by radiologists; volumes, or slices of them as pictures.
+"""CT of 20 cases with lungs and infection outlined by radiologists, as volumes or as pictures of their slices.
 
-Masks: 1 left lung, 2 right lung, 3 infection. Coronacases are in HU, Radiopaedia cases were windowed to -1250…250 HU
-and scaled to 0-255 before publication (Ma et al. 2021), so the former are shown in the same window.
+Masks: 1 left lung, 2 right lung, 3 infection. Coronacases are in HU and are shown in a window of -1250 to 250 HU.
+Radiopaedia cases were windowed to that range and scaled to 0-255 before publication (Ma et al. 2021).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from covbench.schema import SEGMENTATION, Card, Task, Zenodo
 
 INFECTION = ("background", "infection")
 LUNGS_TOO = ("background", "right_lung", "left_lung", "infection")
-# sha256 as torch-em (MIT) checks them; the record itself states md5, which the download reads from its API.
+# sha256 as torch-em (MIT) checks them. The record itself states md5, which the download reads from its API.
 ARCHIVES = {
     "COVID-19-CT-Seg_20cases.zip": "sha256:a5060480eff9315b069b086312dac4872777901fb80d268a5a83edd9f4e7b440",
     "Lung_and_Infection_Mask.zip": "sha256:34f5a573cb8fb53cb15abe81868395d9addf436854826a6fd6e70c2b294f19c3",
@@ -43,18 +43,18 @@ CARD = Card(
     homepage="https://zenodo.org/records/3757476",
 )
 WINDOW = (-1250.0, 250.0)
-# Folder -> what its numbers mean, best first. Names as in the record, then as in copies of it.
+# Folder -> what its numbers mean, best first. Names are those of the record, then those of copies of it.
 MASKS = {
     "lung_and_infection_mask": "1:left_lung 2:right_lung 3:infection",
     "infection_mask": "1:infection",
 }
 OTHER_MASKS = ("lung_mask",)
-# How the arrays lie where no header says so, seen from vertebrae and liver in the Inf-Net slices of all 20 cases.
+# Orientation of arrays without a header, found from vertebrae and liver in the Inf-Net slices of all 20 cases.
 LYING = {"coronacases": "LAS", "radiopaedia": "LPS"}
 
 
 def index(raw: Path) -> pd.DataFrame:
-    """One row per slice that shows lung; the others are excluded."""
+    """Build a row per slice that shows lung. The others are excluded."""
     files = sorted(path for path in raw.rglob("*") if is_volume(path))
     masks = {folder: {_case(path): path for path in files if _folder(path) == folder} for folder in MASKS}
     volumes = [path for path in files if _folder(path) not in (*MASKS, *OTHER_MASKS)]
@@ -76,14 +76,17 @@ def _folder(path: Path) -> str:
 
 
 def _case(path: Path) -> str:
-    """'coronacases_org_001.nii' and 'coronacases_001.nii.gz' -> 'coronacases_001'; Radiopaedia alike."""
+    """Convert 'coronacases_org_001.nii' and 'coronacases_001.nii.gz' to 'coronacases_001', and Radiopaedia alike."""
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name.lower())
     stem = stem.replace("_org", "").replace("covid-19-pneumonia-", "").removesuffix("-dcm")
     return re.sub(r"_+", "_", stem)
 
 
 def _patient(case: str) -> str:
-    """Radiopaedia names case, study and series ('radiopaedia_10_85902_3'): one case is one patient, 18 of the 20."""
+    """Return the patient of a case: 18 patients for the 20 cases.
+
+    Radiopaedia names case, study and series ('radiopaedia_10_85902_3'), and one of its cases is one patient.
+    """
     found = re.match(r"radiopaedia_(\d+)_", case)
     return f"radiopaedia_{found.group(1)}" if found else case
 
@@ -115,7 +118,7 @@ def _index_volume(raw: Path, path: Path, masks: dict[str, dict[str, Path]]) -> I
 
 
 def _find_lung_slices(mask: Path, orientation: str) -> set[int]:
-    """Slices with lung or infection; every slice where the mask file draws no lungs at all."""
+    """Return slices with lung or infection, or every slice if the mask file marks no lungs at all."""
     frames = range(count_frames(mask))
     found = [np.unique(values) for values in read_frames(mask, frames, orientation)]
     if not any(np.isin(values, (1, 2)).any() for values in found) or _folder(mask) == "infection_mask":
@@ -124,7 +127,10 @@ def _find_lung_slices(mask: Path, orientation: str) -> set[int]:
 
 
 def _index_pictures(raw: Path) -> Iterator[dict[str, Any]]:
-    """Slices as Inf-Net's authors cut them, lying on a side: Imgs/Data-1_<case>_<slice>.jpg and grey masks in GT/."""
+    """Index the slices that Inf-Net's authors cut, lying on a side.
+
+    The files are Imgs/Data-1_<case>_<slice>.jpg and grey masks in GT/.
+    """
     found = [(path, re.fullmatch(r"Data-1_(.*)_(\d+)", path.stem)) for path in raw.rglob("Imgs/*") if is_picture(path)]
     named = [(_case(Path(match.group(1))), int(match.group(2)), path) for path, match in found if match]
     for case, _, path in sorted(named):

@@ -1,4 +1,4 @@
-"""Brings datasets into data/raw as published: verified, whole or not at all, the same at every later fetch."""
+"""Bring datasets into data/raw as published: verified, whole or not at all, and the same at every later fetch."""
 
 from __future__ import annotations
 
@@ -25,13 +25,24 @@ __all__ = ["fetch_dataset"]
 
 
 def fetch_dataset(name: str, card: Card, raw: Path, mirror: Path | None) -> dict[str, Any]:
-    """Bring dataset `name` into the folder `raw` and write its manifest beside it, `{raw}.manifest.json`.
+    """Bring a dataset into a folder and write its manifest beside it, `{raw}.manifest.json`.
 
-    mirror: folder that holds datasets under their card's `mirror_folders`; None: from the card's sources.
-    Returns the manifest, {"files": {relative path: {"sha256", "size"}}, "source"}. A dataset from a fixed source that
-    lies in `raw` unchanged is not fetched again. `raw` is replaced as a whole at the end; archives wait in
-    `.downloads/{name}` beside it until then, so that an interrupted fetch goes on where it stopped.
-    Raises CovbenchError, with `raw` as it was: source out of reach, damaged, or other files than at an earlier fetch.
+    A dataset from a fixed source (GitHub, Zenodo) that is unchanged in `raw` is not fetched again. `raw` is replaced as
+    a whole at the end. Until then, downloaded archives stay in `.downloads/{name}` beside it, so an interrupted fetch
+    resumes.
+
+    Args:
+        name: name of the dataset.
+        card: the dataset's card.
+        raw: folder of the dataset in data/raw.
+        mirror: folder that holds datasets under their card's `mirror_folders`; None fetches from the card's source.
+
+    Returns:
+        The manifest, {"files": {relative path: {"sha256", "size"}}, "source"}.
+
+    Raises:
+        CovbenchError: the source cannot be reached, is damaged, or holds other files than at an earlier fetch. `raw`
+            stays as it was.
     """
     raw.parent.mkdir(parents=True, exist_ok=True)
     downloads, new = raw.parent / ".downloads" / name, raw.parent / f".{name}.new"
@@ -52,16 +63,16 @@ def fetch_dataset(name: str, card: Card, raw: Path, mirror: Path | None) -> dict
 
 
 def _assemble(card: Card, new: Path, downloads: Path, mirror: Path | None) -> dict[str, Any]:
-    """The whole dataset in the new folder `new`; returns its manifest."""
+    """Put the whole dataset into the new folder `new` and return its manifest."""
     shutil.rmtree(new, ignore_errors=True)
-    drawn = all(isinstance(source, Synthetic) for source in card.sources)
-    if mirror is not None and not (card.sources and drawn):
+    synthetic = all(isinstance(source, Synthetic) for source in card.sources)
+    if mirror is not None and not (card.sources and synthetic):
         mirrored = find_in_mirror(card, mirror)
         copy_mirror(mirrored, new)
         origin = f"mirror folder {mirrored.name}"
     else:
         if len(card.sources) != 1:
-            raise CovbenchError(f"{card.title}: the card has {len(card.sources)} sources, one is needed")
+            raise CovbenchError(f"{card.title}: the card must have one source, not {len(card.sources)}")
         (source,) = card.sources
         bring_source(source, new, downloads)
         origin = name_source(source)
@@ -74,7 +85,7 @@ def _assemble(card: Card, new: Path, downloads: Path, mirror: Path | None) -> di
 
 
 def _find_unchanged(card: Card, raw: Path, mirror: Path | None) -> dict[str, Any] | None:
-    """The manifest of what lies in `raw`, if it came from the same fixed source and no file has changed since."""
+    """Return the manifest of `raw` if it came from the same fixed source and no file has changed since."""
     first = read_first_manifest(raw)
     fixed = mirror is None and all(isinstance(source, GitHub | Zenodo) for source in card.sources)
     if first is None or not fixed or not raw.is_dir():
@@ -83,14 +94,14 @@ def _find_unchanged(card: Card, raw: Path, mirror: Path | None) -> dict[str, Any
         return None
     present = build_manifest(raw, first["source"])
     if present != first:
-        log.warning("%s is not as it was fetched; fetching it again", raw)
+        log.warning("%s has changed since it was fetched; fetching it again", raw)
         return None
-    log.info("%s is here already, unchanged", raw)
+    log.info("%s exists already, unchanged", raw)
     return present
 
 
 def _replace_folder(raw: Path, new: Path) -> None:
-    """Put `new` in the place of `raw`."""
+    """Replace the folder `raw` by `new`."""
     old = raw.parent / f".{raw.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if raw.exists():

@@ -1,4 +1,4 @@
-"""Unpacks zip and tar archives from the internet: all or nothing, within limits, never outside the target folder."""
+"""Unpack zip and tar archives from the internet: all or nothing, within limits, and never outside the target folder."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from covbench.schema import CovbenchError
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 20 * 10**9  # unpacked; the largest dataset, the 929 MedSeg slices as arrays, takes about 5 GB
+MAX_BYTES = 20 * 10**9  # unpacked; the largest dataset, 929 MedSeg slices as arrays, takes about 5 GB
 MAX_FILES = 200_000  # the largest dataset, the radiography database with its masks, has 42,000
-MAX_RATIO = 500  # unpacked / packed; one-hot masks were measured at 280, a deflate bomb comes to 1,030
+MAX_RATIO = 500  # unpacked / packed; one-hot masks were measured at 280, a deflate bomb reaches 1,030
 HARMLESS_BYTES = 50 * 10**6  # below this the ratio does not matter
 CHUNK = 2**20
 ENDINGS = (".zip", ".tar.gz", ".tgz", ".tar")
 MAC_RESOURCE_FORKS = "__MACOSX"  # ._name.png beside every name.png: not images
 DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
-    NotImplementedError,  # zipfile: a way of packing that it does not know
+    NotImplementedError,  # zipfile raises it for an unknown compression method
 )
 
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry; `flaw` says why it cannot be accepted, empty otherwise."""
+    """One entry of an archive. `flaw` says why it cannot be accepted; it is empty if it can."""
 
     name: str
     size: int
@@ -49,15 +49,15 @@ class _Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name is that of a zip or tar archive."""
+    """Return whether a name is that of a zip or tar archive."""
     return path.name.lower().endswith(ENDINGS)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive as the new folder `folder`.
+    """Unpack a zip or tar archive into the new folder `folder`.
 
-    Raises CovbenchError, and leaves nothing behind, where the archive is damaged, encrypted or too large, or where an
-    entry is a link, a device, lies outside the folder, or differs from another in letter case only.
+    Raises CovbenchError, and leaves nothing behind, if the archive is damaged, encrypted or too large. It does so too
+    if an entry is a link or a device, points outside the folder, or differs from another entry in letter case only.
     """
     temporary = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -71,14 +71,19 @@ def unpack(archive: Path, folder: Path) -> None:
         temporary.rename(folder)
     except DAMAGED as error:
         raise CovbenchError(
-            f"{archive}: damaged or not an archive that can be read ({error}); fetch it again"
+            f"{archive}: damaged, or not a readable archive ({error}); fetch it again"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def lift_only_folder(folder: Path, name: str = "") -> bool:
-    """Where `folder` holds one folder and nothing else (of that `name`, if given), put its content in its place."""
+    """If `folder` holds one folder and nothing else, replace `folder` by that folder.
+
+    name: the name that the inner folder must have; empty for any name.
+
+    Returns whether the folder was replaced.
+    """
     children = list(folder.iterdir())
     if len(children) != 1 or not children[0].is_dir() or name not in ("", children[0].name):
         return False
@@ -89,9 +94,9 @@ def lift_only_folder(folder: Path, name: str = "") -> bool:
 
 
 def unpack_inner_archives(folder: Path) -> None:
-    """Replace each archive in `folder` by a folder of its name; archives inside these stay packed.
+    """Replace each archive in `folder` by a folder of its name. Archives inside these stay packed.
 
-    An archive whose folder stands beside it already is left alone.
+    An archive is left alone if a folder of its name already exists beside it.
     """
     for archive in sorted(path for path in folder.rglob("*") if path.is_file() and is_archive(path)):
         stem = re.sub(r"\.(zip|tar\.gz|tgz|tar)$", "", archive.name, flags=re.IGNORECASE)
@@ -107,7 +112,7 @@ def unpack_inner_archives(folder: Path) -> None:
 
 @contextmanager
 def _open_archive(archive: Path) -> Iterator[tuple[Iterable[_Member], Callable[[str], IO[bytes]]]]:
-    """The entries of an archive, and the function that opens one by name."""
+    """Yield the entries of an archive, and the function that opens one by name."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             yield map(_describe_zip_entry, zipped.infolist()), zipped.open
@@ -124,7 +129,7 @@ def _describe_zip_entry(entry: zipfile.ZipInfo) -> _Member:
     elif entry.orig_filename != entry.filename:
         flaw = "has a control character in its name"  # zipfile cuts names at a NUL
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        flaw = "is a link" if kind == stat.S_IFLNK else "is no plain file"
+        flaw = "is a link" if kind == stat.S_IFLNK else "is not a regular file"
     return _Member(entry.filename, entry.file_size, entry.is_dir(), flaw)
 
 
@@ -137,12 +142,12 @@ def _read_tar_entries(tarred: tarfile.TarFile) -> Iterator[_Member]:
 def _describe_tar_entry(entry: tarfile.TarInfo) -> _Member:
     flaw = ""
     if not (entry.isfile() or entry.isdir()):
-        flaw = "is a link" if entry.issym() or entry.islnk() else "is no plain file"
+        flaw = "is a link" if entry.issym() or entry.islnk() else "is not a regular file"
     return _Member(entry.name, entry.size if entry.isfile() else 0, entry.isdir(), flaw)
 
 
 def _accept_members(archive: Path, entries: Iterable[_Member]) -> list[_Member]:
-    """The members to write; reading stops at the first that is refused, so that a bomb is not read to its end."""
+    """List the members to write. Reading stops at the first that is refused, so a bomb is not read to its end."""
     packed = archive.stat().st_size
     accepted: list[_Member] = []
     seen: dict[str, tuple[str, bool]] = {}
@@ -176,9 +181,9 @@ def _find_flaw_in_name(name: str) -> str:
 
 
 def _find_conflict(member: _Member, seen: dict[str, tuple[str, bool]]) -> str:
-    """Whether a path or one of its folders meets another under a different spelling, or as another kind.
+    """Say if a path or one of its folders meets another under a different spelling, or as another kind.
 
-    seen: caseless path -> its spelling and whether it is a folder; the member's paths are added.
+    seen: caseless path -> its spelling and whether it is a folder. The member's paths are added.
     """
     path = PurePosixPath(member.name)
     for part in (path, *path.parents):
@@ -191,7 +196,7 @@ def _find_conflict(member: _Member, seen: dict[str, tuple[str, bool]]) -> str:
         if spelling != str(part):
             return f"differs from {spelling!r} in letter case only"
         if not (is_folder and was_folder):
-            return "stands there twice"
+            return "appears twice"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Downloads that resume, retry and are verified; a file has its final name only when it is whole."""
+"""Download files with resume, retries and verification. A file gets its final name only when it is whole."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ from covbench.schema import CovbenchError
 
 log = logging.getLogger(__name__)
 
-# identity: a server that packs on the way would make byte offsets meaningless
+# identity, because byte offsets mean nothing if the server compresses what it sends
 HEADERS = {
     "User-Agent": f"covbench/{__version__} python-requests/{requests.__version__}",
     "Accept-Encoding": "identity",
 }
 TIMEOUT = (15.0, 60.0)  # seconds: to connect, between two packets
-WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, while no attempt brings anything new
-LONGEST_WAIT = 120.0  # seconds; a server that asks for more is reported instead
-CHUNK = 2**15  # bytes; what is lost of a connection that breaks
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, while attempts bring nothing new
+LONGEST_WAIT = 120.0  # seconds; a server that asks for a longer wait is an error
+CHUNK = 2**15  # bytes; at most this much is lost when a connection breaks
 FETCH_REMEDY = "on a machine without internet set fetch.mirror to a folder that holds the dataset"
 
 T = TypeVar("T")
 
 
 class TryAgain(Exception):
-    """A failure that may pass: a broken connection, an overloaded server. wait: seconds it asked for, or None."""
+    """A failure that may pass, such as a broken connection or an overloaded server.
+
+    wait: seconds that the server asked for, or None.
+    """
 
     def __init__(self, reason: str, wait: float | None = None, status: int = 0) -> None:
         super().__init__(reason)
@@ -48,38 +51,48 @@ class TryAgain(Exception):
 def download(
     url: str, target: Path, *, checksum: str = "", size: int | None = None, remedy: str = FETCH_REMEDY
 ) -> None:
-    """Bring one file to `target`; a file that is there already and has the checksum is kept.
+    """Download one file. A file that exists and has the checksum is kept.
 
-    Bytes are collected in `target.part`, which survives a kill and is continued where the server allows it and its
-    ETag, Last-Modified or the checksum proves that both parts belong together.
+    Bytes are collected in `target.part`, which survives a kill. The download resumes there if the server allows it and
+    its ETag, Last-Modified or the checksum proves that both parts belong together.
 
-    checksum: `md5:…` or `sha256:…`, or empty when none is published. size: bytes, if published.
-    remedy: what the message of an unreachable server advises.
-    Raises CovbenchError: server unreachable, file not there, wrong checksum or size, no space left.
+    Args:
+        url: address of the file.
+        target: path of the file.
+        checksum: `md5:…` or `sha256:…`, or empty if none is published.
+        size: size in bytes, if published.
+        remedy: advice for the message about a server that cannot be reached.
+
+    Raises:
+        CovbenchError: the server cannot be reached, the file does not exist, its checksum or size is wrong, or no space
+            is left.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_file() and not find_wrong_sum(target, checksum):
-        log.info("%s is here already", target.name)
+        log.info("%s exists already", target.name)
         return
     part = _Part(target.with_name(f"{target.name}.part"), url, checksum, size)
     resumed = part.count_bytes() > 0
     with_retries(part.receive, url, remedy, part.count_bytes)
     if resumed and find_wrong_sum(part.path, checksum):
-        log.warning("%s: the resumed download has a wrong checksum; starting again", target.name)
+        log.warning("%s: the resumed download has a wrong checksum; downloading it from the start", target.name)
         part.discard()
         with_retries(part.receive, url, remedy, part.count_bytes)
     if wrong := find_wrong_sum(part.path, checksum):
         part.discard()
         raise CovbenchError(
-            f"{target.name} from {url}: {wrong}; the file was removed. Run again; if it stays, the file was changed "
-            "at its source or on the way"
+            f"{target.name} from {url}: {wrong}; the file was removed. Run again; if the error remains, the file was "
+            "changed at its source or on the way"
         )
     os.replace(part.path, target)
     part.discard()
 
 
 def find_wrong_sum(path: Path, checksum: str) -> str:
-    """`wrong md5: expected …, got …`, or empty if the file has the `algorithm:digits` checksum (or none is given)."""
+    """Return `wrong md5: expected …, got …`, or an empty string if the file has the `algorithm:digits` checksum.
+
+    An empty checksum is never wrong.
+    """
     algorithm, _, expected = checksum.partition(":")
     if not checksum:
         return ""
@@ -88,7 +101,7 @@ def find_wrong_sum(path: Path, checksum: str) -> str:
 
 
 def get_json(url: str, remedy: str = FETCH_REMEDY) -> Any:
-    """The JSON document at `url`, with the retries and errors of `download`."""
+    """Fetch the JSON document at `url`, with the retries and errors of `download`."""
 
     def receive() -> Any:
         response = requests.get(url, headers=HEADERS, timeout=TIMEOUT)
@@ -97,14 +110,27 @@ def get_json(url: str, remedy: str = FETCH_REMEDY) -> Any:
             return response.json()
         except requests.JSONDecodeError as error:
             raise CovbenchError(
-                f"{url}: answers with something else than JSON; a login page of the network?"
+                f"{url}: the answer is not JSON; is it a login page of the network?"
             ) from error
 
     return with_retries(receive, url, remedy)
 
 
 def with_retries(attempt: Callable[[], T], url: str, remedy: str, count_bytes: Callable[[], int] = lambda: 0) -> T:
-    """Call `attempt` until it succeeds or fails len(WAITS) + 1 times without bringing more bytes than ever before."""
+    """Call `attempt` until it succeeds, or until len(WAITS) + 1 calls in a row have brought no new bytes.
+
+    Args:
+        attempt: the call to make.
+        url: address that it reads, for messages.
+        remedy: advice for the message about a server that cannot be reached.
+        count_bytes: returns the bytes received so far.
+
+    Returns:
+        What `attempt` returns.
+
+    Raises:
+        CovbenchError: every attempt failed, or the server asked to wait longer than LONGEST_WAIT.
+    """
     failures, most = 0, count_bytes()
     while True:
         try:
@@ -127,19 +153,19 @@ def with_retries(attempt: Callable[[], T], url: str, remedy: str, count_bytes: C
 
 
 def check_status(response: requests.Response, url: str) -> None:
-    """Raise TryAgain for an answer that may be better later, CovbenchError for one that will not."""
+    """Raise TryAgain for an answer that may be better later, and CovbenchError for one that will not."""
     status = response.status_code
     if status == 429 or status >= 500:
         raise TryAgain(f"HTTP {status} {response.reason}", _read_retry_after(response), status)
     if status in (404, 410):
-        raise CovbenchError(f"{url}: not there (HTTP {status}); it was moved or deleted at its source")
+        raise CovbenchError(f"{url}: not found (HTTP {status}); it was moved or deleted at its source")
     if status >= 400:
         raise CovbenchError(f"{url}: refused (HTTP {status} {response.reason})")
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The beginning of a download; beside it lies what is needed to continue: address, size, validator."""
+    """The beginning of a download. A file beside it holds what is needed to resume: address, size and validator."""
 
     path: Path
     url: str
@@ -165,7 +191,7 @@ class _Part:
         return notes
 
     def receive(self) -> None:
-        """Bring what is missing in one request."""
+        """Fetch what is missing in one request."""
         notes = self.read_notes()
         known = notes.get("url") == self.url and bool(notes.get("validator") or self.checksum)
         offset = self.count_bytes() if known else 0
@@ -190,12 +216,15 @@ class _Part:
             raise TryAgain(f"the connection broke after {self.count_bytes()} of {total} bytes")
 
     def _announce(self, response: requests.Response, offset: int) -> int | None:
-        """Total size in bytes, None if the server does not say; checked against what is expected and what is free."""
+        """Return the total size in bytes, or None if the server does not send it.
+
+        The size is checked against the expected size and the free disk space.
+        """
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length else None
         if total is not None and self.size not in (None, total):
             raise CovbenchError(
-                f"{self.url}: holds {total} bytes, {self.size} are expected; it was changed at its source"
+                f"{self.url}: holds {total} bytes instead of {self.size}; it was changed at its source"
             )
         require_space(self.path.parent, (total or 0) - offset, self.path.stem)
         etag = response.headers.get("ETag", "")  # a weak one (W/…) may not be used with If-Range
@@ -214,7 +243,7 @@ class _Part:
 
 
 def _continues(response: requests.Response, offset: int) -> bool:
-    """Whether the answer is the rest of the file from `offset` on."""
+    """Return whether the answer is the rest of the file from `offset` on."""
     content_range = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return response.status_code == 206 and content_range is not None and int(content_range[1]) == offset
 
@@ -229,10 +258,10 @@ def _host(url: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The innermost cause in short: requests wraps it in three layers of names and addresses."""
+    """Return the innermost cause in short, which requests wraps in three layers of names and addresses."""
     text = str(error)
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "it broke before the end"
+        return "it broke off before the end"
     found = re.search(r"\[Errno -?\d+\] ([^\"'()\[\]]+)|(Read timed out|timed out)", text)
     return (found[1] or found[2]).strip() if found else text.split("\n")[0][:200]
 

@@ -1,11 +1,13 @@
-"""Kaggle datasets and competitions through the `kaggle` package, with its ways of failing put into words."""
+"""Download Kaggle datasets and competitions through the `kaggle` package, and explain its failures in words."""
 
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,10 @@ HOW_TO_SIGN_IN = (
 
 
 def download_from_kaggle(source: Kaggle | KaggleCompetition, downloads: Path) -> Path:
-    """Bring the one archive of a dataset or competition into `downloads`; the package resumes a part of the same file.
+    """Download the one archive of a dataset or competition into `downloads`. The package resumes a partial file.
 
-    Raises CovbenchError: no or wrong credentials, rules not accepted, unknown name, too many requests, no network.
+    Raises CovbenchError if credentials are missing or wrong, the rules are not accepted, the name is unknown, there are
+    too many requests, or there is no network.
     """
     folder = downloads / "kaggle"
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,12 +46,43 @@ def download_from_kaggle(source: Kaggle | KaggleCompetition, downloads: Path) ->
     _call(lambda: fetch(**arguments, path=str(folder), quiet=False), page)
     archives = [path for path in folder.iterdir() if path.suffix != ".kaggle-partial"]
     if len(archives) != 1:
-        raise CovbenchError(f"{folder}: one archive is expected, there are {len(archives)}; delete the folder")
+        raise CovbenchError(f"{folder}: expected one archive, found {len(archives)}; delete the folder")
     return archives[0]
 
 
+def find_credentials() -> str:
+    """Where the `kaggle` package would find credentials: a file, or a variable; empty if there are none.
+
+    The order is the package's own: access token, API key, then what `kaggle auth login` saved. Nothing is sent, so
+    credentials that have expired are found too. Raises CovbenchError for a kaggle.json that is not valid.
+    """
+    if os.environ.get("KAGGLE_API_TOKEN"):
+        return "KAGGLE_API_TOKEN"
+    home = Path("~/.kaggle").expanduser()
+    for token in (home / "access_token", home / "access_token.txt"):
+        if token.is_file() and token.read_text(encoding="utf-8").strip():
+            return str(token)
+    if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
+        return "KAGGLE_USERNAME and KAGGLE_KEY"
+    elsewhere = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "kaggle"
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.exists() else elsewhere))
+    keys = (folder / "kaggle.json", ("username", "key")), (home / "credentials.json", ("refresh_token",))
+    return next((str(file) for file, names in keys if file.is_file() and _has_all(file, names)), "")
+
+
+def _has_all(file: Path, names: Sequence[str]) -> bool:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CovbenchError(f"{file}: cannot be read as JSON; {HOW_TO_SIGN_IN}") from error
+    return isinstance(values, dict) and all(values.get(name) for name in names)
+
+
 def _sign_in() -> Any:
-    """A KaggleApi with credentials. The package prints help and exits where there are none, even on import."""
+    """Return a KaggleApi with credentials.
+
+    The package prints help and exits if there are none, even on import.
+    """
     api = _make_api()
 
     def authenticate() -> None:
@@ -63,36 +97,36 @@ def _sign_in() -> Any:
 
 
 def _make_api() -> Any:
-    """The package's client, which here looks for free space before it downloads."""
+    """Return the package's client, extended to check for free space before it downloads."""
     try:
         with redirect_stdout(io.StringIO()):
             from kaggle.api.kaggle_api_extended import KaggleApi
     except OSError as error:
         raise CovbenchError(
-            f"the kaggle package cannot make its folder ({error}); set KAGGLE_CONFIG_DIR to one that can be written"
+            f"the kaggle package cannot make its folder ({error}); set KAGGLE_CONFIG_DIR to a writable folder"
         ) from error
 
     class SpaceMindingApi(KaggleApi):  # type: ignore[misc]
         def download_file(self, response: requests.Response, outfile: str, *args: Any, **kwargs: Any) -> None:
             file = Path(outfile)
-            there = file.stat().st_size if file.is_file() else 0
-            require_space(file.parent, int(response.headers.get("Content-Length", 0)) - there, file.name)
+            received = file.stat().st_size if file.is_file() else 0
+            require_space(file.parent, int(response.headers.get("Content-Length", 0)) - received, file.name)
             super().download_file(response, outfile, *args, **kwargs)
 
     api = SpaceMindingApi()
-    api.args = []  # $VERBOSE would have it print the key
+    api.args = []  # otherwise $VERBOSE makes it print the key
     return api
 
 
 def _call(fetch: Callable[[], Any], page: str) -> None:
-    """Call the package, its words on stderr, its errors as CovbenchError."""
+    """Call the package, with its output on stderr and its errors as CovbenchError."""
 
     def attempt() -> None:
         try:
             with redirect_stdout(sys.stderr):
                 fetch()
         except requests.HTTPError as error:
-            raise _translate(error, page) from None  # the original names a signed address
+            raise _translate(error, page) from None  # the original contains a signed address
         except ValueError as error:  # its size check
             raise TryAgain(str(error)) from error
 
@@ -110,7 +144,7 @@ def _translate(error: requests.HTTPError, page: str) -> Exception:
             "then run again"
         )
     if status == 404:
-        return CovbenchError(f"{page}: not there, or private (HTTP 404); open the page to see")
+        return CovbenchError(f"{page}: not found, or private (HTTP 404); open the page to check")
     if error.response is None:
         return TryAgain("no answer")
     try:

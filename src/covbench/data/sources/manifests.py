@@ -1,4 +1,4 @@
-"""What a dataset held when it was first fetched: every later fetch has to bring the same."""
+"""Record what a dataset held when it was first fetched, so that every later fetch brings the same."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SHOWN = 5  # differing files that a message lists
 
 
 def manifest_path(raw: Path) -> Path:
-    """The manifest of dataset folder `raw`, beside it."""
+    """Return the path of the manifest beside the dataset folder `raw`."""
     return raw.parent / f"{raw.name}.manifest.json"
 
 
 def kept_manifest_path(raw: Path) -> Path:
-    """A second copy: Snakemake deletes the declared one before it fetches again."""
+    """Return the path of a second copy. Snakemake deletes the declared one before it fetches again."""
     return raw.parent / ".manifests" / f"{raw.name}.json"
 
 
 def build_manifest(folder: Path, source: str) -> dict[str, Any]:
-    """sha256 and size of every file below `folder`, by path with forward slashes."""
+    """List sha256 and size of every file below `folder`, by path with forward slashes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "source": source,
@@ -35,7 +35,7 @@ def build_manifest(folder: Path, source: str) -> dict[str, Any]:
 
 
 def read_first_manifest(raw: Path) -> dict[str, Any] | None:
-    """The manifest of an earlier fetch, or None."""
+    """Read the manifest of an earlier fetch; None if there is none. Raises CovbenchError if it is damaged."""
     for path in (kept_manifest_path(raw), manifest_path(raw)):
         if path.is_file():
             try:
@@ -47,7 +47,7 @@ def read_first_manifest(raw: Path) -> dict[str, Any] | None:
 
 
 def require_same_files(raw: Path, new: dict[str, Any]) -> None:
-    """Raise CovbenchError where an earlier fetch of `raw` brought other files; sources may differ."""
+    """Raise CovbenchError if an earlier fetch of `raw` brought other files. Sources may differ."""
     first = read_first_manifest(raw)
     if first is None:
         return
@@ -61,12 +61,12 @@ def require_same_files(raw: Path, new: dict[str, Any]) -> None:
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         manifests = " and ".join(str(p) for p in (kept_manifest_path(raw), manifest_path(raw)) if p.exists())
         raise CovbenchError(
-            f"{raw.name}: {new['source']} differs from what {first['source']} brought before: "
-            f"{', '.join(differing[:SHOWN])}{more}. {raw} stays as it was; to accept the new files delete {manifests}"
+            f"{raw.name}: the files of {new['source']} differ from those that {first['source']} brought before: "
+            f"{', '.join(differing[:SHOWN])}{more}. {raw} is unchanged; to accept the new files delete {manifests}"
         )
 
 
 def write_manifests(raw: Path, manifest: dict[str, Any]) -> None:
-    """Write both copies, the kept one first."""
+    """Write both copies of the manifest, the kept one first."""
     write_json(kept_manifest_path(raw), manifest)
     write_json(manifest_path(raw), manifest)

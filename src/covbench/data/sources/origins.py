@@ -1,4 +1,4 @@
-"""Where datasets come from: each function here brings one source into a new folder, as published."""
+"""Bring one source of a dataset into a new folder, as published."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_DATA = (".git",)  # in a mirror that is a clone
 
 
 def name_source(source: Source) -> str:
-    """The source in one line, for manifests and messages."""
+    """Name the source in one line, for manifests and messages."""
     match source:
         case GitHub():
             return f"github {source.repository} @{source.commit}"
@@ -37,11 +37,20 @@ def name_source(source: Source) -> str:
         case Zenodo():
             return f"zenodo record {source.record}"
         case Synthetic():
-            return f"drawn by {source.draw.__module__}"
+            return f"synthetic data of {source.draw.__module__}"
 
 
 def bring_source(source: Source, folder: Path, downloads: Path) -> None:
-    """Bring a source's files into the new folder `folder`; archives are kept in `downloads` until all is done."""
+    """Bring a source's files into a new folder.
+
+    Args:
+        source: the source.
+        folder: the folder to make.
+        downloads: folder for archives, which stay there until the whole dataset is in place.
+
+    Raises:
+        CovbenchError: the source cannot be reached, is damaged, or is not what the card says.
+    """
     match source:
         case GitHub():
             bring_github(source, folder, downloads)
@@ -56,7 +65,17 @@ def bring_source(source: Source, folder: Path, downloads: Path) -> None:
 
 
 def bring_github(source: GitHub, folder: Path, downloads: Path) -> None:
-    """The files of a repository at one commit, without the archive's top folder."""
+    """Bring the files of a repository at one commit, without the archive's top folder.
+
+    Args:
+        source: repository and commit.
+        folder: the folder to make.
+        downloads: folder for the archive.
+
+    Raises:
+        CovbenchError: the commit is not 40 hexadecimal digits, or the archive cannot be fetched, is damaged or is of
+            another commit.
+    """
     if not re.fullmatch("[0-9a-f]{40}", source.commit):
         raise CovbenchError(f"github {source.repository}: commit {source.commit!r} is not 40 hexadecimal digits")
     archive = downloads / f"{source.repository.replace('/', '-')}-{source.commit}.zip"
@@ -71,7 +90,18 @@ def bring_github(source: GitHub, folder: Path, downloads: Path) -> None:
 
 
 def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
-    """The files of a Zenodo record that the card names (all, if it names none), verified by the record's md5."""
+    """Bring the files of a Zenodo record that the card names, or all if it names none.
+
+    Each file is verified by the record's md5 and by the card's own checksum.
+
+    Args:
+        source: record and files.
+        folder: the folder to make.
+        downloads: folder for the files while they are fetched.
+
+    Raises:
+        CovbenchError: the record cannot be fetched, or does not hold the files with these checksums.
+    """
     url = f"{ZENODO}/api/records/{source.record}"
     record = get_json(url)
     try:
@@ -79,7 +109,7 @@ def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
             entry["key"]: (entry["links"]["self"], entry["checksum"], entry["size"]) for entry in record["files"]
         }
     except (KeyError, TypeError) as error:
-        raise CovbenchError(f"{url}: the answer lists no files with checksums ({error!r}); open it to see") from error
+        raise CovbenchError(f"{url}: the answer lists no files with checksums ({error!r}); open it to check") from error
     _require_published(source, {name: checksum for name, (_, checksum, _) in published.items()})
     folder.mkdir(parents=True)
     for name in source.md5 or published:
@@ -94,26 +124,28 @@ def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
 
 
 def _pin(source: Zenodo, name: str) -> str:
-    """The card's own checksum of a file, `md5:…` or `sha256:…`; empty if it has none."""
+    """Return the card's own checksum of a file, `md5:…` or `sha256:…`; empty if it has none."""
     digits = source.md5.get(name, "")
     return digits if ":" in digits or not digits else f"md5:{digits}"
 
 
 def _require_published(source: Zenodo, published: Mapping[str, str]) -> None:
     for name in source.md5:
-        pin, stated = _pin(source, name), published.get(name, "nothing of it")
+        pin, stated = _pin(source, name), published.get(name, "none")
         if name not in published or (pin.startswith("md5:") and stated != pin):
             raise CovbenchError(
-                f"zenodo record {source.record}: {name} should have {pin}, the record says {stated}; "
+                f"zenodo record {source.record}: {name} should have {pin}, but the record states {stated}; "
                 f"its files: {', '.join(sorted(published))}"
             )
     for name in source.md5 or published:
         if Path(name).name != name or name.startswith("."):
-            raise CovbenchError(f"zenodo record {source.record}: {name!r} is no plain file name; the record is refused")
+            raise CovbenchError(
+                f"zenodo record {source.record}: {name!r} is not a plain file name; the record is refused"
+            )
 
 
 def _unpack_download(archive: Path, folder: Path) -> None:
-    """Unpack; a damaged download is removed, so that the next run fetches it anew."""
+    """Unpack a download. A damaged one is removed, so that the next run fetches it again."""
     if not is_archive(archive):
         folder.mkdir(parents=True)
         shutil.copyfile(archive, folder / archive.name)
@@ -127,7 +159,7 @@ def _unpack_download(archive: Path, folder: Path) -> None:
 
 
 def find_in_mirror(card: Card, mirror: Path) -> Path:
-    """The first of the card's mirror folders that exists in `mirror`."""
+    """Return the first of the card's mirror folders that exists in `mirror`. Raises CovbenchError if none does."""
     if not mirror.is_dir():
         raise CovbenchError(f"fetch.mirror: {mirror} is not a folder")
     for name in card.mirror_folders:
@@ -140,7 +172,7 @@ def find_in_mirror(card: Card, mirror: Path) -> Path:
 
 
 def copy_mirror(mirrored: Path, folder: Path) -> None:
-    """Copy a mirrored dataset as it stands into the new folder `folder`; links are followed, nothing is changed."""
+    """Copy a mirrored dataset unchanged into the new folder `folder`. Links are followed."""
     files = list(_list_files(mirrored))
     if not files:
         raise CovbenchError(f"fetch.mirror: {mirrored} holds no files")
@@ -160,11 +192,13 @@ def _list_files(folder: Path) -> Iterator[Path]:
         elif path.is_file():
             yield path
         else:
-            raise CovbenchError(f"fetch.mirror: {path} is neither file nor folder (a broken link?); mend or remove it")
+            raise CovbenchError(
+                f"fetch.mirror: {path} is neither a file nor a folder (a broken link?); repair or remove it"
+            )
 
 
 def refuse_lfs_pointers(folder: Path) -> None:
-    """Raise CovbenchError if a file is a git-LFS pointer: a few lines of text that stand for the real content."""
+    """Raise CovbenchError if a file is a git-LFS pointer, which holds a few lines of text in place of the content."""
     pointers = [path for path in folder.rglob("*") if path.is_file() and _is_lfs_pointer(path)]
     if pointers:
         names = ", ".join(sorted(str(path.relative_to(folder)) for path in pointers)[:5])

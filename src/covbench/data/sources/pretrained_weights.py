@@ -1,6 +1,6 @@
-"""ImageNet weight files: which there are, where they come from, and how each is brought and verified.
+"""ImageNet weight files: which exist, where they come from, and how each is fetched and verified.
 
-The table is workflow/resources/weights.csv. A file's local name holds the library (`keras_mobilenetv2.h5`), because
+The table is workflow/resources/weights.csv. A file's local name includes the library (`keras_mobilenetv2.h5`), because
 two libraries publish different files under one name.
 """
 
@@ -31,10 +31,11 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 class Weights:
     """One line of the table.
 
-    key: as the catalogue names it, `library/network`. file: name in data/weights. upstream_file: name at `url`, or the
-        one under which the library caches it.
-    checksum: `md5:…` or `sha256:…` as published; empty: none is.
-    accepted_checksum: of another file that holds the same arrays; empty: none is known.
+    key: name in the catalogue, `library/network`.
+    file: name in data/weights.
+    upstream_file: name at `url`, or the name under which the library caches it.
+    checksum: `md5:…` or `sha256:…` as published; empty if none is.
+    accepted_checksum: checksum of another file that holds the same arrays; empty if none is known.
     """
 
     key: str
@@ -48,14 +49,14 @@ class Weights:
 
 @functools.cache
 def read_weights_table(table: Path = TABLE) -> tuple[Weights, ...]:
-    """Every weight file that the catalogue's networks can start from."""
+    """Read every weight file that the catalogue's networks can start from."""
     with open(table, newline="", encoding="utf-8") as file:
         return tuple(Weights(**line) for line in csv.DictReader(file))
 
 
 @functools.cache
 def weights_file(key: str) -> str:
-    """Name in data/weights of the file with key `keras/vgg16`, `sm/vgg19`, …"""
+    """Return the name in data/weights of the file with a key such as `keras/vgg16` or `sm/vgg19`."""
     keys = {weights.key: weights for weights in read_weights_table()}
     if key not in keys:
         raise CovbenchError(f"unknown weights {key!r}; known: {', '.join(keys)}")
@@ -63,11 +64,22 @@ def weights_file(key: str) -> str:
 
 
 def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Path = TABLE) -> Path:
-    """Bring one weight file into `folder`, from its address or, where given, from the folder `mirror`.
+    """Fetch one weight file from its address or from a mirror, and verify it.
 
-    A mirror may hold it under its local or its upstream name. The file's sha256 is kept as `{file}.sha256` beside it:
-    a later fetch has to bring the same. Returns the file's path. Raises CovbenchError, leaving no file of that name
-    that was not verified: unknown name, not in the mirror, no network, wrong checksum, not HDF5, no space left.
+    The file's checksum file is written beside it as `{file}.sha256`, and a later fetch has to bring the same file.
+
+    Args:
+        file: name of the file in data/weights.
+        folder: folder for the file.
+        mirror: folder that holds the file under its local or its upstream name; None fetches it from its address.
+        table: path of the table of weight files.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CovbenchError: the name is unknown, the mirror does not hold the file, there is no network, the checksum is
+            wrong, the file is not HDF5, or no space is left. No unverified file of that name remains.
     """
     known = {weights.file: weights for weights in read_weights_table(table)}
     if file not in known:
@@ -75,19 +87,9 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
     weights, target, temporary = known[file], folder / file, folder / ".downloads" / file
     temporary.parent.mkdir(parents=True, exist_ok=True)
     with explain_full_disk(folder, file):
-        if mirror is not None:
-            origin = _find_in_mirror(weights, mirror, tuple(known.values()))
-            require_space(folder, origin.stat().st_size, file)
-            shutil.copyfile(origin, temporary)
-        else:
-            names = " or ".join(_mirror_names(weights, tuple(known.values())))
-            remedy = (
-                f"get {weights.url} elsewhere, put it into a folder as {names}, and set weights.mirror to that folder "
-                "(`weights: none` trains without)"
-            )
-            download(weights.url, temporary, checksum=weights.checksum, remedy=remedy)
+        origin = _bring(weights, tuple(known.values()), mirror, temporary)
         try:
-            _verify(weights, temporary, str(origin) if mirror is not None else weights.url, target)
+            _verify(weights, temporary, origin, target)
         except CovbenchError:
             temporary.unlink()
             raise
@@ -96,8 +98,44 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
     return target
 
 
+def find_origin(file: str, mirror: Path | None = None, table: Path = TABLE) -> str:
+    """Where fetch_weights would bring a file from: its path in the mirror, or its address.
+
+    Args:
+        file: Name in data/weights.
+        mirror: Folder that holds weight files; None: from the file's address.
+        table: As workflow/resources/weights.csv.
+
+    Returns:
+        A path or a URL.
+
+    Raises:
+        CovbenchError: The name is unknown, or the mirror does not hold the file.
+    """
+    known = {weights.file: weights for weights in read_weights_table(table)}
+    if file not in known:
+        raise CovbenchError(f"unknown weight file {file!r}; known: {', '.join(known)}")
+    return str(_find_in_mirror(known[file], mirror, tuple(known.values()))) if mirror else known[file].url
+
+
+def _bring(weights: Weights, table: tuple[Weights, ...], mirror: Path | None, target: Path) -> str:
+    """Copy the file from the mirror, or download it from its address, and return where it came from."""
+    if mirror is not None:
+        origin = _find_in_mirror(weights, mirror, table)
+        require_space(target.parent, origin.stat().st_size, weights.file)
+        shutil.copyfile(origin, target)
+        return str(origin)
+    names = " or ".join(_mirror_names(weights, table))
+    remedy = (
+        f"download {weights.url} elsewhere, put it into a folder as {names}, and set weights.mirror to that "
+        "folder (`weights: none` trains without it)"
+    )
+    download(weights.url, target, checksum=weights.checksum, remedy=remedy)
+    return weights.url
+
+
 def _mirror_names(weights: Weights, table: tuple[Weights, ...]) -> list[str]:
-    """Names that a mirror may give the file; an upstream name that two unverifiable files share is not among them."""
+    """List the names that a mirror may give the file, without an upstream name that two unverifiable files share."""
     upstream = list(dict.fromkeys([weights.upstream_file, Path(urlsplit(weights.url).path).name]))
     shared = [other.key for other in table if other.upstream_file == weights.upstream_file]
     return [weights.file] if len(shared) > 1 and not weights.checksum else [weights.file, *upstream]
@@ -111,27 +149,27 @@ def _find_in_mirror(weights: Weights, mirror: Path, table: tuple[Weights, ...]) 
         if (mirror / name).is_file():
             return mirror / name
     raise CovbenchError(
-        f"weights.mirror: {mirror} holds no {' or '.join(names)}; get it from {weights.url}, "
+        f"weights.mirror: {mirror} holds no {' or '.join(names)}; download it from {weights.url}, "
         "or train without it: `weights: none`"
     )
 
 
 def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:
-    """Raise CovbenchError unless the file is HDF5, has the checksum if one is known, and is that of earlier fetches."""
+    """Raise CovbenchError unless the file is HDF5, has a known checksum, and is the file of earlier fetches."""
     with open(path, "rb") as file:
         if file.read(len(HDF5_MAGIC)) != HDF5_MAGIC:
-            raise CovbenchError(f"{weights.file} from {origin}: not an HDF5 file; a login or error page in its place?")
+            raise CovbenchError(f"{weights.file} from {origin}: not an HDF5 file; is it a login or error page?")
     wrong = find_wrong_sum(path, weights.checksum)
     accepted = weights.accepted_checksum and not find_wrong_sum(path, weights.accepted_checksum)
     if wrong and not accepted:
         raise CovbenchError(f"{weights.file} from {origin}: {wrong}; the copy was removed")
-    record, before = checksum_path(target), read_checksum(target)
+    checksum_file, before = checksum_path(target), read_checksum(target)
     if before:
         now = hash_file(path)
         if before != now:
             raise CovbenchError(
                 f"{weights.file} from {origin} is not the file of an earlier fetch: sha256 was {before}, is {now}; "
-                f"to accept it delete {record}"
+                f"to accept it delete {checksum_file}"
             )
     elif not weights.checksum and not accepted:
-        log.warning("%s: no checksum is published; its sha256 is recorded in %s", weights.file, record)
+        log.warning("%s: no checksum is published; its sha256 is kept in %s", weights.file, checksum_file)

@@ -1,9 +1,10 @@
-"""Bootstrap over patients: the scores of a run in every draw at once.
+"""Bootstrap over patients: compute the scores of a run in every bootstrap draw at once.
 
-A draw takes as many patients as there are, with replacement; an image counts as often as its patient was drawn. Draws
-come as weights, (P, B), so that every score is a product of matrices, and runs that share weights are drawn alike.
-Percentile intervals (Efron & Tibshirani 1993, chapter 13), expanded for few patients; patients rather than images,
-since images of a patient are not independent.
+A draw takes as many patients as there are, with replacement. An image counts as often as its patient was drawn. Draws
+are stored as weights, (P, B), so every score is a product of matrices, and runs that share weights share their draws.
+
+Intervals are percentile intervals (Efron & Tibshirani 1993, chapter 13), expanded for few patients. The draws take
+patients rather than images, because images of one patient are not independent.
 """
 
 from __future__ import annotations
@@ -37,7 +38,16 @@ Draws = dict[tuple[str, str], np.ndarray]
 
 
 def draw_patients(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """How often each patient is drawn: float64, (patients, draws), each column with sum `patients`."""
+    """Draw patients with replacement, and count how often each is drawn.
+
+    Args:
+        patients: number of patients P.
+        draws: number of bootstrap draws B.
+        seed: seed of the draws.
+
+    Returns:
+        float64, (P, B), each column with sum P.
+    """
     chosen = np.random.default_rng(seed).integers(0, patients, (draws, patients))
     flat = (chosen + np.arange(draws)[:, None] * patients).ravel()
     counts = np.bincount(flat, minlength=draws * patients).reshape(draws, patients)
@@ -45,12 +55,19 @@ def draw_patients(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.nda
 
 
 def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, patients: pd.Index, weights: np.ndarray) -> Draws:
-    """Every score of a run under each draw.
+    """Compute every score of a run in each draw.
 
-    metrics: metrics.json, for its kind and classes. cases: cases.parquet. patients: (P,), who is drawn, among them all
-    patients of the cases. weights: (P, B). Returns float64, (B,), by (class, metric), class "" for the whole, NaN where
-    a draw leaves a score undefined. Under weights of 1 these are the scores of metrics.json. Metrics that cannot be
-    drawn are left out.
+    With weights of 1 these are the scores of metrics.json.
+
+    Args:
+        metrics: the content of metrics.json, read for its kind and classes.
+        cases: the content of cases.parquet.
+        patients: (P,), the patients that are drawn from. They include all patients of the cases.
+        weights: float64, (P, B), how often each patient is drawn.
+
+    Returns:
+        float64, (B,), by (class, metric). The class is "" for scores of the whole task. A score is NaN in a draw that
+        leaves it undefined. Metrics that cannot be drawn are left out.
     """
     patient_codes = patients.get_indexer(pd.Index(cases["patient_id"]))
     if metrics["kind"] == CLASSIFICATION:
@@ -81,10 +98,17 @@ def _score_classification(
 def rank_draws(
     is_class: np.ndarray, scores: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC (ties count half) and average precision (a step per distinct score) in each draw, NaN where undefined.
+    """Compute AUROC (ties count half) and average precision (a step per distinct score) in each draw.
 
-    is_class: bool, (N,). scores: float, (N,). patient_codes: patient of each image, (N,). weights: (P, B). Returns (B,)
-    each, float64 but summed in float32: exact to about 1e-6.
+    Args:
+        is_class: bool, (N,), whether each image is of the class.
+        scores: float, (N,), the model's probability of the class.
+        patient_codes: int64, (N,), the patient of each image as a row of `weights`.
+        weights: float64, (P, B), how often each patient is drawn.
+
+    Returns:
+        AUROC and average precision, float64, (B,) each, NaN where undefined. Sums are in float32, so they are exact to
+        about 1e-6.
     """
     level = rank_scores(scores)
     shape = (level.max() + 1, len(weights))
@@ -106,11 +130,18 @@ def rank_draws(
 def band_curves(
     is_class: np.ndarray, scores: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray
 ) -> pd.DataFrame:
-    """Pointwise 95 % bands of the ROC and the precision-recall curve, at GRID points between 0 and 1.
+    """Compute pointwise 95 % bands of the ROC and the precision-recall curve, at GRID points between 0 and 1.
 
-    is_class: bool, (N,). scores: float, (N,). patient_codes: patient of each image, (N,). weights: (P, B). Returns
-    curve (roc: x false, low and high true positive rate; pr: x recall, low and high precision), x, low, high; no rows
-    where there is no interval.
+    Args:
+        is_class: bool, (N,), whether each image is of the class.
+        scores: float, (N,), the model's probability of the class.
+        patient_codes: int64, (N,), the patient of each image as a row of `weights`.
+        weights: float64, (P, B), how often each patient is drawn.
+
+    Returns:
+        A table with the columns curve, x, low and high. For curve `roc`, x is the false positive rate, and low and high
+        bound the true positive rate. For `pr`, x is recall, and they bound precision. There is no row where there is no
+        interval.
     """
     grid, level = np.linspace(0, 1, GRID), rank_scores(scores)
     drawn = [trace_draw(is_class, level, draw[patient_codes], grid) for draw in weights.T]
@@ -122,16 +153,24 @@ def band_curves(
 
 
 def rank_scores(scores: np.ndarray) -> np.ndarray:
-    """0 for the highest score, 1 for the next distinct one, and so on: int64, (N,)."""
+    """Rank scores, 0 for the highest, 1 for the next distinct one, and so on: int64, (N,)."""
     return np.unique(-scores, return_inverse=True)[1]
 
 
 def trace_draw(
     is_class: np.ndarray, level: np.ndarray, weights: np.ndarray, grid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True positive rate at each false positive rate of the grid, and precision at each recall; NaN where undefined.
+    """Trace the ROC and the precision-recall curve of one draw.
 
-    is_class: bool, (N,). level: as rank_scores. weights: float, (N,). grid: ascending, 0-1. Returns two float64, (G,).
+    Args:
+        is_class: bool, (N,), whether each image is of the class.
+        level: int64, (N,), the ranks that rank_scores returns.
+        weights: float64, (N,), how often each image counts.
+        grid: float64, (G,), ascending, 0-1.
+
+    Returns:
+        The true positive rate at each false positive rate of the grid, and the precision at each recall: float64, (G,)
+        each, NaN where undefined.
     """
     above = np.cumsum(np.bincount(level, weights * is_class))
     below = np.cumsum(np.bincount(level, weights * ~is_class))
@@ -144,7 +183,7 @@ def trace_draw(
 
 
 def _accumulate(rows: np.ndarray) -> np.ndarray:
-    """Running sum down the rows, (G, B); several times faster than cumsum(axis=0), which strides."""
+    """Sum running down the rows, (G, B). It is several times faster than cumsum(axis=0), which strides."""
     sums = rows.copy()
     for row in range(1, len(sums)):
         sums[row] += sums[row - 1]
@@ -175,7 +214,7 @@ def _score_region(
 
 
 def _mean_draws(values: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of the defined values in each draw: float64, (B,)."""
+    """Compute the mean of the defined values in each draw: float64, (B,)."""
     defined = ~np.isnan(values)
     sums = np.bincount(patient_codes[defined], values[defined], len(weights))
     counts = np.bincount(patient_codes[defined], minlength=len(weights))
@@ -183,10 +222,13 @@ def _mean_draws(values: np.ndarray, patient_codes: np.ndarray, weights: np.ndarr
 
 
 def find_interval(draws: np.ndarray, patients: int) -> tuple[float | None, float | None, str]:
-    """The central draws among those that are defined, or why there is no interval: low, high, reason.
+    """Compute the interval that holds the central draws, or say why there is none: low, high, reason.
 
-    draws: float64, (B,). patients: how many there were to draw from. The share of draws in each tail is that of
-    expand_tail. With a tenth or more of the draws undefined the rest would be a chosen few.
+    draws: float64, (B,), a score in each bootstrap draw.
+    patients: number of patients that were drawn from.
+
+    Only defined draws count, and each tail holds the share of them that expand_tail returns. If a tenth of the draws or
+    more is undefined there is no interval, because the others are a biased choice.
     """
     if patients < 2:
         return None, None, "no interval: a single patient"
@@ -199,10 +241,11 @@ def find_interval(draws: np.ndarray, patients: int) -> tuple[float | None, float
 
 
 def expand_tail(patients: int) -> float:
-    """Share of draws below a 95 % interval from so many patients: .025 for many, less for few.
+    """Return the share of draws below a 95 % interval for this many patients: 0.025 for many, smaller for few.
 
-    Draws vary by a factor of sqrt((n - 1) / n) too little, and quantiles of a normal distribution ignore that the
-    spread itself is estimated: the expanded percentile interval of Hesterberg 2015 (Am. Stat. 69:371) mends both.
+    The spread of the draws is too small by a factor of sqrt((n - 1) / n), and quantiles of a normal distribution ignore
+    that the spread is itself estimated. The expanded percentile interval (Hesterberg 2015, Am. Stat. 69:371) corrects
+    both.
     """
     reach = stats.t.ppf((1 + LEVEL) / 2, patients - 1) * np.sqrt(patients / (patients - 1))
     return float(stats.norm.sf(reach))

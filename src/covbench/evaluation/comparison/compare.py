@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,65 +11,60 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import UNDRAWN, Draws, draw_patients, find_interval, score_draws
-from covbench.evaluation.comparison.model_pairs import (
-    PAIR_COLUMNS,
-    RANK_COLUMNS,
-    RESOLUTION_COLUMNS,
-    Contestant,
-    compare_model_pairs,
-)
-from covbench.evaluation.comparison.replication import PROTOCOL_COLUMNS, compare_protocols, set_beside
+from covbench.evaluation.comparison.model_pairs import Contestant, compare_model_pairs
+from covbench.evaluation.comparison.replication import compare_protocols, set_beside
+from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import (
     KEYS,
-    RUN_COLUMNS,
-    Scored,
+    RunRecord,
+    RunState,
     count_patients,
-    describe_run,
-    read_runs,
+    describe_record,
+    examine_runs,
     require_planned,
 )
 from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
+from covbench.schema import COMPARE_TABLES
 
-METRIC_COLUMNS = [*KEYS, "family", "seed", "class", "metric", "value", "low", "high", "reason"]
-SUMMARY_COLUMNS = [*KEYS, "family", "metric", "seeds", "mean", "sd", "low", "high"]
-COLUMNS = {
-    "metrics": METRIC_COLUMNS,
-    "summary": SUMMARY_COLUMNS,
-    "protocols": PROTOCOL_COLUMNS,
-    "pairs": PAIR_COLUMNS,
-    "ranks": RANK_COLUMNS,
-    "resolution": RESOLUTION_COLUMNS,
-}
+COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution")
+"""Tables of schema.COMPARE_TABLES that are computed task by task."""
 
 Rows = dict[str, list[dict[str, Any]]]
 
 
 def compare_runs(
-    plan: Sequence[Mapping[str, Any]],
+    plan: Sequence[PlannedRun],
     reported: pd.DataFrame,
     literature: pd.DataFrame,
     root: Path = Path(),
     partial: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """The tables of results/compare: those of COLUMNS, `runs` (scored.RUN_COLUMNS), `published` (verdicts) and
-    `literature`, the given one of the planned tasks.
+    """The tables of results/compare, schema.COMPARE_TABLES, but for `external`.
 
-    plan: as experiment.plan.describe_plan. reported: task, kind, architecture, backbone, metric, value, source.
-    literature: task, protocol, model, metric, value, note, source. root: the folder that holds data/ and results/. A
-    run without its files has the state `missing`. Raises CovbenchError for runs whose inputs are not the planned ones;
-    `partial` gives them the state `stale` instead, and no scores.
+    Args:
+        plan: as covbench.experiment.plan.plan_runs.
+        reported: the study's values, as workflow/resources/published_results.csv.
+        literature: as workflow/resources/literature.csv.
+        root: the folder that holds data/ and results/.
+        partial: leave stale runs out of the scores instead of refusing them.
+
+    Returns:
+        Each table by its name. `literature` is the given one, of the planned tasks.
+
+    Raises:
+        CovbenchError: for stale runs, unless partial.
     """
-    scored = read_runs(plan, root)
+    records = examine_runs(plan, root)
     if not partial:
-        require_planned(scored)
-    rows: Rows = {name: [] for name in COLUMNS}
-    done = sorted((run for run in scored if run.state == "done"), key=_task)
-    for _, runs in groupby(done, key=_task):
+        require_planned(records)
+    rows: Rows = {name: [] for name in COMPUTED}
+    scored = sorted((run for run in records if run.state is RunState.SCORED), key=_task)
+    for _, runs in groupby(scored, key=_task):
         for name, found in _compare_task(list(runs)).items():
             rows[name] += found
-    tables = {name: pd.DataFrame(rows[name], columns=columns) for name, columns in COLUMNS.items()}
-    tables["runs"] = pd.DataFrame([describe_run(run) for run in scored], columns=RUN_COLUMNS)
-    planned = {entry["task"] for entry in plan}
+    rows["runs"] = [describe_record(record) for record in records]
+    tables = {name: pd.DataFrame(rows[name], columns=list(COMPARE_TABLES[name])) for name in rows}
+    planned = {entry.run.task for entry in plan}
     reported, literature = (table[table["task"].isin(planned)] for table in (reported, literature))
     tables["published"] = set_beside(reported, tables["summary"], tables["protocols"])
     tables["literature"] = literature
@@ -85,21 +80,21 @@ def nest_scores(ranks: pd.DataFrame) -> dict[str, Any]:
     return nested
 
 
-def _task(scored: Scored) -> str:
-    return scored.run.task
+def _task(record: RunRecord) -> str:
+    return record.task
 
 
-def _model(scored: Scored) -> tuple[str, str, str]:
-    return scored.run.protocol, scored.run.architecture, scored.family
+def _model(record: RunRecord) -> tuple[str, str, str]:
+    return record.protocol, record.architecture, record.family
 
 
-def _compare_task(runs: list[Scored]) -> Rows:
-    """Rows of COLUMNS for all runs of one task, which share their draws of patients, whatever protocol and seed.
+def _compare_task(runs: list[RunRecord]) -> Rows:
+    """Rows of COMPUTED for all runs of one task, which share their draws of patients, whatever protocol and seed.
 
     A patient in several test folds is drawn for all of them, so that differences between models, seeds and protocols
     are paired as far as they can be.
     """
-    rows: Rows = {name: [] for name in COLUMNS}
+    rows: Rows = {name: [] for name in COMPUTED}
     patients = pd.Index(sorted({patient for scored in runs for patient in scored.cases["patient_id"]}))
     weights = draw_patients(len(patients))
     contestants: dict[str, dict[str, Contestant]] = {protocol: {} for protocol in PROTOCOLS}
@@ -114,19 +109,19 @@ def _compare_task(runs: list[Scored]) -> Rows:
         ]
         scores = {row["metric"]: row["mean"] for row in summary}
         contestants[protocol][architecture] = Contestant(
-            architecture, family, {scored.run.seed: scored for scored in seeds}, scores, averaged
+            architecture, family, {scored.seed: scored for scored in seeds}, scores, averaged
         )
     for protocol, entered in contestants.items():
         found = compare_model_pairs(list(entered.values()), patients) if entered else {}
         for name, several in found.items():
             rows[name] += [{"protocol": protocol} | row for row in several]
     rows["protocols"] = list(compare_protocols(rows["summary"], contestants[PUBLISHED], contestants[AUDITED]))
-    return {name: [{"task": runs[0].run.task} | row for row in several] for name, several in rows.items()}
+    return {name: [{"task": runs[0].task} | row for row in several] for name, several in rows.items()}
 
 
-def _tabulate(scored: Scored, draws: Draws) -> Iterable[dict[str, Any]]:
-    metrics, run = scored.metrics, scored.run
-    keys = {**{key: getattr(run, key) for key in KEYS}, "family": scored.family, "seed": run.seed}
+def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:
+    metrics = scored.metrics
+    keys = {key: getattr(scored, key) for key in [*KEYS, "family", "seed"]}
     for name, scores in {"": metrics["metrics"], **metrics["per_class"]}.items():
         for metric, value in scores.items():
             key = f"per_class.{name}.{metric}" if name else metric
@@ -138,7 +133,7 @@ def _tabulate(scored: Scored, draws: Draws) -> Iterable[dict[str, Any]]:
             yield {**keys, "class": name, "metric": metric, "value": value, "low": low, "high": high, "reason": reason}
 
 
-def _average_seeds(group: list[Scored], draws: list[Draws]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+def _average_seeds(group: list[RunRecord], draws: list[Draws]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Mean and standard deviation over the seeds for which a metric is defined, the interval of that mean, its draws.
 
     In each draw of patients the metric is taken for every seed and averaged over seeds: the interval holds what comes

@@ -16,8 +16,9 @@ from covbench.data.datasets import TASKS
 from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, find_interval, score_draws
-from covbench.experiment.runs import KEYS, Scored, count_patients, read_runs
-from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
+from covbench.experiment.plan import PlannedRun
+from covbench.experiment.runs import KEYS, RunRecord, RunState, count_patients, examine_runs
+from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,6 @@ EXTERNAL_METRICS = {
 }
 """What is compared: scores of the task that both datasets share. Accuracy moves with the share of COVID too."""
 COUNTS = ["images", "patients", "usable", "duplicates", "removed"]
-EXTERNAL_COLUMNS = [
-    *[*KEYS, "tested_on", "metric", "seeds"],
-    *[f"{side}{end}" for side in ("internal", "external", "drop") for end in ("", "_low", "_high")],
-    *[*COUNTS, "reason"],
-]
 BLOCK = 2000
 """Draws at once: all of them over a dataset of 15,000 patients would need gigabytes."""
 
@@ -39,29 +35,29 @@ Scores = tuple[Mapping[str, Any], pd.DataFrame]
 """metrics.json and cases.parquet of a test fold."""
 
 
-def compare_external(plan: Sequence[Mapping[str, Any]], root: Path = Path()) -> pd.DataFrame:
-    """The scores of every planned network within its own dataset and on each other that fits: EXTERNAL_COLUMNS.
+def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.DataFrame:
+    """The scores of every planned network within its own dataset and on each other that fits: the table `external`.
 
     `drop` is internal minus external, with the interval of that difference: patients of both datasets are drawn
     independently, seeds averaged in each draw. `internal`: the run's test fold, its labels reduced to what both share.
-    plan: as experiment.plan.describe_plan. root: the folder that holds data/ and results/. What is not there yet,
-    or was made by another training, gives a row with the reason instead of scores.
+    root: the folder that holds data/ and results/. What is not there yet, or was made by another training, gives a row
+    with the reason instead of scores.
     """
-    planned = list(dict.fromkeys(entry["task"] for entry in plan))
-    deep = [entry for entry in plan if entry["family"] == "deep" and find_external_tasks(entry["task"], planned)]
+    planned = list(dict.fromkeys(entry.run.task for entry in plan))
+    deep = [entry for entry in plan if entry.is_deep and find_external_tasks(entry.run.task, planned)]
     rows: list[dict[str, Any]] = []
-    for key, group in groupby(sorted(read_runs(deep, root), key=_model), key=_model):
+    for key, group in groupby(sorted(examine_runs(deep, root), key=_model), key=_model):
         seeds, names = list(group), dict(zip(KEYS, key, strict=True))
         for other in find_external_tasks(key[0], planned):
             rows += [{**names, "tested_on": other} | row for row in _compare_seeds(seeds, other, root)]
-    return pd.DataFrame(rows, columns=EXTERNAL_COLUMNS)
+    return pd.DataFrame(rows, columns=list(COMPARE_TABLES["external"]))
 
 
-def _model(scored: Scored) -> tuple[str, str, str]:
-    return scored.run.task, scored.run.protocol, scored.run.architecture
+def _model(record: RunRecord) -> tuple[str, str, str]:
+    return record.task, record.protocol, record.architecture
 
 
-def _compare_seeds(seeds: Sequence[Scored], other: str, root: Path) -> Iterator[dict[str, Any]]:
+def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterator[dict[str, Any]]:
     names = EXTERNAL_METRICS[TASKS[other].kind]
     run = seeds[0].run
     folder = root / external_folder(run.task, run.protocol, run.architecture, other)
@@ -76,7 +72,7 @@ def _compare_seeds(seeds: Sequence[Scored], other: str, root: Path) -> Iterator[
     cases = pd.read_parquet(folder / "cases.parquet")
     internal = [_reduce(scored, TASKS[run.task]) for scored in seeds]
     external = [
-        (found["seeds"][str(scored.run.seed)], cases[cases["seed"] == scored.run.seed].reset_index(drop=True))
+        (found["seeds"][str(scored.seed)], cases[cases["seed"] == scored.seed].reset_index(drop=True))
         for scored in seeds
     ]
     drawn = [_draw_scores(scores, names, side) for side, scores in enumerate((internal, external))]
@@ -87,22 +83,22 @@ def _compare_seeds(seeds: Sequence[Scored], other: str, root: Path) -> Iterator[
         )
 
 
-def _read_external(folder: Path, seeds: Sequence[Scored]) -> tuple[dict[str, Any], str]:
+def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, Any], str]:
     """metrics.json of a model on another task, and why it cannot be used; empty: it can."""
     for scored in seeds:
-        if scored.state != "done":
-            return {}, f"seed {scored.run.seed} is {scored.state}"
+        if scored.state is not RunState.SCORED:
+            return {}, f"seed {scored.seed} is {scored.state}"
     if not (folder / "metrics.json").exists():
         return {}, "not tested there yet"
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     for scored in seeds if metrics["images"] else ():
-        there = metrics["seeds"].get(str(scored.run.seed), {})
+        there = metrics["seeds"].get(str(scored.seed), {})
         if there.get("fingerprint") != scored.manifest["fingerprint"]:
-            return {}, f"seed {scored.run.seed} was not tested there with the model that is here now"
+            return {}, f"seed {scored.seed} was not tested there with the model that is here now"
     return metrics, ""
 
 
-def _reduce(scored: Scored, task: Task) -> Scores:
+def _reduce(scored: RunRecord, task: Task) -> Scores:
     """The run's own test fold, scored by the labels that both datasets share; lesions are scored as one already."""
     if task.kind == SEGMENTATION:
         return scored.metrics, scored.cases

@@ -13,14 +13,9 @@ import pandas as pd
 from covbench.evaluation.comparison.bootstrap import find_interval
 from covbench.evaluation.comparison.paired_tests import Fold, compare_aurocs, compare_correct, correct_holm, flip_signs
 from covbench.evaluation.comparison.ranks import range_ranks, resolvable_difference
-from covbench.experiment.runs import Scored, count_patients
+from covbench.experiment.runs import RunRecord, count_patients
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
-PAIR_COLUMNS = [
-    *["task", "protocol", "metric", "one", "other", "seeds", "difference", "low", "high", "test", "p", "p_holm"],
-]
-RANK_COLUMNS = ["task", "protocol", "metric", "architecture", "family", "score", "best", "worst", "models"]
-RESOLUTION_COLUMNS = ["task", "protocol", "metric", "patients", "models", "error", "resolvable", "basis"]
 COMPARED = {CLASSIFICATION: ("auroc", "accuracy"), SEGMENTATION: ("dice_lesion",)}
 """What models are ranked and tested by. Larger is better."""
 CASES = {"accuracy": "correct", "dice_lesion": "dice_lesion"}
@@ -33,11 +28,11 @@ PERMUTATION = "permutation of patients"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model under one protocol: its finished runs by seed, and by metric the mean over seeds and its draws, (B,)."""
+    """A model under one protocol: its scored runs by seed, and by metric the mean over seeds and its draws, (B,)."""
 
     architecture: str
     family: str
-    runs: Mapping[int, Scored]
+    runs: Mapping[int, RunRecord]
     scores: Mapping[str, float | None]
     draws: Mapping[str, np.ndarray]
 

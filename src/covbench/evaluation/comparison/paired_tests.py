@@ -1,7 +1,7 @@
-"""Whether one model is better than another on the same test images: p-values, by patient and over seeds.
+"""Test whether one model is better than another on the same test images, by patient and over seeds.
 
-Images of a patient are not independent, nor are the test folds of several seeds, which share patients: every test here
-sums over the images of a patient first, whatever the seed.
+Images of one patient are not independent. Neither are the test folds of several seeds, which share patients. Every test
+here therefore sums over all images of a patient first, whatever the seed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ FLIPS = 10_000
 BLOCK = 500
 
 Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Whether each image is of the class, bool, (N,); the scores of two models, float, (N,); its patient, int64, (N,)."""
+"""What the tests need to know of the N images of one fold, (N,) each.
+
+The arrays are whether each image is of the class (bool), the scores of the two models (float), and the image's patient
+(int64).
+"""
 
 
 def compare_aurocs(folds: Sequence[Fold]) -> tuple[float, float, float]:
-    """Mean difference over folds of two models' AUROC on the same images, its standard error, and a two-sided p-value.
+    """Compare the AUROC of two models: mean difference over folds, its standard error, and a two-sided p-value.
 
-    folds: one per seed and class, patients numbered alike in all. With one image a patient and one fold it is the test
-    of DeLong, DeLong and Clarke-Pearson (1988, Biometrics 44:837), with several images a patient that of Obuchowski
-    (1997, Biometrics 53:567); over several folds each patient's parts are summed before they are squared. NaN where a
-    fold lacks one of the two classes.
+    folds: one per seed and class, with the same patient numbers in all.
+
+    With one fold and one image per patient this is the test of DeLong, DeLong and Clarke-Pearson (1988, Biometrics
+    44:837). With several images per patient it is the test of Obuchowski (1997, Biometrics 53:567). With several folds,
+    each patient's parts are summed before they are squared. All three are NaN if a fold lacks one of the two classes.
     """
     patients = 1 + max(int(patient_codes.max()) for *_, patient_codes in folds)
     parts = np.zeros((2, patients))
@@ -47,9 +52,10 @@ def compare_aurocs(folds: Sequence[Fold]) -> tuple[float, float, float]:
 
 
 def place_values(is_class: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Share of the other class that each image is ranked rightly against, ties half: float64, (N,), 0-1.
+    """Compute the share of the other class that each image is ranked correctly against: float64, (N,), 0-1.
 
-    The mean over the images of a class is the AUROC. By midranks, after Sun and Xu (2014, IEEE Signal Process. Lett.).
+    Ties count half. The mean over the images of a class is the AUROC. The shares come from midranks (Sun and Xu 2014,
+    IEEE Signal Process. Lett.).
     """
     ranks, values = stats.rankdata(scores), np.empty(len(scores))
     for chosen in (is_class, ~is_class):
@@ -65,10 +71,18 @@ def _test_normal(difference: float, error: float) -> tuple[float, float, float]:
 
 
 def flip_signs(gains: np.ndarray, flips: int = FLIPS, seed: int = 0) -> np.ndarray:
-    """p-values of paired permutation: how often sums are as far from 0 when patients' models are swapped at random.
+    """Compute p-values of a paired permutation test, which swaps the two models of random patients.
 
-    gains: float64, (P, K), each patient's share in the difference of K pairs of models. Returns float64, (K,),
-    two-sided, never below 1 / (flips + 1): the order observed is one of those possible (Phipson and Smyth 2010).
+    A p-value is the share of permutations whose sum is at least as far from 0 as the observed one. The observed order
+    counts as one of them (Phipson and Smyth 2010).
+
+    Args:
+        gains: float64, (P, K), each patient's share in the difference of K pairs of models.
+        flips: number of random permutations.
+        seed: seed of the permutations.
+
+    Returns:
+        Two-sided p-values: float64, (K,), at least 1 / (flips + 1).
     """
     observed = np.abs(gains.sum(axis=0)) * (1 - 1e-9)
     rng, extreme = np.random.default_rng(seed), np.zeros(gains.shape[1])
@@ -79,7 +93,7 @@ def flip_signs(gains: np.ndarray, flips: int = FLIPS, seed: int = 0) -> np.ndarr
 
 
 def compare_correct(one: np.ndarray, other: np.ndarray) -> float:
-    """McNemar's exact test of two models' answers on independent images, one image a patient: the two-sided p-value.
+    """Return the two-sided p-value of McNemar's exact test for two models, with one image per patient.
 
     one, other: bool, (N,), whether each answer is right.
     """
@@ -88,7 +102,7 @@ def compare_correct(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def correct_holm(values: np.ndarray) -> np.ndarray:
-    """p-values of one family corrected after Holm (1979): float64, (K,), NaN kept and not counted."""
+    """Correct the p-values of one family after Holm (1979): float64, (K,). NaN stays NaN and does not count."""
     corrected = np.full(len(values), np.nan)
     order = np.argsort(values)[: int((~np.isnan(values)).sum())]
     steps = values[order] * np.arange(len(order), 0, -1)

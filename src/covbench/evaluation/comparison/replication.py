@@ -12,18 +12,9 @@ from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.definitions import define_metric
 from covbench.experiment.runs import KEYS, count_patients
 from covbench.protocols import AUDITED, PUBLISHED
+from covbench.schema import COMPARE_TABLES
 
 CHANGE = ["change", "change_low", "change_high"]
-PUBLISHED_COLUMNS = [
-    *["task", "architecture", "metric", "reported", "source", "our_metric"],
-    *[f"{name}_{protocol}" for protocol in (PUBLISHED, AUDITED) for name in ("value", "low", "high", "difference")],
-    *[*CHANGE, "verdict", "why", "note", "definition"],
-]
-PROTOCOL_COLUMNS = [
-    *["task", "architecture", "family", "metric"],
-    *[f"{name}_{protocol}" for protocol in (PUBLISHED, AUDITED) for name in ("mean", "low", "high")],
-    *CHANGE,
-]
 MATCHES, DIFFERS, UNTESTABLE = VERDICTS = ("matches", "differs", "untestable")
 
 _SWAPPED = (
@@ -73,9 +64,9 @@ def judge(reported: float, ours: Mapping[str, Any]) -> tuple[str, str]:
 def compare_protocols(
     summary: Sequence[Mapping[str, Any]], published: Mapping[str, Contestant], audited: Mapping[str, Contestant]
 ) -> Iterator[dict[str, Any]]:
-    """What `audited` changes in each score of each model, with its interval: PROTOCOL_COLUMNS but for the task.
+    """What `audited` changes in each score of each model, with its interval: columns of `protocols` without the task.
 
-    summary: rows of comparison.SUMMARY_COLUMNS of one task. published, audited: models by name, drawn alike: patients
+    summary: rows of the table `summary` of one task. published, audited: models by name, drawn alike: patients
     who stand in the test folds of both count in both at once.
     """
     found = {tuple(row[key] for key in ("protocol", "architecture", "metric")): row for row in summary}
@@ -96,10 +87,10 @@ def compare_protocols(
 
 
 def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.DataFrame) -> pd.DataFrame:
-    """The study's values beside ours, a row per reported value: PUBLISHED_COLUMNS.
+    """The study's values beside ours, a row per reported value: the table `published`.
 
     `difference` is ours less the reported value, `change` ours under `audited` less ours under `published`. reported:
-    as workflow/resources/published_results.csv. summary: comparison.SUMMARY_COLUMNS. protocols: PROTOCOL_COLUMNS.
+    as workflow/resources/published_results.csv. summary, protocols: the tables of these names.
     """
     ours: dict[tuple, Any] = {tuple(row[key] for key in [*KEYS, "metric"]): row for row in summary.to_dict("records")}
     changes = {(row["task"], row["architecture"], row["metric"]): row for row in protocols.to_dict("records")}
@@ -119,7 +110,7 @@ def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.Data
         for protocol, score in found.items():
             row |= _beside(score, value["value"], protocol)
         rows.append(row)
-    return pd.DataFrame(rows, columns=PUBLISHED_COLUMNS)
+    return pd.DataFrame(rows, columns=list(COMPARE_TABLES["published"]))
 
 
 def _beside(score: Mapping[str, Any], reported: float, protocol: str) -> dict[str, Any]:

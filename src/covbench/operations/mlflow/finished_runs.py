@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from covbench.data.datasets import TASKS, dataset_of
+from covbench.experiment.runs import RunRecord, RunState
 from covbench.operations.mlflow.store import (
     FINGERPRINT_TAG,
     FOLDER_TAG,
@@ -52,23 +53,29 @@ Draw = Callable[[Mapping[str, Any], pd.DataFrame], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A finished run as its folder holds it.
+    """A scored run, and what Snakemake measured of its job, by column of its benchmark table (s, MB, %).
 
-    manifest, metrics: manifest.json and metrics.json. history: schema.HISTORY_COLUMNS, no rows for a baseline. costs:
-    what Snakemake measured of its job, by column of its benchmark table (s, MB, %); empty for a baseline.
+    costs: empty for a baseline.
     """
 
-    folder: str
-    manifest: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    history: pd.DataFrame
+    record: RunRecord
     costs: Mapping[str, float]
 
     @property
+    def folder(self) -> str:
+        """Where its files lie."""
+        return str(self.record.folder)
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """manifest.json."""
+        return self.record.manifest
+
+    @property
     def key(self) -> str:
-        """Its place in the grid: task/protocol/architecture/seed."""
-        run = self.manifest["run"]
-        return f"{run['task']}/{run['protocol']}/{run['architecture']}/{run['seed']}"
+        """Its cell of the grid: task/protocol/architecture/seed."""
+        record = self.record
+        return f"{record.task}/{record.protocol}/{record.architecture}/{record.seed}"
 
     @property
     def finished_ms(self) -> int:
@@ -82,22 +89,22 @@ class TrackedRun:
 
     def digest(self) -> str:
         """sha256 of everything that is copied, 64 hexadecimal digits."""
-        text = json.dumps([LAYOUT, self.manifest, self.metrics], sort_keys=True) + self.history.to_csv(index=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        text = json.dumps([LAYOUT, self.manifest, self.record.metrics], sort_keys=True)
+        return hashlib.sha256((text + self.record.history.to_csv(index=False)).encode()).hexdigest()
 
 
-def read_run(folder: Path | str) -> TrackedRun:
-    """A finished run from manifest.json, metrics.json and, where there is one, history.csv of its folder."""
-    path = Path(folder)
-    manifest, metrics = (json.loads((path / name).read_text("utf-8")) for name in ("manifest.json", "metrics.json"))
-    curves = path / "history.csv"
-    history = pd.read_csv(curves) if curves.exists() else pd.DataFrame()
-    return TrackedRun(str(folder), manifest, metrics, history, _read_costs(manifest["run"]))
+def select_tracked(records: Iterable[RunRecord]) -> list[TrackedRun]:
+    """The scored runs, each with the costs of its job; the others are named in the log."""
+    records = list(records)
+    for record in records:
+        if record.state is not RunState.SCORED:
+            log.warning("%s: %s, not copied: %s", record.folder, record.state, record.reason)
+    return [TrackedRun(record, _read_costs(record)) for record in records if record.state is RunState.SCORED]
 
 
-def _read_costs(run: Mapping[str, Any]) -> dict[str, float]:
-    table = Path("benchmarks", "train", *(str(run[part]) for part in ("task", "protocol", "architecture")))
-    path = table / f"{run['seed']}.tsv"
+def _read_costs(record: RunRecord) -> dict[str, float]:
+    path = record.root / "benchmarks" / "train" / record.task / record.protocol / record.architecture
+    path /= f"{record.seed}.tsv"
     if not path.exists():
         return {}
     measured = pd.to_numeric(pd.read_csv(path, sep="\t").iloc[-1], errors="coerce").dropna()
@@ -118,9 +125,7 @@ def track_runs(
     with explaining(uri):
         client = open_client(uri)
         tracked: dict[str, str] = {}
-        for task, of_task in groupby(
-            sorted(runs, key=lambda run: run.key), key=lambda run: run.manifest["run"]["task"]
-        ):
+        for task, of_task in groupby(sorted(runs, key=lambda run: run.key), key=lambda run: run.record.task):
             experiment = find_experiment(client, task, uri)
             known: dict[str, dict[str, MlflowRun]] = {}
             for found in search_runs(client, experiment):
@@ -188,10 +193,10 @@ def _send(client: MlflowClient, found: MlflowRun, run: TrackedRun, draw: Draw | 
     from mlflow.entities import Param, RunTag
 
     run_id = found.info.run_id
-    params = {**run.manifest["run"], **run.manifest["options"]}
+    params = {**asdict(run.record.run), **run.manifest["options"]}
     new = [Param(name, str(value)) for name, value in params.items() if name not in found.data.params]
     known = {name: run.manifest[name] for name in FACTS if run.manifest.get(name) is not None}
-    tags = {"protocol": run.manifest["run"]["protocol"], **known, **_name_model(run)}
+    tags = {"protocol": run.record.protocol, **known, **_name_model(run)}
     client.log_batch(run_id, params=new, tags=[RunTag(f"covbench.{name}", str(value)) for name, value in tags.items()])
     client.log_inputs(run_id, datasets=[_describe_data(run)])
     points = [*_new_epochs(client, found, run), *_new_scores(found, run)]
@@ -203,7 +208,7 @@ def _send(client: MlflowClient, found: MlflowRun, run: TrackedRun, draw: Draw | 
         *(["model.keras"] if copy_models and _model_of(run).exists() else []),
     ):
         client.log_artifact(run_id, f"{run.folder}/{name}")
-    for name, text in (draw(run.metrics, run.history) if draw else {}).items():
+    for name, text in (draw(run.record.metrics, run.record.history) if draw else {}).items():
         client.log_text(run_id, text, f"figures/{name}")
     client.set_terminated(run_id, "FINISHED", end_time=run.finished_ms)
 
@@ -222,25 +227,25 @@ def _describe_data(run: TrackedRun) -> DatasetInput:
     """The images of a run as MLflow's dataset: the digest covers them, their masks and the split."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    task = run.manifest["run"]["task"]
+    task = run.record.task
     files = {name: value for name, value in run.manifest["inputs"]["files"].items() if name != "weights"}
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
     described = Dataset(dataset_of(task), digest, "local", json.dumps({"uri": f"data/prepared/{task}"}))
-    return DatasetInput(described, [InputTag("mlflow.data.context", f"{run.manifest['run']['protocol']} split")])
+    return DatasetInput(described, [InputTag("mlflow.data.context", f"{run.record.protocol} split")])
 
 
 def _new_epochs(client: MlflowClient, found: MlflowRun, run: TrackedRun) -> Iterator[Metric]:
     """Learning curves as `epoch/…`, step = epoch: the points whose step MLflow does not hold."""
     from mlflow.entities import Metric
 
-    if run.history.empty:
+    if run.record.history.empty:
         return
-    ends = run.started_ms + (1000 * run.history["seconds"].cumsum()).round().astype("int64")
-    for column in run.history.select_dtypes("number").columns.drop("epoch"):
+    ends = run.started_ms + (1000 * run.record.history["seconds"].cumsum()).round().astype("int64")
+    for column in run.record.history.select_dtypes("number").columns.drop("epoch"):
         key = f"epoch/{column}"
         held = client.get_metric_history(found.info.run_id, key) if key in found.data.metrics else []
         steps = {point.step for point in held}
-        for epoch, value, end in zip(run.history["epoch"], run.history[column], ends, strict=True):
+        for epoch, value, end in zip(run.record.history["epoch"], run.record.history[column], ends, strict=True):
             if epoch not in steps:
                 yield Metric(key, float(value), int(end), int(epoch))
 
@@ -259,8 +264,8 @@ def _new_scores(found: MlflowRun, run: TrackedRun) -> Iterator[Metric]:
 
 def list_scores(run: TrackedRun) -> dict[str, float]:
     """Defined scores as `test/accuracy` and `test/covid/recall`, costs as `run/seconds`."""
-    scores = {f"test/{name}": value for name, value in run.metrics["metrics"].items()}
-    for label, of_class in run.metrics["per_class"].items():
+    scores = {f"test/{name}": value for name, value in run.record.metrics["metrics"].items()}
+    for label, of_class in run.record.metrics["per_class"].items():
         scores.update({f"test/{label}/{name}": value for name, value in of_class.items()})
     for name in ("seconds", "peak_memory_mb", "parameters", "epochs_run", "best_epoch"):
         scores[f"run/{name}"] = run.manifest.get(name)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from covbench.operations.mlflow.store import open_client, prepare_store
-from covbench.schema import SEGMENTATION
+from covbench.operations.mlflow.store import SQLITE, database_path, open_client, prepare_store
+from covbench.schema import SEGMENTATION, CovbenchError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+HELP = """\
+Print the address of every task's comparison in MLflow's own pages: its runs, the best one on top.
+
+The store is brought to this version of MLflow first. No run is changed. `make mlflow` does this and starts the server.
+"""
+EXAMPLES = """\
+examples:
+  covbench mlflow-views                                        the study's store in this folder
+  covbench mlflow-views sqlite:///demo/results/mlflow.db
+  covbench mlflow-views http://server:5000 http://server:5000  a store behind a server
+"""
 
 NAME = "comparison"
 TAG = f"mlflow.sharedViewState.{NAME}"
@@ -44,6 +55,16 @@ def _describe_view(metrics: Sequence[str]) -> dict[str, object]:
     }
 
 
+def require_store(uri: str) -> None:
+    """Prepare a store for reading. Raises CovbenchError for a SQLite file that is not there, rather than make it."""
+    if uri.startswith(SQLITE) and not database_path(uri).is_file():
+        raise CovbenchError(
+            f"{database_path(uri)}: no such file; run the benchmark first, or name another store: "
+            f"{SQLITE}demo/results/mlflow.db"
+        )
+    prepare_store(uri)
+
+
 def list_views(uri: str, server: str) -> list[str]:
     """A line for each task: its name and the address of its comparison on `server`."""
     client = open_client(uri)
@@ -52,8 +73,3 @@ def list_views(uri: str, server: str) -> list[str]:
         f"{found.name:20} {server}/#/experiments/{found.experiment_id}/runs?viewStateShareKey={NAME}"
         for found in sorted(experiments, key=lambda found: found.name)
     ]
-
-
-if __name__ == "__main__":
-    prepare_store(sys.argv[1])
-    print("\n".join(list_views(*sys.argv[1:])))

@@ -1,1 +1,1 @@
-"""What is drawn, and where drawings are kept between reports."""
+"""Draws figures and pictures, and keeps them from one report to the next."""

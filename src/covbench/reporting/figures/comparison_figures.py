@@ -1,4 +1,4 @@
-"""Figures of the figures that set models beside each other: calibration, cost, and what is left on other datasets."""
+"""Writes the figures that compare models: calibration, cost against score, and external validation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import partial
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
+from covbench.experiment.plan import DEEP
+from covbench.experiment.runs import RunRecord, RunState
 from covbench.reporting import wording
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.model_figures import (
@@ -18,17 +20,26 @@ from covbench.reporting.figures.model_figures import (
     find_error,
     find_front,
 )
-from covbench.reporting.figures.task_figures import ALL_TASKS, ReportFigure, write_figure
-from covbench.reporting.gather import FinishedRun, Results
-from covbench.reporting.sections.leaderboard import choose_headline
+from covbench.reporting.figures.report_figure import ALL_TASKS, ReportFigure, write_figure
+from covbench.reporting.gather import Results
+from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.tables import order_protocols
 from covbench.reporting.wording import count, show
-from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
+from covbench.schema import SEGMENTATION, Task
 
 
-def draw_beside(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
-    """Calibration of a classification's models and cost against score of its networks, per protocol."""
-    for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
+def draw_comparisons(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
+    """Calibration of a classification's models, and cost against score of the networks, per protocol.
+
+    Args:
+        cache: Where figures are drawn and kept.
+        task: The task to show.
+        results: The results of all tasks.
+
+    Yields:
+        The figures for which there are numbers.
+    """
+    for protocol in order_protocols(run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         if task.kind != SEGMENTATION:
             yield from _draw_calibration(cache, task, protocol, runs)
@@ -36,11 +47,11 @@ def draw_beside(cache: FigureCache, task: Task, results: Results) -> Iterator[Re
 
 
 def _draw_calibration(
-    cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]
+    cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord]
 ) -> Iterator[ReportFigure]:
     cases = {
-        name: pd.concat([run.cases for run in runs if run.run.architecture == name and not run.cases.empty] or [_NONE])
-        for name in dict.fromkeys(run.run.architecture for run in runs)
+        name: pd.concat([run.cases for run in runs if run.architecture == name and not run.cases.empty] or [_NONE])
+        for name in dict.fromkeys(run.architecture for run in runs)
     }
     binned = {
         name: bin_confidence(table["confidence"].to_numpy(float), table["correct"].to_numpy(bool))
@@ -51,10 +62,12 @@ def _draw_calibration(
         return
     binned = dict(sorted(binned.items(), key=lambda item: find_error(item[1])))
     best, worst = next(iter(binned)), list(binned)[-1]
-    reading = f"Closest to its word: {best}, {show(find_error(binned[best]))} off; furthest: {worst}, "
-    reading += f"{show(find_error(binned[worst]))}."
-    caption = "Test images of all seeds in ten bins of confidence; in brackets the expected calibration error. Dotted: "
-    caption += "confidence that keeps its word; below it a model is surer than it should be."
+    reading = f"Best calibrated: {best}, with an error of {show(find_error(binned[best]))}. "
+    reading += f"Worst calibrated: {worst}, with an error of {show(find_error(binned[worst]))}."
+    caption = (
+        "Test images of all seeds in ten bins of confidence. In brackets: the expected calibration error. Dotted: "
+    )
+    caption += "perfect calibration. A model is overconfident where its line lies below the dotted one."
     numbers = pd.concat([table.assign(model=name) for name, table in binned.items()], ignore_index=True)
     name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {protocol}"
     yield write_figure(cache, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)
@@ -68,8 +81,8 @@ def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results)
         table[table["task"] == task.name] for table in (results.summary, results.runs, results.published)
     )
     headline = choose_headline(task.kind, published)
-    done = runs[(runs["protocol"] == protocol) & (runs["state"] == "done") & (runs["family"] == "deep")]
-    if "seconds" not in done or done.empty:
+    done = runs[(runs["protocol"] == protocol) & (runs["state"] == RunState.SCORED) & (runs["family"] == DEEP)]
+    if done.empty:
         return
     scores = summary[(summary["metric"] == headline) & (summary["protocol"] == protocol)].set_index("architecture")
     models = done.groupby("architecture")["seconds"].median().to_frame().join(scores[["mean", "low", "high"]])
@@ -77,17 +90,19 @@ def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results)
     if len(models) < 2:
         return
     front = models.iloc[find_front(models["seconds"].tolist(), models["mean"].tolist())]
-    reading = f"Nothing cheaper scores more than {wording.join_words(front['model'].tolist())}."
-    caption = "Networks: median seconds over seeds, on whatever machine each was trained; lines are 95 % intervals."
-    name, title = f"cost-{task.name}-{protocol}", f"{label_metric(headline)} against time of training, {protocol}"
+    reading = (
+        f"On the Pareto front: {wording.join_words(front['model'].tolist())}. No other network scores higher at the "
+    )
+    reading += "same or lower cost."
+    caption = "Median training time over seeds, on the machine that trained each network. Lines are 95 % intervals."
+    name, title = f"cost-{task.name}-{protocol}", f"{label_metric(headline)} against training time, {protocol}"
     figure = partial(draw_cost_front, models, label_metric(headline))
     yield write_figure(cache, name, figure, title, caption, reading, models, task.name)
 
 
 def draw_matrices(cache: FigureCache, external: pd.DataFrame) -> dict[str, list[ReportFigure]]:
-    """Kind of task -> trained on against tested on, mean over models, per protocol. external: as external.csv."""
-    metrics = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
-    return {kind: list(_draw_matrices(cache, external, metric)) for kind, metric in metrics.items()}
+    """Kind of task -> a matrix per protocol, trained on against tested on. external: rows of external.csv."""
+    return {kind: list(_draw_matrices(cache, external, metric)) for kind, metric in HEADLINES.items()}
 
 
 def _draw_matrices(cache: FigureCache, external: pd.DataFrame, metric: str) -> Iterator[ReportFigure]:
@@ -102,9 +117,13 @@ def _draw_matrices(cache: FigureCache, external: pd.DataFrame, metric: str) -> I
         cells = pd.concat([here, there], ignore_index=True)
         cells = cells.rename(columns={"task": "trained_on", "mean": "value", "size": "models"})
         worst = there.nsmallest(1, "mean").iloc[0]
-        reading = f"Least is left of {worst['task']} on {worst['tested_on']}: {show(worst['mean'])}, "
-        reading += f"mean of {count(int(worst['size']), 'model')}."
-        caption = "Mean over models. On the diagonal the own test fold; beside it all new images of the other dataset."
-        name, title = f"external-{metric}-{protocol}", f"{label_metric(metric)} internal and external, {protocol}"
+        reading = f"Lowest external score: {worst['task']} models on {worst['tested_on']}, {show(worst['mean'])} "
+        reading += f"(mean of {count(int(worst['size']), 'model')})."
+        caption = "Mean over models. The diagonal shows the models' own test fold, the other cells all new images of "
+        caption += "the other dataset."
+        name, title = (
+            f"external-{metric}-{protocol}",
+            f"{label_metric(metric)}: internal and external validation, {protocol}",
+        )
         figure = partial(draw_matrix, cells, label_metric(metric))
         yield write_figure(cache, name, figure, title, caption, reading, cells, ALL_TASKS)

@@ -1,4 +1,4 @@
-"""Figures drawn once: one whose data and drawing are those of an earlier report is taken from there."""
+"""Keeps figures, so that a figure with unchanged data and code is not drawn again."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from matplotlib.figure import Figure
 from covbench.reporting.figures import lines_and_bars, model_figures
 from covbench.system.files import write_whole
 
-logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every font table that it leaves out of a PDF
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every font table that it leaves out of a PDF
 FORMATS = ("svg", "png", "pdf")
-FORGOTTEN = 30 * 24 * 3600  # seconds after which a figure that no report has asked for is removed
+FORGOTTEN = 30 * 24 * 3600  # seconds after which an unused figure is removed
 Drawing = partial[Figure]
-"""A function of lines_and_bars.py or model_figures.py and what it is to draw."""
+"""A function of lines_and_bars.py or model_figures.py with its arguments."""
 
 
 @dataclass(frozen=True)
 class FigureCache:
-    """folder: of the report. kept: where figures stay from one report to the next."""
+    """folder: of the report. kept: folder in which figures stay from one report to the next."""
 
     folder: Path
     kept: Path
 
     def draw(self, drawing: Drawing, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
-        """Format -> file below `kept`, drawn now unless it is there from before. formats: some of FORMATS."""
+        """Format -> file below `kept`; files that are missing there are drawn now. formats: some of FORMATS."""
         key = joblib.hash((_hash_code(), drawing.func.__qualname__, drawing.args, drawing.keywords))
         paths = {word: self.kept / f"{key}.{word}" for word in formats}
         missing = {word: path for word, path in paths.items() if not path.exists()}
@@ -48,7 +48,7 @@ class FigureCache:
         return paths
 
     def clear(self) -> None:
-        """Remove figures that no report has asked for in a month."""
+        """Remove figures that no report has used for a month."""
         for path in self.kept.glob("*.*"):
             if path.stat().st_mtime < time.time() - FORGOTTEN:
                 path.unlink(missing_ok=True)
@@ -67,6 +67,6 @@ _WRITERS: dict[str, Callable[[Figure, Path], None]] = {
 
 @functools.cache
 def _hash_code() -> str:
-    """Changes with the functions that draw and the library that they draw with."""
+    """A hash that changes with the drawing functions and the version of Matplotlib."""
     texts = [Path(str(module.__file__)).read_bytes() for module in (lines_and_bars, model_figures)]
     return hashlib.sha256(b"".join([*texts, matplotlib.__version__.encode()])).hexdigest()

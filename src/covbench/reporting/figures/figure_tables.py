@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.reporting.gather import FinishedRun
+from covbench.experiment.runs import RunRecord
 from covbench.schema import Task
 
 
@@ -29,14 +29,14 @@ def tabulate_confusions(sums: Sequence[tuple[str, np.ndarray]], task: Task) -> p
     return pd.DataFrame(rows, columns=["model", "truth", "predicted", "count"])
 
 
-def tabulate_histories(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Learning curves of runs below each other, with model and seed."""
-    tables = [run.history.assign(model=run.run.architecture, seed=run.run.seed) for run in runs]
+def tabulate_histories(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """Learning curves of all runs in one table, with columns model and seed."""
+    tables = [run.history.assign(model=run.architecture, seed=run.seed) for run in runs]
     return pd.concat([table for table in tables if not table.empty], ignore_index=True)
 
 
 def tabulate_curves(curves: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequence[str]) -> pd.DataFrame:
-    """Points of the curves: model, class, curve (roc: x false, y true positive rate; pr: x recall, y precision)."""
+    """Points of the curves: x, y, model, class, curve (roc: false and true positive rate; pr: recall and precision)."""
     axes = {"roc": ("fpr", "tpr"), "pr": ("recall", "precision")}
     tables = [
         pd.DataFrame({"x": points[name][curve][x], "y": points[name][curve][y]}).assign(

@@ -1,6 +1,6 @@
-"""The figures of lines and bars: one function per figure, data in, matplotlib Figure out; pyplot is never loaded.
+"""Figures of lines and bars: each function turns data into a Matplotlib Figure, without pyplot.
 
-Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/); whatever a colour says, a hatch, dash or label says too.
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/). A hatch, dash or label repeats what a colour says.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def follow_theme(svg: str) -> str:
-    """An SVG of to_svg whose ink turns light where the page is dark."""
+    """An SVG of to_svg whose dark ink turns light on a dark page."""
     rules = [
         f'[style*="{part}: {light}"] {{ {part}: {dark} !important; }}'
         for light, dark in DARK.items()
@@ -93,14 +93,14 @@ def follow_theme(svg: str) -> str:
 
 @styled
 def save_printed(figure: Figure, path: Path) -> None:
-    """The figure as PNG or PDF, by the suffix of `path`, on white."""
+    """Write the figure as PNG or PDF, by the suffix of `path`, on white."""
     facts: Any = {"CreationDate": None} if path.suffix == ".pdf" else None
     figure.savefig(path, dpi=200, facecolor="white", bbox_inches="tight", pad_inches=0.05, metadata=facts)
 
 
 @styled
 def draw_class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Images per class, one group of bars per task. counts: task -> class -> images."""
+    """Images per class, a group of bars per task. counts: task -> class -> images."""
     bars = [(task, name, number) for task, classes in counts.items() for name, number in classes.items()]
     figure = Figure(figsize=(WIDTH, 0.8 + 0.3 * len(bars)))
     axes = figure.subplots()
@@ -113,7 +113,7 @@ def draw_class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.08)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("usable images, or slices that hold the class")
+    axes.set_xlabel("usable images, or slices that contain the class")
     return figure
 
 
@@ -123,7 +123,14 @@ def draw_metric_bars(
 ) -> Figure:
     """Clustered bars: a panel per metric, a cluster per architecture, a bar per protocol with its 95 % interval.
 
-    values: columns architecture, protocol, metric, mean, low, high. study: (architecture, metric) -> reported value.
+    Args:
+        values: Columns architecture, protocol, metric, mean, low, high.
+        architectures: The clusters, from left to right.
+        metrics: The panels, from top to bottom.
+        study: (architecture, metric) -> value that the study reports.
+
+    Returns:
+        The figure. An undefined mean is a dash instead of a bar.
     """
     figure = Figure(figsize=(WIDTH, 1.7 * len(metrics) + 1.1))
     panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
@@ -173,9 +180,9 @@ def _draw_bars(
 
 @styled
 def draw_confusions(confusions: Sequence[tuple[str, np.ndarray]], classes: Sequence[str]) -> Figure:
-    """Small multiples of confusion matrices: rows truth, columns predicted, shade and text the share of the row.
+    """Confusion matrices side by side: rows true, columns predicted; shade and text give the share of the row.
 
-    confusions: title and float64, (C, C), counts. All matrices share one axes, which draws ten times as fast.
+    confusions: title and counts, float64, (C, C). All matrices share one Axes, which is ten times as fast.
     """
     size = len(classes)
     across = min(len(confusions), 5 if size <= 2 else 4)
@@ -234,7 +241,7 @@ def _name_classes(
 
 @styled
 def draw_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
-    """Loss above accuracy per model, a line per seed; training dashed, validation solid, fine-tuning from the dots on.
+    """Loss above accuracy per model, a line per seed: training dashed, validation solid, fine-tuning after the dots.
 
     histories: model -> a table per seed with the columns of schema.HISTORY_COLUMNS.
     """
@@ -265,7 +272,7 @@ def draw_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Fig
 
 
 def find_highest(runs: Sequence[pd.DataFrame]) -> float:
-    """A loss that all but the wildest epochs stay below."""
+    """The 98 % quantile of all losses, as the upper end of an axis."""
     losses = np.concatenate([run[["loss", "val_loss"]].to_numpy(float).ravel() for run in runs])
     losses = losses[np.isfinite(losses)]
     return float(np.quantile(losses, 0.98)) if len(losses) else 1.0
@@ -285,10 +292,15 @@ def _draw_history(axes: Axes, runs: Sequence[pd.DataFrame], word: str) -> None:
 def draw_roc_pr(
     curves: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequence[str], bands: pd.DataFrame = NO_BANDS
 ) -> Figure:
-    """ROC curves above precision-recall curves, a column per class, a line per model; a band around the first.
+    """ROC curves above precision-recall curves: a column per class, a line per model, a band around the first model.
 
-    curves: model and its `curves` of metrics.json. bands: columns class, curve, x, low, high of the first model. Colour
-    and dash together name the model.
+    Args:
+        curves: Models and their `curves` of metrics.json. Colour and dash together identify a model.
+        classes: The classes to show.
+        bands: Columns class, curve, x, low, high of the first model; by default there is no band.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(WIDTH, 7.4 if len(classes) == 1 else 2 * (WIDTH - 1.9) / len(classes) + 1.2))
     panels = figure.subplots(2, len(classes), squeeze=False, gridspec_kw={"hspace": 0.3, "wspace": 0.12})

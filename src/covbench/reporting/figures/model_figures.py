@@ -1,4 +1,4 @@
-"""Figures that set models beside each other: calibration, cost against score, trained here against tested there."""
+"""Figures that compare models: calibration, cost against score, and external validation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import cycle, islice
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from covbench.reporting.figures.lines_and_bars import BLUE, DASHES, GRID, INK, LINE_COLOURS, ORANGE, WIDTH, styled
 from covbench.reporting.wording import plain, show
@@ -17,9 +17,9 @@ BINS = 10
 
 
 def bin_confidence(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
-    """Reliability in ten bins of equal width: mean confidence, share correct, images; empty bins are left out.
+    """Mean confidence, share correct and number of images in ten bins of equal width, without empty bins.
 
-    confidence: float, (N,), probability of the called class, 0-1; correct: bool, (N,). After Guo et al.,
+    confidence: float, (N,), probability of the predicted class, 0-1. correct: bool, (N,). After Guo et al.,
     "On calibration of modern neural networks", ICML 2017.
     """
     position = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -31,14 +31,14 @@ def bin_confidence(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
 
 
 def find_error(binned: pd.DataFrame) -> float:
-    """Expected calibration error: the gap between confidence and share correct, weighted by images; 0 is best."""
+    """Expected calibration error: the mean gap between confidence and share correct, weighted by images. 0 is best."""
     gaps = (binned["confidence"] - binned["correct"]).abs()
     return float((gaps * binned["images"]).sum() / binned["images"].sum())
 
 
 @styled
 def draw_calibration(models: Mapping[str, pd.DataFrame]) -> Figure:
-    """Share correct against confidence, a line per model. models: name -> a table of bin_confidence."""
+    """Share correct against confidence, a line per model. models: name -> table of bin_confidence."""
     figure = Figure(figsize=(WIDTH, 5.2))
     axes = figure.subplots()
     styles = islice(((dash, colour) for dash in cycle(DASHES) for colour in LINE_COLOURS), len(models))
@@ -47,13 +47,13 @@ def draw_calibration(models: Mapping[str, pd.DataFrame]) -> Figure:
         axes.plot(binned["confidence"], binned["correct"], ls=dash, color=colour, marker="o", ms=3.5, label=label)
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.set(xlabel="probability of the called class", ylabel="share that is correct")
+    axes.set(xlabel="probability of the predicted class", ylabel="share correct")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, handlelength=3)
     return figure
 
 
 def find_front(cost: Sequence[float], score: Sequence[float]) -> list[int]:
-    """Positions of those that no other beats in score at the same or lower cost, the cheapest first."""
+    """Positions of the models that no other beats in score at the same or lower cost, cheapest first."""
     front: list[int] = []
     for position in np.lexsort((-np.asarray(score), np.asarray(cost))):
         if not front or score[position] > score[front[-1]]:
@@ -63,7 +63,7 @@ def find_front(cost: Sequence[float], score: Sequence[float]) -> list[int]:
 
 @styled
 def draw_cost_front(models: pd.DataFrame, metric: str) -> Figure:
-    """Score against seconds of training, intervals as lines; the front is joined.
+    """Score against training time in seconds, with intervals; a line joins the Pareto front.
 
     models: columns model, seconds, mean, low, high.
     """
@@ -72,23 +72,25 @@ def draw_cost_front(models: pd.DataFrame, metric: str) -> Figure:
     errors = np.abs(np.stack([models["mean"] - models["low"], models["high"] - models["mean"]]))
     axes.errorbar(models["seconds"], models["mean"], yerr=errors, fmt="o", color=BLUE, ecolor=GRID, ms=5, elinewidth=1)
     front = models.iloc[find_front(models["seconds"].tolist(), models["mean"].tolist())]
-    axes.plot(front["seconds"], front["mean"], color=ORANGE, drawstyle="steps-post", lw=1.4, label="front")
+    axes.plot(front["seconds"], front["mean"], color=ORANGE, drawstyle="steps-post", lw=1.4, label="Pareto front")
     for row in models.to_dict("records"):
         axes.annotate(
             plain(row["model"]), (row["seconds"], row["mean"]), (5, 4), textcoords="offset points", fontsize=8
         )
     axes.set_xscale("log")
+    if models["seconds"].max() < 10 * models["seconds"].min():  # perhaps no power of ten to label
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.15)
-    axes.set(xlabel="seconds of training a seed", ylabel=metric)
+    axes.set(xlabel="training time per seed, seconds", ylabel=metric)
     axes.legend(loc="lower right")
     return figure
 
 
 @styled
 def draw_matrix(cells: pd.DataFrame, metric: str) -> Figure:
-    """Mean over models of a score, trained on (rows) against tested on (columns); the diagonal is the own test fold.
+    """A score's mean over models, trained on (rows) against tested on (columns); the diagonal is the internal score.
 
     cells: columns trained_on, tested_on, value, models.
     """

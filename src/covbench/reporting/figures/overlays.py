@@ -1,6 +1,6 @@
-"""Pictures of cases as PNG: grey thumbnails, class masks and error overlays; Pillow only.
+"""Pictures of cases: images, class masks and error overlays, written as PNG with Pillow.
 
-Overlay colours are the study's: true positive yellow, false positive red, false negative green.
+Overlay colours are the study's: true positives yellow, false positives red, false negatives green.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 221, 0), (226, 26, 28), (0
 
 
 def colour_masks(image: np.ndarray, mask: np.ndarray, strength: float = 0.55) -> np.ndarray:
-    """The image with each class but 0 tinted. image: uint8, (H, W), 0-255; mask: uint8, (H, W). uint8, (H, W, 3)."""
+    """The image with each class except 0 tinted.
+
+    Args:
+        image: Grey image, uint8, (H, W), 0-255.
+        mask: Class numbers, uint8, (H, W).
+        strength: Weight of the tint, 0-1.
+
+    Returns:
+        The picture, uint8, (H, W, 3), 0-255.
+    """
     picture = np.repeat(image[..., None], 3, axis=2).astype(np.float32)
     for number in range(1, int(mask.max()) + 1):
         picture = _tint(picture, mask == number, CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)], strength)
@@ -24,9 +33,16 @@ def colour_masks(image: np.ndarray, mask: np.ndarray, strength: float = 0.55) ->
 
 
 def overlay_errors(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, strength: float = 0.6) -> np.ndarray:
-    """True positives yellow, false positives red, false negatives green on the image.
+    """The image with true positives yellow, false positives red and false negatives green.
 
-    image: uint8, (H, W), 0-255; truth, predicted: bool, (H, W). Returns uint8, (H, W, 3).
+    Args:
+        image: Grey image, uint8, (H, W), 0-255.
+        truth: True mask, bool, (H, W).
+        predicted: Predicted mask, bool, (H, W).
+        strength: Weight of the tint, 0-1.
+
+    Returns:
+        The picture, uint8, (H, W, 3), 0-255.
     """
     picture = np.repeat(image[..., None], 3, axis=2).astype(np.float32)
     picture = _tint(picture, truth & predicted, TRUE_POSITIVE, strength)
@@ -41,7 +57,13 @@ def _tint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], 
 
 
 def save_picture(path: Path, picture: np.ndarray, side: int) -> None:
-    """Write uint8, (H, W) or (H, W, 3), as PNG, shrunk so that its longer side has `side` pixels at most."""
+    """Write a picture as PNG, shrunk if it is too large.
+
+    Args:
+        path: The PNG file; its folder is made if necessary.
+        picture: uint8, (H, W) or (H, W, 3), 0-255.
+        side: Pixels of the longer side, at most.
+    """
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.BILINEAR)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +71,7 @@ def save_picture(path: Path, picture: np.ndarray, side: int) -> None:
 
 
 def choose_spread(values: Iterable[float], number: int) -> list[int]:
-    """Positions of `number` defined values spread evenly from the lowest to the highest: worst, …, best."""
+    """Positions of `number` defined values, evenly spaced in rank from the lowest to the highest."""
     values = np.asarray(list(values), dtype=float)
     ranked = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
     if len(ranked) <= number:

@@ -1,4 +1,4 @@
-"""The figures of one run, for whoever looks at it alone."""
+"""The figures of a single run, for MLflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from covbench.reporting.figures.lines_and_bars import (
 
 
 def draw_run(metrics: Mapping[str, Any], history: pd.DataFrame) -> dict[str, str]:
-    """File name -> SVG text: confusion matrix, ROC and precision-recall where there are any, learning curves."""
+    """File name -> SVG: confusion matrix, and ROC, precision-recall and learning curves where they exist."""
     figures = {"confusion.svg": draw_confusions([("test", np.array(metrics["confusion"], float))], metrics["classes"])}
     if metrics.get("curves"):
         figures["curves.svg"] = draw_roc_pr([("test", metrics["curves"])], list(metrics["curves"]))

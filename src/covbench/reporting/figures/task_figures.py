@@ -1,12 +1,9 @@
-"""Draws a task's figures and pictures into the report's folder, each with its caption and computed reading."""
+"""Writes a task's figures and galleries to the report's folder, with captions and computed sentences."""
 
 from __future__ import annotations
 
 import logging
-import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +12,10 @@ import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import band_curves, draw_patients
 from covbench.evaluation.definitions import label_metric
+from covbench.experiment.runs import RunRecord
 from covbench.reporting import wording
 from covbench.reporting.figures import lines_and_bars
-from covbench.reporting.figures.figure_cache import FORMATS, Drawing, FigureCache
+from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.figure_tables import (
     tabulate_confusions,
     tabulate_counts,
@@ -25,104 +23,56 @@ from covbench.reporting.figures.figure_tables import (
     tabulate_histories,
 )
 from covbench.reporting.figures.overlays import choose_spread, colour_masks, overlay_errors, save_picture
-from covbench.reporting.gather import FinishedRun, Prepared, Results, read_prepared
+from covbench.reporting.figures.report_figure import ALL_TASKS, Gallery, ReportFigure, Tile, write_figure
+from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.tables import order_protocols, rank_models
 from covbench.reporting.wording import plain, show, slug
 from covbench.schema import SEGMENTATION, Task
-from covbench.system.files import write_table
 
 log = logging.getLogger(__name__)
 SAMPLES, CASES, THUMBNAIL, TILE = 6, 6, 144, 224
 CURVE_DRAWS = 500
-ALL_TASKS = "all tasks"
-PRINTED = "printed"  # folder of the figures for print, moved out of the report when it is whole
-
-
-@dataclass(frozen=True)
-class ReportFigure:
-    """A figure on the page.
-
-    source: relative to the report's folder; width, height: pixels on the page. files: what can be downloaded, format
-    and position.
-    """
-
-    name: str
-    source: str
-    width: int
-    height: int
-    title: str
-    caption: str
-    reading: str
-    files: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A small picture with its words."""
-
-    source: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Rows of tiles. rows: heading of the row, what it says, its tiles; legend: word and CSS class of its swatch."""
-
-    name: str
-    title: str
-    caption: str
-    rows: Sequence[tuple[str, str, Sequence[Tile]]]
-    legend: Sequence[tuple[str, str]] = field(default_factory=tuple)
-
-
-def write_figure(
-    cache: FigureCache, name: str, drawing: Drawing, title: str, caption: str, reading: str, numbers: pd.DataFrame,
-    topic: str = "",
-) -> ReportFigure:  # fmt: skip
-    """Write figures/{name}.svg and .csv under the report's folder.
-
-    numbers: what the figure shows, tidy. topic: where it stands among the figures for print, PRINTED/{topic}/{name} as
-    SVG and PDF; empty: it is not printed, nor offered as PNG.
-    """
-    drawn = cache.draw(drawing, FORMATS if topic else ("svg",))
-    svg = drawn["svg"].read_text(encoding="utf-8")
-    path = cache.folder / "figures" / f"{slug(name)}.svg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(lines_and_bars.follow_theme(svg), encoding="utf-8")
-    write_table(path.with_suffix(".csv"), numbers)
-    if topic:
-        printed = cache.folder / PRINTED / slug(topic) / path.stem
-        printed.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(drawn["png"], path.with_suffix(".png"))
-        for word in ("svg", "pdf"):
-            shutil.copyfile(drawn[word], printed.with_suffix(f".{word}"))
-    width, height = (round(float(size) * 4 / 3) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2])
-    formats = ("svg", "png", "csv") if topic else ("svg", "csv")
-    files = [(word.upper(), f"figures/{path.stem}.{word}") for word in formats]
-    return ReportFigure(name, f"figures/{path.name}", width, height, title, caption, reading, files)
 
 
 def draw_counts(
     cache: FigureCache, counts: Mapping[str, Mapping[str, int]], topic: str = ALL_TASKS
 ) -> ReportFigure | None:
-    """Samples per class. counts: task -> class -> images; topic: the one task, or ALL_TASKS."""
+    """The figure of samples per class.
+
+    Args:
+        cache: Where figures are drawn and kept.
+        counts: Task -> class -> images.
+        topic: The name of the only task, or ALL_TASKS.
+
+    Returns:
+        The figure; None if no task has any class.
+    """
     counts = {task: classes for task, classes in counts.items() if classes}
     if not counts:
         return None
     ratios = {task: max(c.values()) / max(min(c.values()), 1) for task, c in counts.items() if len(c) > 1}
     widest = max(ratios, key=lambda task: ratios[task], default="")
-    where = "The" if topic != ALL_TASKS else f"Least balanced: {widest}, where the"
-    reading = f"{where} largest class holds {ratios[widest]:.1f} times the smallest." if ratios else ""
-    caption = "Images that can be used per task and class; for segmentation, slices whose mask holds the class."
+    whose = "The" if topic != ALL_TASKS else f"Least balanced: {widest}. Its"
+    reading = f"{whose} largest class is {ratios[widest]:.1f} times as large as the smallest." if ratios else ""
+    caption = "Usable images per task and class. For segmentation: slices whose mask contains the class."
     name = "samples_per_class" if topic == ALL_TASKS else f"samples_per_class-{topic}"
     figure, numbers = partial(lines_and_bars.draw_class_counts, counts), tabulate_counts(counts)
     return write_figure(cache, name, figure, "Samples per class", caption, reading, numbers, topic)
 
 
 def draw_task(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
-    """Every figure of a task for which there are numbers: bars, confusion matrices, curves."""
+    """Every figure of a task for which there are numbers: bars, confusion matrices, curves.
+
+    Args:
+        cache: Where figures are drawn and kept.
+        task: The task to show.
+        results: The results of all tasks.
+
+    Yields:
+        The bars, and then the other figures by protocol, audited first.
+    """
     yield from _draw_bars(cache, task, results)
-    for protocol in order_protocols(run.run.protocol for run in results.of(task.name)):
+    for protocol in order_protocols(run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         yield _draw_confusions(cache, task, protocol, runs)
         if any(not run.history.empty for run in runs):
@@ -132,9 +82,15 @@ def draw_task(cache: FigureCache, task: Task, results: Results) -> Iterator[Repo
 
 
 def choose_bars(task: Task, published: pd.DataFrame, known: Collection[str]) -> list[str]:
-    """The metrics of the bar charts, of those known: what stands beside the study's numbers, and the usual ones.
+    """The metrics of the bar charts: those that correspond to the study's, and the usual ones.
 
-    The usual ones of a classification are shown only where the study has none.
+    Args:
+        task: The task to show.
+        published: Rows of the task, as results/compare/published.csv.
+        known: Metrics that have values.
+
+    Returns:
+        Known metrics only. A classification shows the usual ones only if none corresponds to the study's.
     """
     theirs = [metric for metric in dict.fromkeys(published["our_metric"]) if metric in known]
     usual = [metric for metric in wording.BAR_METRICS[task.kind] if metric in known]
@@ -154,47 +110,49 @@ def _draw_bars(cache: FigureCache, task: Task, results: Results) -> Iterator[Rep
     }
     models = rank_models(summary, metrics[0])
     title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"
-    caption = "Mean over seeds; lines are 95 % intervals; models from best to worst; “–” where a value is undefined."
+    caption = "Mean over seeds. Lines are 95 % intervals. Models are sorted from best to worst. “–”: undefined."
     shown = summary[summary["metric"].isin(metrics)]
     figure = partial(lines_and_bars.draw_metric_bars, shown, models, metrics, study)
     reading = wording.read_leaders(summary, metrics[0])
     yield write_figure(cache, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
 
 
-def _group_models(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
-    groups: dict[str, list[FinishedRun]] = {}
+def _group_models(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault(run.run.architecture, []).append(run)
+        groups.setdefault(run.architecture, []).append(run)
     return groups
 
 
-def _draw_confusions(cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> ReportFigure:
+def _draw_confusions(cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord]) -> ReportFigure:
     sums = [
         (model, np.sum([np.array(run.metrics["confusion"], float) for run in group], axis=0))
         for model, group in _group_models(runs).items()
     ]
     unit = "pixels" if task.kind == SEGMENTATION else "images"
-    caption = f"Rows: truth; columns: predicted. Share of the true class, and {unit} summed over seeds."
+    caption = (
+        f"Rows: true class. Columns: predicted class. Cells: share of the true class, and {unit} summed over seeds."
+    )
     reading = wording.read_confusions(np.sum([matrix for _, matrix in sums], axis=0), task.classes)
     figure = partial(lines_and_bars.draw_confusions, sums, task.classes)
     name, title = f"confusion-{task.name}-{protocol}", f"Confusion matrices, {protocol}"
     return write_figure(cache, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
 
 
-def _draw_histories(cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> ReportFigure:
+def _draw_histories(cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord]) -> ReportFigure:
     histories = {
         model: [run.history for run in group if not run.history.empty] for model, group in _group_models(runs).items()
     }
     histories = {model: tables for model, tables in histories.items() if tables}
-    caption = "A line per seed: training dashed, validation solid; a dotted upright marks where fine-tuning starts."
+    caption = "One line per seed. Dashed: training. Solid: validation. Dotted vertical line: start of fine-tuning."
     figure = partial(lines_and_bars.draw_learning_curves, histories)
-    title, reading = f"Loss and accuracy while training, {protocol}", wording.read_curves(histories)
+    title, reading = f"Loss and accuracy during training, {protocol}", wording.read_curves(histories)
     numbers = tabulate_histories(runs)
     return write_figure(cache, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
 
 
 def _draw_curves(
-    cache: FigureCache, task: Task, protocol: str, runs: Sequence[FinishedRun], summary: pd.DataFrame
+    cache: FigureCache, task: Task, protocol: str, runs: Sequence[RunRecord], summary: pd.DataFrame
 ) -> ReportFigure:
     shown = [task.positive] if task.positive else list(task.classes)
     rows = summary[(summary["metric"] == "auroc") & (summary["protocol"] == protocol)].set_index("architecture")
@@ -205,11 +163,11 @@ def _draw_curves(
     labels = [f"{name} ({_show_score(rows, name)})" for name in ranked]
     bands = band_classes(first[ranked[0]], task, shown)
     caption = (
-        "Test images of the lowest seed; in brackets the AUROC, mean over seeds, and its 95 % interval. Around the "
-        f"curve of {plain(ranked[0])} its 95 % band, pointwise, patients drawn {CURVE_DRAWS} times. Dotted: guessing."
+        "Test images of the lowest seed. In brackets: AUROC, mean over seeds, and its 95 % interval. The curve of "
+        f"{plain(ranked[0])} has a pointwise 95 % band from {CURVE_DRAWS} bootstrap draws of patients. Dotted: chance."
     )
     defined = ranked[0] in rows.index and wording.is_number(rows.loc[ranked[0], "mean"])
-    reading = f"Largest area: {ranked[0]} with {_show_score(rows, ranked[0])}." if defined else ""
+    reading = f"Highest AUROC: {ranked[0]} with {_show_score(rows, ranked[0])}." if defined else ""
     labelled = [(label, points) for label, (_, points) in zip(labels, curves, strict=True)]
     figure = partial(lines_and_bars.draw_roc_pr, labelled, shown, bands)
     name, title = f"roc-{task.name}-{protocol}", f"ROC and precision-recall, {protocol}"
@@ -218,15 +176,24 @@ def _draw_curves(
 
 
 def _show_score(rows: pd.DataFrame, model: str) -> str:
-    """`0.931, 0.902–0.955`. rows: mean, low, high by model."""
+    """`0.931, 0.902–0.955`. rows: columns mean, low, high; index the model."""
     if model not in rows.index:
         return wording.DASH
     row = rows.loc[model]
     return ", ".join(text for text in (show(row["mean"]), wording.show_interval(row["low"], row["high"])) if text)
 
 
-def band_classes(run: FinishedRun, task: Task, classes: Sequence[str]) -> pd.DataFrame:
-    """Bands around the curves of these classes: class, curve, x, low, high; no rows without cases."""
+def band_classes(run: RunRecord, task: Task, classes: Sequence[str]) -> pd.DataFrame:
+    """Pointwise 95 % bands around a run's curves.
+
+    Args:
+        run: The run.
+        task: The task of the run.
+        classes: The classes to show.
+
+    Returns:
+        Columns class, curve, x, low, high; no rows if the run has no cases.
+    """
     if run.cases.empty:
         return lines_and_bars.NO_BANDS
     positions, patients = pd.factorize(run.cases["patient_id"])
@@ -240,7 +207,17 @@ def band_classes(run: FinishedRun, task: Task, classes: Sequence[str]) -> pd.Dat
 
 
 def draw_samples(folder: Path, task: Task, prepared: Prepared, members: dict[str, np.ndarray]) -> Gallery | None:
-    """Sample images per class, evenly spread over the prepared rows; slices with their classes tinted."""
+    """Sample images per class, evenly spaced over its rows; slices have their classes tinted.
+
+    Args:
+        folder: The report's folder, below which the pictures are written.
+        task: The task to show.
+        prepared: The task's arrays.
+        members: Class -> its rows of the arrays.
+
+    Returns:
+        The gallery; None if there is no class.
+    """
     rows: list[tuple[str, str, Sequence[Tile]]] = []
     for name, positions in members.items():
         if not len(positions):
@@ -258,14 +235,14 @@ def draw_samples(folder: Path, task: Task, prepared: Prepared, members: dict[str
         rows.append((name, wording.count(len(positions), "image"), tiles))
     if not rows:
         return None
-    caption = "As the models see them: grey, one size" + (
-        ", true classes tinted; from the smallest to the largest area." if prepared.masks is not None else "."
-    )
+    caption = "As the models see them: grey and of one size."
+    if prepared.masks is not None:
+        caption += " True classes are tinted. Slices are sorted by the area of the class."
     return Gallery(f"samples-{task.name}", "Sample images per class", caption, rows, class_legend(task, prepared))
 
 
 def class_legend(task: Task, prepared: Prepared) -> list[tuple[str, str]]:
-    """Word and swatch of each tinted class."""
+    """Name and swatch of each tinted class."""
     if prepared.masks is None:
         return []
     return [(name, f"class{(number - 1) % 6}") for number, name in enumerate(task.classes) if number]
@@ -275,7 +252,18 @@ ERROR_LEGEND = (("true positive", "tp"), ("false positive", "fp"), ("false negat
 
 
 def draw_cases(folder: Path, data: Path, task: Task, protocol: str, results: Results) -> Iterator[Gallery]:
-    """Ground truth against prediction of the best model, and every model on one case, as overlays."""
+    """Ground truth against prediction of the best model, and every model on one case, as overlays.
+
+    Args:
+        folder: The report's folder, below which the pictures are written.
+        data: Folder that holds prepared/.
+        task: The task to show, a segmentation.
+        protocol: The protocol to show.
+        results: The results of all tasks.
+
+    Yields:
+        Two galleries; none if there are no cases or no masks of the predicted size.
+    """
     runs = [run for run in results.of(task.name, protocol) if not run.cases.empty]
     summary = results.summary[(results.summary["task"] == task.name) & (results.summary["protocol"] == protocol)]
     ranked = rank_models(summary, "dice_lesion")
@@ -306,7 +294,7 @@ def _lesion(task: Task, mask: np.ndarray) -> np.ndarray:
 
 
 def _draw_truth(
-    folder: Path, task: Task, run: FinishedRun, prepared: Prepared, masks: dict[tuple[str, int], np.ndarray],
+    folder: Path, task: Task, run: RunRecord, prepared: Prepared, masks: dict[tuple[str, int], np.ndarray],
     cases: pd.DataFrame,
 ) -> Gallery:  # fmt: skip
     assert prepared.masks is not None
@@ -322,22 +310,22 @@ def _draw_truth(
         }
         tiles = []
         for word, picture in pictures.items():
-            path = f"figures/cases/{slug(task.name, run.run.protocol, number, word)}.png"
+            path = f"figures/cases/{slug(task.name, run.protocol, number, word)}.png"
             save_picture(folder / path, picture, TILE)
             tiles.append(Tile(path, word))
         words = f"Dice {show(case['dice_lesion'])}, Jaccard {show(case['jaccard_lesion'])}"
         rows.append((plain(case["image_id"]), words, tiles))
     caption = (
-        f"{run.run.architecture}, {run.run.protocol}, seed {run.run.seed}: test slices from its worst to its best "
-        "lesion Dice, evenly spread; slices without any lesion, true or predicted, left out."
+        f"{run.architecture}, {run.protocol}, seed {run.seed}. Test slices from the worst to the best "
+        "lesion Dice, evenly spaced in rank. Slices without a true or predicted lesion are left out."
     )
-    name = f"truth-{task.name}-{run.run.protocol}"
+    name = f"truth-{task.name}-{run.protocol}"
     legend = (*class_legend(task, prepared), *ERROR_LEGEND)
-    return Gallery(name, f"Ground truth against prediction, {run.run.protocol}", caption, rows, legend)
+    return Gallery(name, f"Ground truth against prediction, {run.protocol}", caption, rows, legend)
 
 
 def _draw_models(
-    folder: Path, task: Task, protocol: str, runs: Sequence[FinishedRun], prepared: Prepared, image_id: str
+    folder: Path, task: Task, protocol: str, runs: Sequence[RunRecord], prepared: Prepared, image_id: str
 ) -> Gallery:
     assert prepared.masks is not None
     position = prepared.position[image_id]
@@ -347,11 +335,11 @@ def _draw_models(
         predicted = run.read_masks().get((image_id, 0))
         if predicted is None or predicted.shape != image.shape:
             continue
-        path = f"figures/cases/{slug(task.name, protocol, 'model', run.run.architecture)}.png"
+        path = f"figures/cases/{slug(task.name, protocol, 'model', run.architecture)}.png"
         save_picture(folder / path, overlay_errors(image, truth, _lesion(task, predicted)), TILE)
         case = run.cases[(run.cases["image_id"] == image_id) & (run.cases["copy"] == 0)].iloc[0]
-        tiles.append(Tile(path, f"{run.run.architecture}: Dice {show(case['dice_lesion'])}"))
-    caption = f"Lesion of {plain(image_id)}, the case of median Dice for the best model; best model first."
+        tiles.append(Tile(path, f"{run.architecture}: Dice {show(case['dice_lesion'])}"))
+    caption = f"Lesion of {plain(image_id)}, the median case of the best model by Dice. The best model comes first."
     return Gallery(
         f"overlays-{task.name}-{protocol}",
         f"Every model on one case, {protocol}",

@@ -1,1 +1,1 @@
-"""What each part of a page shows."""
+"""Builds what each section of a page shows, from tables and cases."""

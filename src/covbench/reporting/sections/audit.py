@@ -1,4 +1,4 @@
-"""The report's section on the audit: what training has seen of the test images, in pictures, and what sources tell."""
+"""The audit section: leakage from test to training, example pairs as pictures, duplicates, and shortcuts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from covbench.audit.leakage import AUGMENTED
 from covbench.audit.thumbnails import Thumbnails, read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.reporting.figures.overlays import save_picture
-from covbench.reporting.figures.task_figures import Gallery, Tile
+from covbench.reporting.figures.report_figure import Gallery, Tile
 from covbench.reporting.gather import Results
 from covbench.reporting.sections.data_overview import build_leak_table
 from covbench.reporting.tables import Table, build_plain_table
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 EXAMPLES, TILE = 2, 144
 ACROSS = {
     "dataset": "Dataset",
-    "other": "Other",
+    "other": "Other dataset",
     "images": "Images",
-    "other_images": "Images of the other",
+    "other_images": "Images (other)",
     "exact": "Exact",
     "near": "Near",
     "mirrored": "Mirrored",
-    "images_with_duplicate": "Images with a copy",
-    "other_images_with_duplicate": "Of the other",
+    "images_with_duplicate": "Images with a duplicate",
+    "other_images_with_duplicate": "With a duplicate (other)",
 }
 SOURCES = {
     "task": "Task",
@@ -48,8 +48,8 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class AuditView:
-    """What a page shows of the audit; None: not made yet."""
+class AuditSection:
+    """What a page shows about the audit. None: there is no such table or picture yet."""
 
     leaks: Table | None
     across: Table | None
@@ -57,34 +57,46 @@ class AuditView:
     pairs: Gallery | None
 
 
-def view_audit(results: Results) -> AuditView:
-    """The tables of results/audit, all tasks together."""
+def build_audit_section(results: Results) -> AuditSection:
+    """The tables of results/audit for all tasks together."""
     across = results.audit["across"]
     duplicates = (
-        build_plain_table("Pairs of copies within and across datasets", across, ACROSS) if len(across) else None
+        build_plain_table("Duplicate pairs within and across datasets", across, ACROSS) if len(across) else None
     )
-    return AuditView(_tell_leaks(results.leaks), duplicates, _tell_sources(results.audit["sources"]), None)
+    return AuditSection(
+        _tabulate_leaks(results.audit["splits"]), duplicates, _tabulate_shortcuts(results.audit["sources"]), None
+    )
 
 
-def view_task_audit(data: Path, folder: Path, results: Results, task: str) -> AuditView:
-    """A task's rows of results/audit, and example pairs from data/thumbnails as pictures under `folder`."""
-    leaks, sources, pairs = (
-        table[table["task"] == task] for table in (results.leaks, results.audit["sources"], results.audit["pairs"])
-    )
+def build_task_audit_section(data: Path, folder: Path, results: Results) -> AuditSection:
+    """A task's rows of results/audit, with example pairs as pictures.
+
+    Args:
+        data: Folder that holds thumbnails/.
+        folder: The report's folder, below which the pictures are written.
+        results: The results of the task alone.
+
+    Returns:
+        The section, without the table of duplicates across datasets.
+    """
+    leaks, sources, pairs = (results.audit[name] for name in ("splits", "sources", "pairs"))
     drawn = _draw_pairs(data, folder, pairs) if len(pairs) else None
-    return AuditView(_tell_leaks(leaks), None, _tell_sources(sources), drawn)
+    return AuditSection(_tabulate_leaks(leaks), None, _tabulate_shortcuts(sources), drawn)
 
 
-def _tell_leaks(leaks: pd.DataFrame) -> Table | None:
+def _tabulate_leaks(leaks: pd.DataFrame) -> Table | None:
     return build_leak_table(leaks) if len(leaks) else None
 
 
-def _tell_sources(sources: pd.DataFrame) -> Table | None:
-    return build_plain_table("The label without a look at the image", sources, SOURCES) if len(sources) else None
+def _tabulate_shortcuts(sources: pd.DataFrame) -> Table | None:
+    return build_plain_table("Class predicted without the image", sources, SOURCES) if len(sources) else None
 
 
 def choose_examples(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Of each kind the most and the least alike of the lowest seed, an image at most once; EXAMPLES at most."""
+    """The most and the least similar pairs of each kind in the lowest seed.
+
+    At most EXAMPLES pairs per kind; an image occurs at most once.
+    """
     lowest = pairs[pairs["seed"] == pairs["seed"].min()].drop_duplicates("image_id")
     chosen = []
     for _, alike in lowest.sort_values("correlation", ascending=False, kind="stable").groupby("kind", sort=False):
@@ -98,19 +110,20 @@ def _draw_pairs(data: Path, folder: Path, pairs: pd.DataFrame) -> Gallery | None
     for (task, protocol), found in pairs.groupby(["task", "protocol"], sort=False):
         path = data / "thumbnails" / f"{dataset_of(str(task))}.npz" if task in TASKS else None
         if path is None or not path.exists():
-            log.warning("no example pairs of %s, %s: %s is missing", task, protocol, path)
+            log.warning("%s, %s: no example pairs, because %s is missing", task, protocol, path)
             continue
         shown = choose_examples(found)
         tiles = list(_draw_tiles(folder, slug(task, protocol), shown, read_thumbnails(path)))
-        words = f"{count(len(shown), 'pair')} of {len(found):,} over all seeds, test image first"
+        words = f"{len(shown)} of {count(len(found), 'pair')} over all seeds, test image first"
         rows.append((f"{task}, {protocol}", words, tiles))
     if not rows:
         return None
     caption = (
-        "Test images beside training images that show the same: of each kind the most and the least alike of the "
-        "lowest seed. Neighbouring slices of one scan count as near duplicates. All pairs: results/audit/pairs.csv."
+        "Each test image is shown beside the training image that it matches. For each kind of match, these are the "
+        "most and the least similar pairs of the lowest seed. Neighbouring slices of one scan count as "
+        "near-duplicates. All pairs: results/audit/pairs.csv."
     )
-    return Gallery("leaked-pairs", "What training has seen of the test images", caption, rows)
+    return Gallery("leaked-pairs", "Example pairs: test images and their matches in training", caption, rows)
 
 
 def _draw_tiles(folder: Path, name: str, pairs: pd.DataFrame, thumbnails: Thumbnails) -> Iterator[Tile]:

@@ -1,4 +1,4 @@
-"""The cases of a test fold, and what each model made of them: small pictures and compact data beside the pages."""
+"""The cases of a test fold and each model's answers, as small pictures and compact scripts beside the pages."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ import pandas as pd
 from matplotlib import colormaps
 from PIL import Image
 
+from covbench.experiment.runs import RunRecord
 from covbench.reporting.figures.overlays import CLASS_COLOURS, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
-from covbench.reporting.gather import FinishedRun, Prepared, read_prepared
+from covbench.reporting.gather import Prepared, read_prepared
 from covbench.reporting.wording import plain, slug
 from covbench.schema import SEGMENTATION, Task
 
-SIDE = 160  # pixels of a case's picture
-OVERLAYS = 200  # cases of a model, the worst first, whose masks are drawn
+SIDE = 160  # pixels of the longer side of a case's picture
+OVERLAYS = 200  # masks are drawn for this many cases of a model, worst first
 ERROR_COLOURS = (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)
-KEYS = ["image_id", "copy"]
+CASE_KEYS = ["image_id", "copy"]
 
 
 @dataclass(frozen=True)
-class Fold:
-    """The test images of a task under one protocol, lowest seed: a row per case, in the order of every model's data."""
+class TestFold:
+    """The test images of a task under one protocol and the lowest seed.
+
+    rows: a row per case; the data of every model have the same order.
+    """
 
     task: Task
     protocol: str
@@ -41,25 +45,41 @@ class Fold:
         return slug(self.task.name, self.protocol)
 
 
-def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[FinishedRun]) -> Fold | None:
-    """The cases that the runs of the lowest seed share; None where no run has any."""
+def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[RunRecord]) -> TestFold | None:
+    """The cases that the runs of the lowest seed share.
+
+    Args:
+        data: Folder that holds prepared/.
+        task: The task of the runs.
+        protocol: The protocol of the runs.
+        runs: Scored runs of the task and protocol.
+
+    Returns:
+        The test fold; None if the first run has no cases.
+    """
     first = select_first(runs)
     if not first or first[0].cases.empty:
         return None
-    columns = [*KEYS, "patient_id", "source", *(["truth"] if task.kind != SEGMENTATION else [])]
+    columns = [*CASE_KEYS, "patient_id", "source", *(["truth"] if task.kind != SEGMENTATION else [])]
     rows = first[0].cases[columns].reset_index(drop=True)
     side = next((mask.shape[0] for run in first for mask in run.read_masks().values()), None)
-    return Fold(task, protocol, first[0].run.seed, rows, read_prepared(data, task.name, side))
+    return TestFold(task, protocol, first[0].run.seed, rows, read_prepared(data, task.name, side))
 
 
-def select_first(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """The runs of the lowest seed that is there."""
-    lowest = min((run.run.seed for run in runs), default=None)
-    return [run for run in runs if run.run.seed == lowest]
+def select_first(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs of the lowest seed among `runs`."""
+    lowest = min((run.seed for run in runs), default=None)
+    return [run for run in runs if run.seed == lowest]
 
 
-def write_fold(folder: Path, fold: Fold, cache: Path) -> None:
-    """Write what all models share, cases/{fold}.js, and link the pictures of its images, drawn once into `cache`."""
+def write_fold(folder: Path, fold: TestFold, cache: Path) -> None:
+    """Write cases/{fold}.js, which all models share, and link the pictures of its images.
+
+    Args:
+        folder: The report's folder.
+        fold: The cases to write.
+        cache: Folder in which each picture is drawn once and kept.
+    """
     pictures: list[int | None] = [None] * len(fold.rows)
     if fold.prepared is not None:
         positions = [fold.prepared.position.get(image) for image in fold.rows["image_id"]]
@@ -87,7 +107,7 @@ def write_fold(folder: Path, fold: Fold, cache: Path) -> None:
     _write_call(folder / "cases" / f"{fold.name}.js", "addCases", shared)
 
 
-def _link_pictures(folder: Path, fold: Fold, positions: Iterable[int], cache: Path) -> None:
+def _link_pictures(folder: Path, fold: TestFold, positions: Iterable[int], cache: Path) -> None:
     assert fold.prepared is not None
     folder.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
@@ -112,12 +132,18 @@ def _draw_once(kept: Path, path: Path, image: np.ndarray) -> None:
 
 
 def save_classes(path: Path, mask: np.ndarray) -> None:
-    """Class numbers as a PNG of few colours, class 0 transparent. mask: uint8, (H, W)."""
+    """Write class numbers as a PNG with a palette, class 0 transparent. mask: uint8, (H, W)."""
     _save_palette(path, mask, CLASS_COLOURS)
 
 
 def save_errors(path: Path, truth: np.ndarray, predicted: np.ndarray) -> None:
-    """True positive yellow, false positive red, false negative green, the rest transparent. Both bool, (H, W)."""
+    """Write a PNG with true positives yellow, false positives red, false negatives green, the rest transparent.
+
+    Args:
+        path: The PNG file.
+        truth: True mask, bool, (H, W).
+        predicted: Predicted mask, bool, (H, W).
+    """
     _save_palette(path, (truth & predicted) + 2 * (~truth & predicted) + 3 * (truth & ~predicted), ERROR_COLOURS)
 
 
@@ -129,13 +155,18 @@ def _save_palette(path: Path, numbers: np.ndarray, colours: Sequence[tuple[int, 
     image.save(path, transparency=0, optimize=False)
 
 
-def write_model(folder: Path, fold: Fold, run: FinishedRun, explained: Path | None = None) -> None:
-    """Write cases/{fold}/{architecture}.js: per case what the model said, in the order of the fold.
+def write_model(folder: Path, fold: TestFold, run: RunRecord, explained: Path | None = None) -> None:
+    """Write cases/{fold}/{architecture}.js: the model's answer to each case, in the order of the fold.
 
-    explained: the task's maps (covbench.training.gradcam.explain_models), which become pictures beside it.
+    Args:
+        folder: The report's folder.
+        fold: The cases.
+        run: The model's run of the fold's seed.
+        explained: The task's Grad-CAM maps (covbench.training.gradcam.explain_models), drawn as pictures beside the
+            script; by default there are none.
     """
-    cases = fold.rows[KEYS].merge(run.cases, on=KEYS, how="left")
-    name = slug(run.run.architecture)
+    cases = fold.rows[CASE_KEYS].merge(run.cases, on=CASE_KEYS, how="left")
+    name = slug(run.architecture)
     values: dict[str, Any] = {"folder": name}
     if fold.task.kind == SEGMENTATION:
         for column in ("dice_lesion", "jaccard_lesion"):
@@ -146,7 +177,7 @@ def write_model(folder: Path, fold: Fold, run: FinishedRun, explained: Path | No
         values["predicted"] = cases["predicted"].fillna(-1).astype(int).tolist()
         values["explained"] = _draw_maps(folder / "cases" / fold.name / name, fold, run, explained)
         values["p"] = [_per_mille(cases[f"p_{number}"]) for number in range(len(fold.task.classes))]
-    _write_call(folder / "cases" / fold.name / f"{name}.js", "addModel", plain(run.run.architecture), values)
+    _write_call(folder / "cases" / fold.name / f"{name}.js", "addModel", plain(run.architecture), values)
 
 
 def _per_mille(values: pd.Series) -> list[int | None]:
@@ -157,7 +188,7 @@ def _lesion_pixels(task: Task, cases: pd.DataFrame, word: str) -> list[int]:
     return [int(number) for number in cases[[f"{word}_{name}" for name in task.lesions]].sum(axis=1)]
 
 
-def _draw_overlays(folder: Path, fold: Fold, run: FinishedRun, cases: pd.DataFrame) -> list[int]:
+def _draw_overlays(folder: Path, fold: TestFold, run: RunRecord, cases: pd.DataFrame) -> list[int]:
     """Draw the worst cases and return their rows."""
     if fold.prepared is None or fold.prepared.masks is None:
         return []
@@ -175,12 +206,12 @@ def _draw_overlays(folder: Path, fold: Fold, run: FinishedRun, cases: pd.DataFra
     return drawn
 
 
-def _draw_maps(folder: Path, fold: Fold, run: FinishedRun, explained: Path | None) -> list[int]:
-    """Draw where the model looked and return the rows of those cases."""
+def _draw_maps(folder: Path, fold: TestFold, run: RunRecord, explained: Path | None) -> list[int]:
+    """Draw the Grad-CAM maps and return the rows of their cases."""
     if explained is None or not explained.exists():
         return []
     with np.load(explained, allow_pickle=False) as archive:
-        name = run.run.architecture
+        name = run.architecture
         if f"{name}/map" not in archive.files:
             return []
         maps = dict(zip(archive[f"{name}/image_id"].tolist(), archive[f"{name}/map"], strict=True))
@@ -192,7 +223,7 @@ def _draw_maps(folder: Path, fold: Fold, run: FinishedRun, explained: Path | Non
 
 
 def save_heat(path: Path, found: np.ndarray) -> None:
-    """A map as a PNG: the more, the warmer and the less transparent. found: uint8, (H, W), 0-255."""
+    """Write a Grad-CAM map as a PNG: higher values are warmer and more opaque. found: uint8, (H, W), 0-255."""
     coloured = (colormaps["inferno"](found) * 255).round().astype(np.uint8)
     coloured[..., 3] = found
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +231,7 @@ def save_heat(path: Path, found: np.ndarray) -> None:
 
 
 def _write_call(path: Path, function: str, *arguments: str | Mapping[str, Any]) -> None:
-    """A script that does nothing but hand over data: a page opened from disk may read no other kind of file."""
+    """Write a script that only hands over data, because a page opened from disk can load no other kind of file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = (json.dumps(value, separators=(",", ":"), allow_nan=False) for value in arguments)
     path.write_text(f"{function}({','.join(texts)})\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tables about the data: what each dataset is, how it was divided, and what was left out and why."""
+"""Tables about the data: what each dataset contains, how it is split, and what is excluded and why."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from covbench.experiment.runs import RunState
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
 from covbench.reporting.wording import DASH, count
@@ -15,8 +16,8 @@ from covbench.schema import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
-class DatasetView:
-    """A dataset as the page shows it; counts are None before it is indexed."""
+class DatasetSection:
+    """What a page shows about a dataset. The index is None before it is made."""
 
     name: str
     title: str
@@ -28,64 +29,81 @@ class DatasetView:
     index: pd.DataFrame | None
 
 
-def view_datasets(data: Path, tasks: Sequence[str]) -> list[DatasetView]:
-    """The datasets of these tasks, each once."""
+def build_dataset_sections(data: Path, tasks: Sequence[str]) -> list[DatasetSection]:
+    """The datasets of these tasks, each of them once."""
     grouped: dict[str, list[str]] = {}
     for task in tasks:
         grouped.setdefault(find_card(task)[0], []).append(task)
-    views = []
+    datasets = []
     for name, of_dataset in grouped.items():
         card = find_card(of_dataset[0])[1]
         index = read_index(data, name)
         if card is None:
-            views.append(DatasetView(name, name, "", of_dataset, "", "", "", index))
+            datasets.append(DatasetSection(name, name, "", of_dataset, "", "", "", index))
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
-        views.append(
-            DatasetView(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
+        datasets.append(
+            DatasetSection(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
         )
-    return views
+    return datasets
 
 
-def build_dataset_table(views: Sequence[DatasetView]) -> Table:
-    """A row per dataset: how much there is, what is excluded, and copies within it."""
+def build_dataset_table(datasets: Sequence[DatasetSection]) -> Table:
+    """A row per dataset: images, patients, sources, exclusions and duplicates within it."""
     headings = [("Dataset", ""), ("Modality", ""), ("Tasks", ""), ("Images", "rows of the index"), ("Usable", "")]
-    headings += [("Patients", "as published or inferred; an image without one counts as its own"), ("Sources", "")]
-    headings += [("Excluded", ""), ("Exact copies", "images whose bytes or pixels stand in the dataset before")]
-    headings += [("Look-alikes", "images whose perceptual hash stands in the dataset before, exact copies left out")]
+    headings += [
+        ("Patients", "as published or inferred; an image without a patient counts as one patient"),
+        ("Sources", ""),
+    ]
+    headings += [
+        ("Excluded", ""),
+        ("Exact duplicates", "images whose bytes, or pixels for a slice, occur earlier in the dataset"),
+    ]
+    headings += [("Same hash", "images whose perceptual hash occurs earlier in the dataset, without exact duplicates")]
     rows = []
-    for view in views:
-        cells = [Cell(view.name, view.name), Cell(view.modality or DASH), Cell(", ".join(view.tasks))]
-        if view.index is None:
+    for dataset in datasets:
+        cells = [Cell(dataset.name, dataset.name), Cell(dataset.modality or DASH), Cell(", ".join(dataset.tasks))]
+        if dataset.index is None:
             missing = Cell(DASH, note="not indexed yet", kind="undefined")
             rows.append([*cells, *[missing] * 7])
             continue
-        rows.append(cells + [Cell(f"{number:,}", float(number)) for number in _count_index(view.index)])
+        rows.append(cells + [Cell(f"{number:,}", float(number)) for number in _count_index(dataset.index)])
     return Table("Datasets", headings, rows)
 
 
 def _count_index(index: pd.DataFrame) -> list[int]:
     used = index[~index["excluded"]]
-    copies = used["sha256"].duplicated() & (used["sha256"] != "")
-    similar = used.loc[~copies, "phash"]
+    exact = used["sha256"].duplicated() & (used["sha256"] != "")
+    similar = used.loc[~exact, "phash"]
     patients, sources = used["patient_id"].nunique(), used.loc[used["source"] != "", "source"].nunique()
     alike = int((similar.duplicated() & (similar != "")).sum())
-    return [len(index), len(used), patients, sources, len(index) - len(used), int(copies.sum()), alike]
+    return [len(index), len(used), patients, sources, len(index) - len(used), int(exact.sum()), alike]
 
 
-def build_exclusion_table(views: Sequence[DatasetView]) -> Table:
-    """Images left out, by dataset and reason."""
+def build_exclusion_table(datasets: Sequence[DatasetSection]) -> Table:
+    """Excluded images, by dataset and reason."""
     rows = []
-    for view in views:
-        if view.index is None:
+    for dataset in datasets:
+        if dataset.index is None:
             continue
-        reasons = view.index.loc[view.index["excluded"], "reason"].value_counts()
-        rows += [[Cell(view.name, view.name), Cell(str(why)), Cell(f"{n:,}", float(n))] for why, n in reasons.items()]
-    return Table("Images left out", [("Dataset", ""), ("Reason", ""), ("Images", "")], rows)
+        reasons = dataset.index.loc[dataset.index["excluded"], "reason"].value_counts()
+        rows += [
+            [Cell(dataset.name, dataset.name), Cell(str(why)), Cell(f"{n:,}", float(n))] for why, n in reasons.items()
+        ]
+    return Table("Excluded images", [("Dataset", ""), ("Reason", ""), ("Images", "")], rows)
 
 
 def build_split_table(data: Path, results: Results, tasks: Sequence[str]) -> Table:
-    """Images and patients per fold under each protocol, and patients who stand in both train and test."""
+    """Images and patients per fold, and patients in both train and test; a row per task and protocol.
+
+    Args:
+        data: Folder that holds splits/.
+        results: The results of all tasks, which name the protocols.
+        tasks: Names of the tasks to show.
+
+    Returns:
+        The table; tasks without a split have no row.
+    """
     rows = []
     for task in tasks:
         for protocol in order_protocols(results.runs.loc[results.runs["task"] == task, "protocol"]):
@@ -110,7 +128,16 @@ def _count_folds(split: pd.DataFrame) -> list[Cell]:
 
 
 def build_class_counts(data: Path, results: Results, task: Task) -> Table | None:
-    """Images of each class per fold under each protocol; None for a segmentation, whose slices hold many classes."""
+    """Images of each class per fold; a row per protocol and class.
+
+    Args:
+        data: Folder that holds splits/.
+        results: The results of all tasks, which name the protocols.
+        task: The task to show.
+
+    Returns:
+        The table; None for a segmentation, whose slices contain several classes.
+    """
     if task.kind != CLASSIFICATION:
         return None
     rows = []
@@ -128,24 +155,37 @@ def build_class_counts(data: Path, results: Results, task: Task) -> Table | None
 
 
 def build_leak_table(leaks: pd.DataFrame) -> Table:
-    """results/audit/splits.csv as it stands."""
-    headings = {name: name.replace("_", " ").capitalize() for name in leaks.columns}
+    """The rows of results/audit/splits.csv; an empty class is shown as `all`."""
+    headings = {name: _head_leak(name) for name in leaks.columns}
     shown = leaks.assign(**{"class": leaks["class"].replace("", "all")}) if "class" in leaks else leaks
-    return build_plain_table("Test images that training has seen, or something of their patient", shown, headings)
+    return build_plain_table("Leakage per test fold", shown, headings)
 
 
-def build_missing_table(runs: pd.DataFrame) -> Table:
-    """Runs that are not done: a row per task, protocol and model, with the reasons."""
+def _head_leak(column: str) -> str:
+    return column.replace("near_duplicate", "near-duplicate").replace("_", " ").capitalize()
+
+
+def build_unscored_table(runs: pd.DataFrame) -> Table:
+    """Runs that are not scored: a row per task, protocol and model, with the reasons."""
     rows = []
-    undone = runs[runs["state"] != "done"]
-    for keys, group in undone.groupby(["task", "protocol", "architecture", "state"], sort=False):
+    unscored = runs[runs["state"] != RunState.SCORED]
+    for keys, group in unscored.groupby(["task", "protocol", "architecture", "state"], sort=False):
         task, protocol, model, state = map(str, keys)
         seeds = ", ".join(str(seed) for seed in group["seed"])
         why = "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason))
-        why = why or ("not run yet" if state == "missing" else DASH)
+        why = why or ("not run yet" if state == RunState.MISSING else DASH)
         cells = [Cell(task, task), Cell(protocol), Cell(model), Cell(seeds), Cell(state, kind=state), Cell(why)]
         log = next((log for log in group["log"] if log), "")
         rows.append([*cells, link_log(log, log.lstrip("./"))])
     headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seeds", "State", "Reason")]
     headings.append(("Log", "of the first of these seeds, beside the report where it was made"))
-    return Table("Runs that are not done", headings, rows, ("Task", "Protocol", "State"))
+    return Table("Runs that are not scored", headings, rows, ("Task", "Protocol", "State"))
+
+
+def build_accepted_table(runs: pd.DataFrame) -> Table:
+    """Scored runs whose code or packages were edited after training, and why this was declared harmless."""
+    accepted = runs[(runs["state"] == RunState.SCORED) & (runs["reason"] != "")]
+    names = ("task", "protocol", "architecture", "seed", "reason")
+    rows = [[Cell(str(row[name])) for name in names] for row in accepted.to_dict("records")]
+    headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seed", "Accepted edits")]
+    return Table("Runs whose edits were declared harmless", headings, rows, ("Task", "Protocol"))

@@ -1,4 +1,4 @@
-"""The report's section on models tested on other datasets: what is left of each score there."""
+"""The section on external validation: how far each score drops on other datasets."""
 
 from __future__ import annotations
 
@@ -7,51 +7,53 @@ from dataclasses import dataclass
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
+from covbench.reporting.headlines import HEADLINES
 from covbench.reporting.tables import Cell, Table, number_cell, order_protocols, signed_cell
 from covbench.reporting.wording import count
 
-HEADLINES = ("auroc", "dice_lesion")
-"""One metric a kind of task; the others are in the table on disk."""
-KEYS = ["task", "protocol", "tested_on"]
+SORTED_BY = ["task", "protocol", "tested_on"]
 
 
 @dataclass(frozen=True)
-class ExternalView:
-    """What the page shows; without rows no two planned datasets fit."""
+class ExternalSection:
+    """What a page shows about external validation. No table: no two planned datasets share modality and labels."""
 
     readings: list[str]
     table: Table | None
 
 
-def view_external(external: pd.DataFrame) -> ExternalView:
-    """Of results/compare/external.csv, or rows of it: a sentence per pair of datasets, a row per model and protocol."""
-    shown = external[external["metric"].isin(HEADLINES)]
+def build_external_section(external: pd.DataFrame) -> ExternalSection:
+    """A sentence per pair of datasets, and a table with a row per model and protocol.
+
+    external: rows of results/compare/external.csv.
+    """
+    shown = external[external["metric"].isin(HEADLINES.values())]
     if shown.empty:
-        return ExternalView([], None)
+        return ExternalSection([], None)
     pairs = shown.groupby(["task", "tested_on"], sort=False)
-    return ExternalView([_read_pair(rows) for _, rows in pairs], _build_table(shown))
+    return ExternalSection([_read_pair(rows) for _, rows in pairs], _build_table(shown))
 
 
 def _read_pair(rows: pd.DataFrame) -> str:
-    """How many images were left out, and the median drop under each protocol."""
+    """Images used and left out, and the median drop under each protocol."""
     first = rows.iloc[0]
     words = f"{first['task']} models on {first['tested_on']}: "
     if pd.isna(first["images"]):
         return words + f"{first['reason']}."
-    words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}; left out: "
-    words += f"{int(first['removed']):,} ({count(int(first['duplicates']), 'duplicate')})."
+    words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}, "
+    words += f"{int(first['removed']):,} left out ({count(int(first['duplicates']), 'duplicate')})."
     drops = []
     for protocol in order_protocols(rows["protocol"]):
         found = rows[rows["protocol"] == protocol].dropna(subset="drop")
         if len(found):
             clear, drop = int((found["drop_low"] > 0).sum()), signed_cell(found["drop"].median(), None, None).text
-            drops.append(f"{protocol} {drop}, above 0 by its interval in {clear} of {count(len(found), 'model')}")
+            drops.append(f"{protocol} {drop} (interval above 0 for {clear} of {count(len(found), 'model')})")
     return words + (f" Median drop in {label_metric(first['metric'])}: {'; '.join(drops)}." if drops else "")
 
 
 def _build_table(external: pd.DataFrame) -> Table:
     rows, notes = [], []
-    for row in external.sort_values([*KEYS, "external"], ascending=[True] * 3 + [False]).to_dict("records"):
+    for row in external.sort_values([*SORTED_BY, "external"], ascending=[True] * 3 + [False]).to_dict("records"):
         cells = [Cell(row["architecture"], row["architecture"]), Cell(row["task"]), Cell(row["tested_on"])]
         cells += [Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
         for side in ("internal", "external"):
@@ -63,9 +65,9 @@ def _build_table(external: pd.DataFrame) -> Table:
             )
     headings = [("Model", ""), ("Trained on", ""), ("Tested on", ""), ("Protocol", ""), ("Metric", "")]
     headings += [
-        ("Internal", "test fold of its own dataset, labels reduced to what both datasets share · 95 % interval")
+        ("Internal", "test fold of the model's own dataset, with the labels that both datasets share · 95 % interval")
     ]
     headings += [("External", "all new images of the other dataset · 95 % interval")]
-    headings += [("Drop", "internal minus external · 95 % interval, patients of both drawn independently")]
-    notes.append("Other metrics, and how many images were left out: results/compare/external.csv.")
+    headings += [("Drop", "internal minus external · 95 % interval; both datasets are resampled independently")]
+    notes.append("For other metrics and the number of images left out, see results/compare/external.csv.")
     return Table("External validation", headings, rows, ("Trained on", "Tested on", "Protocol"), notes)

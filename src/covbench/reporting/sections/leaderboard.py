@@ -1,9 +1,9 @@
-"""Who leads a task on a metric: a bar per protocol, the study's number beside it, flags for leaks and shortcuts."""
+"""The leaderboards of a task: a bar per protocol, the study's number, and flags for leaks and shortcuts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +11,8 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.protocols import AUDITED, PUBLISHED
+from covbench.reporting.gather import Results
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.tables import (
     BASELINE_TAG,
@@ -27,14 +29,15 @@ from covbench.schema import SEGMENTATION
 
 TOP = 5
 SHORTCUT = 0.1
-"""AUROC above chance from which on a prediction without a look at the image is flagged."""
+"""A prediction without the image is flagged if its AUROC exceeds chance by more than this."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What the study reports for a task on one metric, and what ours differs from it, in words, per model.
+    """What the study reports for a task on one metric.
 
-    comparable: it is the very metric that is shown here.
+    numbers: model -> reported value. comparable: the study's metric is the one shown beside it. differences: model ->
+    our value minus the study's, as text.
     """
 
     heading: str
@@ -46,58 +49,66 @@ class Study:
 
 @dataclass(frozen=True)
 class Leaderboards:
-    """A table per metric by its label, the headline first; and what to beware of in this task, word and sentence."""
+    """A table per metric label, headline first, and the task's warnings: word and sentence."""
 
     tables: Mapping[str, Table]
     warnings: Sequence[tuple[str, str]]
 
 
-def choose_headline(kind: str, published: pd.DataFrame) -> str:
-    """The metric that ranks a task's models: lesion Dice; accuracy where the study reports it; else AUROC."""
-    if kind == SEGMENTATION:
-        return "dice_lesion"
-    return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"
-
-
-def view_leaderboards(kind: str, tables: Mapping[str, pd.DataFrame], links: Mapping[str, str]) -> Leaderboards:
+def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) -> Leaderboards:
     """Leaderboards of one task.
 
-    tables: rows of the task in summary, runs, published, ranks, leaks and sources. links: model -> its page.
+    Args:
+        kind: of the task.
+        results: of the task alone.
+        links: model -> its page.
+
+    Returns:
+        A table per metric with scores, and what to beware of.
     """
-    summary, runs, published = (tables[name] for name in ("summary", "runs", "published"))
+    summary, runs, published = results.summary, results.runs, results.published
     headline = choose_headline(kind, published)
-    leaks = measure_leaks(tables["leaks"])
+    leaks = measure_leaks(results.audit["splits"])
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     boards = {}
     for metric in dict.fromkeys([headline, *list_reported(kind)]):
         if metric == headline or metric in set(summary["metric"]):
             study = find_study(kind, published, metric) if metric == headline else read_study(published, metric)
-            ranks = show_ranks(tables["ranks"], metric)
+            ranks = show_ranks(results.compare["ranks"], metric)
             boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, ranks, links, flags)
-    return Leaderboards(boards, list(describe_flags(leaks, tables["sources"])))
+    return Leaderboards(boards, list(describe_flags(leaks, results.audit["sources"])))
 
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:
-    """The study's values of the metric that corresponds to ours. published: rows of one task."""
+    """The study's values of the metric that corresponds to `metric`. published: rows of one task."""
     rows = published[published["our_metric"] == metric]
     values = dict(zip(rows["architecture"], rows["reported"], strict=True))
-    return Study("Study", values, comparable=True, differences=dict(_tell_differences(rows)))
+    return Study("Study", values, comparable=True, differences=dict(_describe_differences(rows)))
 
 
 def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
-    """The study's number nearest to the headline: its accuracy or F1. published: rows of one task."""
+    """The study's number that is closest to the headline: its accuracy or F1.
+
+    Args:
+        kind: The kind of task.
+        published: Rows of one task, as results/compare/published.csv.
+        headline: The metric that ranks the task's models.
+
+    Returns:
+        The study's values, comparable only if their metric is the headline.
+    """
     theirs = "f1" if kind == SEGMENTATION else "accuracy"
     rows = published[published["metric"] == theirs]
     ours = next(iter(rows["our_metric"]), "")
     values = dict(zip(rows["architecture"], rows["reported"], strict=True))
     if ours in (headline, ""):
-        return Study("Study", values, comparable=bool(ours), differences=dict(_tell_differences(rows)))
-    note = f"The study's F1 corresponds to our {label_metric(ours)}, not to the bars."
+        return Study("Study", values, comparable=bool(ours), differences=dict(_describe_differences(rows)))
+    note = f"The study's F1 corresponds to our {label_metric(ours)}, which the bars do not show."
     return Study(f"Study, {label_study(theirs)}", values, comparable=False, note=note)
 
 
-def _tell_differences(published: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Model -> `ours −0.049`, under published, which repeats the study; else under audited, which is then named."""
+def _describe_differences(published: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Model and `ours −0.049`: under published, which repeats the study, or else under audited, named as such."""
     for row in published.to_dict("records"):
         for protocol, word in ((PUBLISHED, "ours"), (AUDITED, "ours, audited,")):
             if is_number(row.get(f"difference_{protocol}")):
@@ -106,7 +117,7 @@ def _tell_differences(published: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
-    """Protocol -> share of test images of which training has seen something, mean over seeds; 0 is left out.
+    """Protocol -> share of test images that leak, mean over seeds; protocols without leakage are left out.
 
     leaks: rows of one task, as results/audit/splits.csv.
     """
@@ -119,14 +130,14 @@ def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
 def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Word and sentence per flag. sources: rows of one task, as results/audit/sources.csv."""
     for protocol, share in leaks.items():
-        words = f"training has seen {_show_share(share)} of the test images, a copy of them or their patient."
+        words = f"for {_show_share(share)} of the test images, training has seen the image, a duplicate or the patient."
         yield f"leak, {protocol}", words
     if sources.empty:
         return
+    clues = {"source": "the source of an image predicts", "file": "file type and size predict"}
     for row in sources[sources["auroc"] - sources["chance_auroc"] > SHORTCUT].to_dict("records"):
-        seen = {"source": "where an image comes from", "file": "the type and size of the file"}
-        told = seen.get(row["predictor"], row["predictor"])
-        words = f"{told} tells the class with AUROC {show(row['auroc'])}, chance {show(row['chance_auroc'])}."
+        clue = clues.get(row["predictor"], f"{row['predictor']} predicts")
+        words = f"{clue} the class with AUROC {show(row['auroc'])} (chance: {show(row['chance_auroc'])})."
         yield "shortcut", words
 
 
@@ -143,13 +154,21 @@ def build_leaderboard(
     links: Mapping[str, str] = MappingProxyType({}),
     flags: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
-    """Models from best to worst on one metric: a bar per protocol, the study's number beside; baselines marked.
+    """Models from best to worst on one metric: a bar per protocol, the study's number beside it; baselines are marked.
 
-    summary, runs: rows of one task. ranks: model -> the ranks that it may hold, shown beneath its name. links: model
-    -> its page. flags: protocol -> what its heading warns of.
+    Args:
+        summary: Rows of one task, as results/compare/summary.csv.
+        runs: Rows of the same task, as gather.Results.runs.
+        metric: The metric that orders the models.
+        reported: The study's values.
+        ranks: Model -> the ranks that it may hold, shown below its name.
+        links: Model -> path of its page.
+        flags: Protocol -> the warning in its heading.
+
+    Returns:
+        The table; rows outside the top have the fact `top` set to `no`.
     """
-    study = reported.numbers
-    marks = study if reported.comparable else {}
+    marks = reported.numbers if reported.comparable else {}
     families = dict(zip(runs["architecture"], runs["family"], strict=True))
     ranked = rank_models(summary, metric)
     ranked += [name for name in families if name not in ranked]
@@ -157,32 +176,45 @@ def build_leaderboard(
     protocols = order_protocols(runs["protocol"])
     scores = summary[summary["metric"] == metric].to_dict("records")
     values = {(row["architecture"], row["protocol"]): row for row in scores}
-    shown = [row for (name, _), row in values.items() if name in top]
+    shown = [row for row in scores if row["architecture"] in top]
     floor = _find_floor(shown, [marks[name] for name in top if name in marks])
     rows = []
     for name in ranked:
-        family = str(families.get(name, "deep"))
-        facts = {"family": family, "top": "yes" if name in top else "no"}
-        tag = BASELINE_TAG if family == "baseline" else ""
-        cells = [Cell(name, name, ranks.get(name, ""), tag=tag, link=links.get(name, ""), facts=facts)]
+        named = _name_cell(name, str(families.get(name, "deep")), name in top)
+        cells = [replace(named, detail=ranks.get(name, ""), link=links.get(name, ""))]
         cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
-        if study:
-            known = name in study
-            cells.append(Cell(show(study[name]), study[name], reported.differences.get(name, "")) if known else _NONE)
-        rows.append(cells)
-    headings = [("Model", ""), *[(protocol, "mean over seeds, 95 % interval") for protocol in protocols]]
-    if study:
-        headings.append((reported.heading, reported.note or "as the study reports it; beneath, ours less the study's"))
-    notes = [reported.note] if study and reported.note else []
+        rows.append([*cells, *_study_cells(reported, name)])
     caption = f"{label_metric(metric)}; bars span {floor:.1f} to 1"
-    return Table(caption, headings, rows, notes=notes, protocols={name: flags.get(name, "") for name in protocols})
+    notes = [reported.note] if reported.numbers and reported.note else []
+    flagged = {name: flags.get(name, "") for name in protocols}
+    return Table(caption, _list_headings(protocols, reported), rows, notes=notes, protocols=flagged)
 
 
-_NONE = Cell(DASH)
+def _list_headings(protocols: Sequence[str], reported: Study) -> list[tuple[str, str]]:
+    headings = [("Model", ""), *[(protocol, "mean over seeds, 95 % interval") for protocol in protocols]]
+    if reported.numbers:
+        meaning = reported.note or "as reported by the study; below it, ours minus the study's"
+        headings.append((reported.heading, meaning))
+    return headings
+
+
+def _name_cell(name: str, family: str, top: bool) -> Cell:
+    tag = BASELINE_TAG if family == "baseline" else ""
+    return Cell(name, name, tag=tag, facts={"family": family, "top": "yes" if top else "no"})
+
+
+def _study_cells(reported: Study, name: str) -> list[Cell]:
+    """The cell of the study's column; no cell if the study reports nothing for the task."""
+    if not reported.numbers:
+        return []
+    if name not in reported.numbers:
+        return [Cell(DASH)]
+    value = reported.numbers[name]
+    return [Cell(show(value), value, reported.differences.get(name, ""))]
 
 
 def _find_top(ranked: Sequence[str], families: Mapping[str, str]) -> set[str]:
-    """The first few networks and the best baseline."""
+    """The best networks and the best baseline."""
     deep = [name for name in ranked if families.get(name) != "baseline"][:TOP]
     return {*deep, *[name for name in ranked if families.get(name) == "baseline"][:1]}
 

@@ -1,4 +1,4 @@
-"""The learning curves on the page of a model, which uPlot draws in the browser."""
+"""The learning curves on a model's page. uPlot draws them in the browser."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from covbench.experiment.runs import RunRecord
 from covbench.reporting.figures.figure_tables import tabulate_histories
 from covbench.reporting.figures.lines_and_bars import find_highest
-from covbench.reporting.gather import FinishedRun
 from covbench.reporting.wording import read_curves, slug
 from covbench.schema import Task
 from covbench.system.files import write_table
@@ -21,15 +21,24 @@ DIGITS = 5
 
 @dataclass(frozen=True)
 class Curves:
-    """values: what templates/curves.js draws; numbers: the same as CSV, its place in the report's folder."""
+    """values: what templates/curves.js draws. numbers: path of the same values as CSV in the report's folder."""
 
     reading: str
     values: dict[str, Any]
     numbers: str
 
 
-def view_curves(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Curves | None:
-    """Loss and accuracy of a model's runs of one protocol, their table written below `folder`; None for a baseline."""
+def build_curves(folder: Path, task: Task, seeds: Sequence[RunRecord]) -> Curves | None:
+    """Loss and accuracy of a model's runs under one protocol; their table is written below `folder`.
+
+    Args:
+        folder: The report's folder.
+        task: The task of the runs.
+        seeds: The runs, one per seed.
+
+    Returns:
+        The curves; None for a baseline, which has no training history.
+    """
     trained = [run for run in seeds if not run.history.empty]
     if not trained:
         return None
@@ -37,11 +46,11 @@ def view_curves(folder: Path, task: Task, seeds: Sequence[FinishedRun]) -> Curve
     path = f"figures/{slug('model-learning', task.name, run.protocol, run.architecture)}.csv"
     write_table(folder / path, tabulate_histories(trained))
     reading = read_curves({run.architecture: [one.history for one in trained]})
-    return Curves(reading, describe_curves({one.run.seed: one.history for one in trained}), path)
+    return Curves(reading, describe_curves({one.seed: one.history for one in trained}), path)
 
 
 def describe_curves(histories: dict[int, pd.DataFrame]) -> dict[str, Any]:
-    """Epochs, where fine-tuning starts, and per panel its lines. histories: seed -> schema.HISTORY_COLUMNS."""
+    """Epochs, the start of fine-tuning, and the lines of each panel. histories: seed -> schema.HISTORY_COLUMNS."""
     epochs = sorted({int(epoch) for history in histories.values() for epoch in history["epoch"]})
     later = [epoch for history in histories.values() for epoch in history.loc[history["phase"] == "fine_tune", "epoch"]]
     fine_tune = min(later, default=None)

@@ -1,21 +1,20 @@
-"""A page per model and protocol: its options, origin, curves and scores, and every case that it was tested on."""
+"""A page per model and protocol: options, origin, learning curves, scores and every test case."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from covbench.experiment.runs import RunRecord
 from covbench.reporting import tables, wording
-from covbench.reporting.gather import FinishedRun, Results
+from covbench.reporting.gather import Results
+from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections import cases
-from covbench.reporting.sections.leaderboard import choose_headline
-from covbench.reporting.sections.learning_curves import Curves, view_curves
+from covbench.reporting.sections.learning_curves import Curves, build_curves
 from covbench.reporting.tables import Cell, Table
 from covbench.schema import SEGMENTATION, Task
 from covbench.system.content_hashes import hash_content
@@ -24,11 +23,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ModelView:
+class ModelSection:
     """What the page of a model shows.
 
-    other_protocols: the same model under them. others: other models, each with its page. case_models: models with
-    cases, and the name of their file.
+    other_protocols: the model's pages under other protocols. others: other models and their pages. case_models: models
+    with cases and the names of their files.
     """
 
     task: Task
@@ -44,28 +43,47 @@ class ModelView:
     curves: Curves | None
     other_protocols: Sequence[tuple[str, str]]
     others: Sequence[tuple[str, str]]
-    fold: cases.Fold | None
+    fold: cases.TestFold | None
     case_models: Sequence[tuple[str, str]]
 
 
-def place_model(task: str, protocol: str, architecture: str) -> str:
-    """The page's path in the report's folder."""
+def locate_model(task: str, protocol: str, architecture: str) -> str:
+    """Path of a model's page in the report's folder.
+
+    Args:
+        task: Name of the task.
+        protocol: Name of the protocol.
+        architecture: Name of the model.
+
+    Returns:
+        The path, made of harmless characters.
+    """
     return f"models/{wording.slug(task)}/{wording.slug(protocol)}/{wording.slug(architecture)}.html"
 
 
-def link_models(finished: Sequence[FinishedRun]) -> dict[str, str]:
-    """Model -> its page under the protocol to believe, or under the first that has it. finished: runs of one task."""
+def link_models(scored: Sequence[RunRecord]) -> dict[str, str]:
+    """Model -> its page under the first protocol that has it, audited before others. scored: runs of one task."""
     links: dict[str, str] = {}
-    for protocol in tables.order_protocols(run.run.protocol for run in finished):
-        for run in finished:
-            if run.run.protocol == protocol:
-                links.setdefault(run.run.architecture, place_model(run.run.task, protocol, run.run.architecture))
+    for protocol in tables.order_protocols(run.protocol for run in scored):
+        for run in scored:
+            if run.protocol == protocol:
+                links.setdefault(run.architecture, locate_model(run.task, protocol, run.architecture))
     return links
 
 
-def view_models(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelView]:
-    """The page of every model of a task that has a finished run; its curves and cases are written below `folder`."""
-    for protocol in tables.order_protocols(run.run.protocol for run in results.of(task.name)):
+def build_model_sections(results: Results, data: Path, folder: Path, task: Task) -> Iterator[ModelSection]:
+    """The page of every model of a task that has a scored run.
+
+    Args:
+        results: The results of all tasks.
+        data: Folder that holds prepared/.
+        folder: The report's folder, below which curves and cases are written.
+        task: The task of the models.
+
+    Yields:
+        One section per protocol and model, audited first.
+    """
+    for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
         fold = cases.find_fold(data, task, protocol, runs)
         with_cases = [run for run in cases.select_first(runs) if fold is not None and not run.cases.empty]
@@ -74,30 +92,32 @@ def view_models(results: Results, data: Path, folder: Path, task: Task) -> Itera
             for run in with_cases:
                 explained = results_of(run) / "explained" / task.name / f"{protocol}.npz"
                 cases.write_model(folder, fold, run, explained)
-        named = [(run.run.architecture, wording.slug(run.run.architecture)) for run in with_cases]
-        for name in dict.fromkeys(run.run.architecture for run in runs):
-            yield _view_model(results, folder, task, [run for run in runs if run.run.architecture == name], fold, named)
+        named = [(run.architecture, wording.slug(run.architecture)) for run in with_cases]
+        for name in dict.fromkeys(run.architecture for run in runs):
+            yield _build_model_section(
+                results, folder, task, [run for run in runs if run.architecture == name], fold, named
+            )
 
 
-def _find_cache(run: FinishedRun, fold: cases.Fold) -> Path:
-    """Where pictures of these very images are kept between reports: results/pictures."""
+def _find_cache(run: RunRecord, fold: cases.TestFold) -> Path:
+    """Where pictures of these images are kept from one report to the next: results/pictures."""
     images = hash_content(fold.prepared.folder / "images.npy")[:16] if fold.prepared else "none"
     return results_of(run) / "pictures" / wording.slug(fold.task.name) / images
 
 
-def results_of(run: FinishedRun) -> Path:
-    """The folder that holds runs/, of which this is one."""
+def results_of(run: RunRecord) -> Path:
+    """The folder that holds runs/ with this run."""
     return run.folder.parents[4]
 
 
-def _view_model(
+def _build_model_section(
     results: Results,
     folder: Path,
     task: Task,
-    seeds: Sequence[FinishedRun],
-    fold: cases.Fold | None,
+    seeds: Sequence[RunRecord],
+    fold: cases.TestFold | None,
     case_models: Sequence[tuple[str, str]],
-) -> ModelView:
+) -> ModelSection:
     run = seeds[0].run
     summary, metrics, runs = (
         table[(table["task"] == task.name) & (table["architecture"] == run.architecture)]
@@ -106,23 +126,23 @@ def _view_model(
     summary, metrics, runs = (rows[rows["protocol"] == run.protocol] for rows in (summary, metrics, runs))
     headline = choose_headline(task.kind, results.published[results.published["task"] == task.name])
     others = link_others(results, task.name, run.protocol)
-    return ModelView(
+    return ModelSection(
         task=task,
         protocol=run.protocol,
         name=run.architecture,
-        path=place_model(task.name, run.protocol, run.architecture),
+        path=locate_model(task.name, run.protocol, run.architecture),
         reading=wording.read_model(summary, headline),
-        options=read_options(seeds[0].folder),
+        options=describe_origin(seeds),
         metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
         classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         confusion=build_confusion(seeds, task),
         cost=tables.build_cost_table(runs),
-        curves=view_curves(folder, task, seeds),
+        curves=build_curves(folder, task, seeds),
         other_protocols=[
-            (protocol, place_model(task.name, protocol, run.architecture))
-            for protocol in tables.order_protocols(other.run.protocol for other in results.of(task.name))
+            (protocol, locate_model(task.name, protocol, run.architecture))
+            for protocol in tables.order_protocols(other.protocol for other in results.of(task.name))
             if protocol != run.protocol
-            and any(o.run.architecture == run.architecture for o in results.of(task.name, protocol))
+            and any(o.architecture == run.architecture for o in results.of(task.name, protocol))
         ],
         others=[(name, path) for name, path in others.items() if name != run.architecture],
         fold=fold,
@@ -131,25 +151,31 @@ def _view_model(
 
 
 def link_others(results: Results, task: str, protocol: str) -> dict[str, str]:
-    """Every model with a finished run of this task and protocol -> its page."""
-    names = dict.fromkeys(run.run.architecture for run in results.of(task, protocol))
-    return {name: place_model(task, protocol, name) for name in names}
+    """The pages of all models with a scored run of a task and protocol.
+
+    Args:
+        results: The results of all tasks.
+        task: Name of the task.
+        protocol: Name of the protocol.
+
+    Returns:
+        Model -> path of its page.
+    """
+    names = dict.fromkeys(run.architecture for run in results.of(task, protocol))
+    return {name: locate_model(task, protocol, name) for name in names}
 
 
-def read_options(folder: Path) -> list[tuple[str, str]]:
-    """What decided a run and where it came from, of its manifest: word and value."""
-    path = folder / "manifest.json"
-    if not path.exists():
-        return []
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def describe_origin(seeds: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Word and value: what decided the first of a model's runs and where it came from, and edits accepted for any."""
+    manifest = seeds[0].manifest
     facts = ("fingerprint", "git_commit", "finished", "device", "precision", "weights", "parameters", "scheduler_job")
-    options: Mapping[str, Any] = manifest.get("options", {})
-    chosen = {**options, **{key: manifest[key] for key in facts if manifest.get(key) is not None}}
-    return [(key.replace("_", " "), str(value)) for key, value in chosen.items()]
+    chosen = {**manifest["options"], **{key: manifest[key] for key in facts if manifest.get(key) is not None}}
+    shown = [(key.replace("_", " "), str(value)) for key, value in chosen.items()]
+    return shown + [(f"seed {run.seed}", str(run.acceptance)) for run in seeds if run.acceptance]
 
 
-def build_confusion(seeds: Sequence[FinishedRun], task: Task) -> Table:
-    """Counts summed over seeds and the share of the true class."""
+def build_confusion(seeds: Sequence[RunRecord], task: Task) -> Table:
+    """Confusion matrix summed over seeds, as shares of the true class."""
     total = np.sum([np.array(run.metrics["confusion"], float) for run in seeds], axis=0)
     rows = []
     for name, counts in zip(task.classes, total, strict=True):
@@ -160,5 +186,5 @@ def build_confusion(seeds: Sequence[FinishedRun], task: Task) -> Table:
             + [Cell(share, float(count), f"{count:,.0f}") for share, count in zip(shares, counts, strict=True)]
         )
     unit = "pixels" if task.kind == SEGMENTATION else "images"
-    headings = [("Truth", "")] + [(f"called {name.replace('_', ' ')}", "") for name in task.classes]
+    headings = [("Truth", "")] + [(f"predicted {name.replace('_', ' ')}", "") for name in task.classes]
     return Table(f"Confusion matrix: share of the true class, {unit} summed over seeds", headings, rows)

@@ -1,4 +1,4 @@
-"""Of each task: what the protocols change, every pair of models tested, and what the test set can resolve."""
+"""Differences between protocols and between models of a task, and the smallest difference that is detectable."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ import pandas as pd
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, order_protocols, signed_cell
-from covbench.reporting.wording import DASH, count, is_number, show
+from covbench.reporting.wording import DASH, count, is_number, join_words, show
 
 
 @dataclass(frozen=True)
-class ModelPairsView:
-    """What the page shows of one task; None: nothing to compare."""
+class ModelPairsSection:
+    """What a page shows about the model pairs of one task. None: nothing to compare."""
 
     changes: Table | None
     pairs: Table | None
     resolution: str
 
 
-def view_model_pairs(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsView:
-    """compared: the tables of gather.COMPARED_COLUMNS, rows of one task. headline: the metric that ranks its models."""
+def build_model_pairs_section(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsSection:
+    """The changes, model pairs and resolution of one task.
+
+    compared: the task's rows of the tables in schema.COMPARE_TABLES. headline: the metric that ranks its models.
+    """
     changes, pairs = compared["protocols"], compared["pairs"]
     changes = changes[changes["metric"] == headline]
-    return ModelPairsView(
+    return ModelPairsSection(
         changes=_build_changes(changes, headline) if len(changes) else None,
         pairs=_build_pairs(pairs) if len(pairs) else None,
         resolution=read_resolution(compared["resolution"]),
@@ -34,7 +37,7 @@ def view_model_pairs(compared: Mapping[str, pd.DataFrame], headline: str) -> Mod
 
 
 def show_ranks(ranks: pd.DataFrame, metric: str) -> dict[str, str]:
-    """Model -> `rank 1–4 of 12`, under the first protocol that ranks it, audited before others."""
+    """Model -> `rank 1–4 of 12` under the first protocol that ranks it, audited before others."""
     spans: dict[str, str] = {}
     chosen = ranks[ranks["metric"] == metric]
     for protocol in order_protocols(chosen["protocol"]):
@@ -45,19 +48,18 @@ def show_ranks(ranks: pd.DataFrame, metric: str) -> dict[str, str]:
 
 
 def read_resolution(resolution: pd.DataFrame) -> str:
-    """A sentence on the smallest differences that the test folds can resolve."""
-    parts = []
+    """A sentence per protocol: the smallest true differences between models that such test folds detect."""
+    sentences = []
     for protocol in order_protocols(resolution["protocol"]):
         rows = resolution[resolution["protocol"] == protocol]
         limits = [f"{show(row['resolvable'])} in {label_metric(row['metric'])}" for row in rows.to_dict("records")]
         patients = count(int(rows["patients"].max()), "patient")
         basis = rows["basis"].iloc[0]
-        parts.append(f"{protocol}, {patients} in a test fold: {', '.join(limits)} ({basis})")
-    if not parts:
-        return ""
-    return (
-        "Smallest true difference between two models that is found in 80 % of such test sets: " + "; ".join(parts) + "."
-    )
+        sentences.append(
+            f"Under {protocol}, 80 % of test folds with {patients} detect a true difference between two models of "
+            f"{join_words(limits)} ({basis})."
+        )
+    return " ".join(sentences)
 
 
 def _build_changes(changes: pd.DataFrame, headline: str) -> Table:
@@ -68,20 +70,22 @@ def _build_changes(changes: pd.DataFrame, headline: str) -> Table:
             cells.append(number_cell(row[f"mean_{name}"], row[f"low_{name}"], row[f"high_{name}"]))
         rows.append([*cells, signed_cell(row["change"], row["change_low"], row["change_high"])])
     headings = [("Model", ""), *[(name, "mean over seeds · 95 % interval") for name in (PUBLISHED, AUDITED)]]
-    headings += [("Change", "audited less published · 95 % interval, patients in both test folds drawn for both")]
-    note = "The change of every other metric: results/compare/protocols.csv."
+    headings += [
+        ("Change", "audited minus published · 95 % interval; patients in both test folds are resampled together")
+    ]
+    note = "For the change of other metrics, see results/compare/protocols.csv."
     return Table(f"{label_metric(headline)} under both protocols", headings, rows, notes=[note])
 
 
 def _build_pairs(pairs: pd.DataFrame) -> Table:
     rows = []
     for row in pairs.to_dict("records"):
-        cells = [Cell(f"{row['one']} less {row['other']}"), Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
+        cells = [Cell(f"{row['one']} minus {row['other']}"), Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
         cells.append(signed_cell(row["difference"], row["low"], row["high"]))
         cells += [Cell(row["test"]), _p_cell(row["p"]), _p_cell(row["p_holm"])]
         rows.append(cells)
     headings = [("Pair", ""), ("Protocol", ""), ("Metric", ""), ("Difference", "mean over seeds · 95 % interval")]
-    headings += [("Test", ""), ("p", "of this pair alone"), ("p, Holm", "corrected for all pairs of this metric")]
+    headings += [("Test", ""), ("p", "not corrected"), ("p, Holm", "corrected for all pairs of this metric (Holm)")]
     return Table("Every pair of models on the same test images", headings, rows, ("Protocol", "Metric"))
 
 

@@ -1,4 +1,4 @@
-"""Of each task: the study's values beside ours, and what others report."""
+"""The study's values beside ours, and the values that others report."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from covbench.reporting.wording import DASH, is_number, show
 
 
 @dataclass(frozen=True)
-class StudyView:
-    """What the page shows of one task; None: nothing is reported for it."""
+class StudySection:
+    """What a page shows about the reported values of one task. None: nothing is reported."""
 
     beside: Table | None
     literature: Table | None
 
 
-def view_study(published: pd.DataFrame, literature: pd.DataFrame) -> StudyView:
-    """published, literature: rows of one task, as the files of that name in results/compare."""
-    return StudyView(
+def build_study_section(published: pd.DataFrame, literature: pd.DataFrame) -> StudySection:
+    """published, literature: rows of one task, as the files of these names in results/compare."""
+    return StudySection(
         beside=_build_beside(published) if len(published) else None,
         literature=_build_literature(literature) if len(literature) else None,
     )
@@ -49,8 +49,8 @@ def _build_beside(published: pd.DataFrame) -> Table:
         ("Model", ""),
         ("Study's metric", ""),
         ("Study", "as reported"),
-        ("Our metric", "what is set beside it"),
-        ("Verdict", "whether our interval under published holds the reported value"),
+        ("Our metric", "the metric that corresponds to it"),
+        ("Verdict", "whether our interval under published contains the reported value"),
     ]
     for name in protocols:
         headings += [
@@ -68,6 +68,6 @@ def _build_literature(literature: pd.DataFrame) -> Table:
     for line in literature.to_dict("records"):
         cells = [Cell(line["model"]), Cell(label_study(line["metric"])), Cell(show(line["value"]), line["value"])]
         rows.append([*cells, Cell(line["protocol"]), Cell(line["note"]), Cell(line["source"])])
-    headings = [("Model", ""), ("Metric", "as its authors name it"), ("Value", "as reported"), ("Test set", "")]
-    note = "Other test sets, other splits: these values say what is thought possible, not who is better."
+    headings = [("Model", ""), ("Metric", "as named by its authors"), ("Value", "as reported"), ("Test set", "")]
+    note = "These values come from other test sets and splits. They do not rank the models."
     return Table("What others report", [*headings, ("Note", ""), ("Source", "")], rows, notes=[note])

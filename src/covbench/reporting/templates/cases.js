@@ -1,6 +1,6 @@
 "use strict";
 
-// The cases of a model: data come as scripts beside the page, since a page opened from disk may read nothing else.
+// The cases of a model. The data are scripts beside the page, because a page opened from disk can load nothing else.
 const PAGE = 60; // tiles added at a time
 const models = {};
 let fold = null;
@@ -29,7 +29,7 @@ function addModel(name, values) { models[name] = values; }
   }
   const loadModel = (name) => (name in models ? Promise.resolve() : load(folder + "/" + files[name]));
 
-  // What a model said of a case: how wrong (what sorts), which kind of error, and in words.
+  // A model's answer to a case: how wrong it is (the sort order), the kind of error, and a description.
   const share = (value) => (value === null || value === undefined ? "–" : (value / 1000).toFixed(3));
   const segments = () => fold.kind === "segmentation";
 
@@ -37,29 +37,29 @@ function addModel(name, values) { models[name] = values; }
     const truth = fold.truth[row], called = values.predicted[row];
     const names = fold.classes.map(words);
     const binary = fold.classes.length === 2 && fold.positive;
-    const kind = !binary ? (truth === called ? "right" : names[truth] + " called " + names[called])
+    const kind = !binary ? (truth === called ? "right" : names[truth] + " predicted as " + names[called])
       : (truth === called ? "true " : "false ") + (fold.classes[called] === fold.positive ? "positive" : "negative");
-    const said = "is " + names[truth] + ", called " + names[called] + " (" + share(values.p[called]?.[row]) + ")";
+    const said = names[truth] + ", predicted " + names[called] + " (" + share(values.p[called]?.[row]) + ")";
     return { order: values.p[truth][row] ?? -1, wrong: truth !== called, kind, words: said,
       sentence: binary ? kind + ": " + said : said,
-      lines: names.map((name, place) => [name, share(values.p[place][row])]) };
+      lines: names.map((name, number) => [name, share(values.p[number][row])]) };
   }
 
   function readMask(values, row) {
     const dice = values.dice[row], truth = values.true[row], found = values.predicted[row];
-    const kind = dice === null ? "no lesion, none found" : !truth ? "lesion where there is none" : !found ? "lesion missed"
+    const kind = dice === null ? "no lesion, none found" : !truth ? "false lesion" : !found ? "lesion missed"
       : dice < 500 ? "Dice below 0.5" : "Dice 0.5 and above";
     return { order: dice ?? 2000, wrong: dice !== null && dice < 500, kind, words: "Dice " + share(dice),
       sentence: kind + ": Dice " + share(dice),
-      lines: [["Dice", share(dice)], ["Jaccard", share(values.jaccard[row])], ["lesion, pixels", truth], ["found, pixels", found]] };
+      lines: [["Dice", share(dice)], ["Jaccard", share(values.jaccard[row])], ["true lesion, pixels", truth], ["predicted lesion, pixels", found]] };
   }
   const read = (name, row) => (segments() ? readMask : readClass)(models[name], row);
 
   function layers(row, ...overlays) {
     const stack = element("span", { className: "stack" });
-    const place = fold.pictures[row];
-    if (place === null) return element("span", { className: "stack none", textContent: "no picture" });
-    const base = root + "pictures/" + fold.folder + "/" + place;
+    const position = fold.pictures[row];
+    if (position === null) return element("span", { className: "stack none", textContent: "no image" });
+    const base = root + "pictures/" + fold.folder + "/" + position;
     for (const source of [base + ".jpg", ...overlays.map((overlay) => (overlay === "truth" ? base + ".png" : overlay))]) {
       stack.append(element("img", { src: source, loading: "lazy", alt: "" }));
     }
@@ -67,9 +67,9 @@ function addModel(name, values) { models[name] = values; }
   }
   const drawn = (name, row) => segments() && models[name].drawn.includes(row);
   const overlay = (name, row, ending) => root + "cases/" + folder + "/" + files[name] + "/" + row + ending;
-  const title = (row) => fold.ids[row] + (fold.copies.length && fold.copies[row] ? ", copy " + fold.copies[row] : "");
+  const title = (row) => fold.ids[row] + (fold.copies.length && fold.copies[row] ? ", augmented copy " + fold.copies[row] : "");
 
-  // One case in a dialog: image, truth, prediction, errors; another model beside it.
+  // A dialog shows one case: image, truth, prediction and errors, and another model for comparison.
   const dialog = element("dialog", { id: "case" });
   document.body.append(dialog);
   let opened = null, other = "";
@@ -80,7 +80,7 @@ function addModel(name, values) { models[name] = values; }
 
   function legend() {
     const errors = [["true positive", "tp"], ["false positive", "fp"], ["false negative", "fn"]];
-    const classes = fold.classes.slice(1).map((name, place) => [words(name), "class" + (place % 6)]);
+    const classes = fold.classes.slice(1).map((name, number) => [words(name), "class" + (number % 6)]);
     const list = element("p", { className: "legend upright" });
     for (const [word, swatch] of [...classes, ...errors]) {
       list.append(element("span", {}, element("i", { className: "swatch " + swatch }), word));
@@ -104,8 +104,8 @@ function addModel(name, values) { models[name] = values; }
   }
 
   function step(by) {
-    const place = shown.indexOf(opened) + by;
-    if (place >= 0 && place < shown.length) open(shown[place]);
+    const position = shown.indexOf(opened) + by;
+    if (position >= 0 && position < shown.length) open(shown[position]);
   }
 
   function open(row) {
@@ -141,7 +141,7 @@ function addModel(name, values) { models[name] = values; }
       open(opened);
       document.getElementById("beside").focus();
     });
-    return element("p", {}, element("label", {}, "Beside it: ", select));
+    return element("p", {}, element("label", {}, "Compare with: ", select));
   }
   dialog.addEventListener("keydown", (event) => {
     if (event.target.tagName === "SELECT") return;
@@ -149,7 +149,7 @@ function addModel(name, values) { models[name] = values; }
     if (event.key === "ArrowRight") step(1);
   });
 
-  // The gallery: rows that fit every choice, the worst first, tiles as they are scrolled to.
+  // The gallery shows the rows that match every filter, worst first. It adds tiles as the reader scrolls.
   let rows = [], shown = [], results = [];
   const list = element("ul", { className: "tiles cases" });
   const count = element("p", { className: "caption" });

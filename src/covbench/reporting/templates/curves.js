@@ -1,6 +1,6 @@
 "use strict";
 
-// Learning curves with their values under the pointer: training dashed, validation solid, a line per seed.
+// Learning curves, one line per seed: training dashed, validation solid. The legend shows the values at the pointer.
 (function showCurves() {
   const curves = JSON.parse(document.getElementById("curves").textContent);
   const boxes = [...document.querySelectorAll(".curve")];
@@ -54,5 +54,5 @@
   drawAll();
   document.getElementById("theme").addEventListener("click", drawAll);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  addEventListener("resize", () => drawn.forEach((plot, place) => plot.setSize({ width: Math.max(boxes[place].clientWidth, 240), height: 240 })));
+  addEventListener("resize", () => drawn.forEach((plot, number) => plot.setSize({ width: Math.max(boxes[number].clientWidth, 240), height: 240 })));
 })();

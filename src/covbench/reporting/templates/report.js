@@ -1,6 +1,6 @@
 "use strict";
 
-// Sorting: a button in each heading; cells without a value stay at the end.
+// Sorting: each heading has a button. Cells without a value stay at the end.
 function sortKey(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.sort ?? (cell.classList.contains("undefined") ? "" : cell.textContent.trim());
@@ -35,7 +35,7 @@ function makeSortable(table) {
   });
 }
 
-// A choice of one value or all, added to a bar where there is anything to choose from.
+// A drop-down list of all values. The bar gets it only if there are at least two.
 function addChoice(bar, word, all, values) {
   const label = document.createElement("label");
   const select = document.createElement("select");
@@ -45,7 +45,7 @@ function addChoice(bar, word, all, values) {
   return select;
 }
 
-// Filtering: a choice per heading that asks for one; a row shows if it fits all.
+// Filtering: each marked heading gets a drop-down list. A row is shown if it matches every list.
 function makeFilterable(table) {
   const columns = [...table.tHead.rows[0].cells].filter((heading) => "filter" in heading.dataset);
   const rows = [...table.tBodies[0].rows];
@@ -65,7 +65,7 @@ function makeFilterable(table) {
   if (choices.length) table.closest(".tablebox").prepend(bar);
 }
 
-// The first page's leaderboards, chosen together: a metric's tables, a protocol's columns, a family's rows.
+// One filter bar for all leaderboards of the first page: it selects tables by metric, columns by protocol, rows by family.
 function addTick(bar, word) {
   const label = document.createElement("label");
   const box = document.createElement("input");
@@ -90,7 +90,7 @@ function makeLeadersFilterable(section) {
   const apply = () => {
     for (const card of section.querySelectorAll(".card")) {
       const boards = [...card.querySelectorAll(".board")];
-      boards.forEach((board, place) => { board.hidden = metric.value ? board.dataset.metric !== metric.value : place > 0; });
+      boards.forEach((board, number) => { board.hidden = metric.value ? board.dataset.metric !== metric.value : number > 0; });
       card.querySelector(".empty").hidden = boards.some((board) => !board.hidden);
     }
     for (const table of section.querySelectorAll("table")) {
@@ -107,7 +107,7 @@ function makeLeadersFilterable(section) {
   section.querySelector(".cards").before(bar);
 }
 
-// Theme: auto, light, dark; remembered where the browser allows it.
+// Theme: auto, light or dark. The browser remembers it where it can.
 function remember(value) {
   try {
     if (value === undefined) return localStorage.getItem("covbench-theme");

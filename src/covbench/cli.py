@@ -1,0 +1,346 @@
+"""One command, `covbench`: what users ask of the benchmark beside Snakemake. Nothing heavy is imported for `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from covbench.schema import CovbenchError
+from covbench.system.terminal import print_anywhere
+
+if TYPE_CHECKING:
+    from covbench.experiment.config import Config
+    from covbench.experiment.plan import PlannedRun
+
+ABOUT = """\
+Plan, check and read a covbench benchmark. Snakemake trains; these commands say what it will do and what it has done.
+"""
+EXAMPLES = """\
+examples:
+  covbench doctor                              is everything in place? sources, weights, disk, GPUs
+  covbench forecast                            hours, memory and disk of the trainings that are still to do
+  covbench run -- --cores 8 --resources gpu=2  Snakemake with a progress line per stage
+  covbench status                              the state of every planned run
+  covbench summary results                     the best models of every task
+
+`covbench COMMAND --help` explains a command. A command ends with 0 if it did what it says. A mistake ends with 1, a
+wrong argument with 2, and one sentence on stderr says what to do.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says a mistake in one line, and whose help lies in the module that does the work.
+
+    Args:
+        module: Holds HELP and EXAMPLES; it is imported only when somebody asks for help.
+        options: As for argparse.ArgumentParser.
+    """
+
+    def __init__(self, *, module: str = "", **options: Any) -> None:
+        super().__init__(formatter_class=_format_help, allow_abbrev=False, **options)
+        self.module = module
+
+    def format_help(self) -> str:
+        if self.module:
+            worker = importlib.import_module(self.module)
+            self.description, self.epilog = worker.HELP, worker.EXAMPLES
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _format_help(prog: str) -> argparse.HelpFormatter:
+    formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=118)
+    formatter._action_max_length = 17  # argparse forgets the indent of subcommands: long names would break the line
+    return formatter
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `covbench` with all its subcommands; `run` of what it parses is the function to call."""
+    parser = _Parser(prog="covbench", description=ABOUT, epilog=EXAMPLES)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for add in (_add_doctor, _add_forecast, _add_run, _add_status, _add_accept, _add_summary):
+        add(commands)
+    for add in (_add_restore_dates, _add_raw_data, _add_mlflow_views):
+        add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; a mistake of the user is one sentence on stderr.
+
+    Args:
+        arguments: What follows `covbench` on the command line; None takes those of this process.
+    """
+    options = build_parser().parse_args(arguments)
+    with print_anywhere():
+        try:
+            code = options.run(options) or 0
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except CovbenchError as error:
+            print(f"covbench {options.command}: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            print(f"covbench {options.command}: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+    return int(code)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    """The two arguments that name a plan and where it is carried out."""
+    parser.add_argument(
+        "--configfile", type=Path, metavar="FILE", help="as for snakemake; default: config/config.yaml alone"
+    )
+    parser.add_argument(
+        "--directory",
+        type=_folder,
+        default=Path(),
+        metavar="DIR",
+        help="as for snakemake: the folder that holds data/ and results/; default: this one",
+    )
+
+
+def _read_plan(options: argparse.Namespace) -> tuple[Config, list[PlannedRun]]:
+    from covbench.experiment.config import read_config
+    from covbench.experiment.plan import plan_runs
+
+    config = read_config(options.configfile)
+    return config, plan_runs(config)
+
+
+def _add_status(commands: Any) -> None:
+    parser = commands.add_parser(
+        "status", module="covbench.experiment.status", help="the state of every planned run, and why"
+    )
+    _add_plan(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="counts and runs, a stale one with every difference")
+    form.add_argument("--folders", metavar="STATE", help="only the folders of the runs in one state")
+    parser.set_defaults(run=_status)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from covbench.experiment.config import suggest
+    from covbench.experiment.runs import examine_runs
+    from covbench.experiment.status import STATES, describe_runs, show_runs
+
+    states = [str(state) for state in STATES]
+    if options.folders and options.folders not in states:
+        raise CovbenchError(f"--folders {options.folders}: unknown state; {suggest(options.folders, states)}")
+    runs = examine_runs(_read_plan(options)[1], options.directory)
+    if options.json:
+        print(json.dumps(describe_runs(runs), indent=1))
+    elif options.folders:
+        for run in runs:
+            if run.state == options.folders:
+                print(run.folder)
+    else:
+        print(show_runs(runs))
+
+
+def _add_forecast(commands: Any) -> None:
+    parser = commands.add_parser(
+        "forecast", module="covbench.operations.forecast", help="hours, memory and disk of what is still to train"
+    )
+    _add_plan(parser)
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these networks only; * stands for any text"
+    )
+    parser.add_argument(
+        "--minutes", type=_minutes, default=10, metavar="N", help="begin no further timing after N minutes; default: 10"
+    )
+    _add_gpus(parser)
+    parser.set_defaults(run=_forecast)
+
+
+def _add_gpus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gpus",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="runs at once, as snakemake --resources gpu=N; default: 1",
+    )
+
+
+def _forecast(options: argparse.Namespace) -> None:
+    from covbench.operations.forecast import choose_trainings, forecast_trainings, show_lines
+
+    plan = choose_trainings(_read_plan(options)[1], options.only)
+    lines = forecast_trainings(plan, options.directory, options.minutes * 60)
+    print(show_lines(lines, options.gpus) if lines else "nothing to forecast: no planned training is missing or stale")
+
+
+def _add_summary(commands: Any) -> None:
+    parser = commands.add_parser("summary", module="covbench.reporting.summary", help="the best models of every task")
+    parser.add_argument(
+        "results", type=_folder, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
+    )
+    parser.set_defaults(run=_summary)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from covbench.reporting.summary import print_summary, require_tables
+
+    require_tables(options.results)
+    print_summary(options.results)
+
+
+def _add_accept(commands: Any) -> None:
+    about = """\
+Declare an edit of the code or of a locked package harmless for stale runs, so that they count as current again.
+
+The run's manifest.json records your reason, the date and the hashes that you accept. The report and `covbench status`
+show them beside the run. A further edit makes the run stale again. A run is refused if its options, split, data or
+weights differ from the plan: it answers another question, and only a new training helps.
+"""
+    examples = """\
+examples:
+  covbench accept results/runs/covid_ct/audited/vgg16/0 --because "only a comment changed"
+  covbench accept $(covbench status --folders stale) --because "renamed a variable in training/epoch.py"
+"""
+    parser = commands.add_parser(
+        "accept", help="declare an edit harmless for stale runs", description=about, epilog=examples
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of stale runs, as `status --folders stale`")
+    parser.add_argument("--because", required=True, metavar="REASON", help="why the edit changes no result")
+    _add_plan(parser)
+    parser.set_defaults(run=_accept)
+
+
+def _accept(options: argparse.Namespace) -> None:
+    from covbench.experiment.acceptance import accept
+
+    for message in accept(_read_plan(options)[1], options.runs, options.because, options.directory):
+        print(message)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = commands.add_parser(
+        "doctor", module="covbench.operations.doctor", help="check data sources, weights, disk, GPUs, SLURM, MLflow"
+    )
+    _add_plan(parser)
+    _add_gpus(parser)
+    parser.add_argument(
+        "--workflow-profile", type=_folder, metavar="DIR", help="as for snakemake; profiles/slurm checks the cluster"
+    )
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from covbench.operations.doctor import PROBLEM, examine, show_findings
+
+    config, plan = _read_plan(options)
+    findings = examine(config, plan, options.directory, options.gpus, options.workflow_profile)
+    print(show_findings(findings))
+    return int(any(finding.level == PROBLEM for finding in findings))
+
+
+def _add_run(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run", module="covbench.operations.progress", help="Snakemake with a progress line per stage"
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- ...", help="arguments of snakemake")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from covbench.operations.progress import run_snakemake
+
+    arguments = options.arguments
+    return run_snakemake(arguments[1:] if arguments[:1] == ["--"] else arguments)
+
+
+def _add_restore_dates(commands: Any) -> None:
+    parser = commands.add_parser(
+        "restore-dates",
+        module="covbench.operations.dvc_timestamps",
+        help="after dvc pull: the dates of all outputs",
+    )
+    _add_plan(parser)
+    parser.set_defaults(run=_restore_dates)
+
+
+def _restore_dates(options: argparse.Namespace) -> None:
+    from covbench.operations.dvc_timestamps import reconcile
+
+    restored = reconcile(_read_plan(options)[1], options.directory)
+    print(f"{restored} outputs have their dates back" if restored else "every output has the date at which it was made")
+
+
+def _add_raw_data(commands: Any) -> None:
+    parser = commands.add_parser(
+        "add-raw-data", module="covbench.operations.dvc_raw_data", help="put fetched datasets under DVC, verified"
+    )
+    _add_plan(parser)
+    parser.add_argument(
+        "--accept", nargs="+", default=(), metavar="DATASET", help="competition data that you may keep under DVC"
+    )
+    parser.set_defaults(run=_raw_data)
+
+
+def _raw_data(options: argparse.Namespace) -> None:
+    from covbench.experiment.plan import planned_datasets
+    from covbench.operations.dvc_raw_data import version_raw
+
+    version_raw(planned_datasets(_read_plan(options)[0]), options.directory, options.accept)
+
+
+def _add_mlflow_views(commands: Any) -> None:
+    parser = commands.add_parser(
+        "mlflow-views", module="covbench.operations.mlflow.views", help="the address of every task's page in MLflow"
+    )
+    parser.add_argument("uri", nargs="?", default="sqlite:///results/mlflow.db", help="store, as tracking.uri")
+    parser.add_argument(
+        "server", nargs="?", default="http://127.0.0.1:5000", help="where its pages are served; default: %(default)s"
+    )
+    parser.set_defaults(run=_mlflow_views)
+
+
+def _mlflow_views(options: argparse.Namespace) -> None:
+    from covbench.operations.mlflow.store import explaining
+    from covbench.operations.mlflow.views import list_views, require_store
+
+    require_store(options.uri)
+    with explaining(options.uri):
+        views = list_views(options.uri, options.server)
+    print("\n".join(views) or f"{options.uri} holds no task yet: run the benchmark first")
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
+    return Path(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 <= minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes from 0 on")
+    return minutes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Stored predictions for the images of another dataset -> their scores there; loads no model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.data.external import SHARED, share_labels, share_probabilities
+from covbench.data.folds import select_fold
+from covbench.evaluation.classification import evaluate_classification
+from covbench.evaluation.segmentation import evaluate_segmentation
+from covbench.schema import Task
+from covbench.system.files import write_json, write_table
+
+log = logging.getLogger(__name__)
+
+COUNTS = ("usable", "duplicates", "removed", "images", "patients")
+"""Of the external dataset: usable images, duplicates of the models' dataset, images removed with their patients; and
+the images and patients that are left."""
+
+Scores = tuple[dict[str, Any], pd.DataFrame]
+"""metrics.json and cases.parquet of a test fold."""
+
+
+def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+    """Score the seeds of a model on another dataset, in the task that both datasets share.
+
+    Args:
+        task: of the models.
+        external: the task that they are tested on.
+        files: `predictions` and `manifest` as training.predict_external writes them; where pixels are labelled also
+            `masks`, which it writes too, and `prepared`, the paths of rows.parquet and masks.npy of the external task.
+        outputs: paths by `metrics`, the counts of images and, by seed, metrics.json with the run's fingerprint; and
+            `cases`, the rows of covbench.evaluation with the seed. Both are empty where no image is new to the models.
+    """
+    manifest = json.loads(Path(files["manifest"]).read_text(encoding="utf-8"))
+    predictions = pd.read_parquet(files["predictions"])
+    scores: dict[str, Any] = {}
+    tables = []
+    for seed, fingerprint in manifest["fingerprints"].items() if len(predictions) else ():
+        mine = predictions["seed"] == int(seed)
+        rows = predictions[mine].reset_index(drop=True)
+        if "masks" in files:
+            with np.load(files["masks"]) as stored:
+                predicted = stored["masks"][mine.to_numpy()]
+            metrics, cases = score_masks(rows, predicted, task, load_truth(rows, files["prepared"], external))
+        else:
+            metrics, cases = score_probabilities(rows, task)
+        scores[seed] = {**metrics, "fingerprint": fingerprint}
+        tables.append(cases.assign(seed=int(seed)))
+        log.info("seed %s: %s", seed, metrics["metrics"])
+    none = pd.DataFrame({"image_id": [], "patient_id": [], "seed": []})
+    write_table(outputs["cases"], pd.concat(tables, ignore_index=True) if tables else none)
+    write_json(outputs["metrics"], {**{name: manifest[name] for name in COUNTS}, "seeds": scores})
+
+
+def score_probabilities(rows: pd.DataFrame, task: Task) -> Scores:
+    """Score one seed's class probabilities. rows: schema.PREDICTION_COLUMNS, and p_0 … of the classes of `task`."""
+    names = [f"p_{number}" for number in range(len(task.classes))]
+    shared = share_probabilities(rows[names].to_numpy(), task)
+    table = rows.drop(columns=names).assign(p_0=shared[:, 0], p_1=shared[:, 1])
+    return evaluate_classification(table, SHARED[task.kind])
+
+
+def score_masks(rows: pd.DataFrame, predicted: np.ndarray, task: Task, truth: np.ndarray) -> Scores:
+    """Score one seed's class maps.
+
+    Args:
+        rows: schema.PREDICTION_COLUMNS, (R,).
+        predicted: uint8, (R, H, W), classes of `task`.
+        task: of the models.
+        truth: uint8, (R, H, W), 1 for lesions.
+
+    Returns:
+        metrics.json and cases.parquet.
+    """
+    return evaluate_segmentation(rows, truth, share_labels(task)[predicted], SHARED[task.kind])
+
+
+def load_truth(rows: pd.DataFrame, prepared: Sequence[str], external: Task) -> np.ndarray:
+    """The annotated lesions of images of another dataset.
+
+    Args:
+        rows: schema.PREDICTION_COLUMNS, (R,).
+        prepared: paths of rows.parquet and masks.npy.
+        external: the task that they belong to.
+
+    Returns:
+        uint8, (R, H, W), 1 for lesions.
+    """
+    paths = {Path(path).name: path for path in prepared}
+    masks, known = np.load(paths["masks.npy"], mmap_mode="r"), pd.read_parquet(paths["rows.parquet"])
+    # masks stand in for the images, which scoring does not need
+    fold = select_fold(masks, masks, known, rows, "test", len(external.classes))
+    return share_labels(external)[fold.load_masks()]

@@ -1,0 +1,70 @@
+"""Which files the rules of the workflow name: paths of one thing, and lists of all that a plan asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from covbench.data.datasets import DATASETS, TASKS, dataset_of
+from covbench.data.external import external_folder, find_external_tasks
+from covbench.experiment.plan import PlannedRun
+from covbench.schema import CLASSIFICATION
+
+
+def index_path(task: str) -> str:
+    """The index of a task's dataset."""
+    return f"data/index/{dataset_of(task)}.parquet"
+
+
+def duplicates_path(task: str, other: str) -> str:
+    """Duplicates between the datasets of two tasks, or within one; the names stand in the order of the alphabet."""
+    one, two = sorted((dataset_of(task), dataset_of(other)))
+    return f"data/duplicates/{one}/{two}.parquet"
+
+
+def seed_paths(task: str, protocol: str, architecture: str, seeds: Iterable[int], name: str) -> list[str]:
+    """A file of every seed of a model."""
+    return [f"results/runs/{task}/{protocol}/{architecture}/{seed}/{name}" for seed in seeds]
+
+
+def list_splits(plan: Iterable[PlannedRun]) -> list[str]:
+    """The splits of all runs, each once."""
+    return sorted({planned.inputs.split for planned in plan})
+
+
+def list_duplicates(datasets: Iterable[str]) -> list[str]:
+    """Every dataset against itself and those of its modality after it in the alphabet."""
+    names = sorted(datasets)
+    modality = {name: DATASETS[name].CARD.modality for name in names}
+    return [
+        f"data/duplicates/{one}/{other}.parquet"
+        for one in names
+        for other in names
+        if one <= other and modality[one] == modality[other]
+    ]
+
+
+def list_external(plan: Iterable[PlannedRun], tasks: Sequence[str]) -> list[str]:
+    """Folders of every network on each other planned dataset that fits; baselines are not kept."""
+    models = dict.fromkeys(
+        (planned.run.task, planned.run.protocol, planned.run.architecture) for planned in plan if planned.is_deep
+    )
+    return [external_folder(*model, other) for model in models for other in find_external_tasks(model[0], tasks)]
+
+
+def external_masks(folder: str, prepared: Mapping[str, str]) -> dict[str, Any]:
+    """Predicted masks and annotated ones. folder: of external predictions. prepared: arrays of the external task."""
+    if "masks" not in prepared:
+        return {}
+    return {"masks": f"{folder}/predicted_masks.npz", "prepared": [prepared["rows"], prepared["masks"]]}
+
+
+def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[str]]:
+    """Task and protocol -> folders of its classification networks, of each the lowest planned seed."""
+    lowest = min((planned.run.seed for planned in plan), default=0)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for planned in plan:
+        run = planned.run
+        if planned.is_deep and run.seed == lowest and TASKS[run.task].kind == CLASSIFICATION:
+            groups.setdefault((run.task, run.protocol), []).append(run.folder)
+    return groups

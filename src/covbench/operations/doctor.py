@@ -1,0 +1,324 @@
+"""What could stop a benchmark, checked before the first job: a line each, with the remedy."""
+
+from __future__ import annotations
+
+import codecs
+import importlib.metadata
+import locale
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import yaml
+
+from covbench.data.datasets import DATASETS
+from covbench.data.sources.kaggle_archive import KAGGLE, find_credentials
+from covbench.data.sources.manifests import manifest_path
+from covbench.data.sources.origins import find_in_mirror, name_source
+from covbench.data.sources.pretrained_weights import find_origin
+from covbench.experiment.code_fingerprint import read_lock
+from covbench.experiment.plan import PlannedRun, planned_datasets
+from covbench.experiment.provenance import find_unlocked
+from covbench.operations.forecast import forecast_trainings, sum_disk
+from covbench.operations.mlflow.store import SQLITE, database_path
+from covbench.operations.slurm import find_misplaced, list_accounts, list_partitions, read_cluster
+from covbench.schema import Card, CovbenchError, Kaggle, KaggleCompetition, Synthetic
+from covbench.system.disk import show_bytes
+from covbench.system.files import PROJECT
+from covbench.system.gpu_leases import list_gpus
+
+HELP = """\
+Check what could stop the benchmark, before the first job: one line each, with the remedy.
+
+  data      every planned dataset: fetched already, in the mirror, or Kaggle credentials to download it
+  weights   every pretrained weight file: here already, in the mirror, or which host it comes from
+  disk      free space against the forecast of results and checkpoints
+  gpu       GPUs of this machine against --gpus; with a SLURM profile, the cluster's partitions and your account
+  mlflow    the store of tracking.uri: a folder that can be written, or a server that answers
+  system    locale, Python, versions of the locked packages
+
+Each line begins with ok, warning or problem. The command ends with 1 if there is a problem, otherwise with 0. Nothing
+is downloaded, and no secret is shown. Give the same options as to snakemake.
+"""
+EXAMPLES = """\
+examples:
+  covbench doctor --configfile config/demo.yaml --directory demo
+  covbench doctor --gpus 4                               before snakemake --resources gpu=4
+  covbench doctor --workflow-profile profiles/slurm      the cluster of config/cluster.yaml too
+"""
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+PYTHONS = ((3, 11), (3, 14))  # from the first, before the second
+ANSWER_SECONDS = 5
+SIGN_IN = f"save an API token of {KAGGLE}/settings as ~/.kaggle/kaggle.json, or set fetch.mirror"
+MLFLOW_QUERY = "/api/2.0/mlflow/experiments/search?max_results=1"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check has found: ok, warning or problem, its subject, and a sentence with the remedy."""
+
+    level: str
+    subject: str
+    message: str
+
+
+def examine(
+    config: Mapping[str, Any], plan: Sequence[PlannedRun], root: Path, gpus: int, profile: Path | None = None
+) -> list[Finding]:
+    """Everything that the checks find.
+
+    Args:
+        config: Checked, with defaults.
+        plan: Of the same config, as experiment.plan.plan_runs.
+        root: The folder that holds data/ and results/, or will.
+        gpus: As in snakemake --resources gpu=N.
+        profile: Folder of a Snakemake profile; one of SLURM has the cluster checked instead of this machine's GPUs.
+    """
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "data": lambda: check_datasets(config, root),
+        "weights": lambda: check_weights(config, plan, root),
+        "disk": lambda: check_disk(plan, root, gpus),
+        "gpu": lambda: check_slurm() if profile and _uses_slurm(profile) else check_gpus(gpus),
+        "mlflow": lambda: check_mlflow(config["tracking"]["uri"], root),
+        "system": check_system,
+    }
+    return [finding for subject, check in checks.items() for finding in _catch(subject, check)]
+
+
+def _catch(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a check; a mistake that stops it is the last of them."""
+    try:
+        yield from check()
+    except CovbenchError as error:
+        yield Finding(PROBLEM, subject, " ".join(str(error).split()))
+
+
+def show_findings(findings: Sequence[Finding]) -> str:
+    """A line for each finding, and the number of problems and warnings."""
+    width = max((len(finding.subject) for finding in findings), default=0)
+    lines = [f"{finding.level:7}  {finding.subject:{width}}  {finding.message}" for finding in findings]
+    counts = [sum(finding.level == level for finding in findings) for level in (PROBLEM, WARNING)]
+    return "\n".join([*lines, "", f"problems: {counts[0]}, warnings: {counts[1]}"])
+
+
+def check_datasets(config: Mapping[str, Any], root: Path) -> Iterator[Finding]:
+    """Where each planned dataset is, or will come from. root: the folder that holds data/."""
+    mirror = config["fetch"]["mirror"]
+    for name in planned_datasets(config):
+        try:
+            level, message = _find_dataset(name, DATASETS[name].CARD, root, root / mirror if mirror else None)
+        except CovbenchError as error:
+            level, message = PROBLEM, str(error)
+        yield Finding(level, f"data {name}", message)
+
+
+def _find_dataset(name: str, card: Card, root: Path, mirror: Path | None) -> tuple[str, str]:
+    raw = root / "data" / "raw" / name
+    if manifest_path(raw).is_file() and raw.is_dir():
+        return OK, f"fetched already: {raw}"
+    if all(isinstance(source, Synthetic) for source in card.sources):
+        return OK, "synthetic: made here, nothing is downloaded"
+    if mirror:
+        return OK, f"in the mirror: {find_in_mirror(card, mirror)}"
+    sources = ", ".join(name_source(source) for source in card.sources)
+    if not any(isinstance(source, Kaggle | KaggleCompetition) for source in card.sources):
+        return OK, f"will be downloaded: {sources}"
+    credentials = find_credentials()
+    if not credentials:
+        return PROBLEM, f"{sources}: no Kaggle credentials; {SIGN_IN}"
+    rules = [source.competition for source in card.sources if isinstance(source, KaggleCompetition)]
+    if rules:
+        return WARNING, f"{sources}: accept its rules first, if you have not: {KAGGLE}/competitions/{rules[0]}/rules"
+    return OK, f"will be downloaded with the credentials of {credentials}: {sources}"
+
+
+def check_weights(config: Mapping[str, Any], plan: Sequence[PlannedRun], root: Path) -> Iterator[Finding]:
+    """Where the pretrained weight files are, or will come from.
+
+    Args:
+        config: Checked, with defaults.
+        plan: Of the same config.
+        root: The folder that holds data/.
+    """
+    paths = sorted({Path(run.inputs.weights) for run in plan if run.inputs.weights})
+    if not paths:
+        yield Finding(OK, "weights", "none needed")
+        return
+    mirror = config["weights"]["mirror"]
+    places: dict[str, list[str]] = {}
+    for path in paths:
+        if (root / path).is_file():
+            places.setdefault(f"here already, in {root / path.parent}", []).append(path.name)
+            continue
+        try:
+            origin = find_origin(path.name, root / mirror if mirror else None)
+        except CovbenchError as error:
+            yield Finding(PROBLEM, f"weights {path.name}", str(error))
+            continue
+        host = urlsplit(origin).hostname
+        place = f"will be downloaded from {host}" if host else f"in the mirror {Path(origin).parent}"
+        places.setdefault(place, []).append(path.name)
+    for place, names in places.items():
+        yield Finding(OK, "weights", f"{len(names)} of {len(paths)} files {place}: {', '.join(names)}")
+
+
+def check_disk(plan: Sequence[PlannedRun], root: Path, at_once: int) -> Iterator[Finding]:
+    """Whether the disk has room for what the forecast says.
+
+    Args:
+        plan: As experiment.plan.plan_runs.
+        root: The folder that holds data/ and results/.
+        at_once: Runs that train side by side.
+    """
+    if not os.access(root, os.W_OK | os.X_OK):
+        yield Finding(PROBLEM, "disk", f"{root.resolve()} cannot be written; choose another --directory")
+        return
+    lines = forecast_trainings(plan, root, 0)
+    results, scratch = sum_disk(lines, at_once)
+    needed, free = (results + scratch) * 2**20, shutil.disk_usage(root).free
+    room = f"{show_bytes(free)} free at {root.resolve()}"
+    unknown = sum(line.runs for line in lines if line.cost is None)
+    if needed > free:
+        yield Finding(
+            PROBLEM,
+            "disk",
+            f"the trainings still to do need {show_bytes(needed)}, {room}; free {show_bytes(needed - free)}, or give a "
+            "--directory on a larger disk",
+        )
+    elif unknown:
+        trainings = sum(line.runs for line in lines)
+        others = f", the others need {show_bytes(needed)}" if unknown < trainings else ""
+        part = f"{unknown} of {trainings} trainings have no forecast yet{others}; run covbench forecast"
+        yield Finding(WARNING, "disk", f"{room}; {part}")
+    else:
+        yield Finding(OK, "disk", f"{room}; the trainings still to do need {show_bytes(needed)}")
+
+
+def check_gpus(wanted: int) -> Iterator[Finding]:
+    """The GPUs of this machine against those that the command line promises, and whether TensorFlow can use them."""
+    found = len(list_gpus())
+    if not found:
+        yield Finding(WARNING, "gpu", "nvidia-smi lists none: networks train on the CPU; see covbench forecast")
+        return
+    if found < wanted:
+        yield Finding(WARNING, "gpu", f"{found} here, but --gpus {wanted}: jobs will wait; say gpu={found}")
+    else:
+        yield Finding(OK, "gpu", f"{found} here, {wanted} used at once")
+    if _is_installed("tensorflow-cpu"):
+        yield Finding(WARNING, "gpu", "tensorflow-cpu uses no GPU; pip install --require-hashes -r envs/gpu.txt")
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _uses_slurm(profile: Path) -> bool:
+    path = profile / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise CovbenchError(f"{path}: no Snakemake profile ({error})") from error
+    return isinstance(values, dict) and values.get("executor") == "slurm"
+
+
+def check_slurm(cluster_file: Path = PROJECT / "config" / "cluster.yaml") -> Iterator[Finding]:
+    """Partitions, GPU models and the account of the cluster file against what the cluster says."""
+    cluster = read_cluster(cluster_file)
+    partitions = list_partitions()
+    misplaced = find_misplaced(cluster, partitions)
+    for mistake in misplaced:
+        yield Finding(PROBLEM, "gpu slurm", f"{cluster_file}: {mistake}")
+    if not misplaced:
+        places = [cluster[kind].get("partition", "the default partition") for kind in ("cpu", "gpu")]
+        yield Finding(OK, "gpu slurm", f"jobs go to {places[0]}, those with a GPU to {places[1]}")
+    if "account" in cluster:
+        yield _find_account(cluster["account"], cluster_file)
+
+
+def _find_account(account: str, cluster_file: Path) -> Finding:
+    try:
+        accounts = list_accounts()
+    except CovbenchError as error:
+        return Finding(WARNING, "gpu slurm", f"the account {account} cannot be checked: {error}")
+    if account in accounts:
+        return Finding(OK, "gpu slurm", f"account: {account}")
+    known = ", ".join(accounts) or "none"
+    return Finding(PROBLEM, "gpu slurm", f"{cluster_file}: account: {account!r} is not yours; yours: {known}")
+
+
+def check_mlflow(uri: str, root: Path) -> Iterator[Finding]:
+    """Whether the store can be written, or its server answers. root: relative stores start there."""
+    if not uri.startswith(SQLITE):
+        yield _ask_server(uri)
+        return
+    database = root / database_path(uri)
+    place = next(path for path in (database, *database.parents) if path.exists())
+    if os.access(place, os.W_OK):
+        yield Finding(OK, "mlflow", f"{database}: can be written")
+    else:
+        yield Finding(PROBLEM, "mlflow", f"{place} cannot be written; mend its mode, or change tracking.uri")
+
+
+def _ask_server(uri: str) -> Finding:
+    """Ask for one experiment, as MLflow's client does, with its credentials if the environment holds any."""
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    user, password = (os.environ.get(name, "") for name in names)
+    try:
+        answer = requests.get(
+            uri.rstrip("/") + MLFLOW_QUERY, auth=(user, password) if user else None, timeout=ANSWER_SECONDS
+        )
+    except requests.RequestException as error:
+        reason = type(error).__name__
+        return Finding(PROBLEM, "mlflow", f"{uri} does not answer ({reason}); start the server, or mend tracking.uri")
+    if answer.status_code in (401, 403):
+        return Finding(PROBLEM, "mlflow", f"{uri} refuses you (HTTP {answer.status_code}); set {' and '.join(names)}")
+    if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("application/json"):
+        return Finding(PROBLEM, "mlflow", f"{uri} answers HTTP {answer.status_code}, not as MLflow; mend tracking.uri")
+    return Finding(OK, "mlflow", f"{uri} answers")
+
+
+def check_system() -> Iterator[Finding]:
+    """Locale, Python and installed packages."""
+    encodings = {locale.getpreferredencoding(False), sys.stdout.encoding or "utf-8"}
+    foreign = sorted(name for name in encodings if codecs.lookup(name).name != "utf-8")
+    if foreign:
+        names = ", ".join(foreign)
+        yield Finding(WARNING, "locale", f"{names}: some characters are shown as plain ones; export LC_ALL=C.UTF-8")
+    else:
+        yield Finding(OK, "locale", "UTF-8")
+    version = ".".join(map(str, sys.version_info[:3]))
+    if PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]:
+        yield Finding(OK, "python", version)
+    else:
+        yield Finding(PROBLEM, "python", f"{version}; covbench needs 3.11 to 3.13; make a new .venv with one of these")
+    yield from check_packages(read_lock())
+
+
+def check_packages(lock: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the packages that covbench names are installed as locked. lock: distribution -> version."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [text.split("==")[0].split("[")[0].split("<")[0] for text in project["dependencies"]]
+    pins = {name: lock[name] for name in [*named, "tensorflow"] if name in lock}
+    unlocked = find_unlocked(pins)
+    for name, versions in unlocked.items():
+        level = PROBLEM if versions["installed"] == "none" else WARNING
+        yield Finding(
+            level,
+            "packages",
+            f"{name}: installed {versions['installed']}, locked {versions['locked']}; "
+            "pip install --require-hashes -r envs/cpu.txt",
+        )
+    if not unlocked:
+        yield Finding(OK, "packages", f"{len(pins)} as locked")

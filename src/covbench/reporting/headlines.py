@@ -1,0 +1,22 @@
+"""The one metric that ranks a task's models, and the one that represents each kind of task across datasets."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from covbench.schema import CLASSIFICATION, SEGMENTATION
+
+HEADLINES = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
+"""Kind of task -> the metric of the summary and of external validation."""
+STUDY_HEADLINES = {CLASSIFICATION: "accuracy", SEGMENTATION: "f1"}
+"""Kind of task -> the study's own main metric."""
+
+
+def choose_headline(kind: str, published: pd.DataFrame) -> str:
+    """The metric that ranks a task's models: lesion Dice, accuracy where the study reports it, otherwise AUROC.
+
+    published: rows of one task, as results/compare/published.csv.
+    """
+    if kind == SEGMENTATION:
+        return "dice_lesion"
+    return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"

@@ -1,0 +1,119 @@
+"""What a phase of a training shows to which network: images to the whole model, or frozen features to its head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import keras
+
+from covbench.data.augmentation import AUGMENTATIONS
+from covbench.data.folds import Fold
+from covbench.protocols import Options
+from covbench.training.batches import Batches
+from covbench.training.frozen_features import FeatureBatches, FeatureStore, cut_classifier
+
+
+class PhaseData(Protocol):
+    """The network that a phase fits, and the batches that it sees."""
+
+    @property
+    def network(self) -> keras.Model:
+        """The whole model, or a part of it that shares its layers."""
+
+    @property
+    def val_batches(self) -> Batches:
+        """The validation fold, without augmentation, in its own order."""
+
+    def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> Batches:
+        """The training batches of an epoch, `first` micro-batches left out, each batch in `micro_batches` parts."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Augmented images for the whole model."""
+
+    network: keras.Model
+    train: Fold
+    val: Fold
+    options: Options
+    seed: int
+
+    @cached_property
+    def val_batches(self) -> Batches:
+        return Batches(self.val, self.options.batch_size, self.seed)
+
+    def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> Batches:
+        return Batches(
+            self.train,
+            self.options.batch_size,
+            self.seed,
+            epoch,
+            AUGMENTATIONS[self.options.augmentation],
+            shuffle=True,
+            first=first,
+            micro_batches=micro_batches,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureData:
+    """Features of a few views of each image for the head of a model whose backbone is frozen."""
+
+    network: keras.Model
+    store: FeatureStore
+    train: Fold
+    val: Fold
+    options: Options
+    seed: int
+
+    @cached_property
+    def val_batches(self) -> FeatureBatches:
+        return FeatureBatches(self.store, ("none", 0), self.val, self.options.batch_size, self.seed)
+
+    def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> FeatureBatches:
+        views = 1 if self.options.augmentation == "none" else int(self.options.augmented_views)
+        return FeatureBatches(
+            self.store,
+            (self.options.augmentation, epoch % views),
+            self.train,
+            self.options.batch_size,
+            self.seed,
+            epoch,
+            shuffle=True,
+            first=first,
+            micro_batches=micro_batches,
+        )
+
+
+def prepare_features(model: keras.Model, train: Fold, val: Fold, options: Options, seed: int) -> FeatureData:
+    """Cut a classifier with a frozen backbone in two and open the features of its images.
+
+    Args:
+        model: the whole classifier; the head that is returned shares its layers.
+        train: the training fold.
+        val: the validation fold, of the same prepared array.
+        options: of the run; `augmented_views` is a number.
+        seed: of the run.
+
+    Returns:
+        The head and the batches for it.
+    """
+    extractor, head = cut_classifier(model)
+    return FeatureData(head, FeatureStore(extractor, train.images), train, val, options, seed)
+
+
+def name_images(data: PhaseData, epoch: int, batch: int) -> list[str]:
+    """The image_id of each image in one training batch, to name a faulty one.
+
+    Args:
+        data: of the phase.
+        epoch: counted from 0 through all phases.
+        batch: whole batches before it in the epoch.
+
+    Returns:
+        The names in the order of the batch.
+    """
+    rest = data.train_batches(epoch, first=batch)
+    return list(rest.fold.rows["image_id"].iloc[rest.chosen[0]])

@@ -1,0 +1,98 @@
+"""One job from files to files: trained models predict the images of another dataset that are new to them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from covbench.data.datasets import TASKS
+from covbench.data.external import select_unseen
+from covbench.data.folds import Fold, select_fold, tabulate_predictions
+from covbench.protocols import Options
+from covbench.schema import Run
+from covbench.system.files import write_json, write_predictions
+from covbench.training.predict import predict_fold
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExternalJob:
+    """Models to test, and the images of another dataset.
+
+    runs, models: the seeds of one model, and model.keras of each. options: of these runs.
+    external: the task that they are tested on. index, prepared: paths of its dataset's index and of its arrays at the
+    models' size. duplicates: path of the table between both datasets.
+    """
+
+    runs: Sequence[Run]
+    models: Sequence[str]
+    options: Options
+    external: str
+    index: str
+    duplicates: str
+    prepared: Sequence[str]
+
+    def select_images(self) -> tuple[Fold, dict[str, int]]:
+        """The images that are new to the models' dataset, as a test fold, and the counts of manifest.json."""
+        index, duplicates = pd.read_parquet(self.index), pd.read_parquet(self.duplicates)
+        unseen, counts = select_unseen(index, duplicates, self.runs[0].task, self.external)
+        counts |= {"images": len(unseen), "patients": int(unseen["patient_id"].nunique())}
+        paths = {Path(path).name: path for path in self.prepared}
+        images = np.load(paths["images.npy"], mmap_mode="r")
+        masks = np.load(paths["masks.npy"], mmap_mode="r") if "masks.npy" in paths else None
+        rows, classes = pd.read_parquet(paths["rows.parquet"]), len(TASKS[self.external].classes)
+        return select_fold(images, masks, rows, unseen, "test", classes), counts
+
+
+def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
+    """Write what each seed's model predicts for the unseen images of another dataset, one seed after the other.
+
+    Images are shown as the run's protocol shows its own test fold. Without an unseen image the tables are empty.
+
+    Args:
+        job: the models and the images.
+        outputs: paths by `predictions`, the rows of schema.PREDICTION_COLUMNS with `truth` as in data.external.SHARED
+            and p_0 … of the models' own classes; `masks` where pixels are labelled, the models' own classes in the
+            order of the rows; and `manifest`, the counts of images and the fingerprint of each run by its seed.
+    """
+    classes = TASKS[job.runs[0].task].classes
+    fold, counts = job.select_images()
+    log.info("%s models on %s: %d of %d images are new", job.runs[0].task, job.external, len(fold), counts["usable"])
+    labels_pixels = fold.masks is not None
+    tables, maps = [], []
+    for run, path in zip(job.runs, job.models, strict=True):
+        predicted = _predict(path, fold, job.options, run.seed) if len(fold) else _predict_nothing(fold, len(classes))
+        tables.append(tabulate_predictions(fold, "test", run.seed, None if labels_pixels else predicted))
+        maps += [predicted] if labels_pixels else []
+        log.info("seed %d: %d images", run.seed, len(fold))
+    write_predictions(pd.concat(tables, ignore_index=True), maps, outputs)
+    fingerprints = {str(run.seed): _read_fingerprint(path) for run, path in zip(job.runs, job.models, strict=True)}
+    facts = {"external": job.external, "classes": list(classes), **counts, "fingerprints": fingerprints}
+    write_json(outputs["manifest"], facts)
+
+
+def _predict(path: str, fold: Fold, options: Options, seed: int) -> np.ndarray:
+    model = keras.saving.load_model(path, compile=False)
+    predicted = predict_fold(model, fold, options, seed)
+    keras.backend.clear_session()
+    return predicted
+
+
+def _predict_nothing(fold: Fold, classes: int) -> np.ndarray:
+    """What predict_fold would return for a fold without images."""
+    if fold.masks is None:
+        return np.empty((0, classes), np.float32)
+    return np.empty((0, *fold.images.shape[1:]), np.uint8)
+
+
+def _read_fingerprint(model: str) -> str:
+    manifest = json.loads(Path(model).with_name("manifest.json").read_text(encoding="utf-8"))
+    return str(manifest["fingerprint"])

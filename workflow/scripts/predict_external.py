@@ -1,0 +1,27 @@
+"""Trained models of some seeds and prepared arrays of another dataset -> what they predict for its unseen images."""
+
+from covbench.system.threads import limit_threads
+
+limit_threads(snakemake.threads)
+
+from covbench.system.gpu_leases import lease_gpus
+from covbench.system.logs import log_to
+
+log_to(snakemake.log[0])
+lease_gpus(snakemake.resources.get("gpu", 0))
+
+from covbench.protocols import Options
+from covbench.schema import Run
+from covbench.training.predict_external import ExternalJob, predict_external
+
+i, w, p = snakemake.input, snakemake.wildcards, snakemake.params
+job = ExternalJob(
+    [Run(w.task, w.protocol, w.architecture, seed) for seed in p.seeds],
+    i.models,
+    Options(**p.options),
+    w.external,
+    index=i.index,
+    duplicates=i.duplicates,
+    prepared=i.prepared,
+)
+predict_external(job, dict(snakemake.output.items()))

@@ -232,7 +232,16 @@ def protocol_options(protocol: str, task: Task) -> Options:
 def resolve_options(protocol: str, task: Task, changes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Options:
     """The choices of a run: the protocol's own, then `changes[protocol]` by kind, then by task name.
 
-    Raises CovbenchError for a key that is no option.
+    Args:
+        protocol: a name of PROTOCOLS.
+        task: the task.
+        changes: the config's `options`, by protocol, then by kind or name of task, then by option.
+
+    Returns:
+        The options, of the types that the protocol gives them.
+
+    Raises:
+        CovbenchError: a key is no option.
     """
     options = asdict(protocol_options(protocol, task))
     for level in (task.kind, task.name):

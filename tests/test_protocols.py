@@ -51,10 +51,10 @@ def test_a_third_protocol_is_planned_with_its_own_options_and_split(third):
             "options": changes,
         }
     )
-    assert {entry["protocol"] for entry in plan.describe_plan(config)} == {"audited", "half"}
+    assert {planned.run.protocol for planned in plan.plan_runs(config)} == {"audited", "half"}
     options = plan.resolve_all(config)
-    assert (options[TASK, "half"]["batch_size"], options[TASK, "half"]["size"]) == (4, 96)
-    assert (options[TASK, AUDITED]["batch_size"], options[TASK, AUDITED]["size"]) == (32, 224)
+    assert (options[TASK, "half"].batch_size, options[TASK, "half"].size) == (4, 96)
+    assert (options[TASK, AUDITED].batch_size, options[TASK, AUDITED].size) == (32, 224)
     assert split_rule("half", TASKS[TASK]).fractions == (0.5, 0.25, 0.25)
 
 

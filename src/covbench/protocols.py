@@ -1,4 +1,4 @@
-"""What the protocols mean: `published` repeats the study with its flaws, `audited` keeps training and test apart.
+"""What the protocols mean: `published` repeats the study, `audited` mends its flaws.
 
 A protocol is one entry of PROTOCOLS. Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its
 notebooks; docs/explanation/protocols.md says where they are silent and what was chosen instead.
@@ -210,8 +210,8 @@ PROTOCOLS: dict[str, Protocol] = {
         _published_split,
     ),
     AUDITED: Protocol(
-        "Fixes these flaws. Patients and duplicates never cross the split. Each backbone gets its own input scaling. "
-        "The validation fold alone selects the model. Rely on these scores.",
+        "Fixes the study's flaws. Patients and duplicates never cross the split. Each backbone gets its own input "
+        "scaling. The validation fold alone selects the model. Rely on these scores.",
         _audited_options,
         _audited_split,
     ),
@@ -232,7 +232,16 @@ def protocol_options(protocol: str, task: Task) -> Options:
 def resolve_options(protocol: str, task: Task, changes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Options:
     """The choices of a run: the protocol's own, then `changes[protocol]` by kind, then by task name.
 
-    Raises CovbenchError for a key that is no option.
+    Args:
+        protocol: a name of PROTOCOLS.
+        task: the task.
+        changes: the config's `options`, by protocol, then by kind or name of task, then by option.
+
+    Returns:
+        The options, of the types that the protocol gives them.
+
+    Raises:
+        CovbenchError: a key is no option.
     """
     options = asdict(protocol_options(protocol, task))
     for level in (task.kind, task.name):

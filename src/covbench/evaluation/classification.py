@@ -123,7 +123,14 @@ def draw_curves(
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
     """ROC and precision-recall points of each class against the rest, at most CURVE_POINTS of each.
 
-    A class that the fold lacks, or that is alone in it, has no curves and is left out.
+    Args:
+        truth: int64, (N,), class numbers.
+        probabilities: float64, (N, C).
+        classes: names of the classes.
+
+    Returns:
+        By class `roc` (fpr, tpr) and `pr` (recall, precision). A class that the fold lacks, or that is alone in it, has
+        no curves and is left out.
     """
     curves = {}
     for number, name in enumerate(classes):

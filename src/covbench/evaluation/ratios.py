@@ -23,9 +23,15 @@ def mean_defined(values: np.ndarray) -> float:
 def write_down(
     values: Mapping[str, float], reasons: Mapping[str, str], prefix: str = ""
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Values with None for NaN, and for each None its reason under `prefix + name`.
+    """Write None for NaN, with its reason.
 
-    A value that is undefined for want of a reason in `reasons` is a mistake of the caller: KeyError.
+    Args:
+        values: by name.
+        reasons: why a value of that name is undefined; a missing reason is a mistake of the caller, a KeyError.
+        prefix: of the names in the second table.
+
+    Returns:
+        The values, and for each None its reason under `prefix + name`.
     """
     written = {name: None if math.isnan(value) else float(value) for name, value in values.items()}
     return written, {prefix + name: reasons[name] for name, value in written.items() if value is None}

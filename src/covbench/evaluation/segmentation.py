@@ -27,10 +27,18 @@ def evaluate_segmentation(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the test fold of a run.
 
-    predictions: schema.PREDICTION_COLUMNS, (R,), any folds. truth, predicted: uint8, (R, H, W), class numbers, in the
-    same order. Returns the metrics as they go to metrics.json (None where undefined, with the reason in "undefined")
-    and the cases, a row per test image with its pixel counts and its scores, NaN where undefined.
-    Raises CovbenchError without test images, for masks of different shape and for unknown class numbers.
+    Args:
+        predictions: schema.PREDICTION_COLUMNS, (R,), any folds.
+        truth: uint8, (R, H, W), class numbers, in the order of the predictions.
+        predicted: likewise.
+        task: what was predicted.
+
+    Returns:
+        The metrics as they go to metrics.json (None where undefined, with the reason in "undefined"), and the cases: a
+        row per test image with its pixel counts and its scores, NaN where undefined.
+
+    Raises:
+        CovbenchError: there is no test image, masks differ in shape, or a class number is unknown.
     """
     chosen = (predictions["fold"] == "test").to_numpy()
     if not chosen.any():
@@ -66,8 +74,16 @@ def evaluate_segmentation(
 def count_pixels(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Confusion matrix of each image in pixels, rows truth, columns predicted.
 
-    truth, predicted: uint8, (N, H, W), class numbers. Returns int64, (N, C, C).
-    Raises CovbenchError for a class number of `classes` or more.
+    Args:
+        truth: uint8, (N, H, W), class numbers.
+        predicted: likewise.
+        classes: number of classes, C.
+
+    Returns:
+        int64, (N, C, C).
+
+    Raises:
+        CovbenchError: a class number is `classes` or more.
     """
     counts = np.empty((len(truth), classes, classes), np.int64)
     for number, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
@@ -95,6 +111,14 @@ def score_overlap(both: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> 
     """Dice, Jaccard index, precision and recall from pixel counts (…); NaN where undefined.
 
     Dice and Jaccard are undefined where neither mask holds a pixel; they are 0 where only one does.
+
+    Args:
+        both: pixels that are true and predicted.
+        true: true pixels.
+        predicted: predicted pixels.
+
+    Returns:
+        float64, (…), by name of the score.
     """
     return {
         "dice": divide(2 * both, true + predicted),
@@ -112,7 +136,16 @@ def name_regions(task: Task) -> Iterator[tuple[str, list[int]]]:
 
 
 def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.DataFrame:
-    """A row per image: Dice and Jaccard of each region, pixel accuracy, and the pixel counts behind them."""
+    """Tabulate the scores of each image.
+
+    Args:
+        test: schema.PREDICTION_COLUMNS of the test fold, (N,).
+        confusion: counts, (N, C, C).
+        task: what was predicted.
+
+    Returns:
+        A row per image: Dice and Jaccard of each region, pixel accuracy, and the pixel counts behind them.
+    """
     columns: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
     for region, members in name_regions(task):

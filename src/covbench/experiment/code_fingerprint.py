@@ -76,9 +76,15 @@ def depend_run(kind: str, architecture: str) -> dict[str, dict[str, str]]:
 def depend_script(
     script: str, also: tuple[str, ...] = (), unused: frozenset[str] = frozenset()
 ) -> dict[str, dict[str, str]]:
-    """`code`: sha256 of a script and of each module that it imports, by name; `packages`: locked versions, by name.
+    """Find what a script depends on.
 
-    also: modules that it imports by a name which only the job knows. unused: modules that this job never calls.
+    Args:
+        script: its name in workflow/scripts.
+        also: modules that it imports by a name which only the job knows.
+        unused: modules that this job never calls.
+
+    Returns:
+        `code`: sha256 of the script and of each module that it imports, by name. `packages`: locked versions, by name.
     """
     files, foreign = _trace(script, also, unused)
     pins = read_lock()

@@ -66,8 +66,13 @@ def compare_protocols(
 ) -> Iterator[dict[str, Any]]:
     """What `audited` changes in each score of each model, with its interval: columns of `protocols` without the task.
 
-    summary: rows of the table `summary` of one task. published, audited: models by name, drawn alike: patients
-    who stand in the test folds of both count in both at once.
+    Args:
+        summary: rows of the table `summary` of one task.
+        published: models by name.
+        audited: likewise. Both are drawn alike: patients in the test folds of both count in both at once.
+
+    Yields:
+        A row per model and metric. A metric without bootstrap draws has no interval.
     """
     found = {tuple(row[key] for key in ("protocol", "architecture", "metric")): row for row in summary}
     for name in sorted(published.keys() & audited.keys()):
@@ -89,8 +94,14 @@ def compare_protocols(
 def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.DataFrame) -> pd.DataFrame:
     """The study's values beside ours, a row per reported value: the table `published`.
 
-    `difference` is ours less the reported value, `change` ours under `audited` less ours under `published`. reported:
-    as workflow/resources/published_results.csv. summary, protocols: the tables of these names.
+    Args:
+        reported: as workflow/resources/published_results.csv.
+        summary: the table of this name.
+        protocols: the table of this name.
+
+    Returns:
+        Columns of schema.COMPARE_TABLES. `difference` is ours minus the reported value, `change` is ours under
+        `audited` minus ours under `published`.
     """
     ours: dict[tuple, Any] = {tuple(row[key] for key in [*KEYS, "metric"]): row for row in summary.to_dict("records")}
     changes = {(row["task"], row["architecture"], row["metric"]): row for row in protocols.to_dict("records")}

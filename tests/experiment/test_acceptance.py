@@ -60,6 +60,7 @@ def test_an_accepted_run_counts_as_current_and_says_why(root):
     keras = expect_inputs(PLAN[0], root)["packages"]["keras"]
     words = f"a comment ({FIT} edited, keras '3.0.0' (planned '{keras}'))"
     assert str(record.acceptance).endswith(words)
+    assert record.reason.startswith("not scored yet: no metrics.json, cases.parquet; accepted on 20")
     assert (line.startswith(FOLDERS[0]), line.endswith(words)) == (True, True)
 
 

@@ -162,7 +162,7 @@ def _examine_current(
     """The record of a run that was trained with the planned inputs."""
     folder = root / planned.run.folder
     if absent := [name for name in SCORED_FILES if not (folder / name).exists()]:
-        reason = f"not scored yet: no {', '.join(absent)}"
+        reason = f"not scored yet: no {', '.join(absent)}" + (f"; {acceptance}" if acceptance else "")
         return RunRecord(planned, RunState.TRAINED, root, reason, acceptance=acceptance, manifest=manifest)
     name = "metrics.json"
     try:

@@ -163,18 +163,6 @@ def masks_for(wildcards):
     return predicted + prepared_of(files_at(wildcards, wildcards.task))[1:]
 
 
-def masks_external(wildcards):
-    """What scoring segmentations of another dataset needs beside their table: predicted and annotated masks."""
-    w = wildcards
-    if TASKS[w.task].kind != SEGMENTATION:
-        return {}
-    folder = external_folder(w.task, w.protocol, w.architecture, w.external)
-    return {
-        "masks": f"{folder}/predicted_masks.npz",
-        "prepared": prepared_external(w)[1:],
-    }
-
-
 def files_of_runs(name):
     """A file of every run; only `compare` asks for them, rules after it for its runs.csv, which plans faster."""
     return [f"{run.folder}/{name}" for run in RUNS]

@@ -39,9 +39,7 @@ class Batches(keras.utils.PyDataset):
         self.augmentation = augmentation
         order = np.random.default_rng([seed, epoch]).permutation(len(fold)) if shuffle else np.arange(len(fold))
         whole = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        whole = [
-            np.resize(rows, max(len(rows), micro_batches)) for rows in whole
-        ]  # a lone image is in each
+        whole = [np.resize(rows, max(len(rows), micro_batches)) for rows in whole]  # a lone image is in each
         self.chosen = [part for rows in whole for part in np.array_split(rows, micro_batches)][first:]
 
     def __len__(self) -> int:

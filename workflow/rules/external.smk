@@ -44,9 +44,8 @@ use rule predict_external as predict_external_masks with:
 
 
 rule evaluate_external:
-    """Score a model's seeds on another dataset from their stored predictions."""
+    """Score a classifier's seeds on another dataset from their stored predictions."""
     input:
-        unpack(masks_external),
         predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
         manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
     output:
@@ -54,6 +53,9 @@ rule evaluate_external:
         cases="results/external/{task}/{protocol}/{architecture}/{external}/cases.parquet",
     log:
         "logs/evaluate_external/{task}/{protocol}/{architecture}/{external}.log",
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        external=CLASSIFICATION_TASKS,
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
@@ -62,6 +64,18 @@ rule evaluate_external:
         made_by=made_by("evaluate_external"),
     script:
         "../scripts/evaluate_external.py"
+
+
+use rule evaluate_external as evaluate_external_masks with:
+    """Score a segmentation network's seeds on another dataset from their stored masks."""
+    input:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+        masks="results/external/{task}/{protocol}/{architecture}/{external}/predicted_masks.npz",
+        prepared=lambda wildcards: prepared_external(wildcards)[1:],
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        external=SEGMENTATION_TASKS,
 
 
 rule compare_external:

@@ -7,6 +7,6 @@ log_to(snakemake.log[0])
 from covbench.data.datasets import task_named
 from covbench.evaluation.external import score_external
 
-i, w = snakemake.input, snakemake.wildcards
-files = {name: path for name, path in i.items() if path}
-score_external(task_named(w.task), task_named(w.external), files, dict(snakemake.output.items()))
+w = snakemake.wildcards
+files, outputs = dict(snakemake.input.items()), dict(snakemake.output.items())
+score_external(task_named(w.task), task_named(w.external), files, outputs)

@@ -19,8 +19,8 @@ _POOL = ThreadPoolExecutor(_THREADS)
 class Batches(keras.utils.PyDataset):
     """Batches of a fold: x uint8 (B, H, W, 3) 0-255; y one-hot float32 (B, C), or uint8 (B, H, W, C) for masks.
 
-    first: (micro-)batches to leave out at the start, to go on inside an epoch. micro_batches: each batch comes in that
-    many micro-batches, for gradients that are accumulated.
+    first: micro-batches to leave out at the start, to go on inside an epoch. micro_batches: how many each batch is cut
+    into, for gradients that are accumulated.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Batches(keras.utils.PyDataset):
         self.augmentation = augmentation
         order = np.random.default_rng([seed, epoch]).permutation(len(fold)) if shuffle else np.arange(len(fold))
         whole = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        whole = [np.resize(rows, max(len(rows), micro_batches)) for rows in whole]  # a lone image stands in every part
+        whole = [np.resize(rows, max(len(rows), micro_batches)) for rows in whole]  # a lone image is in each
         self.chosen = [part for rows in whole for part in np.array_split(rows, micro_batches)][first:]
 
     def __len__(self) -> int:
@@ -56,10 +56,10 @@ class Batches(keras.utils.PyDataset):
         masks = None if self.fold.masks is None else np.empty_like(images)
 
         def fill(first: int) -> None:  # a share of the batch at a time: a task per image costs as much as its warp
-            for place in range(first, len(chosen), _THREADS):
-                images[place], mask = self._load(chosen[place])
+            for number in range(first, len(chosen), _THREADS):
+                images[number], mask = self._load(chosen[number])
                 if masks is not None:
-                    masks[place] = mask
+                    masks[number] = mask
 
         list(_POOL.map(fill, range(_THREADS)))
         self.fold.release()

@@ -27,8 +27,16 @@ Arrays = Mapping[str, Sequence[np.ndarray]]
 def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
     """Write a state beside the last ones and keep the newest two.
 
-    arrays: named groups of arrays of any dtype but object. facts: plain values (JSON).
-    Raises CovbenchError where the disk has no room; the states before stay as they are.
+    Args:
+        folder: of the run's states.
+        arrays: named groups of arrays of any dtype but object.
+        facts: plain values (JSON).
+
+    Returns:
+        The new file.
+
+    Raises:
+        CovbenchError: The disk has no room; the states before stay as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _list_states(folder)

@@ -74,7 +74,17 @@ def feature_dtype(extractor: keras.Model) -> np.dtype:
 
 
 def count_feature_bytes(model: keras.Model, train: int, val: int, views: int) -> int:
-    """Disk that the features of a classifier take: `train` images in each view, `val` images once."""
+    """Disk that the features of a classifier take.
+
+    Args:
+        model: the whole classifier.
+        train: images that are kept in each view.
+        val: images that are kept once.
+        views: augmented views of each training image.
+
+    Returns:
+        Bytes.
+    """
     extractor, _ = cut_classifier(model)
     return (train * views + val) * extractor.output_shape[1] * feature_dtype(extractor).itemsize
 
@@ -104,9 +114,16 @@ class FeatureStore:
         return prepare_extraction(self._extractor)
 
     def load(self, fold: Fold, chosen: np.ndarray, augmentation: str, view: int) -> np.ndarray:
-        """Features of the given rows of a fold, which are computed where nobody did yet: float32, (B, F).
+        """Features of the given rows of a fold, computed where no process has done so yet.
 
-        augmentation: a name of covbench.data.augmentation.AUGMENTATIONS. view: which draw from it, 0 or more.
+        Args:
+            fold: of the store's prepared array.
+            chosen: rows of the fold, int64, (B,).
+            augmentation: a name of covbench.data.augmentation.AUGMENTATIONS.
+            view: which draw from it, 0 or more.
+
+        Returns:
+            float32, (B, F).
         """
         file = self._open(f"{augmentation}_{view}")
         positions = (fold.positions + len(fold.images) * fold.copies)[chosen].tolist()

@@ -22,10 +22,16 @@ BACKBONES = ("backbone", "network")
 
 
 def explain_models(folders: Sequence[str], images_path: str, rows_path: str, out: Path | str) -> None:
-    """Write the maps of several models of a task, each from its run's folder, to one .npz.
+    """Write where several models of a task looked, for the cases on which each was most wrong.
 
-    In it, by architecture: `{architecture}/image_id` str, (K,), and `{architecture}/map` uint8, (K, SIDE, SIDE), 0-255,
-    for the class that the model called. Cases without an image of their own (augmented copies) are left out.
+    Cases without an image of their own (augmented copies) are left out.
+
+    Args:
+        folders: of a run of each model.
+        images_path: the prepared images.
+        rows_path: the rows of the prepared images.
+        out: an .npz. In it, by architecture: `{architecture}/image_id` str, (K,), and `{architecture}/map` uint8,
+            (K, SIDE, SIDE), 0-255, for the class that the model predicted.
     """
     images, rows = np.load(images_path, mmap_mode="r"), pd.read_parquet(rows_path)
     position = {image: position for position, image in enumerate(rows["image_id"])}
@@ -53,8 +59,15 @@ def choose_worst(cases: pd.DataFrame, number: int) -> pd.DataFrame:
 def find_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Grad-CAM: features of the backbone, weighted by the mean gradient of a class's log-probability, positive part.
 
-    images: uint8, (K, H, W), 0-255; classes: int64, (K,). Returns uint8, (K, SIDE, SIDE), 255 where each map is
-    largest. Selvaraju et al., "Grad-CAM", ICCV 2017.
+    Selvaraju et al., "Grad-CAM", ICCV 2017.
+
+    Args:
+        model: a classifier with a backbone or a network of this project.
+        images: uint8, (K, H, W), 0-255.
+        classes: the class to explain in each, int64, (K,).
+
+    Returns:
+        uint8, (K, SIDE, SIDE), 255 where each map is largest.
     """
     before, head = _cut(model)
     maps = []

@@ -90,7 +90,7 @@ def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
         log.info("%s: %s", job.run.folder, ", ".join(f"{len(fold)} {name}" for name, fold in folds.items()))
         policy = set_precision(job.precision)
         with follow(job.run, fingerprint) as show_curves:
-            model, progress = fit_run(job, folds, session.checkpointer, show_curves)
+            model, progress = fit_network(job, folds, session.checkpointer, show_curves)
         compute_in_float32(model)
         with write_whole(job.outputs["model"]) as temporary:  # without optimizer: a third of the size
             keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
@@ -114,7 +114,7 @@ def _describe_training(model: keras.Model, progress: Progress, seconds: float) -
     }
 
 
-def fit_run(
+def fit_network(
     job: TrainingJob, folds: Mapping[str, Fold], checkpointer: Checkpointer, show_curves: ShowCurves
 ) -> tuple[keras.Model, Progress]:
     """Build and train a run's network, or go on; where memory runs out, once more with every batch in two halves.
@@ -134,7 +134,7 @@ def fit_run(
     """
     after_epoch = partial(_publish_curves, job.outputs["history"], show_curves)
     try:
-        return _fit(job, folds, checkpointer, after_epoch, micro_batches=1)
+        return _fit_once(job, folds, checkpointer, after_epoch, micro_batches=1)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -143,10 +143,10 @@ def fit_run(
     keras.backend.clear_session()  # which forgets the policy
     set_precision(policy)
     gc.collect()
-    return _fit(job, folds, checkpointer, after_epoch, micro_batches=2)
+    return _fit_once(job, folds, checkpointer, after_epoch, micro_batches=2)
 
 
-def _fit(
+def _fit_once(
     job: TrainingJob,
     folds: Mapping[str, Fold],
     checkpointer: Checkpointer,

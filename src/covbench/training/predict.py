@@ -31,9 +31,18 @@ def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none"
 
 
 def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Class probabilities of each image: float32, (R, C), each row with sum 1.
+    """Class probabilities of each image.
 
     The study's head ends in independent sigmoids; their outputs are divided by their sum, which keeps its argmax.
+
+    Args:
+        model: a classifier; raw 0-255 RGB in.
+        fold: the images, shown augmented where the options say `augment_test`.
+        options: of the run.
+        seed: of the run.
+
+    Returns:
+        float32, (R, C), each row with sum 1.
     """
     shown = options.augmentation if options.augment_test else "none"
     raw = model.predict(_batches(fold, options, seed, shown), verbose=0).astype(np.float64)
@@ -41,7 +50,17 @@ def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed
 
 
 def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Most probable class of each pixel: uint8, (R, H, W)."""
+    """The most probable class of each pixel.
+
+    Args:
+        model: a segmenter; raw 0-255 RGB in.
+        fold: the images.
+        options: of the run.
+        seed: of the run.
+
+    Returns:
+        uint8, (R, H, W).
+    """
     batches = _batches(fold, options, seed)
     maps = [np.argmax(model.predict_on_batch(batches[i][0]), axis=-1).astype(np.uint8) for i in range(len(batches))]
     return np.concatenate(maps)

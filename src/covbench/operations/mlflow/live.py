@@ -27,10 +27,18 @@ LAST_SECONDS = 5
 
 @contextmanager
 def follow_run(tracking: Mapping[str, Any], run: Run, fingerprint: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yields what takes the learning curves so far (schema.HISTORY_COLUMNS) after each epoch.
+    """Send the learning curves of a training to MLflow while it runs.
 
-    tracking: the config's section. Without `live` in it, and for a SQLite file on a cluster, whose nodes would break it
-    on a shared file system, nothing is sent.
+    Nothing is sent without `live` in `tracking`, nor to a SQLite file on a cluster, whose nodes would break it on a
+    shared file system.
+
+    Args:
+        tracking: the config's section.
+        run: which training.
+        fingerprint: of its inputs.
+
+    Yields:
+        What takes the learning curves so far (schema.HISTORY_COLUMNS) after each epoch.
     """
     if not tracking.get("live") or ("SLURM_JOB_ID" in os.environ and tracking["uri"].startswith("sqlite")):
         yield lambda curves: None

@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from covbench.data.datasets import TASKS, dataset_of
-from covbench.data.external import external_folder
 from covbench.experiment.accepted_edits import fingerprint_decisions, list_accepted
 from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
@@ -24,7 +23,6 @@ from covbench.experiment.plan import (
 from covbench.experiment.provenance import fingerprint_inputs, fingerprint_plan
 from covbench.experiment.workflow_files import (
     duplicates_path,
-    external_masks,
     group_explained,
     index_path,
     list_duplicates,
@@ -121,24 +119,22 @@ def files_of_runs(name):
     return [f"{planned.run.folder}/{name}" for planned in RUNS]
 
 
+def annotated_at(wildcards, task):
+    """What scoring any task's segmentations reads beside what was predicted; nothing for a classification."""
+    prepared = prepared_at(wildcards, task)
+    return [prepared["rows"], prepared["masks"]] if "masks" in prepared else []
+
+
 def masks_for(wildcards):
     """What scoring a model's segmentations needs beside their tables: predicted masks, and the annotated ones."""
-    w, prepared = wildcards, prepared_at(wildcards, wildcards.task)
-    if "masks" not in prepared:
+    w, annotated = wildcards, annotated_at(wildcards, wildcards.task)
+    if not annotated:
         return []
     predicted = "predicted_masks.npz"
     return [
         *seed_paths(w.task, w.protocol, w.architecture, config["seeds"], predicted),
-        prepared["rows"],
-        prepared["masks"],
+        *annotated,
     ]
-
-
-def masks_external(wildcards):
-    """What scoring segmentations of another dataset needs beside their table."""
-    w = wildcards
-    folder = external_folder(w.task, w.protocol, w.architecture, w.external)
-    return external_masks(folder, prepared_at(w, w.external))
 
 
 def explained_by(name):

@@ -72,7 +72,7 @@ use rule evaluate_external as evaluate_external_masks with:
         predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
         manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
         masks="results/external/{task}/{protocol}/{architecture}/{external}/predicted_masks.npz",
-        prepared=lambda wildcards: prepared_external(wildcards)[1:],
+        prepared=lambda wildcards: annotated_at(wildcards, wildcards.external),
     wildcard_constraints:
         task=SEGMENTATION_TASKS,
         external=SEGMENTATION_TASKS,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.data.external import external_folder, find_external_tasks
@@ -50,13 +49,6 @@ def list_external(plan: Iterable[PlannedRun], tasks: Sequence[str]) -> list[str]
         (planned.run.task, planned.run.protocol, planned.run.architecture) for planned in plan if planned.is_deep
     )
     return [external_folder(*model, other) for model in models for other in find_external_tasks(model[0], tasks)]
-
-
-def external_masks(folder: str, prepared: Mapping[str, str]) -> dict[str, Any]:
-    """Predicted masks and annotated ones. folder: of external predictions. prepared: arrays of the external task."""
-    if "masks" not in prepared:
-        return {}
-    return {"masks": f"{folder}/predicted_masks.npz", "prepared": [prepared["rows"], prepared["masks"]]}
 
 
 def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[str]]:

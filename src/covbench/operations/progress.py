@@ -42,7 +42,7 @@ STAGES = {
     "prepare": ("prepare", "prepare_masks"),
     "train": ("train_classifier", "train_segmenter", "fit_classification_baseline", "fit_segmentation_baseline"),
     "predict": ("predict_external", "predict_external_masks"),
-    "evaluate": ("evaluate", "evaluate_external"),
+    "evaluate": ("evaluate", "evaluate_external", "evaluate_external_masks"),
     "compare": ("compare", "compare_external"),
     "explain": ("explain",),
     "report": ("report", "partial_report"),

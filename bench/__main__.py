@@ -1,4 +1,4 @@
-"""`python -m bench [names]`: measure, print each ratio beside its bar, renew docs/PERFORMANCE.md."""
+"""`python -m bench [names]`: measure, print each ratio beside its bar, renew docs/explanation/performance.md."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     names = parser.parse_args(arguments).names or list(known)
     met = [run(name, known[name]) for name in names]
     write_page()
-    print(f"\n{sum(met)} of {len(met)} measurements met every bar; the tables: docs/PERFORMANCE.md")
+    print(f"\n{sum(met)} of {len(met)} measurements met every bar; the tables: docs/explanation/performance.md")
     return 0 if all(met) else 1
 
 

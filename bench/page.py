@@ -1,4 +1,4 @@
-"""Results of the measurements -> tables in docs/PERFORMANCE.md, each with the machine that it was measured on."""
+"""Results of the measurements -> tables in docs/explanation/performance.md, each with the machine that it was measured on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.processes import ROOT
 from bench.rows import Row
 
 RESULTS = ROOT / "bench" / "results"
-PAGE = ROOT / "docs" / "PERFORMANCE.md"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what was measured -->"
 _PACKAGES = ("tensorflow-cpu", "tensorflow", "keras", "numpy", "opencv-python-headless")
 _HEAD = ("what", "ours", "other side", "unit", "ratio", "bar", "", "note")
@@ -73,7 +73,7 @@ def _number(value: float) -> float | None:
 
 
 def write_page() -> None:
-    """Renew the marked part of docs/PERFORMANCE.md from all stored results; the words around it stay."""
+    """Renew the marked part of docs/explanation/performance.md from all stored results; the words around it stay."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)

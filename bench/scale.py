@@ -21,7 +21,7 @@ from bench.page import read_row
 from bench.processes import ROOT, call_fresh
 from bench.rows import Row
 from covbench.experiment.runs import examine_runs
-from covbench.operations.dvc_timestamps import NOTES, read_notes, restore_dates
+from covbench.operations.dvc_timestamps import METADATA, read_metadata, restore_dates
 from covbench.operations.mlflow.finished_runs import select_tracked, track_runs
 from covbench.operations.mlflow.store import prepare_store
 from covbench.system.files import hash_file
@@ -33,7 +33,7 @@ MODEL_BYTES = 1 << 30
 
 
 def measure() -> list[Row]:
-    """Seconds and megabytes at each size; DVC and MLflow at two, of which docs/SCALING.md extrapolates the third."""
+    """Seconds and megabytes at each size; DVC and MLflow at two, of which docs/explanation/scaling.md extrapolates the third."""
     rows = [row for trainings, grid in GRIDS.items() for row in plan_grid(trainings, *grid)]
     rows += [row for runs in (120, 1200) for row in version_runs(runs)]
     rows.append(hash_large_file())
@@ -76,11 +76,11 @@ def version_runs(runs: int) -> list[Row]:
             return clock(lambda: subprocess.run([*dvc, *words], cwd=folder, check=True, capture_output=True))[0]
 
         call("init", "--no-scm")
-        added = call("add", "runs", str(NOTES))
+        added = call("add", "runs", str(METADATA))
         status = call("status")
         shutil.rmtree(folder / "runs")
         brought = call("checkout")
-        dated, _ = clock(lambda: restore_dates(read_notes(folder), folder))
+        dated, _ = clock(lambda: restore_dates(read_metadata(folder), folder))
         files = 2 * runs * len(RUN_FILES)
     steps = {"hash and store": added, "status": status, "bring back runs": brought, "give dates back": dated}
     note = f"{files} small files with their notes"
@@ -93,7 +93,7 @@ def draw_runs(folder: Path, runs: int) -> None:
         path = f"runs/task/audited/a/{run}/{name}"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(f"{path}".encode() * 100)
-        note = folder / NOTES / base64.urlsafe_b64encode(path.encode()).decode()
+        note = folder / METADATA / base64.urlsafe_b64encode(path.encode()).decode()
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps({"params": ["'a'" * 50], "input": [path] * 4, "endtime": 1.7e9 + run}))
 

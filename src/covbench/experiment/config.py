@@ -83,6 +83,9 @@ def check_shape(values: Mapping[str, Any], schema_path: Path, name: str) -> Conf
         schema_path: File of the JSON schema.
         name: What the messages call the values, as `config`.
 
+    Returns:
+        A copy of the values, checked and completed.
+
     Raises:
         CovbenchError: Lists every mistake after `name`.
     """

@@ -30,7 +30,16 @@ PACKAGES = ("covbench", "keras", "tensorflow", "numpy", "scikit-learn", "opencv-
 
 
 def name_inputs(split: str, prepared: Sequence[str], weights: str | None = None) -> dict[str, str]:
-    """The files that a run reads, by what they are to it: split, images, rows, masks, weights."""
+    """Name the files that a run reads.
+
+    Args:
+        split: path of the split.
+        prepared: paths of the prepared arrays.
+        weights: path of the pretrained weight file; None for random weights.
+
+    Returns:
+        The paths by `split`, `images`, `rows`, `masks` and `weights`, without those that the run does not read.
+    """
     files = {"split": split, **{Path(path).stem: path for path in prepared}}
     return files | ({"weights": weights} if weights else {})
 
@@ -42,11 +51,19 @@ def gather_inputs(
     settings: Mapping[str, Any],
     root: Path = Path(),
 ) -> dict[str, Any]:
-    """Everything that decides what a run makes, as plain JSON values: what the fingerprint covers.
+    """Gather everything that decides what a run makes. The fingerprint covers it.
 
-    options: resolved, as covbench.protocols.Options; empty for a baseline. input_files: as name_inputs returns,
-    relative to `root`; a file that does not exist has the hash None. settings: `deterministic` and `precision`; empty
-    for a baseline. Large files are not read: their records are (covbench.system.content_hashes).
+    The hash of a large file comes from its checksum file (covbench.system.content_hashes).
+
+    Args:
+        run: the run.
+        options: resolved, as covbench.protocols.Options; empty for a baseline.
+        input_files: paths relative to `root`, as name_inputs returns them.
+        settings: `deterministic` and `precision`; empty for a baseline.
+        root: the folder that holds data/.
+
+    Returns:
+        The inputs as plain JSON values. A file that does not exist has the hash None.
     """
     paths = {name: root / path for name, path in input_files.items()}
     files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
@@ -54,7 +71,16 @@ def gather_inputs(
 
 
 def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of a run without its files: known before the first job."""
+    """Gather the inputs that are known before the first job: all but the files.
+
+    Args:
+        run: the run.
+        options: resolved, as covbench.protocols.Options; empty for a baseline.
+        settings: `deterministic` and `precision`; empty for a baseline.
+
+    Returns:
+        The inputs as plain JSON values.
+    """
     baseline = run.architecture in BASELINES
     task = TASKS[run.task]
     inputs = {

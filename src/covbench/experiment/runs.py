@@ -21,7 +21,8 @@ from covbench.experiment.run_locks import is_running, read_failure
 from covbench.schema import HISTORY_COLUMNS, CovbenchError, Run
 from covbench.system.files import read_table
 
-KEYS = ["task", "protocol", "architecture"]
+MODEL_KEYS = ["task", "protocol", "architecture"]
+"""Columns that name a model. With `seed` they name a run."""
 FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
 FACTS += ["device", "weights", "fingerprint", "git_commit", "finished"]
 """What runs.csv takes from a manifest."""
@@ -194,7 +195,16 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def explain_damage(run: Run, name: str, error: Exception) -> str:
-    """In a sentence: which file of a run cannot be read, why, and the command that makes it again."""
+    """Say that a file of a run cannot be read.
+
+    Args:
+        run: the run.
+        name: name of the file in the run's folder.
+        error: what reading it raised.
+
+    Returns:
+        One sentence: the file, the cause, and the command that makes the file again.
+    """
     path = f"{run.folder}/{name}"
     why = " ".join(str(error).split())
     return f"{path} cannot be read ({why}); make it again: snakemake --cores 8 --forcerun {path}"
@@ -215,7 +225,7 @@ def describe_record(record: RunRecord) -> dict[str, Any]:
     """A run's row of results/compare/runs.csv."""
     scored = record.state is RunState.SCORED
     return {
-        **{key: getattr(record, key) for key in [*KEYS, "family", "seed"]},
+        **{key: getattr(record, key) for key in [*MODEL_KEYS, "family", "seed"]},
         "state": record.state.value,
         "reason": record.reason,
         **{fact: record.manifest.get(fact) if scored else None for fact in FACTS},

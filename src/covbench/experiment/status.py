@@ -72,7 +72,7 @@ def _line(run: RunRecord) -> tuple[str, str, str, str, str]:
     return run.task, run.protocol, run.architecture, run.state, reason
 
 
-def describe_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
+def describe_status(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """What --json prints: `counts`; each of `runs` with its keys, folder, state, reason, differences, acceptance."""
     described = [
         {

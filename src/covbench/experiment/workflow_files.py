@@ -23,7 +23,18 @@ def duplicates_path(task: str, other: str) -> str:
 
 
 def seed_paths(task: str, protocol: str, architecture: str, seeds: Iterable[int], name: str) -> list[str]:
-    """A file of every seed of a model."""
+    """Name one file of every seed of a model. Task, protocol and architecture may be wildcards.
+
+    Args:
+        task: name of the task.
+        protocol: name of the protocol.
+        architecture: name of the architecture or baseline.
+        seeds: the seeds.
+        name: name of the file in a run's folder.
+
+    Returns:
+        A path per seed, in the order of the seeds.
+    """
     return [f"results/runs/{task}/{protocol}/{architecture}/{seed}/{name}" for seed in seeds]
 
 

@@ -1,6 +1,6 @@
 """Features of a frozen backbone: computed once per image and view, kept by content for every head, seed and epoch.
 
-docs/decisions/007-views-of-a-frozen-backbone.md says why views, and what the numbers lose by them.
+docs/explanation/decisions/007-augmented-views-of-a-frozen-backbone.md says why views, and what the numbers lose by them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,17 @@ def feature_dtype(extractor: keras.Model) -> np.dtype:
 
 
 def count_feature_bytes(model: keras.Model, train: int, val: int, views: int) -> int:
-    """Disk that the features of a classifier take: `train` images in each view, `val` images once."""
+    """Count the bytes on disk that the features of a classifier take.
+
+    Args:
+        model: the classifier.
+        train: number of training images. Their features are kept for each view.
+        val: number of validation images. Their features are kept once.
+        views: number of augmented views.
+
+    Returns:
+        The number of bytes.
+    """
     extractor, _ = cut_classifier(model)
     return (train * views + val) * extractor.output_shape[1] * feature_dtype(extractor).itemsize
 
@@ -104,9 +114,16 @@ class FeatureStore:
         return prepare_extraction(self._extractor)
 
     def load(self, fold: Fold, chosen: np.ndarray, augmentation: str, view: int) -> np.ndarray:
-        """Features of the given rows of a fold, which are computed where nobody did yet: float32, (B, F).
+        """Load the features of some rows of a fold, and compute those that are not kept yet.
 
-        augmentation: a name of covbench.data.augmentation.AUGMENTATIONS. view: which draw from it, 0 or more.
+        Args:
+            fold: a fold of the prepared array.
+            chosen: int64, (B,), rows of the fold.
+            augmentation: a name of covbench.data.augmentation.AUGMENTATIONS.
+            view: number of the augmented view, from 0 on.
+
+        Returns:
+            float32, (B, F).
         """
         file = self._open(f"{augmentation}_{view}")
         positions = (fold.positions + len(fold.images) * fold.copies)[chosen].tolist()

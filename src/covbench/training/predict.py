@@ -31,9 +31,18 @@ def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none"
 
 
 def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Class probabilities of each image: float32, (R, C), each row with sum 1.
+    """Predict the class probabilities of each image.
 
-    The study's head ends in independent sigmoids; their outputs are divided by their sum, which keeps its argmax.
+    The study's head ends in independent sigmoids. Their outputs are divided by their sum, which keeps the argmax.
+
+    Args:
+        model: a trained classifier.
+        fold: the images.
+        options: of the run.
+        seed: of the run.
+
+    Returns:
+        float32, (R, C), each row with sum 1.
     """
     shown = options.augmentation if options.augment_test else "none"
     raw = model.predict(_batches(fold, options, seed, shown), verbose=0).astype(np.float64)
@@ -41,7 +50,17 @@ def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed
 
 
 def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Most probable class of each pixel: uint8, (R, H, W)."""
+    """Predict the most probable class of each pixel.
+
+    Args:
+        model: a trained segmenter.
+        fold: the images.
+        options: of the run.
+        seed: of the run.
+
+    Returns:
+        uint8, (R, H, W), class numbers.
+    """
     batches = _batches(fold, options, seed)
     maps = [np.argmax(model.predict_on_batch(batches[i][0]), axis=-1).astype(np.uint8) for i in range(len(batches))]
     return np.concatenate(maps)

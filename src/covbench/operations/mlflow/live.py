@@ -27,10 +27,18 @@ LAST_SECONDS = 5
 
 @contextmanager
 def follow_run(tracking: Mapping[str, Any], run: Run, fingerprint: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yields what takes the learning curves so far (schema.HISTORY_COLUMNS) after each epoch.
+    """Send the learning curves of a run to MLflow while it trains.
 
-    tracking: the config's section. Without `live` in it, and for a SQLite file on a cluster, whose nodes would break it
-    on a shared file system, nothing is sent.
+    Nothing is sent unless `live` is set. Nothing is sent to a SQLite file from a cluster either: several nodes would
+    damage the file on a shared file system.
+
+    Args:
+        tracking: the section `tracking` of the config.
+        run: the run.
+        fingerprint: of its inputs.
+
+    Yields:
+        A function to call after each epoch with the learning curves so far (schema.HISTORY_COLUMNS).
     """
     if not tracking.get("live") or ("SLURM_JOB_ID" in os.environ and tracking["uri"].startswith("sqlite")):
         yield lambda curves: None

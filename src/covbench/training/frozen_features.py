@@ -1,6 +1,6 @@
 """Features of a frozen backbone: computed once per image and view, kept by content for every head, seed and epoch.
 
-docs/explanation/decisions/007-augmented-views-of-a-frozen-backbone.md says why views, and what the numbers lose by them.
+docs/explanation/decisions/007-augmented-views-of-a-frozen-backbone.md says why there are views and what they cost.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What the engine costs: each module here measures one thing against another way of doing it, and has a bar to reach.
+"""Measure what the engine costs. Each module here compares one part with another way of doing it, and has a bar.
 
-A measurement is a module with a one-line docstring (its heading in docs/PERFORMANCE.md) and `measure() -> list[Row]`;
-it is found by itself. `python -m bench loader` runs one, `make bench` all of them.
+A measurement is a module with a function `measure() -> list[Row]` and a one-line docstring, which is its heading in
+docs/explanation/performance.md. New modules are found by themselves. `python -m bench loader` runs one measurement,
+`make bench` runs all of them.
 """

@@ -1,4 +1,4 @@
-"""`python -m bench [names]`: measure, print each ratio beside its bar, renew docs/PERFORMANCE.md."""
+"""`python -m bench [names]`: measure, print each ratio beside its bar, update docs/explanation/performance.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 def find_measurements() -> dict[str, str]:
-    """Name -> heading of every module of this folder that measures."""
+    """Find every module of this folder that measures: name -> heading."""
     trees = {path.stem: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("*.py"))}
     return {
         name: (ast.get_docstring(tree) or name).splitlines()[0]
@@ -27,14 +27,14 @@ def find_measurements() -> dict[str, str]:
 
 
 def run(name: str, title: str) -> bool:
-    """Measure in a process of its own, print and keep the rows; whether every bar was met."""
+    """Measure in a separate process, then print and keep the rows. Returns whether every bar was met."""
     print(f"\n{title}", flush=True)
     started = time.monotonic()
     rows: list[Row] = []
     failure = ""
     try:
         rows = [read_row(row) for row in call_fresh(f"bench.{name}:measure")]
-    except Exception as error:  # one that fails does not take the others with it
+    except Exception as error:  # a measurement that fails must not stop the others
         failure = str(error)
         print(f"  not measured: {failure}")
     for row in rows:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     names = parser.parse_args(arguments).names or list(known)
     met = [run(name, known[name]) for name in names]
     write_page()
-    print(f"\n{sum(met)} of {len(met)} measurements met every bar; the tables: docs/PERFORMANCE.md")
+    print(f"\n{sum(met)} of {len(met)} measurements met every bar; the tables: docs/explanation/performance.md")
     return 0 if all(met) else 1
 
 

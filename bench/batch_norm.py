@@ -18,12 +18,12 @@ BARS = {"mobilenetv2": ">= 1.4", "resnet50": ">= 1.2", "densenet121": ">= 1.2"}
 
 
 def measure() -> list[Row]:
-    """Both kernels step by step in turn, on two copies of a network; a process for each architecture."""
+    """Run both kernels in turn, step by step, on the same network built twice. Each architecture has a process."""
     return [Row(**row) for name in BARS for row in call_fresh("bench.batch_norm:compare", name)]
 
 
 def compare(name: str) -> list[Row]:
-    """The speed of both, and how far the weights are apart after one step."""
+    """Compare the speed of both kernels, and the weights after one step."""
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):
@@ -60,7 +60,7 @@ class _Trained:
 
         keras.utils.set_random_seed(0)
         self.model = build_classifier(name, SIDE, 2, "average_pool", "own")
-        # An epsilon of 1: with Keras's 1e-7 the first step of Adam is the sign of a gradient, be it ever so near 0.
+        # With Keras's epsilon of 1e-7, Adam's first step is the sign of a gradient, however close to 0 it is.
         self.model.compile(keras.optimizers.Adam(RATE, epsilon=1.0), "categorical_crossentropy", jit_compile=False)
         self.model.optimizer.build(self.model.trainable_variables)
         self.variables = self.model.variables + self.model.optimizer.variables
@@ -84,7 +84,7 @@ class _Trained:
 
 
 def _distance(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    """The largest difference of two values, relative where they are above 1."""
+    """Return the largest difference of two values. It is relative if the value is above 1."""
     apart = [np.abs(a - b) / np.maximum(np.abs(b), 1) for a, b in zip(one, other, strict=True)]
     return float(max(values.max(initial=0) for values in apart))
 

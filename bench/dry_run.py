@@ -21,7 +21,7 @@ TRAININGS = 10_000
 
 
 def measure() -> list[Row]:
-    """Seconds of `snakemake -n` on the full study with many seeds, and the share of our code in a profile of it."""
+    """Time `snakemake -n` on the full study with many seeds, and profile the share of our own code."""
     config, planned = plan_many()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
@@ -38,7 +38,7 @@ def measure() -> list[Row]:
 
 
 def plan_many() -> tuple[dict[str, Any], int]:
-    """The full study without baselines, with as many seeds as make 10,000 trainings, and how many it makes."""
+    """Plan the full study without baselines, with enough seeds for 10,000 trainings. Returns config and trainings."""
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config["seeds"] = [0]
     config["baselines"] = {"classification": [], "segmentation": []}
@@ -48,7 +48,7 @@ def plan_many() -> tuple[dict[str, Any], int]:
 
 
 def plan_dry(config: Path, folder: Path, *profiler: str) -> float:
-    """Seconds of one dry run in an empty folder."""
+    """Return the seconds of one dry run in an empty folder."""
     command = [sys.executable, *profiler, "-m", "snakemake", "all", "-n", "--quiet", "rules"]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(config), "--directory", str(folder)]
     started = time.monotonic()
@@ -57,7 +57,7 @@ def plan_dry(config: Path, folder: Path, *profiler: str) -> float:
 
 
 def time_own_code(stats: pstats.Stats) -> float:
-    """Seconds inside functions of the package and of the rules, with all that they call, each call counted once."""
+    """Sum the seconds inside functions of the package and the rules and in what they call. Each call counts once."""
     return sum(
         cumulative
         for function, (_, _, _, _, callers) in stats.stats.items()  # type: ignore[attr-defined]
@@ -67,7 +67,7 @@ def time_own_code(stats: pstats.Stats) -> float:
 
 
 def is_own(function: tuple[str, int, str]) -> bool:
-    """Whether a profiled function is ours; the body of a rule file is Snakemake's, which runs there."""
+    """Whether a profiled function is ours. The body of a rule file is not, because Snakemake runs inside it."""
     file, _, name = function
     return file.startswith(PACKAGE) or (file.startswith(WORKFLOW) and name != "<module>")
 

@@ -6,14 +6,14 @@ import tempfile
 from pathlib import Path
 
 from bench.rows import Row
-from bench.workflow import DRAWN, read_run, run_workflow
+from bench.workflow import SYNTHETIC, read_run, run_workflow
 from covbench.experiment.config import check_config
 from covbench.experiment.plan import plan_runs
 from covbench.experiment.runs import examine_runs
 from covbench.operations.forecast import forecast_line, group_trainings
 from covbench.operations.step_timings import StepTimings
 
-CONFIG = DRAWN | {
+CONFIG = SYNTHETIC | {
     "tasks": ["phantom_xray", "phantom_lesions"],
     "architectures": {"classification": ["mobilenetv2", "small_resnet"], "segmentation": ["unet_small"]},
     "options": {
@@ -26,10 +26,10 @@ CONFIG = DRAWN | {
 
 
 def measure() -> list[Row]:
-    """Time the steps, forecast, then train for real through the workflow, three small runs."""
+    """Time the steps of three small runs, forecast them, then train them through the workflow."""
     plan = plan_runs(check_config(CONFIG))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         run_workflow(folder, CONFIG, sorted({planned.inputs.split for planned in plan}))
         known = StepTimings(folder)
         known.measure(plan, 600)

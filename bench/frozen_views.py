@@ -17,7 +17,7 @@ TRAIN = {"average_pool": 1000, "dense_512_64": 200}  # images; a quarter as many
 
 
 def measure() -> list[Row]:
-    """A whole training each way, from an empty cache and then from a full one."""
+    """Train once with the whole network, once from an empty cache and once from a full cache."""
     return [*_compare("average_pool", ">= 5"), *_compare("dense_512_64", "")]
 
 
@@ -26,7 +26,7 @@ def _compare(head: str, bar: str) -> list[Row]:
     empty, full = call_fresh("bench.frozen_views:time_training", head, 8, 2)
     size = f"{TRAIN[head]} images, {EPOCHS} epochs, batch 32, one training each"
     if not bar:
-        size += "; the head's 32 million parameters are trained either way, which no cache spares"
+        size += "; the head's 32 million parameters are trained either way, which a cache does not avoid"
     sides = {"empty cache": (empty, bar), "another seed or head, full cache": (full, "")}
     return [
         Row(
@@ -44,21 +44,21 @@ def _compare(head: str, bar: str) -> list[Row]:
 
 
 def time_training(head: str, views: int | str, times: int) -> list[dict[str, float]]:
-    """`wall` and `cpu` seconds of trainings with seeds 0, 1, … one after the other, in a folder of their own."""
+    """Train with the seeds 0, 1, … one after the other in a new folder. Returns `wall` and `cpu` seconds of each."""
     from covbench.models.batch_norm import fused_batch_norm
     from covbench.models.classifier import build_classifier
     from covbench.protocols import PUBLISHED, protocol_options
     from covbench.schema import Task
     from covbench.training.fit import seed_everything, train_model
 
-    options = protocol_options(PUBLISHED, Task("drawn", "classification", ("dark", "bright"), positive="bright"))
+    options = protocol_options(PUBLISHED, Task("synthetic", "classification", ("dark", "bright"), positive="bright"))
     options = replace(options, size=SIDE, head=head, augmented_views=views, head_epochs=EPOCHS, patience=0)
     train, val = _split(make_fold(draw_images(TRAIN[head] * 5 // 4, SIDE)), TRAIN[head])
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for seed in range(times):
-            seed_everything(0, deterministic=True)  # random weights, the same ones: they stand for ImageNet's
+            seed_everything(0, deterministic=True)  # always the same random weights, in place of ImageNet's
             model = build_classifier("mobilenetv2", SIDE, 2, head, "unit", None)
             started = time.perf_counter(), time.process_time()
             with fused_batch_norm():

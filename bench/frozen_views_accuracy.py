@@ -18,10 +18,10 @@ TASKS, SEEDS, EPOCHS, ARCHITECTURE = ("covid_ct", "radiography"), (0, 1, 2), 20,
 
 
 def measure() -> list[Row]:
-    """`published` from the mirror to the scores, both ways; the ratio is the difference of means by the seed spread."""
+    """Run `published` both ways, from the mirror to the scores. The ratio is difference of means / spread of seeds."""
     mirror = os.environ.get("MIRROR", "")
     if not Path(mirror, "weights").is_dir():
-        raise NotHereError("no real images here: MIRROR=/path/to/a/mirror/of/the/six/datasets make bench")
+        raise NotHereError("no mirror of the datasets; give one: MIRROR=/path/to/mirror make bench")
     with tempfile.TemporaryDirectory() as folder:
         cached = _score(Path(folder), mirror, 8)
         literal = _score(Path(folder), mirror, "every_epoch")
@@ -29,7 +29,7 @@ def measure() -> list[Row]:
 
 
 def _score(folder: Path, mirror: str, views: int | str) -> dict[str, list[float]]:
-    """Task -> test accuracy of each seed. A second call finds data and splits of the first, and trains again."""
+    """Return the test accuracy of each seed by task. A second call reuses the data and splits, and trains again."""
     mirror = str(Path(mirror).resolve())
     config = yaml.safe_load((ROOT / "config" / "sample.yaml").read_text())
     config |= {"tasks": list(TASKS), "protocols": ["published"], "seeds": list(SEEDS)}
@@ -47,5 +47,5 @@ def _compare(task: str, cached: list[float], literal: list[float]) -> Row:
     means = statistics.mean(cached), statistics.mean(literal)
     spread = max(literal) - min(literal)
     shown = [", ".join(f"{accuracy:.3f}" for accuracy in side) for side in (cached, literal)]
-    note = f"{ARCHITECTURE}, {EPOCHS} epochs; seeds {shown[0]} against {shown[1]}; largest less smallest {spread:.3f}"
+    note = f"{ARCHITECTURE}, {EPOCHS} epochs; seeds {shown[0]} against {shown[1]}; largest minus smallest {spread:.3f}"
     return Row(f"{task}, test accuracy", *means, "", abs(means[0] - means[1]) / spread, "<= 1", note)

@@ -17,7 +17,7 @@ SIDES = {"classification": 224, "segmentation": 512}
 
 
 def measure() -> list[Row]:
-    """A process for each architecture and each way; three rows an architecture."""
+    """Train each architecture with and without XLA, each in a process of its own. Three rows per architecture."""
     from covbench.models.catalogue import DEFAULT_CLASSIFIERS, DEFAULT_SEGMENTERS
 
     if not call_fresh("bench.gpu:name_gpu"):
@@ -26,7 +26,7 @@ def measure() -> list[Row]:
 
 
 def name_gpu() -> str:
-    """The GPU's name; empty without one."""
+    """Return the name of the GPU; empty if there is none."""
     from covbench.training.devices import describe_device
 
     name = describe_device()
@@ -49,7 +49,7 @@ def _compare(name: str) -> list[Row]:
 
 
 def train(name: str, compiled: bool) -> list[float]:
-    """Images per second, percent of the time that the device is busy, and peak memory in MB, on one resident batch."""
+    """Train on one resident batch. Returns images per second, percent of time busy, and peak memory in MB."""
     import keras
     import tensorflow as tf
 

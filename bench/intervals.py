@@ -14,11 +14,11 @@ from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, score
 from covbench.schema import CLASSIFICATION, Task
 
 MODELS, IMAGES, PATIENTS = 12, 1500, 900
-TASK = Task("drawn", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
+TASK = Task("synthetic", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 
 
 def measure() -> list[Row]:
-    """As comparing does it: patients drawn once, then every model of the task under the same draws."""
+    """Draw patients once, then score every model of the task in the same draws, as the comparison does."""
     scored = [evaluate_classification(_predict(model), TASK) for model in range(MODELS)]
     patients = pd.Index(sorted(scored[0][1]["patient_id"].unique()))
     started = time.perf_counter()

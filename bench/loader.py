@@ -22,7 +22,7 @@ IMAGES, BATCH, REPETITIONS = 384, 32, 5
 
 
 def measure() -> list[Row]:
-    """Batches of 32 augmented images at 224 and 240, ours and ImageDataGenerator's from PNGs, turn by turn."""
+    """Load batches of 32 augmented images at 224 and 240, in turn by our loader and by ImageDataGenerator from PNGs."""
     return [_compare(side) for side in (224, 240)]
 
 
@@ -42,7 +42,7 @@ def _compare(side: int) -> Row:
 
 
 def draw_images(count: int, side: int) -> np.ndarray:
-    """Smooth grey pictures that compress as X-rays do: uint8, (count, side, side), 0-255."""
+    """Generate smooth grey images that compress as X-rays do: uint8, (count, side, side), 0-255."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (count, 16, 16)).astype(np.float32)
     smooth = [cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC) for image in coarse]
@@ -50,7 +50,7 @@ def draw_images(count: int, side: int) -> np.ndarray:
 
 
 def make_fold(images: np.ndarray, classes: int = 2) -> Any:
-    """All images as one training fold, labelled in turn."""
+    """Make one training fold of all images, with the labels in turn."""
     ids = [f"image{number}" for number in range(len(images))]
     prepared = pd.DataFrame({"image_id": ids})
     labels = np.arange(len(images)) % classes
@@ -64,9 +64,9 @@ def _study_generator(folder: Path, images: np.ndarray) -> Any:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     for number, image in enumerate(images):
-        place = folder / "png" / str(number % 2)
-        place.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(place / f"{number}.png"), image)
+        class_folder = folder / "png" / str(number % 2)
+        class_folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(class_folder / f"{number}.png"), image)
     generator = ImageDataGenerator(
         rotation_range=20,
         width_shift_range=0.2,

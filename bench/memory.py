@@ -19,7 +19,7 @@ SIDE, FEW, MANY, ARCHITECTURE = 240, 500, 15_000, "small_resnet"
 
 
 def measure() -> list[Row]:
-    """One epoch over every image of a prepared array, in a process of its own for each size."""
+    """Train one epoch on every image of a prepared array, in a separate process for each size."""
     with tempfile.TemporaryDirectory() as folder:
         few, many = (
             call_fresh("bench.memory:train", write_images(Path(folder) / "images.npy", n)) for n in (FEW, MANY)
@@ -30,16 +30,16 @@ def measure() -> list[Row]:
 
 
 def write_images(path: Path, count: int) -> str:
-    """A prepared array of drawn pictures; written by another process than the one whose memory is measured."""
+    """Write a prepared array of synthetic images. The process whose memory is measured must not do this itself."""
     array = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE))
-    drawn = draw_images(250, SIDE)
-    for start in range(0, count, len(drawn)):
-        array[start : start + len(drawn)] = drawn
+    images = draw_images(250, SIDE)
+    for start in range(0, count, len(images)):
+        array[start : start + len(images)] = images
     return str(path)
 
 
 def train(path: str) -> float:
-    """Peak resident memory of this process, mapped files included, after an epoch on all images of a file; MiB."""
+    """Train an epoch on all images of a file. Returns the peak resident memory in MiB, mapped files included."""
     from covbench.models.classifier import build_classifier
     from covbench.training.fit import train_model
 
@@ -48,5 +48,5 @@ def train(path: str) -> float:
     options = replace(protocol_options(AUDITED, TASKS["phantom_xray"]), size=SIDE, head_epochs=0, fine_tune_epochs=1)
     model = build_classifier(ARCHITECTURE, SIDE, fold.classes, options.head, options.scaling)
     train_model(model, fold, make_fold(images[:64]), options, 0, lambda curves: None)
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with what the parent process held
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would start at the memory of the parent process
     return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024  # type: ignore[index]

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from bench.processes import call_fresh
 from bench.rows import Row
-from bench.workflow import DRAWN, read_run, run_workflow
+from bench.workflow import SYNTHETIC, read_run, run_workflow
 
 RUN = "phantom_xray/audited/mobilenetv2/0"
 FOLDER = f"results/runs/{RUN}"
 
 
 def measure() -> list[Row]:
-    """One real job of the workflow: MobileNetV2 at 224 on the drawn X-rays, two epochs."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        run_workflow(folder, DRAWN, [f"{FOLDER}/manifest.json"])
+    """Run one real job of the workflow: MobileNetV2 at 224 on the synthetic X-rays, two epochs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run_workflow(folder, SYNTHETIC, [f"{FOLDER}/manifest.json"])
         facts = read_run(folder, RUN)
     fitting = sum(facts["epochs"])
     imports = call_fresh("bench.overhead:time_imports")
@@ -28,12 +28,12 @@ def measure() -> list[Row]:
     )
     return [
         Row("a job beyond fitting", beyond, math.nan, "s", beyond, "< 15", note),
-        Row("of it importing TensorFlow and Keras", imports, math.nan, "s", math.nan, "", "in a process of its own"),
+        Row("importing TensorFlow and Keras, a part of it", imports, math.nan, "s", math.nan, "", "a separate process"),
     ]
 
 
 def time_imports() -> float:
-    """Seconds that `import keras` with TensorFlow takes here."""
+    """Return the seconds that `import keras` takes, with TensorFlow."""
     import time
 
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Results of the measurements -> tables in docs/PERFORMANCE.md, each with the machine that it was measured on."""
+"""Write the results of the measurements as tables into docs/explanation/performance.md, each with its machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bench.processes import ROOT
 from bench.rows import Row
 
 RESULTS = ROOT / "bench" / "results"
-PAGE = ROOT / "docs" / "PERFORMANCE.md"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what was measured -->"
 _PACKAGES = ("tensorflow-cpu", "tensorflow", "keras", "numpy", "opencv-python-headless")
 _HEAD = ("what", "ours", "other side", "unit", "ratio", "bar", "", "note")
 
 
 def describe_machine() -> str:
-    """Processor, cores, memory, GPU if any, and the versions that decide speed; no names, no paths."""
+    """Describe processor, cores, memory, GPU and the versions that decide speed, without names and paths."""
     cpu = re.search(r"model name\s*: (.+)", _read("/proc/cpuinfo"))
     memory = re.search(r"MemTotal:\s*(\d+)", _read("/proc/meminfo"))
     gpus = re.findall(r"Model:\s*(.+)", "".join(_read(str(p)) for p in Path("/proc/driver/nvidia/gpus").glob("*/inf*")))
@@ -50,7 +50,15 @@ def _version(package: str) -> str:
 
 
 def keep_result(name: str, title: str, rows: Sequence[Row], failure: str, seconds: float) -> None:
-    """Write bench/results/<name>.json, from which the page is made; what stays from elsewhere stays in the page."""
+    """Write bench/results/<name>.json, from which the page is made.
+
+    Args:
+        name: of the measurement.
+        title: its heading.
+        rows: what it measured.
+        failure: why it could not measure; empty if it could.
+        seconds: how long it took.
+    """
     result = {
         "title": title,
         "command": f"python -m bench {name}",
@@ -73,7 +81,7 @@ def _number(value: float) -> float | None:
 
 
 def write_page() -> None:
-    """Renew the marked part of docs/PERFORMANCE.md from all stored results; the words around it stay."""
+    """Write the marked part of docs/explanation/performance.md from all stored results. The rest of the page stays."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -82,7 +90,7 @@ def write_page() -> None:
 
 
 def _summary(results: Sequence[Mapping[str, Any]]) -> str:
-    """How many bars were reached, and which were not."""
+    """Say how many bars were reached, and list the others."""
     rows = [read_row(row) for result in results for row in result["rows"] if row["bar"]]
     missed = [f"- {row.name}: {_show(row.ratio)}, to be {row.bar}" for row in rows if row.verdict == "not met"]
     head = f"{len(rows) - len(missed)} of {len(rows)} bars were reached."
@@ -104,13 +112,13 @@ def _section(result: Mapping[str, Any]) -> str:
 
 
 def read_row(values: Mapping[str, Any]) -> Row:
-    """A row from its plain values, null where it is not a number."""
+    """Make a row from its plain values. Null becomes NaN."""
     numbers: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
     return Row(**numbers)
 
 
 def table_cells(row: Row) -> list[str]:
-    """A row as the words of a table, in the order of its columns."""
+    """Show a row as the cells of a table, in the order of its columns."""
     ours, other, ratio = (_show(value) for value in (row.ours, row.other, row.ratio))
     return [row.name, ours, other, row.unit, ratio, row.bar, row.verdict, row.note]
 

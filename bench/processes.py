@@ -1,4 +1,4 @@
-"""Call a function of this package in a process of its own: nothing traced, loaded or allocated before."""
+"""Call a function in a separate process, in which nothing was traced, loaded or allocated before."""
 
 from __future__ import annotations
 
@@ -17,9 +17,19 @@ THREADS = str(min(2, os.cpu_count() or 1))
 
 
 def call_fresh(function: str, *arguments: Any, timeout: float = 3600, **environment: str) -> Any:
-    """What `function` ("bench.loader:measure") returns for plain arguments, as plain values; dataclasses become dicts.
+    """Call a function in a separate process.
 
-    environment: variables beside those of this process. Raises RuntimeError with the end of what the process said.
+    Args:
+        function: module and name, such as "bench.loader:measure".
+        arguments: plain values (JSON).
+        timeout: seconds until the process is stopped.
+        environment: variables in addition to those of this process.
+
+    Returns:
+        What the function returns, as plain values. Dataclasses become dicts.
+
+    Raises:
+        RuntimeError: The process failed. The message is the last line of its stderr.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"

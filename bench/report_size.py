@@ -32,7 +32,7 @@ FRAMES = """async () => {
 
 
 def measure() -> list[Row]:
-    """Synthetic predictions of every classifier and baseline under two protocols, four seeds each; from disk."""
+    """Report synthetic predictions of every classifier and baseline, four seeds each, and open the pages from disk."""
     chromium = shutil.which("chromium")
     if not chromium:
         raise NotHereError("chromium is not installed")
@@ -51,7 +51,7 @@ def measure() -> list[Row]:
 
 
 def draw(root: Path) -> list[PlannedRun]:
-    """Write data and results of the runs, and tables without resampling, which the page does not do either."""
+    """Write the data, results and tables of synthetic runs, but run no bootstrap, as the report needs none."""
     from tests.synthetic_results import draw_tree, plan_runs
 
     kinds = dict.fromkeys(CLASSIFIERS, CLASSIFICATION) | BASELINES
@@ -63,12 +63,22 @@ def draw(root: Path) -> list[PlannedRun]:
 
 def time_build(root: Path, plan: list[PlannedRun]) -> float:
     started = time.monotonic()
-    build_report(root / "results", root / "data", plan, root / "results/report", "drawn", {}, printed=root / "figures")
+    results = root / "results"
+    build_report(results, root / "data", plan, results / "report", "synthetic", {}, printed=root / "figures")
     return time.monotonic() - started
 
 
 def open_pages(chromium: str, report: Path, plan: list[PlannedRun]) -> dict[str, float]:
-    """Seconds until the pages are there, and the 95th percentile of the times between frames in milliseconds."""
+    """Open the report in a browser.
+
+    Args:
+        chromium: path of the browser.
+        report: the report's folder.
+        plan: its runs.
+
+    Returns:
+        Seconds until each page is there, and the 95th percentile of the times between frames in milliseconds.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

@@ -9,16 +9,16 @@ _COMPARE = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operato
 
 
 class NotHereError(Exception):
-    """This machine cannot measure it; the message says what is missing and stands in the page instead of a table."""
+    """This machine cannot measure it. The message says what is missing. The page shows it in place of a table."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One comparison.
 
-    ours, other: medians in `unit`; other is NaN where there is nothing to compare with.
-    ratio: the figure that the bar is about, a quotient, a difference or `ours` itself; NaN: none.
-    bar: `>= 8`, `< 15`; empty: none. note: what the other side is, what varied, why the bar was missed.
+    ours, other: medians in `unit`; other is NaN if there is nothing to compare with.
+    ratio: the number that the bar applies to: a quotient, a difference or `ours` itself; NaN if there is none.
+    bar: such as `>= 8` or `< 15`; empty if there is none. note: what the other side is, and the conditions.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """`met`, `not met`, or nothing without a bar; a ratio that is not a number meets none."""
+        """`met`, `not met`, or empty without a bar. A ratio that is NaN meets no bar."""
         if not self.bar:
             return ""
         sign, limit = self.bar.split()

@@ -1,4 +1,4 @@
-"""120, 1,200 and 12,000 trainings: what planning, files, DVC and MLflow cost beside the training itself."""
+"""120, 1,200 and 12,000 trainings: what planning, files, DVC and MLflow cost beside the trainings themselves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.page import read_row
 from bench.processes import ROOT, call_fresh
 from bench.rows import Row
 from covbench.experiment.runs import examine_runs
-from covbench.operations.dvc_timestamps import NOTES, read_notes, restore_dates
+from covbench.operations.dvc_timestamps import METADATA, read_metadata, restore_dates
 from covbench.operations.mlflow.finished_runs import select_tracked, track_runs
 from covbench.operations.mlflow.store import prepare_store
 from covbench.system.files import hash_file
@@ -33,7 +33,7 @@ MODEL_BYTES = 1 << 30
 
 
 def measure() -> list[Row]:
-    """Seconds and megabytes at each size; DVC and MLflow at two, of which docs/SCALING.md extrapolates the third."""
+    """Measure seconds and megabytes at each size, for DVC and MLflow at two sizes (see docs/explanation/scaling.md)."""
     rows = [row for trainings, grid in GRIDS.items() for row in plan_grid(trainings, *grid)]
     rows += [row for runs in (120, 1200) for row in version_runs(runs)]
     rows.append(hash_large_file())
@@ -41,7 +41,16 @@ def measure() -> list[Row]:
 
 
 def plan_grid(trainings: int, protocols: Sequence[str], seeds: int) -> list[Row]:
-    """A dry run of the whole study's tasks and architectures: jobs, seconds, memory."""
+    """Measure a dry run of all tasks and architectures of the study: jobs, seconds and memory.
+
+    Args:
+        trainings: how many networks this grid trains.
+        protocols: of the grid.
+        seeds: number of seeds of the grid.
+
+    Returns:
+        A row for the seconds and one for the memory.
+    """
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     config |= {"protocols": list(protocols), "seeds": list(range(seeds))}
     with tempfile.TemporaryDirectory() as folder:
@@ -59,14 +68,14 @@ def plan_grid(trainings: int, protocols: Sequence[str], seeds: int) -> list[Row]
 
 
 def run_for_memory(command: Sequence[str]) -> float:
-    """Largest resident memory of a command, in MB."""
+    """Run a command and return its peak resident memory in MB."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, _, usage = os.wait4(process.pid, 0)
     return usage.ru_maxrss / 1024
 
 
 def version_runs(runs: int) -> list[Row]:
-    """Run folders of small files and a note on each: into DVC, asked for changes, brought back, given their dates."""
+    """Time DVC on run folders of small files with their metadata: add, status, checkout, and restoring the dates."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_runs(folder, runs)
@@ -76,30 +85,30 @@ def version_runs(runs: int) -> list[Row]:
             return clock(lambda: subprocess.run([*dvc, *words], cwd=folder, check=True, capture_output=True))[0]
 
         call("init", "--no-scm")
-        added = call("add", "runs", str(NOTES))
+        added = call("add", "runs", str(METADATA))
         status = call("status")
         shutil.rmtree(folder / "runs")
         brought = call("checkout")
-        dated, _ = clock(lambda: restore_dates(read_notes(folder), folder))
+        dated, _ = clock(lambda: restore_dates(read_metadata(folder), folder))
         files = 2 * runs * len(RUN_FILES)
-    steps = {"hash and store": added, "status": status, "bring back runs": brought, "give dates back": dated}
-    note = f"{files} small files with their notes"
+    steps = {"hash and store": added, "status": status, "bring back runs": brought, "restore dates": dated}
+    note = f"{files} small files with their metadata"
     return [Row(f"DVC, {runs} runs: {step}", seconds, NAN, "s", NAN, note=note) for step, seconds in steps.items()]
 
 
 def draw_runs(folder: Path, runs: int) -> None:
-    """Files of a run's names and usual sizes, models apart, each with content of its own, and Snakemake's notes."""
+    """Write the files of runs, each of a usual size and with its own content, and Snakemake's metadata. No models."""
     for run, name in product(range(runs), RUN_FILES):
         path = f"runs/task/audited/a/{run}/{name}"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(f"{path}".encode() * 100)
-        note = folder / NOTES / base64.urlsafe_b64encode(path.encode()).decode()
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"params": ["'a'" * 50], "input": [path] * 4, "endtime": 1.7e9 + run}))
+        stored = folder / METADATA / base64.urlsafe_b64encode(path.encode()).decode()
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        stored.write_text(json.dumps({"params": ["'a'" * 50], "input": [path] * 4, "endtime": 1.7e9 + run}))
 
 
 def hash_large_file() -> Row:
-    """What models add: their bytes."""
+    """Time the hash of a file of one gibibyte, because models add mostly bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(os.urandom(1 << 20) * (MODEL_BYTES >> 20))
@@ -108,7 +117,7 @@ def hash_large_file() -> Row:
 
 
 def copy_runs(runs: int) -> list[Row]:
-    """Synthetic runs into a fresh SQLite, and once more."""
+    """Copy synthetic runs into a new SQLite store, then copy them again."""
     from tests.synthetic_results import draw_tree, plan_runs
 
     plan = plan_runs({"covid_ct": ["small_cnn", "small_resnet"]}, seeds=range(runs // 4))
@@ -128,7 +137,7 @@ def copy_runs(runs: int) -> list[Row]:
 
 
 def clock(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what `work` returned."""
+    """Call `work` and return its seconds and its result."""
     started = time.monotonic()
     result = work()
     return time.monotonic() - started, result

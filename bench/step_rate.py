@@ -20,12 +20,12 @@ TURNS = {"mobilenetv2": 12, "resnet50": 4}
 
 
 def measure() -> list[Row]:
-    """Epochs of both kinds in turn through fit(), as a training calls it."""
+    """Run epochs of both kinds in turn through fit(), as a training does."""
     return [Row(**call_fresh("bench.step_rate:compare", name)) for name in STEPS]
 
 
 def compare(name: str) -> Row:
-    """Steps per second of one architecture, fed by the loader and by one repeated batch."""
+    """Measure the steps per second of one architecture, with the loader and with one repeated batch."""
     import tensorflow as tf
 
     from covbench.data.augmentation import AUGMENTATIONS
@@ -53,7 +53,7 @@ def compare(name: str) -> Row:
 
 
 def _clock_both(model: Any, loaded: Any, resident: Any, turned: bool) -> list[float]:
-    """Seconds of an epoch of each; every other turn the second comes first."""
+    """Return the seconds of an epoch of each kind. Every other turn, the second kind runs first."""
     if turned:
         return [_clock(model, resident), _clock(model, loaded)][::-1]
     return [_clock(model, loaded), _clock(model, resident)]

@@ -1,4 +1,4 @@
-"""Real runs of the drawn data through Snakemake, as the measurements need them."""
+"""Run the workflow on synthetic data, for the measurements that need real jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 from bench.processes import ROOT
 
-DRAWN = {
+SYNTHETIC = {
     "tasks": ["phantom_xray"],
     "architectures": {"classification": ["mobilenetv2"], "segmentation": []},
     "baselines": {"classification": [], "segmentation": []},
@@ -29,7 +29,16 @@ DRAWN = {
 
 
 def run_workflow(folder: Path, config: Mapping[str, Any], targets: Sequence[str]) -> None:
-    """Make `targets` in `folder` on two cores. Raises RuntimeError with the end of what Snakemake said."""
+    """Run Snakemake on two cores.
+
+    Args:
+        folder: the working directory.
+        config: the whole config.
+        targets: files to make.
+
+    Raises:
+        RuntimeError: Snakemake failed. The message is the last line of its output.
+    """
     (folder / "config.yaml").write_text(yaml.safe_dump(dict(config)))
     command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
     command += ["--configfile", str(folder / "config.yaml"), "--directory", str(folder), "--quiet", "all"]
@@ -39,9 +48,9 @@ def run_workflow(folder: Path, config: Mapping[str, Any], targets: Sequence[str]
 
 
 def read_run(folder: Path, run: str) -> dict[str, Any]:
-    """Facts of a finished training below `folder`: its manifest, `epochs` (s each) and `job` (s, the whole process).
+    """Read the facts of a finished training below `folder`. `run` is task/protocol/architecture/seed.
 
-    run: task/protocol/architecture/seed.
+    Returns the manifest with two more keys: `epochs`, the seconds of each, and `job`, those of the whole process.
     """
     results = folder / "results" / "runs" / run
     benchmark = pd.read_csv(folder / "benchmarks" / "train" / f"{run}.tsv", sep="\t")

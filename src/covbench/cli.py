@@ -135,14 +135,14 @@ def _add_status(commands: Any) -> None:
 def _status(options: argparse.Namespace) -> None:
     from covbench.experiment.config import suggest
     from covbench.experiment.runs import examine_runs
-    from covbench.experiment.status import STATES, describe_runs, show_runs
+    from covbench.experiment.status import STATES, describe_status, show_runs
 
     states = [str(state) for state in STATES]
     if options.folders and options.folders not in states:
         raise CovbenchError(f"--folders {options.folders}: unknown state; {suggest(options.folders, states)}")
     runs = examine_runs(_read_plan(options)[1], options.directory)
     if options.json:
-        print(json.dumps(describe_runs(runs), indent=1))
+        print(json.dumps(describe_status(runs), indent=1))
     elif options.folders:
         for run in runs:
             if run.state == options.folders:

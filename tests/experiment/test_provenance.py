@@ -74,7 +74,7 @@ def test_a_package_that_is_not_the_locked_one_is_named_in_the_log_and_in_the_man
     manifest = describe_run(inputs)
     assert manifest["unlocked"]["numpy"] == {"installed": installed, "locked": "0.1"}
     assert manifest["unlocked"]["no-such-package"] == {"installed": "none", "locked": "2.0"}
-    assert f"numpy {installed} is installed, the lock says 0.1" in caplog.text
+    assert f"numpy {installed} is installed, but 0.1 is locked" in caplog.text
 
 
 def test_this_environment_is_the_locked_one():

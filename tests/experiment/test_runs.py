@@ -12,7 +12,7 @@ from covbench.experiment.plan import plan_run
 from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.run_locks import lock_run, run_checkpoints
 from covbench.experiment.runs import RunState, examine_runs, require_planned
-from covbench.experiment.status import describe_runs
+from covbench.experiment.status import describe_status
 from covbench.protocols import protocol_options
 from covbench.reporting.gather import read_results
 from covbench.schema import CovbenchError, Run
@@ -107,7 +107,7 @@ DAMAGES = {
 def test_a_damaged_manifest_is_failed_for_status_comparison_and_report_with_one_reason(root, damage):
     path = root / RUN.folder / "manifest.json"
     path.write_text(damage(path.read_text()), errors="surrogateescape")
-    (of_status,) = describe_runs(examine_runs([PLANNED], root))["runs"]
+    (of_status,) = describe_status(examine_runs([PLANNED], root))["runs"]
     compared = compare_runs([PLANNED], STUDY, STUDY, root)["runs"].iloc[0]
     reported = read_results(root / "results", [PLANNED], root / "results/compare", root / "report")
     found = [of_status, compared, reported.runs.iloc[0]]

@@ -8,7 +8,7 @@ from covbench.experiment.plan import plan_runs
 from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoints
 from covbench.experiment.runs import examine_runs
-from covbench.experiment.status import count_states, describe_runs, shorten_seeds, show_runs
+from covbench.experiment.status import count_states, describe_status, shorten_seeds, show_runs
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json
 
@@ -84,7 +84,7 @@ def test_a_run_whose_training_raised_an_error_has_failed_until_it_is_started_aga
 
 def test_json_holds_each_run_with_its_state_and_differences(results):
     root, plan = results
-    described = describe_runs(examine_runs(plan, root))
+    described = describe_status(examine_runs(plan, root))
     assert described["counts"] == COUNTS
     (stale,) = [run for run in described["runs"] if run["state"] == "stale"]
     assert (stale["folder"], stale["seed"], stale["accepted"]) == ("results/runs/covid_ct/audited/vgg16/1", 1, None)

@@ -46,7 +46,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Server:
-    """`mlflow server` as docs/TRACKING.md starts it; it can be stopped and started again."""
+    """`mlflow server` as docs/how-to/mlflow.md starts it; it can be stopped and started again."""
 
     def __init__(self, database: str, files: Path, *options: str) -> None:
         self.port = free_port()

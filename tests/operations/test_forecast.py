@@ -90,8 +90,8 @@ def test_finished_runs_outweigh_a_timing(plan, entry, tmp_path):
     first, second = (planned for planned in plan if planned.run.architecture == "small_cnn")
     by_timing = forecast_line([missing(second)], [], known, tmp_path)
     by_runs = forecast_line([missing(second)], [finish(first, tmp_path, 77.0)], known, tmp_path)
-    assert by_timing.cost.rests_on == "timing"
-    assert (by_runs.cost.rests_on, by_runs.cost.seconds, by_runs.cost.disk_mb) == ("1 finished", 77.0, 1.0)
+    assert by_timing.cost.basis == "timing"
+    assert (by_runs.cost.basis, by_runs.cost.seconds, by_runs.cost.disk_mb) == ("1 finished", 77.0, 1.0)
 
 
 def test_a_timing_at_another_size_is_scaled_by_the_pixels(entry, tmp_path):
@@ -166,4 +166,4 @@ def test_steps_are_timed_for_real_once_and_the_next_forecast_reads_what_was_kept
     assert "timing small_cnn at 32" in capsys.readouterr().err
     assert forecast_trainings(plan, tmp_path, 120) == measured
     assert "timing small_cnn" not in capsys.readouterr().err
-    assert (measured[0].runs, measured[0].cost.rests_on) == (2, "timing")
+    assert (measured[0].runs, measured[0].cost.basis) == (2, "timing")

@@ -75,8 +75,8 @@ def test_a_hundred_planted_copies_are_found_and_no_others(name):
     hits = found[found["image_id"].to_numpy() == of.loc[found["other_id"], "of"].to_numpy()]
     assert len(hits) == 100
     assert (hits["kind"].to_numpy() == of.loc[hits["other_id"], "kind"].to_numpy()).all()
-    # What else is reported repeats pairs that stand in the dataset itself (looked at one by one: docs/AUDIT.md), or is
-    # another slice or view of the same patient.
+    # Every other reported pair is in the dataset itself, or shows another slice or view of the same patient.
+    # Each was looked at: docs/explanation/audit.md.
     rest = found.drop(hits.index)
     group = pd.Series(group_images(rows, known).to_numpy(), rows["image_id"])
     false = group.loc[rest["image_id"]].to_numpy() != group.loc[of.loc[rest["other_id"], "of"]].to_numpy()

@@ -5,10 +5,10 @@ from covbench.system.logs import log_to
 log_to(snakemake.log[0])
 
 from covbench.schema import Run
-from covbench.training.baseline_job import fit_run
+from covbench.training.baseline_job import fit_baseline_run
 
 w = snakemake.wildcards
-fit_run(
+fit_baseline_run(
     Run(w.task, w.protocol, w.architecture, int(w.seed)),
     split_path=snakemake.input.split,
     prepared_paths=snakemake.input.prepared,

@@ -1,4 +1,4 @@
-"""Stored predictions for the images of another dataset -> their scores there; loads no model."""
+"""Score stored predictions for the images of another dataset. No model is loaded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from covbench.system.files import write_json, write_table
 log = logging.getLogger(__name__)
 
 COUNTS = ("usable", "duplicates", "removed", "images", "patients")
-"""Of the external dataset: usable images, duplicates of the models' dataset, images removed with their patients; and
-the images and patients that are left."""
+"""What is counted of an external dataset: its usable images, those with a duplicate in the models' dataset, the images
+removed together with their patients, and the images and patients that are left.
+"""
 
-Scores = tuple[dict[str, Any], pd.DataFrame]
-"""metrics.json and cases.parquet of a test fold."""
+Scores = tuple[Mapping[str, Any], pd.DataFrame]
+"""The content of metrics.json and of cases.parquet for one test fold."""
 
 
 def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs: Mapping[str, str]) -> None:

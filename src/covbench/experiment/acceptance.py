@@ -16,7 +16,7 @@ def accept(plan: Sequence[PlannedRun], folders: Sequence[str], because: str, roo
 
     Args:
         plan: as covbench.experiment.plan.plan_runs.
-        folders: of the runs, as covbench status prints them, with or without `root` before them.
+        folders: folders of the runs, as covbench status prints them, with or without `root` before them.
         because: the reason, for those who read the results.
         root: the folder that holds data/ and results/.
 
@@ -24,7 +24,7 @@ def accept(plan: Sequence[PlannedRun], folders: Sequence[str], because: str, roo
         A line for each run.
 
     Raises:
-        CovbenchError: for a folder of no planned run, and in the cases of accept_runs. Nothing is recorded then.
+        CovbenchError: A folder belongs to no planned run, or accept_runs refuses a run. Nothing is recorded then.
     """
     by_folder = {(root / planned.run.folder).resolve(): planned for planned in plan}
     by_folder |= {Path(planned.run.folder): planned for planned in plan}
@@ -38,18 +38,18 @@ def accept(plan: Sequence[PlannedRun], folders: Sequence[str], because: str, roo
 
 
 def accept_runs(records: Sequence[RunRecord], because: str) -> list[str]:
-    """Record in the manifest of each run that its edits change nothing, all or none.
+    """Record in the manifest of each run that its edits change nothing. If one run is refused, none is recorded.
 
     Args:
-        records: stale runs that differ in code or locked packages only.
+        records: stale runs that differ only in code or locked packages.
         because: the reason, not blank.
 
     Returns:
         A line for each run with what was accepted.
 
     Raises:
-        CovbenchError: without a reason, for a run that is not stale, and for one whose options, classes, settings,
-            split, data or weights are not the planned ones.
+        CovbenchError: The reason is blank, a run is not stale, or its options, classes, settings, split, data or
+            weights are not the planned ones.
     """
     if not because.strip():
         raise CovbenchError('say why the edit is harmless: --because "comments only"')
@@ -63,7 +63,7 @@ def accept_runs(records: Sequence[RunRecord], because: str) -> list[str]:
 
 
 def _refuse(record: RunRecord) -> str:
-    """Why the edits of a run cannot be accepted; empty: they can."""
+    """Why the edits of a run cannot be accepted; empty if they can."""
     if record.state is not RunState.STALE:
         return f"{record.run.folder}: it is {record.state}; only a stale run has edits to accept"
     others = [str(found) for found in record.differences if found.part not in ACCEPTABLE]

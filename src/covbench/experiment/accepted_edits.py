@@ -21,7 +21,7 @@ from covbench.experiment.provenance import (
 from covbench.system.files import write_json
 
 ACCEPTABLE = ("code", "packages")
-"""Parts of a run's inputs of which an edit can be harmless. Options, data, splits and weights are never accepted."""
+"""Parts of a run's inputs in which an edit can be harmless. Options, data, splits and weights are never accepted."""
 KEY = "accepted"
 
 
@@ -50,14 +50,14 @@ def _by_name(differences: Sequence[Difference]) -> dict[tuple[str, str], tuple[A
 
 
 def find_acceptance(differences: Sequence[Difference], manifest: Mapping[str, Any]) -> Acceptance | None:
-    """The acceptance that makes a run with these differences count as current; None: there are none, or no such one."""
+    """Find the acceptance that covers exactly these differences; None without differences or such an acceptance."""
     if not differences:
         return None
     return next((entry for entry in read_acceptances(manifest) if entry.covers(differences)), None)
 
 
 def read_acceptances(manifest: Mapping[str, Any]) -> list[Acceptance]:
-    """Every acceptance of a manifest.json, the latest first. Raises ValueError if they are damaged."""
+    """Read every acceptance of a manifest.json, the latest first. Raises ValueError if the list is damaged."""
     try:
         return [
             Acceptance(entry["when"], entry["because"], tuple(Difference(**part) for part in entry["differences"]))
@@ -68,11 +68,11 @@ def read_acceptances(manifest: Mapping[str, Any]) -> list[Acceptance]:
 
 
 def record_acceptance(path: Path, differences: Sequence[Difference], because: str) -> Acceptance:
-    """Add an acceptance to a manifest.json, whose date stays: what was made from the run is not older than it.
+    """Add an acceptance to a manifest.json. Its date stays, so Snakemake does not make the scores of the run again.
 
     Args:
-        path: of manifest.json.
-        differences: the edits to accept, of ACCEPTABLE parts only.
+        path: path of manifest.json.
+        differences: the edits to accept, all in ACCEPTABLE parts.
         because: the reason.
 
     Returns:
@@ -87,22 +87,22 @@ def record_acceptance(path: Path, differences: Sequence[Difference], because: st
 
 
 def fingerprint_decisions(planned: PlannedRun, root: Path = Path()) -> str:
-    """The fingerprint of all that decides a run but its files, as Snakemake notes it with the run's outputs.
+    """Compute the fingerprint of everything that decides a run except its files. Snakemake stores it as a parameter.
 
-    Where edits were accepted, it is the fingerprint that the run was trained with: Snakemake then trains nothing.
+    If edits were accepted, this is the fingerprint that the run was trained with, so Snakemake trains nothing.
     """
     accepted = _find_accepted(planned, root)
     return fingerprint_inputs(accepted[1] if accepted else _decide(planned))
 
 
 def list_accepted(plan: Iterable[PlannedRun], root: Path = Path()) -> list[str]:
-    """A line for every planned run that counts as current because of an acceptance."""
+    """List the planned runs that count as current because of an acceptance, a line each."""
     found = ((planned, _find_accepted(planned, root)) for planned in plan)
     return [f"{planned.run.folder}: {accepted[0]}" for planned, accepted in found if accepted]
 
 
 def _find_accepted(planned: PlannedRun, root: Path) -> tuple[Acceptance, dict[str, Any]] | None:
-    """The acceptance of a run's code and packages as they are now, and the inputs that it was trained with."""
+    """Find the acceptance of the present code and packages of a run, and the inputs that the run was trained with."""
     try:
         text = (root / planned.run.folder / "manifest.json").read_text(encoding="utf-8")
         if f'"{KEY}"' not in text:  # hundreds of manifests are read before every first job
@@ -111,7 +111,7 @@ def _find_accepted(planned: PlannedRun, root: Path) -> tuple[Acceptance, dict[st
         trained = {part: value for part, value in manifest["inputs"].items() if part != "files"}
         acceptance = find_acceptance(compare_inputs(trained, _decide(planned)), manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # missing or damaged, which experiment.runs names
+        return None  # missing or damaged; experiment.runs reports it
     return (acceptance, trained) if acceptance else None
 
 

@@ -1,4 +1,4 @@
-"""Which code and which pinned packages decide what a script makes: read from its imports."""
+"""Find the code and the locked packages that decide what a script makes, from its imports."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ KINDS = {
     "segmenter": ("train", frozenset({"covbench.models.classifier"})),
     "baseline": ("fit_baseline", frozenset()),
 }
-"""Kind of run -> the script in workflow/scripts that makes it, and what that imports but such a run never uses."""
+"""Kind of run -> its script in workflow/scripts, and the modules that the script imports but such a run never uses."""
 
 INERT = {
-    "covbench": "its version",
-    "covbench.system": "moves and writes what was decided elsewhere",
-    "covbench.operations": "shows learning curves to another process",
-    "covbench.schema": "names of columns and classes",
+    "covbench": "holds the version",
+    "covbench.system": "reads and writes files, but decides no number in them",
+    "covbench.operations": "sends learning curves to another process",
+    "covbench.schema": "holds the names of columns and classes",
     "covbench.protocols": "a run's resolved options are an input; changing one protocol leaves the others",
     "covbench.experiment.plan": "what it resolves for a run is an input itself",
-    "covbench.experiment.provenance": "says what was decided elsewhere",
-    "covbench.experiment.run_locks": "keeps a second writer out",
+    "covbench.experiment.provenance": "describes what other modules decide",
+    "covbench.experiment.run_locks": "keeps a second process from writing the run",
     "covbench.data.datasets": "a run's classes are an input; its images come from prepared arrays, an input too",
     "covbench.models.catalogue": "a run's entry is an input; adding an architecture retrains no other",
-    "covbench.models.architecture": "what an entry of the catalogue holds",
+    "covbench.models.architecture": "defines what an entry of the catalogue holds",
     "covbench.models.networks": "finds the networks; the file of a run's own network is an input",
-    "covbench.training.checkpoints": "brings back what was written, bit for bit",
+    "covbench.training.checkpoints": "restores what was written, bit for bit",
 }
-"""Modules that runs import and whose code decides no model, with the reason; what only they import counts no more.
+"""Modules that runs import but whose code decides no model, with the reason. What only they import is left out too.
 
-The name of `system` and of `operations` stands for the whole package. A package that holds only a docstring is inert.
+`system` and `operations` mean all modules of these packages. A module that holds only a docstring is inert too.
 """
 INERT_PACKAGES = ("covbench.system.", "covbench.operations.")
 
@@ -46,7 +46,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "cv2": ("opencv-python-headless",),
     "jax": (),  # runs train on TensorFlow
     "keras": ("keras", "h5py", "ml-dtypes"),
-    "pandas": (),  # holds tables; every number in them comes from elsewhere
+    "pandas": (),  # holds tables, but computes no number in them
     "PIL": ("pillow",),
     "scipy": ("scipy",),
     "segmentation_models": ("segmentation-models", "image-classifiers", "keras-applications"),
@@ -55,18 +55,21 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "tensorflow": ("tensorflow", "ml-dtypes"),
     "tqdm": (),
 }
-"""Imported name -> distributions that it stands for, those below it that decide numbers too; others keep their name."""
+"""Imported name -> its distribution, and the ones below it that decide numbers too.
+
+A name that is not here is also the name of its distribution.
+"""
 
 
 def kind_of_run(architecture_kind: str, baseline: bool) -> str:
-    """The name in KINDS for a contestant of `classification` or `segmentation`."""
+    """Return the name in KINDS for a contestant of `classification` or `segmentation`."""
     if baseline:
         return "baseline"
     return "classifier" if architecture_kind == CLASSIFICATION else "segmenter"
 
 
 def depend_run(kind: str, architecture: str) -> dict[str, dict[str, str]]:
-    """What a run of this kind depends on, as depend_script says it; of the networks drawn here, its own alone."""
+    """Find what a run depends on, as depend_script. Of the network files of this package, only its own counts."""
     script, unused = KINDS[kind]
     network = f"covbench.models.networks.{architecture}"
     return depend_script(script, (network,) if _module_file(network) else (), unused)
@@ -80,8 +83,8 @@ def depend_script(
 
     Args:
         script: its name in workflow/scripts.
-        also: modules that it imports by a name which only the job knows.
-        unused: modules that this job never calls.
+        also: modules that it imports by a name that only the job knows.
+        unused: modules that it imports but this job never uses.
 
     Returns:
         `code`: sha256 of the script and of each module that it imports, by name. `packages`: locked versions, by name.
@@ -97,13 +100,13 @@ def depend_script(
 
 @functools.cache
 def read_lock(lock: Path = LOCK) -> dict[str, str]:
-    """Every locked version by the name of its distribution; `tensorflow` stands for its CPU build."""
+    """Read every locked version by the name of its distribution. `tensorflow` is the version of tensorflow-cpu."""
     pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE))
     return {name.removesuffix("-cpu"): version for name, version in pins.items()}
 
 
 def _trace(script: str, also: tuple[str, ...], unused: frozenset[str]) -> tuple[dict[str, Path], set[str]]:
-    """This project's files and the foreign packages that a script imports, directly or not; what is inert is cut."""
+    """Find this project's files and the foreign packages that a script imports, directly or not, without inert ones."""
     files = {f"workflow.scripts.{script}": PROJECT / "workflow" / "scripts" / f"{script}.py"}
     files |= {name: path for name in also if (path := _module_file(name))}
     waiting, foreign = list(files.values()), set()
@@ -131,7 +134,7 @@ def _has_code(path: Path) -> bool:
 
 @functools.cache
 def _imports(path: Path) -> frozenset[str]:
-    """Every module that a file imports, at its top or inside a function, with the packages that hold it."""
+    """Find every module that a file imports, at its top or inside a function, and the packages that hold the module."""
     return frozenset(_find_imports(path))
 
 
@@ -151,7 +154,7 @@ def _with_packages(name: str) -> list[str]:
 
 
 def _module_file(name: str) -> Path | None:
-    """The file of a module of this package; None for a foreign one, or where there is no such module."""
+    """Find the file of a module of this package; None if the module is foreign or does not exist."""
     first, *rest = name.split(".")
     path = PACKAGE.joinpath(*rest)
     if first != PACKAGE.name:

@@ -1,4 +1,4 @@
-"""Check a config before the first job: every mistake at once, each with its key and the nearest known name."""
+"""Check a config before the first job. An error lists every mistake with its key and the nearest known name."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ Config = dict[str, Any]
 
 
 def read_config(configfile: Path | None = None) -> Config:
-    """The config that `snakemake --configfile` would see, checked: the file merged key by key into config/config.yaml.
+    """Read and check the config that `snakemake --configfile` would see: the file merged into config/config.yaml.
 
-    Raises CovbenchError for a file that cannot be read and for every mistake in it.
+    Raises CovbenchError for a file that cannot be read. The error lists every mistake in the config.
     """
     try:
         config: Config = load_configfile(PROJECT / "config" / "config.yaml")
@@ -67,7 +67,7 @@ def read_config(configfile: Path | None = None) -> Config:
 
 
 def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Config:
-    """The config with defaults filled in. Raises CovbenchError listing every mistake."""
+    """Return the config with defaults filled in. Raises CovbenchError that lists every mistake."""
     checked = check_shape(config, schema_path, "config")
     mistakes = [*_unknown_names(checked), *_unknown_levels(checked)] or list(_misfits(checked))
     if mistakes:
@@ -76,12 +76,15 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Confi
 
 
 def check_shape(values: Mapping[str, Any], schema_path: Path, name: str) -> Config:
-    """`values` as a schema wants them, with its defaults.
+    """Check values against a schema and fill in its defaults.
 
     Args:
         values: Keys and values of a YAML file.
         schema_path: File of the JSON schema.
-        name: What the messages call the values, as `config`.
+        name: What the messages call the values, such as `config`.
+
+    Returns:
+        A copy of the values, checked and completed.
 
     Raises:
         CovbenchError: Lists every mistake after `name`.
@@ -96,7 +99,7 @@ def check_shape(values: Mapping[str, Any], schema_path: Path, name: str) -> Conf
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """How to end a message about an unknown name: the nearest known one, or all of them."""
+    """Return the end of a message about an unknown name: the nearest known name, or all of them."""
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
 
@@ -132,7 +135,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
 
 
 def _explain_type(error: jsonschema.ValidationError) -> str:
-    """What a value of the wrong type is, and how to write it."""
+    """Say what a value of the wrong type is, and how to write it."""
     value, schema = error.instance, error.schema
     wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     if isinstance(value, str) and _reads_as_number(value) and {"integer", "number"} & {*wanted}:
@@ -150,7 +153,7 @@ def _explain_type(error: jsonschema.ValidationError) -> str:
 
 
 def _show(value: Any) -> str:
-    """A value as YAML writes it in one line."""
+    """Show a value as YAML in one line."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
@@ -217,7 +220,7 @@ def _unknown_levels(config: Config) -> Iterator[str]:
 
 
 def _misfits(config: Config) -> Iterator[str]:
-    """Names that are known, but lead nowhere together."""
+    """Find known names that do not fit together."""
     for kind in dict.fromkeys(TASKS[name].kind for name in config["tasks"]):
         if not config["architectures"][kind] and not config["baselines"][kind]:
             yield f"tasks: a {kind} task, but architectures.{kind} and baselines.{kind} are both empty"

@@ -1,4 +1,4 @@
-"""From the config to the list of runs, before the first job and without TensorFlow."""
+"""Turn the config into the list of planned runs, before the first job and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class InputFiles:
 
     @property
     def by_name(self) -> dict[str, str]:
-        """The files that this run has, by what they are to it."""
+        """The files of this run by name, without those that it does not read."""
         return {name: path for name, path in vars(self).items() if path is not None}
 
     @property
     def prepared(self) -> list[str]:
-        """The arrays: images, their rows, and masks where pixels are labelled."""
+        """The prepared arrays: images, their rows, and the masks of a segmentation."""
         return [path for path in (self.images, self.rows, self.masks) if path is not None]
 
 
@@ -55,7 +55,7 @@ class InputFiles:
 class PlannedRun:
     """A run as the config asks for it.
 
-    family: DEEP or BASELINE. options: None for a baseline, to which neither they nor the settings mean anything.
+    family: DEEP or BASELINE. options: None for a baseline, which uses neither options nor settings.
     """
 
     run: Run
@@ -70,7 +70,10 @@ class PlannedRun:
         return self.family == DEEP
 
     def describe(self) -> dict[str, Any]:
-        """The run as plain JSON values: for fingerprints and for other processes. Thousands of runs are described."""
+        """Describe the run in plain JSON values, for fingerprints and for other processes.
+
+        This has to be fast, because a plan can have thousands of runs.
+        """
         return {
             **vars(self.run),
             "folder": self.run.folder,
@@ -82,7 +85,7 @@ class PlannedRun:
 
 
 def plan_runs(config: Config) -> list[PlannedRun]:
-    """Every cell of the grid: task x protocol x (architecture or baseline of the task's kind) x seed."""
+    """List every cell of the grid: task x protocol x (architecture or baseline of the task's kind) x seed."""
     options = resolve_all(config)
     return [
         plan_run(config, Run(task, protocol, name, seed), options[task, protocol])
@@ -93,12 +96,12 @@ def plan_runs(config: Config) -> list[PlannedRun]:
 
 
 def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
-    """One cell of the grid, planned or not.
+    """Plan one cell of the grid, whether or not the config names it.
 
     Args:
         config: checked, as covbench.experiment.config.check_config returns it.
         run: the cell.
-        options: of its task and protocol.
+        options: the options of its task and protocol.
 
     Returns:
         What the config asks of this run. A baseline keeps only the image size of the options, in its input files.
@@ -122,7 +125,7 @@ def _contestants(config: Config, kind: str) -> list[str]:
 
 
 def resolve_all(config: Config) -> OptionsTable:
-    """The training choices by task and protocol."""
+    """Resolve the options of every task and protocol."""
     return {
         (task, protocol): resolve_options(protocol, TASKS[task], config["options"])
         for task, protocol in product(TASKS, PROTOCOLS)
@@ -130,12 +133,12 @@ def resolve_all(config: Config) -> OptionsTable:
 
 
 def split_path(run: Run) -> str:
-    """Where the folds of a run lie: its task, protocol and seed decide them."""
+    """Return the path of a run's split, which its task, protocol and seed decide."""
     return f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet"
 
 
 def prepared_paths(task: str, size: int) -> dict[str, str]:
-    """The arrays of a task at one size by name: images, rows, and masks where pixels are labelled."""
+    """Return the paths of a task's arrays at one size by name: images, rows, and the masks of a segmentation."""
     folder = f"data/prepared/{task}/{size}"
     paths = {"images": f"{folder}/images.npy", "rows": f"{folder}/rows.parquet"}
     return paths | ({"masks": f"{folder}/masks.npy"} if TASKS[task].kind == SEGMENTATION else {})
@@ -147,5 +150,5 @@ def _weights_path(config: Config, run: Run) -> str | None:
 
 
 def planned_datasets(config: Config) -> list[str]:
-    """The datasets that the tasks need, each once, in the order of the tasks."""
+    """List the datasets that the tasks need, each once, in the order of the tasks."""
     return list(dict.fromkeys(dataset_of(task) for task in config["tasks"]))

@@ -1,4 +1,4 @@
-"""Where a number came from: everything that decided a run, its fingerprint, and the machine that made it."""
+"""Describe where a number comes from: everything that decided a run, its fingerprint, and its machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ PACKAGES = ("covbench", "keras", "tensorflow", "numpy", "scikit-learn", "opencv-
 
 
 def name_inputs(split: str, prepared: Sequence[str], weights: str | None = None) -> dict[str, str]:
-    """The files that a run reads, by what they are to it: split, images, rows, masks, weights."""
+    """Name the files that a run reads.
+
+    Args:
+        split: path of the split.
+        prepared: paths of the prepared arrays.
+        weights: path of the pretrained weight file; None for random weights.
+
+    Returns:
+        The paths by `split`, `images`, `rows`, `masks` and `weights`, without those that the run does not read.
+    """
     files = {"split": split, **{Path(path).stem: path for path in prepared}}
     return files | ({"weights": weights} if weights else {})
 
@@ -42,11 +51,19 @@ def gather_inputs(
     settings: Mapping[str, Any],
     root: Path = Path(),
 ) -> dict[str, Any]:
-    """Everything that decides what a run makes, as plain JSON values: what the fingerprint covers.
+    """Gather everything that decides what a run makes. The fingerprint covers it.
 
-    options: resolved, as covbench.protocols.Options; empty for a baseline. input_files: as name_inputs returns,
-    relative to `root`; a file that does not exist has the hash None. settings: `deterministic` and `precision`; empty
-    for a baseline. Large files are not read: their records are (covbench.system.content_hashes).
+    The hash of a large file comes from its checksum file (covbench.system.content_hashes).
+
+    Args:
+        run: the run.
+        options: resolved, as covbench.protocols.Options; empty for a baseline.
+        input_files: paths relative to `root`, as name_inputs returns them.
+        settings: `deterministic` and `precision`; empty for a baseline.
+        root: the folder that holds data/.
+
+    Returns:
+        The inputs as plain JSON values. A file that does not exist has the hash None.
     """
     paths = {name: root / path for name, path in input_files.items()}
     files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
@@ -54,7 +71,16 @@ def gather_inputs(
 
 
 def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of a run without its files: known before the first job."""
+    """Gather the inputs that are known before the first job: all but the files.
+
+    Args:
+        run: the run.
+        options: resolved, as covbench.protocols.Options; empty for a baseline.
+        settings: `deterministic` and `precision`; empty for a baseline.
+
+    Returns:
+        The inputs as plain JSON values.
+    """
     baseline = run.architecture in BASELINES
     task = TASKS[run.task]
     inputs = {
@@ -70,22 +96,23 @@ def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, A
 
 
 def _describe_network(name: str, size: int) -> dict[str, Any]:
-    """What the catalogue says of a network that changes what is built."""
+    """Describe the parts of a network's catalogue entry that change what is built."""
     entry = architecture(name)
     parts = {part: getattr(entry, part) for part in ("constructor", "encoder", "alpha", "scaling")}
     return {**parts, "input_size": input_size(name, size)}
 
 
 def fingerprint_inputs(inputs: Mapping[str, Any]) -> str:
-    """sha256 of the inputs as canonical JSON, 64 hexadecimal digits."""
+    """Compute the sha256 of the inputs as canonical JSON: 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One input in which a run is not the planned one; None where one side has none.
+    """One input in which a trained run differs from its plan entry.
 
-    part: a key of gather_inputs. name: of an option, file, module or package; empty where the part is one value.
+    part: a key of gather_inputs. name: of an option, file, module or package; empty if the part is one value.
+    trained, planned: the two values; None where the input does not exist.
     """
 
     part: str
@@ -102,18 +129,18 @@ class Difference:
 
 
 def expect_inputs(planned: PlannedRun, root: Path = Path()) -> dict[str, Any]:
-    """The inputs that a planned run would have if it were trained now. root: the folder that holds data/."""
+    """Gather the inputs that a planned run would have if it were trained now. `root` is the folder that holds data/."""
     plain = planned.describe()
     return gather_inputs(planned.run, plain["options"], plain["files"], plain["settings"], root)
 
 
 def fingerprint_plan(plan: Sequence[PlannedRun]) -> str:
-    """Stands for a whole plan: another one as soon as a run is added, removed or has other options."""
+    """Compute the fingerprint of a whole plan. It changes if a run is added, removed or gets other options."""
     return fingerprint_inputs({"plan": [planned.describe() for planned in plan]})
 
 
 def find_differences(planned: PlannedRun, manifest: Mapping[str, Any], root: Path = Path()) -> list[Difference]:
-    """The inputs in which a trained run is not the planned one.
+    """Compare the inputs of a trained run with its plan entry.
 
     Args:
         planned: what the config asks for now.
@@ -121,21 +148,21 @@ def find_differences(planned: PlannedRun, manifest: Mapping[str, Any], root: Pat
         root: the folder that holds data/.
 
     Returns:
-        None if the run is the planned one. A file that does not exist cannot have changed. A manifest that does not
-        list today's inputs differs as a whole.
+        The inputs that differ; empty if the run is up to date. A file that does not exist does not count as changed. A
+        manifest with other parts than today's gives one difference for the whole manifest.
     """
     return compare_inputs(manifest["inputs"], expect_inputs(planned, root))
 
 
 def compare_inputs(trained: Mapping[str, Any], planned: Mapping[str, Any]) -> list[Difference]:
-    """The differences between two sets of inputs with the same parts; of other parts, one that names them all."""
+    """Compare two sets of inputs. If they do not have the same parts, one difference names all the planned parts."""
     if trained.keys() != planned.keys():
         return [Difference("manifest", "", "without these inputs", ", ".join(planned))]
     return [difference for part in planned for difference in _compare_part(part, trained[part], planned[part])]
 
 
 def list_differences(differences: Sequence[Difference], shown: int = 4) -> str:
-    """The first few in one line, and how many more there are."""
+    """Show the first few differences in one line, and how many more there are."""
     more = [f"{len(differences) - shown} more"] if len(differences) > shown else []
     return ", ".join([str(difference) for difference in differences[:shown]] + more)
 
@@ -154,13 +181,13 @@ def _compare_part(part: str, trained: Any, planned: Any) -> Iterator[Difference]
 
 
 def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
-    """manifest.json of a finished run: identity, all inputs and their fingerprint, machine, and the given facts.
+    """Make manifest.json of a finished run: its name, all inputs with their fingerprint, the machine, and the facts.
 
     Packages whose installed version is not the locked one are named in the log and under `unlocked`.
     """
     unlocked = find_unlocked(inputs["packages"])
     for name, versions in unlocked.items():
-        log.warning("%s %s is installed, the lock says %s", name, versions["installed"], versions["locked"])
+        log.warning("%s %s is installed, but %s is locked", name, versions["installed"], versions["locked"])
     return {
         "run": inputs["run"],
         "options": inputs["options"],
@@ -178,7 +205,10 @@ def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
 
 
 def find_unlocked(pins: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Packages installed in another version than locked: name -> `installed` (`none`: not at all) and `locked`."""
+    """Find packages whose installed version is not the locked one.
+
+    Returns both versions by name, as `installed` and `locked`. `installed` is `none` for a package that is absent.
+    """
     installed = {name: _installed_version(name) or "none" for name in pins}
     return {
         name: {"installed": installed[name], "locked": version}
@@ -188,7 +218,7 @@ def find_unlocked(pins: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def installed_packages() -> dict[str, str]:
-    """Versions of the packages that decide numbers; tensorflow stands for its CPU build too."""
+    """Return the versions of the packages that decide numbers. `tensorflow` may be the version of tensorflow-cpu."""
     return {name: version for name in PACKAGES if (version := _installed_version(name))}
 
 
@@ -202,7 +232,7 @@ def _installed_version(name: str) -> str:
 
 
 def read_commit() -> str:
-    """Commit of the code that runs, with `+changes` where the work tree differs; `unknown` outside a checkout."""
+    """Return the commit of this code, with `+changes` if the work tree differs; `unknown` outside a checkout."""
     try:
         commit = _git("rev-parse", "HEAD")
         return f"{commit}+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit

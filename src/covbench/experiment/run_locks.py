@@ -1,4 +1,4 @@
-"""Where a run keeps its checkpoints, which process is writing it, and with which words its last training ended."""
+"""Where a run keeps its checkpoints, which process writes it, and the error that ended its last training."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from covbench.system.files import write_whole
 log = logging.getLogger(__name__)
 
 WRITER, SIGN_OF_LIFE = "lock", "running"
-"""Lock files in a run's folder. The first keeps a second writer out; status looks at the second alone."""
+"""Lock files in a run's folder. The first keeps a second writer out. is_running looks only at the second."""
 FAILURE, FAILURE_LENGTH = "failure.txt", 1000
 
 
 def checkpoint_folder(run: Run, fingerprint: str) -> Path:
-    """Where a run with these inputs keeps its states: another fingerprint is another folder."""
+    """Return the folder in which a run keeps its states. Each fingerprint has its own."""
     return run_checkpoints(run) / fingerprint[:16]
 
 
 def run_checkpoints(run: Run) -> Path:
-    """The folder of a run's lock and of the checkpoints of all its fingerprints."""
+    """Return the folder that holds a run's lock and the checkpoints of all its fingerprints."""
     return Path("checkpoints") / run.task / run.protocol / run.architecture / str(run.seed)
 
 
 @contextmanager
 def lock_run(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a run's folder as long as this process lives; the kernel frees it whatever kills the process.
+    """Lock a run's folder. The kernel frees the lock when the process ends, even if it is killed.
 
-    What a killed process left half written below `folder` is removed. If another process writes the same run (an
-    orphaned cluster job, for example), its end is waited for with `wait`; otherwise CovbenchError names it.
+    Files that a killed process left half written below `folder` are removed. If another process writes the same run,
+    such as an orphaned cluster job, this one waits if `wait` is set. Otherwise, CovbenchError names the other process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / WRITER, "a+", encoding="utf-8") as file, open(folder / SIGN_OF_LIFE, "a") as sign:
@@ -44,14 +44,14 @@ def lock_run(folder: Path, wait: bool = False) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            holder = file.read().strip() or "a process that did not say its name"
+            holder = file.read().strip() or "an unknown process"
             if not wait:
                 raise CovbenchError(
                     f"{folder}: {holder} is writing this run; wait until it has finished, or stop it, and start again"
                 ) from error
             log.info("waits: %s is writing this run", holder)
             fcntl.flock(file, fcntl.LOCK_EX)
-        fcntl.flock(sign, fcntl.LOCK_EX)  # only is_running can be there, for an instant
+        fcntl.flock(sign, fcntl.LOCK_EX)  # only is_running can hold it, for an instant
         file.truncate(0)
         file.write(_describe_process())
         file.flush()
@@ -61,9 +61,9 @@ def lock_run(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def is_running(run: Run, root: Path = Path()) -> bool:
-    """Whether a process is writing the run. root: the folder that holds checkpoints/.
+    """Whether a process is writing the run. `root` is the folder that holds checkpoints/.
 
-    The probe never touches the writer's lock, so it cannot refuse a training that starts at the same moment.
+    The check never touches the writer's lock, so a training that starts at the same moment is not refused.
     """
     try:
         with open(root / run_checkpoints(run) / SIGN_OF_LIFE, encoding="utf-8") as file:
@@ -77,9 +77,9 @@ def is_running(run: Run, root: Path = Path()) -> bool:
 
 @contextmanager
 def note_failure(run: Run) -> Iterator[None]:
-    """Keep the words of an error raised inside, for read_failure, until the run is started again.
+    """Keep the message of an error that is raised inside, until the run starts again. read_failure returns it.
 
-    Being told to stop (SystemExit) is no error. A process that is killed leaves no words.
+    A request to stop (SystemExit) is not an error. A killed process leaves no message.
     """
     note = run_checkpoints(run) / FAILURE
     note.unlink(missing_ok=True)
@@ -87,13 +87,13 @@ def note_failure(run: Run) -> Iterator[None]:
         yield
     except Exception as error:
         words = str(error) if isinstance(error, CovbenchError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError), write_whole(note) as temporary:  # a full disk must not hide what went wrong
+        with suppress(OSError), write_whole(note) as temporary:  # a full disk must not hide the error
             temporary.write_text(words[:FAILURE_LENGTH], encoding="utf-8")
         raise
 
 
 def read_failure(run: Run, root: Path = Path()) -> str:
-    """With which words the run's last training ended; empty where it did not fail. root: that of checkpoints/."""
+    """Read the error that ended the run's last training; empty if it did not fail. `root` holds checkpoints/."""
     note = root / run_checkpoints(run) / FAILURE
     return note.read_text(encoding="utf-8", errors="replace").strip() if note.exists() else ""
 

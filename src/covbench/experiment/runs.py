@@ -1,4 +1,4 @@
-"""What became of each planned run: one record with one state, for every table, page and command."""
+"""Find out what became of each planned run. Every table, page and command uses the same record with the same state."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from covbench.experiment.run_locks import is_running, read_failure
 from covbench.schema import HISTORY_COLUMNS, CovbenchError, Run
 from covbench.system.files import read_table
 
-KEYS = ["task", "protocol", "architecture"]
+MODEL_KEYS = ["task", "protocol", "architecture"]
+"""Columns that name a model. With `seed` they name a run."""
 FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
 FACTS += ["device", "weights", "fingerprint", "git_commit", "finished"]
-"""What runs.csv takes from a manifest."""
+"""Keys of manifest.json that are columns of runs.csv."""
 TRAINED_FILES = ("manifest.json", "predictions.parquet")
 SCORED_FILES = ("metrics.json", "cases.parquet")
 MANIFEST_KEYS = {"run": dict, "options": dict, "fingerprint": str, "inputs": dict, "finished": str}
-"""What every manifest.json holds, with its type."""
+"""Keys that every manifest.json has, with their types."""
 
 
 class RunState(StrEnum):
@@ -46,9 +47,9 @@ class RunState(StrEnum):
 class RunRecord:
     """A planned run and what its folder holds.
 
-    reason: why it is not scored; of a scored one, why it counts as current after an edit; else empty.
-    differences: of a stale run, the inputs that are not the planned ones. acceptance: of a run that differs only in
-    edits that somebody declared harmless. manifest: empty if there is none. metrics: empty unless scored.
+    reason: why the run is not scored, or why a scored run counts as current after an edit; otherwise empty.
+    differences: the inputs in which a stale run differs from the plan. acceptance: why a run that differs only in
+    harmless edits counts as current. manifest: empty if there is none. metrics: empty unless the run is scored.
     """
 
     planned: PlannedRun
@@ -87,7 +88,7 @@ class RunRecord:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie."""
+        """The folder that holds its files."""
         return self.root / self.planned.run.folder
 
     @cached_property
@@ -122,7 +123,7 @@ class RunRecord:
 
 
 def examine_runs(plan: Iterable[PlannedRun], root: Path = Path()) -> list[RunRecord]:
-    """A record of every planned run, in the plan's order. root: the folder that holds data/ and results/."""
+    """Examine every planned run, in the order of the plan. `root` is the folder that holds data/ and results/."""
     return [_examine_run(planned, root) for planned in plan]
 
 
@@ -159,7 +160,7 @@ def _unless_running(record: RunRecord) -> RunRecord:
 def _examine_current(
     planned: PlannedRun, root: Path, manifest: Mapping[str, Any], acceptance: Acceptance | None
 ) -> RunRecord:
-    """The record of a run that was trained with the planned inputs."""
+    """Examine a run that was trained with the planned inputs."""
     folder = root / planned.run.folder
     if absent := [name for name in SCORED_FILES if not (folder / name).exists()]:
         reason = f"not scored yet: no {', '.join(absent)}" + (f"; {acceptance}" if acceptance else "")
@@ -168,7 +169,7 @@ def _examine_current(
     try:
         metrics = _read_object(folder / name)
         name = "cases.parquet"
-        pyarrow.parquet.read_metadata(folder / name)  # its last bytes: a file that was cut short has none
+        pyarrow.parquet.read_metadata(folder / name)  # at the end of the file: a file that was cut short has none
     except (ValueError, OSError) as error:
         reason = explain_damage(planned.run, name, error)
         return RunRecord(planned, RunState.FAILED, root, reason, acceptance=acceptance, manifest=manifest)
@@ -177,7 +178,7 @@ def _examine_current(
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """manifest.json of a run. Raises ValueError if it is cut short or lacks one of MANIFEST_KEYS."""
+    """Read manifest.json of a run. Raises ValueError if it is cut short or lacks one of MANIFEST_KEYS."""
     manifest = _read_object(path)
     for key, kind in MANIFEST_KEYS.items():
         if not isinstance(manifest.get(key), kind):
@@ -194,14 +195,23 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def explain_damage(run: Run, name: str, error: Exception) -> str:
-    """In a sentence: which file of a run cannot be read, why, and the command that makes it again."""
+    """Say that a file of a run cannot be read.
+
+    Args:
+        run: the run.
+        name: name of the file in the run's folder.
+        error: what reading it raised.
+
+    Returns:
+        One sentence: the file, the cause, and the command that makes the file again.
+    """
     path = f"{run.folder}/{name}"
     why = " ".join(str(error).split())
     return f"{path} cannot be read ({why}); make it again: snakemake --cores 8 --forcerun {path}"
 
 
 def require_planned(records: Iterable[RunRecord]) -> None:
-    """Raise CovbenchError naming the runs whose inputs are not the planned ones."""
+    """Raise CovbenchError that names the stale runs, if there are any."""
     stale = [f"{record.run.folder}: {record.reason}" for record in records if record.state is RunState.STALE]
     if stale:
         shown = "\n  ".join(stale[:10] + ["…"] * (len(stale) > 10))
@@ -212,10 +222,10 @@ def require_planned(records: Iterable[RunRecord]) -> None:
 
 
 def describe_record(record: RunRecord) -> dict[str, Any]:
-    """A run's row of results/compare/runs.csv."""
+    """Make a run's row of results/compare/runs.csv."""
     scored = record.state is RunState.SCORED
     return {
-        **{key: getattr(record, key) for key in [*KEYS, "family", "seed"]},
+        **{key: getattr(record, key) for key in [*MODEL_KEYS, "family", "seed"]},
         "state": record.state.value,
         "reason": record.reason,
         **{fact: record.manifest.get(fact) if scored else None for fact in FACTS},
@@ -224,5 +234,5 @@ def describe_record(record: RunRecord) -> dict[str, Any]:
 
 
 def count_patients(runs: Iterable[RunRecord]) -> int:
-    """Patients in the largest of the runs' test folds."""
+    """Count the patients in the largest of the runs' test folds."""
     return max(int(run.metrics["patients"]) for run in runs)

@@ -1,4 +1,4 @@
-"""Which planned runs are scored, trained, stale, running, failed or missing, and in which input a stale one differs."""
+"""The command `covbench status`: show the state of every planned run, and the inputs in which a stale run differs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STATES = {
     RunState.MISSING: "not trained yet",
 }
 HELP = f"""\
-Say which planned runs are scored, trained, stale, running, failed or missing, and why a run is stale or failed.
+Show which planned runs are scored, trained, stale, running, failed or missing, and why a run is stale or failed.
 
 {chr(10).join(f"  {state:9} {meaning}" for state, meaning in STATES.items())}
 
-A run's manifest.json lists everything that decided it. The command compares it with the config, the split, the prepared
-arrays and the weights as they lie on disk, the modules of this checkout and the versions in envs/cpu.txt. It trains
-nothing and changes nothing.
+A run's manifest.json lists everything that decided the run. The command compares it with the config, with the split,
+the prepared arrays and the weights on disk, with the modules of this checkout and with the versions in envs/cpu.txt.
+It trains nothing and changes nothing.
 """
 EXAMPLES = """\
 examples:
@@ -34,8 +34,8 @@ examples:
   covbench status --json | jq '.runs[] | select(.state == "stale")'
 
 Snakemake trains missing and stale runs and resumes failed ones: start it again. Two cases need the command below.
-Without its own notes (.snakemake), as in a fresh clone with pulled results, it takes stale runs for current. And it
-does not notice that the folder of a run was deleted, or a file in it damaged, while the tables made from it are there.
+Without its metadata (.snakemake), as in a fresh clone with pulled results, Snakemake takes stale runs for current. It
+also does not notice that a run's folder was deleted, or a file in it damaged, while the tables made from it exist.
 
   covbench status --folders stale | sed 's|$|/manifest.json|' | xargs -r -d '\\n' snakemake --cores 8 --forcerun
 
@@ -44,13 +44,13 @@ If an edit changes nothing in a run, declare it harmless instead: covbench accep
 
 
 def count_states(runs: Iterable[RunRecord]) -> dict[str, int]:
-    """How many runs are in each state."""
+    """Count the runs in each state."""
     counts = Counter(run.state for run in runs)
     return {str(state): counts[state] for state in STATES}
 
 
 def show_runs(runs: Sequence[RunRecord]) -> str:
-    """The counts, and a line for the seeds of each contestant that share a state and a reason."""
+    """Show the counts, and a line for the seeds of each contestant that share a state and a reason."""
     counts = ", ".join(f"{number} {state}" for state, number in count_states(runs).items())
     rows = [("TASK", "PROTOCOL", "ARCHITECTURE", "STATE", "SEEDS", "WHY")]
     for keys, group in groupby(sorted(runs, key=_line), key=_line):
@@ -61,7 +61,7 @@ def show_runs(runs: Sequence[RunRecord]) -> str:
 
 
 def shorten_seeds(seeds: Iterable[int]) -> str:
-    """0, 1, 2, 7 as `0-2,7`."""
+    """Show the seeds 0, 1, 2, 7 as `0-2,7`."""
     ordered = sorted(seeds)
     runs = [[seed for _, seed in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
@@ -72,8 +72,8 @@ def _line(run: RunRecord) -> tuple[str, str, str, str, str]:
     return run.task, run.protocol, run.architecture, run.state, reason
 
 
-def describe_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """What --json prints: `counts`; each of `runs` with its keys, folder, state, reason, differences, acceptance."""
+def describe_status(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Describe the runs for --json: `counts`, and `runs` with the folder, state, reason and differences of each."""
     described = [
         {
             **asdict(run.run),

@@ -1,4 +1,4 @@
-"""Which files the rules of the workflow name: paths of one thing, and lists of all that a plan asks for."""
+"""Paths for the rules of the workflow: single files, and lists of all files that a plan asks for."""
 
 from __future__ import annotations
 
@@ -11,28 +11,39 @@ from covbench.schema import CLASSIFICATION
 
 
 def index_path(task: str) -> str:
-    """The index of a task's dataset."""
+    """Return the path of the index of a task's dataset."""
     return f"data/index/{dataset_of(task)}.parquet"
 
 
 def duplicates_path(task: str, other: str) -> str:
-    """Duplicates between the datasets of two tasks, or within one; the names stand in the order of the alphabet."""
+    """Return the path of the duplicates between the datasets of two tasks, in alphabetical order, or within one."""
     one, two = sorted((dataset_of(task), dataset_of(other)))
     return f"data/duplicates/{one}/{two}.parquet"
 
 
 def seed_paths(task: str, protocol: str, architecture: str, seeds: Iterable[int], name: str) -> list[str]:
-    """A file of every seed of a model."""
+    """Name one file of every seed of a model. Task, protocol and architecture may be wildcards.
+
+    Args:
+        task: name of the task.
+        protocol: name of the protocol.
+        architecture: name of the architecture or baseline.
+        seeds: the seeds.
+        name: name of the file in a run's folder.
+
+    Returns:
+        A path per seed, in the order of the seeds.
+    """
     return [f"results/runs/{task}/{protocol}/{architecture}/{seed}/{name}" for seed in seeds]
 
 
 def list_splits(plan: Iterable[PlannedRun]) -> list[str]:
-    """The splits of all runs, each once."""
+    """List the splits of all runs, each once."""
     return sorted({planned.inputs.split for planned in plan})
 
 
 def list_duplicates(datasets: Iterable[str]) -> list[str]:
-    """Every dataset against itself and those of its modality after it in the alphabet."""
+    """List the duplicate tables within every dataset and between every two datasets of the same modality."""
     names = sorted(datasets)
     modality = {name: DATASETS[name].CARD.modality for name in names}
     return [
@@ -44,7 +55,7 @@ def list_duplicates(datasets: Iterable[str]) -> list[str]:
 
 
 def list_external(plan: Iterable[PlannedRun], tasks: Sequence[str]) -> list[str]:
-    """Folders of every network on each other planned dataset that fits; baselines are not kept."""
+    """List the folders of every network on every other planned task that fits. Baselines are not tested externally."""
     models = dict.fromkeys(
         (planned.run.task, planned.run.protocol, planned.run.architecture) for planned in plan if planned.is_deep
     )
@@ -52,7 +63,7 @@ def list_external(plan: Iterable[PlannedRun], tasks: Sequence[str]) -> list[str]
 
 
 def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[str]]:
-    """Task and protocol -> folders of its classification networks, of each the lowest planned seed."""
+    """Group the classification networks by task and protocol. Returns the folders of their lowest planned seed."""
     lowest = min((planned.run.seed for planned in plan), default=0)
     groups: dict[tuple[str, str], list[str]] = {}
     for planned in plan:

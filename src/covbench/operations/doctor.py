@@ -80,7 +80,10 @@ def examine(
         plan: Of the same config, as experiment.plan.plan_runs.
         root: The folder that holds data/ and results/, or will.
         gpus: As in snakemake --resources gpu=N.
-        profile: Folder of a Snakemake profile; one of SLURM has the cluster checked instead of this machine's GPUs.
+        profile: Folder of a Snakemake profile. With a SLURM profile, the cluster is checked instead of local GPUs.
+
+    Returns:
+        The findings, in the order in which HELP lists the subjects.
     """
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "data": lambda: check_datasets(config, root),
@@ -141,12 +144,15 @@ def _find_dataset(name: str, card: Card, root: Path, mirror: Path | None) -> tup
 
 
 def check_weights(config: Mapping[str, Any], plan: Sequence[PlannedRun], root: Path) -> Iterator[Finding]:
-    """Where the pretrained weight files are, or will come from.
+    """Find out where the pretrained weight files are, or will come from.
 
     Args:
         config: Checked, with defaults.
         plan: Of the same config.
         root: The folder that holds data/.
+
+    Yields:
+        A finding per origin with the names of its files, and one per file that cannot be found.
     """
     paths = sorted({Path(run.inputs.weights) for run in plan if run.inputs.weights})
     if not paths:
@@ -171,12 +177,15 @@ def check_weights(config: Mapping[str, Any], plan: Sequence[PlannedRun], root: P
 
 
 def check_disk(plan: Sequence[PlannedRun], root: Path, at_once: int) -> Iterator[Finding]:
-    """Whether the disk has room for what the forecast says.
+    """Compare the free disk space with the forecast.
 
     Args:
         plan: As experiment.plan.plan_runs.
         root: The folder that holds data/ and results/.
-        at_once: Runs that train side by side.
+        at_once: Number of runs that train at the same time.
+
+    Yields:
+        One finding.
     """
     if not os.access(root, os.W_OK | os.X_OK):
         yield Finding(PROBLEM, "disk", f"{root.resolve()} cannot be written; choose another --directory")

@@ -28,13 +28,16 @@ examples:
 
 
 def find_obstacle(name: str, card: Card, raw: Path, accepted: Collection[str]) -> str:
-    """Why a dataset is not put under DVC; empty if nothing is in the way.
+    """Find the reason why a dataset is not put under DVC.
 
     Args:
-        name: Of the dataset.
-        card: What the dataset is.
+        name: Name of the dataset.
+        card: Its card.
         raw: Its folder, data/raw/{name}.
         accepted: Names of the competition datasets whose rules allow a copy under DVC.
+
+    Returns:
+        The reason; empty if there is none.
     """
     if all(isinstance(source, Synthetic) for source in card.sources):
         return "synthetic, nothing to keep"

@@ -1,8 +1,8 @@
-"""After DVC has brought files back: their dates as Snakemake noted them when they were made.
+"""Restore the dates of outputs after DVC has brought the files back.
 
-DVC restores what was in a file, not when it was made, and Snakemake goes by dates. Its notes on every output (rule,
-parameters, inputs, date) are versioned with the outputs: with the dates back, it finds by its own rules what a changed
-config or module makes stale.
+DVC restores the content of a file, but not its date, and Snakemake compares dates. Snakemake's metadata hold the rule,
+the parameters, the inputs and the date of every output. DVC versions them with the outputs. Once the dates are
+restored, Snakemake finds by its own rules what a changed config or module makes stale.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import fingerprint_inputs
 from covbench.schema import CovbenchError
 
-NOTES = Path(".snakemake/metadata")
+METADATA = Path(".snakemake/metadata")
 SHOWN = 5  # foreign files that a message lists
-TRACKING = Path("results/tracking.json")  # says what this folder's MLflow holds: not versioned, asked anew
+TRACKING = Path("results/tracking.json")  # what MLflow holds for this folder; not versioned, so `track` runs again
 FOLDERS = (
-    ".snakemake/incomplete",  # where it is missing, Snakemake reads every note in search of an older format
+    ".snakemake/incomplete",  # without it, Snakemake reads all metadata in search of an older format
     *(f"data/{name}" for name in ("index", "thumbnails", "duplicates", "splits", "prepared", "weights")),
     *(f"results/{name}" for name in ("runs", "external", "explained", "audit", "compare", "report", "figures")),
 )
-"""Folders that have to be there, if empty: dvc.yaml names those of data and results as outputs."""
+"""Folders that must exist, even if they are empty. dvc.yaml names those of data and results as outputs."""
 
 HELP = """\
 Prepare a folder for Snakemake after `dvc pull` or `dvc checkout`; `dvc repro` and `dvc exp run` do this by themselves.
 
-Every output gets the date back at which it was made, from Snakemake's notes in .snakemake/metadata, which DVC
-brings with the outputs. Repeating it changes nothing. Nothing is trained, and no result is removed.
+Every output gets back the date at which it was made. The date comes from Snakemake's metadata in .snakemake/metadata,
+which DVC brings with the outputs. Repeating the command changes nothing. Nothing is trained, and no result is removed.
 """
 EXAMPLES = """\
 examples:
@@ -43,40 +43,43 @@ examples:
 
 
 @dataclass(frozen=True)
-class Note:
-    """What Snakemake noted on an output: seconds since 1970 at which it was made, and the rule's parameters."""
+class OutputMetadata:
+    """What Snakemake stores about an output.
+
+    made: when it was made, in seconds since 1970. params: the parameters of its rule.
+    """
 
     made: float
     params: frozenset[str]
 
 
-def read_notes(root: Path) -> dict[str, Note]:
-    """Output, relative to `root` -> its note; one of a job that is under way has no date and is left out."""
-    folder = root / NOTES
-    notes = {_decode_name(path.relative_to(folder)): _read_note(path) for path in folder.rglob("*") if path.is_file()}
-    return {name: note for name, note in notes.items() if note}
+def read_metadata(root: Path) -> dict[str, OutputMetadata]:
+    """Read the metadata of every output, by its path relative to `root`. An output of a running job is left out."""
+    folder = root / METADATA
+    found = {_decode_name(path.relative_to(folder)): _read_file(path) for path in folder.rglob("*") if path.is_file()}
+    return {name: stored for name, stored in found.items() if stored}
 
 
 def _decode_name(file: Path) -> str:
-    """Snakemake cuts a long name into folders that begin with @."""
+    """Decode the output that a metadata file is about. Snakemake splits a long name into folders that begin with @."""
     return base64.urlsafe_b64decode("".join(part.removeprefix("@") for part in file.parts)).decode()
 
 
-def _read_note(path: Path) -> Note | None:
+def _read_file(path: Path) -> OutputMetadata | None:
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CovbenchError(f"{path}: damaged ({error}); bring it back: dvc checkout {NOTES}") from error
-    return Note(note["endtime"], frozenset(note["params"] or ())) if note.get("endtime") else None
+        raise CovbenchError(f"{path}: damaged ({error}); bring it back: dvc checkout {METADATA}") from error
+    return OutputMetadata(stored["endtime"], frozenset(stored["params"] or ())) if stored.get("endtime") else None
 
 
-def restore_dates(notes: Mapping[str, Note], root: Path) -> int:
-    """Give every output that is there its noted date; returns how many had another."""
+def restore_dates(metadata: Mapping[str, OutputMetadata], root: Path) -> int:
+    """Set the date of every existing output to the one in its metadata. Returns how many had another date."""
     restored = 0
-    for name, note in notes.items():
+    for name, stored in metadata.items():
         path = root / name
-        if path.exists() and abs(path.stat().st_mtime - note.made) > 1e-6:
-            _set_date(path, note.made)
+        if path.exists() and abs(path.stat().st_mtime - stored.made) > 1e-6:
+            _set_date(path, stored.made)
             restored += 1
     return restored
 
@@ -86,47 +89,50 @@ def _set_date(path: Path, seconds: float) -> None:
         os.utime(path, (seconds, seconds))
     except PermissionError as error:
         raise CovbenchError(
-            f"{path}: its date can be set by its owner only, {path.owner()}: let them run this"
+            f"{path}: only its owner, {path.owner()}, can set its date; ask them to run this command"
         ) from error
 
 
-def find_foreign(plan: Iterable[PlannedRun], notes: Mapping[str, Note], root: Path) -> list[str]:
-    """Files of planned runs that are there without a note, and manifests whose note speaks of another run.
+def find_foreign(plan: Iterable[PlannedRun], metadata: Mapping[str, OutputMetadata], root: Path) -> list[str]:
+    """Find files that do not belong to Snakemake's metadata.
 
     Args:
         plan: As experiment.plan.plan_runs.
-        notes: As read_notes returns them.
+        metadata: As read_metadata returns it.
         root: The folder that holds data/ and results/.
+
+    Returns:
+        Input files of planned runs without metadata, and manifests of a run that their metadata does not describe.
     """
     plan = list(plan)
     read = dict.fromkeys(name for planned in plan for name in planned.inputs.by_name.values())
-    foreign = [name for name in read if name not in notes and (root / name).exists()]
+    foreign = [name for name in read if name not in metadata and (root / name).exists()]
     manifests = [f"{planned.run.folder}/manifest.json" for planned in plan]
-    return foreign + [name for name in manifests if (root / name).exists() and not _fits(name, notes, root)]
+    return foreign + [name for name in manifests if (root / name).exists() and not _fits(name, metadata, root)]
 
 
-def _fits(manifest: str, notes: Mapping[str, Note], root: Path) -> bool:
-    """Whether a run is the one that its note speaks of: of both is known what decided it, apart from its files."""
+def _fits(manifest: str, metadata: Mapping[str, OutputMetadata], root: Path) -> bool:
+    """Whether the metadata describe this run: both hold the fingerprint of what decided it, without its files."""
     inputs: dict[str, Any] = json.loads((root / manifest).read_text(encoding="utf-8")).get("inputs", {})
     decided_by = fingerprint_inputs({name: part for name, part in inputs.items() if name != "files"})
-    return manifest in notes and repr(decided_by) in notes[manifest].params
+    return manifest in metadata and repr(decided_by) in metadata[manifest].params
 
 
 def reconcile(plan: Sequence[PlannedRun], root: Path = Path()) -> int:
-    """Prepare the folder that holds data/ and results/ for Snakemake; returns how many dates were restored.
+    """Prepare the folder that holds data/ and results/ for Snakemake. Returns how many dates were restored.
 
-    Raises CovbenchError where outputs came back without their notes.
+    Raises CovbenchError if outputs came back without their metadata.
     """
-    notes = read_notes(root)
-    if foreign := find_foreign(plan, notes, root):
+    metadata = read_metadata(root)
+    if foreign := find_foreign(plan, metadata, root):
         raise CovbenchError(
-            f"{NOTES} does not say how these were made: {', '.join(foreign[:SHOWN])}"
-            f"{f' and {len(foreign) - SHOWN} more' if len(foreign) > SHOWN else ''}. Bring outputs and notes of one "
+            f"{METADATA} does not say how these were made: {', '.join(foreign[:SHOWN])}"
+            f"{f' and {len(foreign) - SHOWN} more' if len(foreign) > SHOWN else ''}. Bring outputs and metadata of one "
             "version together (dvc pull or dvc checkout without a path), or remove these files: they are made again"
         )
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
-    restored = restore_dates(notes, root)
+    restored = restore_dates(metadata, root)
     if restored:
         (root / TRACKING).unlink(missing_ok=True)
     return restored

@@ -55,7 +55,7 @@ START_SECONDS = 8  # imports of TensorFlow and Keras, reading, saving
 WEIGHTS_IN_STATE = 4  # the model, two moments of Adam, the best weights
 COLUMNS = (
     *("TASK", "PROTOCOL", "ARCHITECTURE", "RUNS", "IMAGES"),
-    *("A RUN", "ALL", "MEMORY", "GPU", "DISK", "RESTS ON"),
+    *("A RUN", "ALL", "MEMORY", "GPU", "DISK", "BASIS"),
 )
 BYTES = 4  # of a float32
 MASK_BYTES = 0.02  # of a predicted pixel, compressed
@@ -70,7 +70,7 @@ class Cost:
     gpu_mb: float
     disk_mb: float
     scratch_mb: float
-    rests_on: str
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,15 @@ def choose_trainings(plan: Sequence[PlannedRun], only: Sequence[str]) -> list[Pl
 
 
 def forecast_trainings(plan: Sequence[PlannedRun], root: Path, seconds: float) -> list[Line]:
-    """A line for every task, protocol and architecture that still has a training to do.
+    """Forecast the planned trainings that are missing or stale.
 
     Args:
         plan: As experiment.plan.plan_runs.
         root: The folder that holds data/, results/ and benchmarks/.
-        seconds: How long to time networks of which nothing is known; 0 times none.
+        seconds: How long to time networks without a known cost; 0 times none.
+
+    Returns:
+        A line per task, protocol and architecture with a training to do.
     """
     groups = group_trainings(examine_runs(plan, root))
     known = StepTimings(root)
@@ -130,13 +133,16 @@ def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
 
 
 def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], known: StepTimings, root: Path) -> Line:
-    """What the runs to do of a group cost: as much as its finished ones, or what a timing says.
+    """Forecast the runs of one task, protocol and architecture.
 
     Args:
-        to_do: The runs of one task, protocol and architecture that are missing or stale.
-        finished: Those that have finished.
+        to_do: The runs that are missing or stale.
+        finished: The runs that have finished.
         known: Timings of this machine.
         root: The folder that holds data/ and results/.
+
+    Returns:
+        The line. Its cost is that of the finished runs if there are any. Otherwise a timing gives it.
     """
     planned = to_do[0].planned
     folds = count_folds(planned, root)
@@ -177,18 +183,21 @@ def learn_cost(finished: Sequence[RunRecord]) -> Cost:
         gpu_mb=max(manifest.get("peak_gpu_memory_mb") or 0 for manifest in manifests),
         disk_mb=statistics.mean(sizes) / 2**20,
         scratch_mb=parameters * BYTES * WEIGHTS_IN_STATE * KEPT_STATES / 2**20,
-        rests_on=f"{len(finished)} finished",
+        basis=f"{len(finished)} finished",
     )
 
 
-def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping[str, float], note: str) -> Cost:
-    """What a run takes by the timing of its setting, every epoch counted.
+def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping[str, float], basis: str) -> Cost:
+    """Estimate what a run costs from the timing of its setting. Every epoch counts.
 
     Args:
         planned: The run, of a network.
         folds: Images in `train`, `val` and `test`.
-        timing: As time_steps.Timing: seconds a step, MB of memory, parameters.
-        note: What the timing rests on.
+        timing: As time_steps.Timing: seconds per step, MB of memory, parameters.
+        basis: What the timing is based on.
+
+    Returns:
+        The cost of one run.
     """
     options = planned.options
     assert options is not None, "a baseline has no timing"
@@ -210,7 +219,7 @@ def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping
         gpu_mb=timing["gpu_mb"],
         disk_mb=model + (masks if TASKS[planned.run.task].kind == SEGMENTATION else 0),
         scratch_mb=model * WEIGHTS_IN_STATE * KEPT_STATES,
-        rests_on=note,
+        basis=basis,
     )
 
 
@@ -258,7 +267,7 @@ def _show_line(line: Line) -> tuple[str, ...]:
     cost = line.cost
     times = show_seconds(cost.seconds), show_seconds(line.runs * cost.seconds)
     gpu = _show_mb(cost.gpu_mb) if cost.gpu_mb else "-"
-    return (*names, *times, _show_mb(cost.memory_mb), gpu, _show_mb(line.runs * cost.disk_mb), cost.rests_on)
+    return (*names, *times, _show_mb(cost.memory_mb), gpu, _show_mb(line.runs * cost.disk_mb), cost.basis)
 
 
 def show_seconds(seconds: float) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.experiment.plan import PlannedRun
-from covbench.experiment.runs import KEYS, RunRecord, RunState, describe_record, examine_runs
+from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_record, examine_runs
 from covbench.schema import AUDIT_TABLES, COMPARE_TABLES, SEGMENTATION, Card, Column, Task
 from covbench.system.files import read_table
 
@@ -110,7 +110,7 @@ def tabulate_runs(records: Sequence[RunRecord]) -> pd.DataFrame:
 def _read_planned(path: Path, columns: Mapping[str, Column], runs: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table that belong to planned runs; of values from elsewhere, those of planned tasks."""
     table = read_table(path, columns)
-    keys = ["task"] if path.stem in FROM_ELSEWHERE else [key for key in KEYS if key in columns]
+    keys = ["task"] if path.stem in FROM_ELSEWHERE else [key for key in MODEL_KEYS if key in columns]
     return _keep_planned(table, runs, keys) if keys else table
 
 

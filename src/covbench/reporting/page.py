@@ -270,7 +270,17 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
 
 
 def draw_galleries(folder: Path, data: Path, task: Task, results: Results) -> Iterator[Gallery]:
-    """Cases of a segmentation as pictures, per protocol. results: of this task."""
+    """Draw the cases of a segmentation as pictures.
+
+    Args:
+        folder: The report's folder.
+        data: Folder that holds prepared/.
+        task: The task.
+        results: The results of this task.
+
+    Yields:
+        The galleries of each protocol. A classification has none.
+    """
     if task.kind == SEGMENTATION:
         for protocol in tables.order_protocols(results.runs["protocol"]):
             yield from task_figures.draw_cases(folder, data, task, protocol, results)

@@ -13,8 +13,15 @@ from covbench.schema import Run
 from covbench.system.files import write_json
 
 
-def fit_run(run: Run, split_path: str, prepared_paths: Sequence[str], outputs: Mapping[str, str]) -> None:
-    """Fit a baseline and write its manifest and predictions (and masks) to `outputs`."""
+def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], outputs: Mapping[str, str]) -> None:
+    """Fit a baseline and write its manifest, its predictions and, for a segmentation, its masks.
+
+    Args:
+        run: names task, baseline and seed.
+        split_path: path of the split.
+        prepared_paths: paths of the prepared arrays.
+        outputs: paths by `manifest`, `predictions` and, where pixels are labelled, `masks`.
+    """
     started = time.monotonic()
     inputs = gather_inputs(run, {}, name_inputs(split_path, prepared_paths), {})
     classes = TASKS[run.task].classes

@@ -25,18 +25,18 @@ Arrays = Mapping[str, Sequence[np.ndarray]]
 
 
 def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
-    """Write a state beside the last ones and keep the newest two.
+    """Write a state and keep the newest two.
 
     Args:
-        folder: of the run's states.
-        arrays: named groups of arrays of any dtype but object.
+        folder: holds the states of the run.
+        arrays: named groups of arrays, of any dtype except object.
         facts: plain values (JSON).
 
     Returns:
-        The new file.
+        The path of the new state.
 
     Raises:
-        CovbenchError: The disk has no room; the states before stay as they are.
+        CovbenchError: The disk has no room. The earlier states stay as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _list_states(folder)

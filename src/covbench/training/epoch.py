@@ -99,7 +99,13 @@ def _fit(data: PhaseData, progress: Progress, epoch: int, watch: keras.callbacks
 
 
 def reseed_layers(model: keras.Model, seed: int, epoch: int) -> None:
-    """Set the state of every layer's random generator (dropout) from (seed, epoch, its position in the model)."""
+    """Set the random generator of every layer that has one, such as dropout.
+
+    Args:
+        model: the whole model. The position of a layer in it also decides the layer's generator.
+        seed: of the run.
+        epoch: counted from 0 through all phases.
+    """
     for position, layer in enumerate(model._flatten_layers()):
         if hasattr(layer, "seed_generator"):
             state = np.random.default_rng([seed, epoch, position]).integers(0, 2**31, 2)

@@ -1,6 +1,6 @@
 """Features of a frozen backbone: computed once per image and view, kept by content for every head, seed and epoch.
 
-docs/decisions/007-views-of-a-frozen-backbone.md says why views, and what the numbers lose by them.
+docs/explanation/decisions/007-augmented-views-of-a-frozen-backbone.md says why there are views and what they cost.
 """
 
 from __future__ import annotations
@@ -74,16 +74,16 @@ def feature_dtype(extractor: keras.Model) -> np.dtype:
 
 
 def count_feature_bytes(model: keras.Model, train: int, val: int, views: int) -> int:
-    """Disk that the features of a classifier take.
+    """Count the bytes on disk that the features of a classifier take.
 
     Args:
-        model: the whole classifier.
-        train: images that are kept in each view.
-        val: images that are kept once.
-        views: augmented views of each training image.
+        model: the classifier.
+        train: number of training images. Their features are kept for each view.
+        val: number of validation images. Their features are kept once.
+        views: number of augmented views.
 
     Returns:
-        Bytes.
+        The number of bytes.
     """
     extractor, _ = cut_classifier(model)
     return (train * views + val) * extractor.output_shape[1] * feature_dtype(extractor).itemsize
@@ -114,13 +114,13 @@ class FeatureStore:
         return prepare_extraction(self._extractor)
 
     def load(self, fold: Fold, chosen: np.ndarray, augmentation: str, view: int) -> np.ndarray:
-        """Features of the given rows of a fold, computed where no process has done so yet.
+        """Load the features of some rows of a fold, and compute those that are not kept yet.
 
         Args:
-            fold: of the store's prepared array.
-            chosen: rows of the fold, int64, (B,).
+            fold: a fold of the prepared array.
+            chosen: int64, (B,), rows of the fold.
             augmentation: a name of covbench.data.augmentation.AUGMENTATIONS.
-            view: which draw from it, 0 or more.
+            view: number of the augmented view, from 0 on.
 
         Returns:
             float32, (B, F).

@@ -22,16 +22,16 @@ BACKBONES = ("backbone", "network")
 
 
 def explain_models(folders: Sequence[str], images_path: str, rows_path: str, out: Path | str) -> None:
-    """Write where several models of a task looked, for the cases on which each was most wrong.
+    """Write the Grad-CAM maps of several models of a task to one .npz file.
 
-    Cases without an image of their own (augmented copies) are left out.
+    For each architecture, the file holds `{architecture}/image_id`, str, (K,), and `{architecture}/map`, uint8,
+    (K, SIDE, SIDE), 0-255. A map is for the class that the model predicted. Augmented copies are left out.
 
     Args:
-        folders: of a run of each model.
-        images_path: the prepared images.
-        rows_path: the rows of the prepared images.
-        out: an .npz. In it, by architecture: `{architecture}/image_id` str, (K,), and `{architecture}/map` uint8,
-            (K, SIDE, SIDE), 0-255, for the class that the model predicted.
+        folders: folder of each model's run.
+        images_path: images.npy of the prepared arrays.
+        rows_path: rows.parquet beside it.
+        out: path of the .npz file.
     """
     images, rows = np.load(images_path, mmap_mode="r"), pd.read_parquet(rows_path)
     position = {image: position for position, image in enumerate(rows["image_id"])}
@@ -57,14 +57,15 @@ def choose_worst(cases: pd.DataFrame, number: int) -> pd.DataFrame:
 
 
 def find_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Grad-CAM: features of the backbone, weighted by the mean gradient of a class's log-probability, positive part.
+    """Compute Grad-CAM maps (Selvaraju et al., "Grad-CAM", ICCV 2017).
 
-    Selvaraju et al., "Grad-CAM", ICCV 2017.
+    A map is the sum of the backbone's features, weighted by the mean gradient of the class's log-probability. Negative
+    values are set to 0.
 
     Args:
-        model: a classifier with a backbone or a network of this project.
+        model: the classifier.
         images: uint8, (K, H, W), 0-255.
-        classes: the class to explain in each, int64, (K,).
+        classes: int64, (K,), the class to explain for each image.
 
     Returns:
         uint8, (K, SIDE, SIDE), 255 where each map is largest.

@@ -27,7 +27,16 @@ class PhaseData(Protocol):
         """The validation fold, without augmentation, in its own order."""
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> Batches:
-        """The training batches of an epoch, `first` micro-batches left out, each batch in `micro_batches` parts."""
+        """Prepare the training batches of an epoch.
+
+        Args:
+            epoch: counted from 0 through all phases.
+            first: number of micro-batches to leave out at the start.
+            micro_batches: number of micro-batches per batch.
+
+        Returns:
+            The batches, shuffled and augmented by seed and epoch.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +54,16 @@ class ImageData:
         return Batches(self.val, self.options.batch_size, self.seed)
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> Batches:
+        """Prepare augmented images.
+
+        Args:
+            epoch: as in PhaseData.
+            first: as in PhaseData.
+            micro_batches: as in PhaseData.
+
+        Returns:
+            The batches, shuffled and augmented by seed and epoch.
+        """
         return Batches(
             self.train,
             self.options.batch_size,
@@ -73,6 +92,16 @@ class FeatureData:
         return FeatureBatches(self.store, ("none", 0), self.val, self.options.batch_size, self.seed)
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> FeatureBatches:
+        """Prepare features of the augmented view that the epoch shows.
+
+        Args:
+            epoch: as in PhaseData.
+            first: as in PhaseData.
+            micro_batches: as in PhaseData.
+
+        Returns:
+            The batches, shuffled by seed and epoch.
+        """
         views = 1 if self.options.augmentation == "none" else int(self.options.augmented_views)
         return FeatureBatches(
             self.store,

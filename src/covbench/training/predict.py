@@ -31,13 +31,13 @@ def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none"
 
 
 def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Class probabilities of each image.
+    """Predict the class probabilities of each image.
 
-    The study's head ends in independent sigmoids; their outputs are divided by their sum, which keeps its argmax.
+    The study's head ends in independent sigmoids. Their outputs are divided by their sum, which keeps the argmax.
 
     Args:
-        model: a classifier; raw 0-255 RGB in.
-        fold: the images, shown augmented where the options say `augment_test`.
+        model: a trained classifier.
+        fold: the images.
         options: of the run.
         seed: of the run.
 
@@ -50,16 +50,16 @@ def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed
 
 
 def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """The most probable class of each pixel.
+    """Predict the most probable class of each pixel.
 
     Args:
-        model: a segmenter; raw 0-255 RGB in.
+        model: a trained segmenter.
         fold: the images.
         options: of the run.
         seed: of the run.
 
     Returns:
-        uint8, (R, H, W).
+        uint8, (R, H, W), class numbers.
     """
     batches = _batches(fold, options, seed)
     maps = [np.argmax(model.predict_on_batch(batches[i][0]), axis=-1).astype(np.uint8) for i in range(len(batches))]

@@ -118,14 +118,29 @@ class Checkpointer:
         self.interruption.unsaved = True
 
     def safe_point(self, model: keras.Model, network: keras.Model, progress: Progress) -> None:
-        """Between two steps: save if it is time, save and leave if that was asked for."""
+        """Save between two steps if a save is due, and leave if the process was told to stop.
+
+        Args:
+            model: the whole model.
+            network: the part of it that is fitted.
+            progress: of the training.
+
+        Raises:
+            SystemExit: The process was told to stop; the state is saved, the code is 75.
+        """
         if self.interruption.requested or time.monotonic() >= self._next:
             self.save(model, network, progress)
         if self.interruption.requested:
             self.interruption.leave()
 
     def save(self, model: keras.Model, network: keras.Model, progress: Progress) -> None:
-        """Write the state of `model`, optimizer and metrics of the `network` that is fitted, and the progress."""
+        """Write the state of a training.
+
+        Args:
+            model: the whole model.
+            network: the part of it that is fitted. It has the optimizer and the metrics.
+            progress: of the training.
+        """
         started = time.monotonic()
         if keras.backend.backend() == "jax":
             network.jax_state_sync()  # inside fit() JAX keeps the values out of the variables

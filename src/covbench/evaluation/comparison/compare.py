@@ -15,7 +15,7 @@ from covbench.evaluation.comparison.model_pairs import Contestant, compare_model
 from covbench.evaluation.comparison.replication import compare_protocols, set_beside
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import (
-    KEYS,
+    MODEL_KEYS,
     RunRecord,
     RunState,
     count_patients,
@@ -121,7 +121,7 @@ def _compare_task(runs: list[RunRecord]) -> Rows:
 
 def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:
     metrics = scored.metrics
-    keys = {key: getattr(scored, key) for key in [*KEYS, "family", "seed"]}
+    keys = {key: getattr(scored, key) for key in [*MODEL_KEYS, "family", "seed"]}
     for name, scores in {"": metrics["metrics"], **metrics["per_class"]}.items():
         for metric, value in scores.items():
             key = f"per_class.{name}.{metric}" if name else metric

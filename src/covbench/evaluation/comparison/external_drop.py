@@ -16,8 +16,9 @@ from covbench.data.datasets import TASKS
 from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, find_interval, score_draws
+from covbench.evaluation.external import COUNTS, Scores
 from covbench.experiment.plan import PlannedRun
-from covbench.experiment.runs import KEYS, RunRecord, RunState, count_patients, examine_runs
+from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, count_patients, examine_runs
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
@@ -27,12 +28,8 @@ EXTERNAL_METRICS = {
     SEGMENTATION: ("dice_lesion", "jaccard_lesion", "dice_lesion_volume"),
 }
 """What is compared: scores of the task that both datasets share. Accuracy moves with the share of COVID too."""
-COUNTS = ["images", "patients", "usable", "duplicates", "removed"]
 BLOCK = 2000
 """Draws at once: all of them over a dataset of 15,000 patients would need gigabytes."""
-
-Scores = tuple[Mapping[str, Any], pd.DataFrame]
-"""metrics.json and cases.parquet of a test fold."""
 
 
 def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.DataFrame:
@@ -47,7 +44,7 @@ def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.Data
     deep = [entry for entry in plan if entry.is_deep and find_external_tasks(entry.run.task, planned)]
     rows: list[dict[str, Any]] = []
     for key, group in groupby(sorted(examine_runs(deep, root), key=_model), key=_model):
-        seeds, names = list(group), dict(zip(KEYS, key, strict=True))
+        seeds, names = list(group), dict(zip(MODEL_KEYS, key, strict=True))
         for other in find_external_tasks(key[0], planned):
             rows += [{**names, "tested_on": other} | row for row in _compare_seeds(seeds, other, root)]
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["external"]))

@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import find_interval
-from covbench.evaluation.comparison.paired_tests import Fold, compare_aurocs, compare_correct, correct_holm, flip_signs
+from covbench.evaluation.comparison.paired_tests import (
+    PairedFold,
+    compare_aurocs,
+    compare_correct,
+    correct_holm,
+    flip_signs,
+)
 from covbench.evaluation.comparison.ranks import range_ranks, resolvable_difference
 from covbench.experiment.runs import RunRecord, count_patients
 from covbench.schema import CLASSIFICATION, SEGMENTATION
@@ -98,7 +104,7 @@ def _test_ranking(_: str, pairs: Sequence[tuple[Contestant, Contestant]], patien
     return DELONG, np.array([compare_aurocs(list(_pair_folds(*pair, patients)))[2] for pair in pairs])
 
 
-def _pair_folds(one: Contestant, other: Contestant, patients: pd.Index) -> Iterator[Fold]:
+def _pair_folds(one: Contestant, other: Contestant, patients: pd.Index) -> Iterator[PairedFold]:
     for seed, run in one.runs.items():
         classes, positive = run.metrics["classes"], run.metrics["positive"]
         mine, theirs = _align(run.cases, other.runs[seed].cases)

@@ -14,7 +14,7 @@ from scipy import stats
 FLIPS = 10_000
 BLOCK = 500
 
-Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+PairedFold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """What the tests need to know of the N images of one fold, (N,) each.
 
 The arrays are whether each image is of the class (bool), the scores of the two models (float), and the image's patient
@@ -22,7 +22,7 @@ The arrays are whether each image is of the class (bool), the scores of the two 
 """
 
 
-def compare_aurocs(folds: Sequence[Fold]) -> tuple[float, float, float]:
+def compare_aurocs(folds: Sequence[PairedFold]) -> tuple[float, float, float]:
     """Compare the AUROC of two models: mean difference over folds, its standard error, and a two-sided p-value.
 
     folds: one per seed and class, with the same patient numbers in all.

@@ -10,7 +10,7 @@ import pandas as pd
 from covbench.evaluation.comparison.bootstrap import find_interval
 from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.definitions import define_metric
-from covbench.experiment.runs import KEYS, count_patients
+from covbench.experiment.runs import MODEL_KEYS, count_patients
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.schema import COMPARE_TABLES
 
@@ -103,7 +103,9 @@ def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.Data
         Columns of schema.COMPARE_TABLES. `difference` is ours minus the reported value, `change` is ours under
         `audited` minus ours under `published`.
     """
-    ours: dict[tuple, Any] = {tuple(row[key] for key in [*KEYS, "metric"]): row for row in summary.to_dict("records")}
+    ours: dict[tuple, Any] = {
+        tuple(row[key] for key in [*MODEL_KEYS, "metric"]): row for row in summary.to_dict("records")
+    }
     changes = {(row["task"], row["architecture"], row["metric"]): row for row in protocols.to_dict("records")}
     rows = []
     for value in reported.fillna("").to_dict("records"):

@@ -114,13 +114,23 @@ def _read_costs(record: RunRecord) -> dict[str, float]:
 def track_runs(
     uri: str, runs: Iterable[TrackedRun], draw: Draw | None = None, copy_models: bool = False
 ) -> dict[str, str]:
-    """Copy runs into a prepared store, an experiment per task; returns folder -> MLflow run id.
+    """Copy runs into a prepared store, with an experiment per task.
 
-    draw: metrics and history of a run -> SVG text by file name, kept with it. copy_models: keep model.keras with it,
-    rather than its path and sha256. All runs of an experiment hang below one that stands for the benchmark.
-    A run whose fingerprint changed gets a new MLflow run, and the old one a tag that names its successor. Runs that
-    were followed while they trained, and never finished, are closed.
-    Raises CovbenchError when the store does not answer or refuses.
+    All runs of an experiment are children of one run that represents the benchmark. A run whose fingerprint changed
+    gets a new MLflow run, and a tag on the old one names its successor. Runs that were followed while they trained, but
+    never finished, are closed.
+
+    Args:
+        uri: address of the store, as tracking.uri in the config.
+        runs: the runs to copy.
+        draw: from the metrics and the history of a run to SVG text by file name, kept with the run; None draws nothing.
+        copy_models: keep model.keras with the run, in addition to its path and sha256.
+
+    Returns:
+        The id of each MLflow run, by the run's folder.
+
+    Raises:
+        CovbenchError: The store does not answer or refuses.
     """
     with explaining(uri):
         client = open_client(uri)

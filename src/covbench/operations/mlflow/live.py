@@ -27,18 +27,18 @@ LAST_SECONDS = 5
 
 @contextmanager
 def follow_run(tracking: Mapping[str, Any], run: Run, fingerprint: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Send the learning curves of a training to MLflow while it runs.
+    """Send the learning curves of a run to MLflow while it trains.
 
-    Nothing is sent without `live` in `tracking`, nor to a SQLite file on a cluster, whose nodes would break it on a
-    shared file system.
+    Nothing is sent unless `live` is set. Nothing is sent to a SQLite file from a cluster either: several nodes would
+    damage the file on a shared file system.
 
     Args:
-        tracking: the config's section.
-        run: which training.
+        tracking: the section `tracking` of the config.
+        run: the run.
         fingerprint: of its inputs.
 
     Yields:
-        What takes the learning curves so far (schema.HISTORY_COLUMNS) after each epoch.
+        A function to call after each epoch with the learning curves so far (schema.HISTORY_COLUMNS).
     """
     if not tracking.get("live") or ("SLURM_JOB_ID" in os.environ and tracking["uri"].startswith("sqlite")):
         yield lambda curves: None

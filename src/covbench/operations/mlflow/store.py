@@ -99,7 +99,19 @@ def open_client(uri: str) -> MlflowClient:
 
 
 def find_experiment(client: MlflowClient, task: str, uri: str) -> str:
-    """Id of the task's experiment, created by whoever is first; beside a SQLite store its files go to `mlartifacts`."""
+    """Find the experiment of a task, or create it.
+
+    Args:
+        client: of the store.
+        task: name of the task and of the experiment.
+        uri: address of the store. The artifacts of a SQLite store go into the folder `mlartifacts` beside it.
+
+    Returns:
+        The id of the experiment.
+
+    Raises:
+        CovbenchError: The experiment is in MLflow's bin.
+    """
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(task)
@@ -120,7 +132,16 @@ def find_experiment(client: MlflowClient, task: str, uri: str) -> str:
 
 
 def search_runs(client: MlflowClient, experiment: str, filter_string: str = "") -> Iterator[MlflowRun]:
-    """Runs of an experiment that this benchmark made, all pages of them."""
+    """Search an experiment for the runs of this benchmark.
+
+    Args:
+        client: of the store.
+        experiment: id of the experiment.
+        filter_string: filter in MLflow's syntax; empty for all runs.
+
+    Yields:
+        Each run, from all pages of the answer.
+    """
     token = None
     while True:
         page = client.search_runs([experiment], filter_string, max_results=1000, page_token=token)

@@ -240,7 +240,7 @@ def test_a_partial_grid_says_what_is_missing_and_why_something_failed(page, repo
     visit(page, report, "index.html")
     expect(page.locator("header")).to_contain_text("1 missing")
     expect(page.locator("#grid")).to_contain_text("missing 0/1")
-    expect(page.locator("#grid")).to_contain_text("no metrics.json")
+    expect(page.locator("#grid")).to_contain_text("no manifest.json")
     expect(page.locator("header")).to_contain_text("1 failed")
     expect(page.locator("#grid")).to_contain_text("✗ failed 0/1")
     expect(page.locator("#grid")).to_contain_text("no room on the disk")

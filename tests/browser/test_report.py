@@ -11,7 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 from covbench.reporting.page import build_report
 from covbench.system.files import write_table
 from tests.chromium import CHROMIUM, NO_BROWSER
-from tests.synthetic_results import compare_tree, draw_tree, plan_runs
+from tests.synthetic_results import compare_tree, draw_tree, plan_runs, write_manifest
 
 PLAN = plan_runs(
     {
@@ -255,6 +255,8 @@ def test_hostile_names_stay_text(page, tmp_path):
         for column in {"image_id", "patient_id", "source"} & set(table.columns):
             table[column] = HOSTILE + table[column]
         write_table(path, table)
+    for planned in plan:
+        write_manifest(tmp_path, planned)  # as if trained with these rows
     folder = build(tmp_path, plan)
     visit(page, folder, "index.html")
     visit(page, folder, "models/phantom_xray/audited/vgg16.html")

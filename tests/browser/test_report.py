@@ -11,7 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 from covbench.reporting.page import build_report
 from covbench.system.files import write_table
 from tests.chromium import CHROMIUM, NO_BROWSER
-from tests.synthetic_results import compare_tree, draw_tree, plan_runs
+from tests.synthetic_results import compare_tree, draw_tree, plan_runs, write_manifest
 
 PLAN = plan_runs(
     {
@@ -240,7 +240,7 @@ def test_a_partial_grid_says_what_is_missing_and_why_something_failed(page, repo
     visit(page, report, "index.html")
     expect(page.locator("header")).to_contain_text("1 missing")
     expect(page.locator("#grid")).to_contain_text("missing 0/1")
-    expect(page.locator("#grid")).to_contain_text("no metrics.json")
+    expect(page.locator("#grid")).to_contain_text("no manifest.json")
     expect(page.locator("header")).to_contain_text("1 failed")
     expect(page.locator("#grid")).to_contain_text("✗ failed 0/1")
     expect(page.locator("#grid")).to_contain_text("no room on the disk")
@@ -255,6 +255,8 @@ def test_hostile_names_stay_text(page, tmp_path):
         for column in {"image_id", "patient_id", "source"} & set(table.columns):
             table[column] = HOSTILE + table[column]
         write_table(path, table)
+    for planned in plan:
+        write_manifest(tmp_path, planned)  # as if trained with these rows
     folder = build(tmp_path, plan)
     visit(page, folder, "index.html")
     visit(page, folder, "models/phantom_xray/audited/vgg16.html")

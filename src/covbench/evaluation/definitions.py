@@ -23,7 +23,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading and what exactly stands under it."""
+    """The heading of a column and what exactly the column counts."""
 
     label: str
     definition: str

@@ -19,7 +19,7 @@ from covbench.schema import CLASSIFICATION, CovbenchError
 def build_classifier(
     name: str, size: int, classes: int, head: str, scaling: str, weights: Path | None = None
 ) -> keras.Model:
-    """A classifier of the catalogue, untrained but for its backbone.
+    """A classifier of the catalogue. Only its backbone may have pretrained weights.
 
     The model takes raw RGB, uint8 or float, (B, size, size, 3), 0-255, and gives probabilities, float32, (B, classes),
     0-1; with head `average_pool` they sum to 1, with `dense_512_64` each is a sigmoid of its own, as in the study.

@@ -15,7 +15,7 @@ from covbench.schema import SEGMENTATION, CovbenchError
 
 
 def build_segmenter(name: str, size: int, classes: int, scaling: str, weights: Path | None = None) -> keras.Model:
-    """A segmenter of the catalogue, untrained but for its encoder.
+    """A segmenter of the catalogue. Only its encoder may have pretrained weights.
 
     The model takes raw RGB, uint8 or float, (B, size, size, 3), 0-255, and gives probabilities, float32,
     (B, size, size, classes), 0-1, that sum to 1 over the classes. Where the network cannot work at `size`

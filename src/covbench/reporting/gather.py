@@ -108,7 +108,7 @@ def tabulate_runs(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def _read_planned(path: Path, columns: Mapping[str, Column], runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table that belong to planned runs; of values from elsewhere, those of planned tasks."""
+    """The rows of a table that belong to planned runs; of reported values, those of planned tasks."""
     table = read_table(path, columns)
     keys = ["task"] if path.stem in FROM_ELSEWHERE else [key for key in MODEL_KEYS if key in columns]
     return _keep_planned(table, runs, keys) if keys else table

@@ -39,7 +39,7 @@ def compare_runs(
     root: Path = Path(),
     partial: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """The tables of results/compare, schema.COMPARE_TABLES, but for `external`.
+    """The tables of results/compare, schema.COMPARE_TABLES, without `external`.
 
     Args:
         plan: as covbench.experiment.plan.plan_runs.

@@ -44,7 +44,7 @@ class Contestant:
 
 
 def compare_model_pairs(contestants: Sequence[Contestant], patients: pd.Index) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `pairs`, `ranks` and `resolution` of the models of one task and protocol, but for these two columns.
+    """Rows of `pairs`, `ranks` and `resolution` of the models of one task and protocol, without these two columns.
 
     patients: (P,), all patients of the task. Only models with as many seeds as the most complete one are compared,
     since each seed has its own test fold; the others are in no table.

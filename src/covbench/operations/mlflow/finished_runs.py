@@ -154,7 +154,7 @@ def track_runs(
 def _track_parent(
     client: MlflowClient, experiment: str, known: Mapping[str, MlflowRun], task: str, runs: list[TrackedRun]
 ) -> str:
-    """Id of the run that stands for the benchmark on a task; it spans all the others."""
+    """Id of the run that represents the benchmark on a task; it spans all the others."""
     start, end = min(run.started_ms for run in runs), max(run.finished_ms for run in runs)
     parent = known.get("")
     if parent is None:

@@ -1,4 +1,4 @@
-"""One command, `covbench`: what users ask of the benchmark beside Snakemake. Nothing heavy is imported for `--help`."""
+"""The command `covbench`: what users need beside Snakemake. `--help` imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from covbench.experiment.plan import PlannedRun
 
 ABOUT = """\
-Plan, check and read a covbench benchmark. Snakemake trains; these commands say what it will do and what it has done.
+Plan, check and read a covbench benchmark. Snakemake trains. These commands show what it will do and what it has done.
 """
 EXAMPLES = """\
 examples:
@@ -36,7 +36,7 @@ wrong argument with 2, and one sentence on stderr says what to do.
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says a mistake in one line, and whose help lies in the module that does the work.
+    """A parser that reports a mistake in one line. Its help text is in the module that does the work.
 
     Args:
         module: Holds HELP and EXAMPLES; it is imported only when somebody asks for help.
@@ -59,12 +59,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _format_help(prog: str) -> argparse.HelpFormatter:
     formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=118)
-    formatter._action_max_length = 17  # argparse forgets the indent of subcommands: long names would break the line
+    formatter._action_max_length = 17  # argparse ignores the indent of subcommands, so long names would break the line
     return formatter
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of `covbench` with all its subcommands; `run` of what it parses is the function to call."""
+    """Build the parser of `covbench` with all its subcommands. The parsed `run` is the function to call."""
     parser = _Parser(prog="covbench", description=ABOUT, epilog=EXAMPLES)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for add in (_add_doctor, _add_forecast, _add_run, _add_status, _add_accept, _add_summary):
@@ -75,17 +75,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; a mistake of the user is one sentence on stderr.
+    """Run a command and return its exit code. A mistake of the user is one sentence on stderr.
 
     Args:
-        arguments: What follows `covbench` on the command line; None takes those of this process.
+        arguments: The command line after `covbench`; None takes that of this process.
     """
     options = build_parser().parse_args(arguments)
     with print_anywhere():
         try:
             code = options.run(options) or 0
             sys.stdout.flush()
-        except BrokenPipeError:  # `| head`: nobody reads on
+        except BrokenPipeError:  # `| head` reads no further
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except CovbenchError as error:
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    """The two arguments that name a plan and where it is carried out."""
+    """Add the two arguments that name a plan and its working directory."""
     parser.add_argument(
         "--configfile", type=Path, metavar="FILE", help="as for snakemake; default: config/config.yaml alone"
     )
@@ -205,7 +205,7 @@ Declare an edit of the code or of a locked package harmless for stale runs, so t
 
 The run's manifest.json records your reason, the date and the hashes that you accept. The report and `covbench status`
 show them beside the run. A further edit makes the run stale again. A run is refused if its options, split, data or
-weights differ from the plan: it answers another question, and only a new training helps.
+weights differ from the plan: such a run needs a new training.
 """
     examples = """\
 examples:
@@ -268,7 +268,7 @@ def _add_restore_dates(commands: Any) -> None:
     parser = commands.add_parser(
         "restore-dates",
         module="covbench.operations.dvc_timestamps",
-        help="after dvc pull: the dates of all outputs",
+        help="after dvc pull: restore the dates of all outputs",
     )
     _add_plan(parser)
     parser.set_defaults(run=_restore_dates)
@@ -278,7 +278,7 @@ def _restore_dates(options: argparse.Namespace) -> None:
     from covbench.operations.dvc_timestamps import reconcile
 
     restored = reconcile(_read_plan(options)[1], options.directory)
-    print(f"{restored} outputs have their dates back" if restored else "every output has the date at which it was made")
+    print(f"restored the dates of {restored} outputs" if restored else "every output has the date at which it was made")
 
 
 def _add_raw_data(commands: Any) -> None:

@@ -136,7 +136,7 @@ def test_the_total_says_how_many_runs_it_lacks():
     known = Line("t", "p", "a", 2, 9, True, Cost(3600.0, 1, 0, 1, 1, "1 finished"))
     text = show_lines([known, Line("t", "p", "b", 3, 9, False, None)], 1)
     assert "2 runs: 2.0 h" in text
-    assert "3 runs are not in it" in text
+    assert "3 runs are not included" in text
     assert "~9" in text
 
 

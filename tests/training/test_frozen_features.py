@@ -276,7 +276,7 @@ def test_a_training_on_features_killed_and_started_again_ends_as_if_nothing_had_
     results = [read_result(folder / "results") for folder in folders]
     assert results[0] == results[1]
     assert len(list((folders[0] / "checkpoints" / "features").glob("*/mild_*.features"))) == 2
-    assert "goes on in epoch" in (folders[1] / "results.log").read_text()
+    assert "resumes in epoch" in (folders[1] / "results.log").read_text()
 
 
 def test_a_head_on_features_learns_and_leaves_the_backbone_as_it_was(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_training_killed_twenty_times_ends_as_if_nothing_had_happened(processe
 
 
 def test_a_training_told_to_stop_saves_leaves_within_seconds_and_goes_on(processes, undisturbed, folder):
-    for saves, told_after in ((3600, "epoch 0 head"), (3600, "goes on in epoch"), (0, "goes on in epoch")):
+    for saves, told_after in ((3600, "epoch 0 head"), (3600, "resumes in epoch"), (0, "resumes in epoch")):
         process = start(processes, folder, save_seconds=saves)
         wait_for(lambda words=told_after: words in log_of(folder))
         time.sleep(0.3)
@@ -121,7 +121,7 @@ def test_a_finished_run_started_again_trains_nothing_even_when_its_outputs_are_g
     for path in (folder / "results").iterdir():
         path.unlink()
     assert finish(start(processes, folder)) == 0
-    assert "nothing trained" in log_of(folder)
+    assert "not trained again" in log_of(folder)
     assert "epoch" not in log_of(folder)
     assert read_result(folder / "results") == undisturbed
 
@@ -184,7 +184,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_cut_in_two_and_the_manifest_sa
     process = processes.Process(target=train_where_no_more_than_five_images_fit, args=(str(folder),))
     process.start()
     assert finish(process) == 0, log_of(folder)
-    assert "out of memory with batches of 8: once more, in two halves each" in log_of(folder)
+    assert "out of memory with batches of 8: trying two micro-batches per batch" in log_of(folder)
     manifest = json.loads((folder / "results/manifest.json").read_text())
     assert manifest["micro_batches"] == 2
     assert manifest["epochs_run"] == 2

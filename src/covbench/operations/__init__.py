@@ -1,1 +1,1 @@
-"""Windows and neighbours that nothing reads back: MLflow, DVC, SLURM and cost forecasts."""
+"""Tools around the benchmark whose output no result depends on: MLflow, DVC, SLURM and cost forecasts."""

@@ -1,4 +1,4 @@
-"""What could stop a benchmark, checked before the first job: a line each, with the remedy."""
+"""Check before the first job what could stop a benchmark: a line for each finding, with the remedy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from covbench.system.files import PROJECT
 from covbench.system.gpu_leases import list_gpus
 
 HELP = """\
-Check what could stop the benchmark, before the first job: one line each, with the remedy.
+Check what could stop the benchmark, before the first job: one line per finding, with the remedy.
 
   data      every planned dataset: fetched already, in the mirror, or Kaggle credentials to download it
   weights   every pretrained weight file: here already, in the mirror, or which host it comes from
@@ -63,7 +63,7 @@ MLFLOW_QUERY = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found: ok, warning or problem, its subject, and a sentence with the remedy."""
+    """What a check has found: its level (ok, warning or problem), its subject, and a sentence with the remedy."""
 
     level: str
     subject: str
@@ -73,12 +73,12 @@ class Finding:
 def examine(
     config: Mapping[str, Any], plan: Sequence[PlannedRun], root: Path, gpus: int, profile: Path | None = None
 ) -> list[Finding]:
-    """Everything that the checks find.
+    """Run all checks.
 
     Args:
         config: Checked, with defaults.
         plan: Of the same config, as experiment.plan.plan_runs.
-        root: The folder that holds data/ and results/, or will.
+        root: The folder that holds data/ and results/, or will hold them.
         gpus: As in snakemake --resources gpu=N.
         profile: Folder of a Snakemake profile. With a SLURM profile, the cluster is checked instead of local GPUs.
 
@@ -97,7 +97,7 @@ def examine(
 
 
 def _catch(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a check; a mistake that stops it is the last of them."""
+    """Yield the findings of a check. If an error stops the check, the error is the last finding."""
     try:
         yield from check()
     except CovbenchError as error:
@@ -105,7 +105,7 @@ def _catch(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Fin
 
 
 def show_findings(findings: Sequence[Finding]) -> str:
-    """A line for each finding, and the number of problems and warnings."""
+    """Show a line for each finding, and the number of problems and warnings."""
     width = max((len(finding.subject) for finding in findings), default=0)
     lines = [f"{finding.level:7}  {finding.subject:{width}}  {finding.message}" for finding in findings]
     counts = [sum(finding.level == level for finding in findings) for level in (PROBLEM, WARNING)]
@@ -113,7 +113,7 @@ def show_findings(findings: Sequence[Finding]) -> str:
 
 
 def check_datasets(config: Mapping[str, Any], root: Path) -> Iterator[Finding]:
-    """Where each planned dataset is, or will come from. root: the folder that holds data/."""
+    """Find out where each planned dataset is, or will come from. `root` is the folder that holds data/."""
     mirror = config["fetch"]["mirror"]
     for name in planned_datasets(config):
         try:
@@ -159,10 +159,10 @@ def check_weights(config: Mapping[str, Any], plan: Sequence[PlannedRun], root: P
         yield Finding(OK, "weights", "none needed")
         return
     mirror = config["weights"]["mirror"]
-    places: dict[str, list[str]] = {}
+    origins: dict[str, list[str]] = {}
     for path in paths:
         if (root / path).is_file():
-            places.setdefault(f"here already, in {root / path.parent}", []).append(path.name)
+            origins.setdefault(f"here already, in {root / path.parent}", []).append(path.name)
             continue
         try:
             origin = find_origin(path.name, root / mirror if mirror else None)
@@ -170,10 +170,10 @@ def check_weights(config: Mapping[str, Any], plan: Sequence[PlannedRun], root: P
             yield Finding(PROBLEM, f"weights {path.name}", str(error))
             continue
         host = urlsplit(origin).hostname
-        place = f"will be downloaded from {host}" if host else f"in the mirror {Path(origin).parent}"
-        places.setdefault(place, []).append(path.name)
-    for place, names in places.items():
-        yield Finding(OK, "weights", f"{len(names)} of {len(paths)} files {place}: {', '.join(names)}")
+        where = f"will be downloaded from {host}" if host else f"in the mirror {Path(origin).parent}"
+        origins.setdefault(where, []).append(path.name)
+    for where, names in origins.items():
+        yield Finding(OK, "weights", f"{len(names)} of {len(paths)} files {where}: {', '.join(names)}")
 
 
 def check_disk(plan: Sequence[PlannedRun], root: Path, at_once: int) -> Iterator[Finding]:
@@ -212,13 +212,13 @@ def check_disk(plan: Sequence[PlannedRun], root: Path, at_once: int) -> Iterator
 
 
 def check_gpus(wanted: int) -> Iterator[Finding]:
-    """The GPUs of this machine against those that the command line promises, and whether TensorFlow can use them."""
+    """Compare the GPUs of this machine with --gpus, and check whether TensorFlow can use them."""
     found = len(list_gpus())
     if not found:
         yield Finding(WARNING, "gpu", "nvidia-smi lists none: networks train on the CPU; see covbench forecast")
         return
     if found < wanted:
-        yield Finding(WARNING, "gpu", f"{found} here, but --gpus {wanted}: jobs will wait; say gpu={found}")
+        yield Finding(WARNING, "gpu", f"{found} here, but --gpus {wanted}: jobs will wait; use gpu={found}")
     else:
         yield Finding(OK, "gpu", f"{found} here, {wanted} used at once")
     if _is_installed("tensorflow-cpu"):
@@ -243,15 +243,15 @@ def _uses_slurm(profile: Path) -> bool:
 
 
 def check_slurm(cluster_file: Path = PROJECT / "config" / "cluster.yaml") -> Iterator[Finding]:
-    """Partitions, GPU models and the account of the cluster file against what the cluster says."""
+    """Compare the partitions, GPU models and account of the cluster file with those of the cluster."""
     cluster = read_cluster(cluster_file)
     partitions = list_partitions()
     misplaced = find_misplaced(cluster, partitions)
     for mistake in misplaced:
         yield Finding(PROBLEM, "gpu slurm", f"{cluster_file}: {mistake}")
     if not misplaced:
-        places = [cluster[kind].get("partition", "the default partition") for kind in ("cpu", "gpu")]
-        yield Finding(OK, "gpu slurm", f"jobs go to {places[0]}, those with a GPU to {places[1]}")
+        cpu, gpu = (cluster[kind].get("partition", "the default partition") for kind in ("cpu", "gpu"))
+        yield Finding(OK, "gpu slurm", f"jobs go to {cpu}, those with a GPU to {gpu}")
     if "account" in cluster:
         yield _find_account(cluster["account"], cluster_file)
 
@@ -268,20 +268,20 @@ def _find_account(account: str, cluster_file: Path) -> Finding:
 
 
 def check_mlflow(uri: str, root: Path) -> Iterator[Finding]:
-    """Whether the store can be written, or its server answers. root: relative stores start there."""
+    """Check that the store can be written, or that its server answers. Relative paths start at `root`."""
     if not uri.startswith(SQLITE):
         yield _ask_server(uri)
         return
     database = root / database_path(uri)
-    place = next(path for path in (database, *database.parents) if path.exists())
-    if os.access(place, os.W_OK):
+    existing = next(path for path in (database, *database.parents) if path.exists())
+    if os.access(existing, os.W_OK):
         yield Finding(OK, "mlflow", f"{database}: can be written")
     else:
-        yield Finding(PROBLEM, "mlflow", f"{place} cannot be written; mend its mode, or change tracking.uri")
+        yield Finding(PROBLEM, "mlflow", f"{existing} cannot be written; change its mode, or tracking.uri")
 
 
 def _ask_server(uri: str) -> Finding:
-    """Ask for one experiment, as MLflow's client does, with its credentials if the environment holds any."""
+    """Ask the server for one experiment, as MLflow's client does, with the credentials from the environment if any."""
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     user, password = (os.environ.get(name, "") for name in names)
     try:
@@ -290,16 +290,16 @@ def _ask_server(uri: str) -> Finding:
         )
     except requests.RequestException as error:
         reason = type(error).__name__
-        return Finding(PROBLEM, "mlflow", f"{uri} does not answer ({reason}); start the server, or mend tracking.uri")
+        return Finding(PROBLEM, "mlflow", f"{uri} does not answer ({reason}); start the server, or fix tracking.uri")
     if answer.status_code in (401, 403):
         return Finding(PROBLEM, "mlflow", f"{uri} refuses you (HTTP {answer.status_code}); set {' and '.join(names)}")
     if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("application/json"):
-        return Finding(PROBLEM, "mlflow", f"{uri} answers HTTP {answer.status_code}, not as MLflow; mend tracking.uri")
+        return Finding(PROBLEM, "mlflow", f"{uri} answers HTTP {answer.status_code}, not as MLflow; fix tracking.uri")
     return Finding(OK, "mlflow", f"{uri} answers")
 
 
 def check_system() -> Iterator[Finding]:
-    """Locale, Python and installed packages."""
+    """Check the locale, Python and the installed packages."""
     encodings = {locale.getpreferredencoding(False), sys.stdout.encoding or "utf-8"}
     foreign = sorted(name for name in encodings if codecs.lookup(name).name != "utf-8")
     if foreign:
@@ -316,7 +316,7 @@ def check_system() -> Iterator[Finding]:
 
 
 def check_packages(lock: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether the packages that covbench names are installed as locked. lock: distribution -> version."""
+    """Check that the packages that covbench names are installed as locked. `lock` maps distributions to versions."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = [text.split("==")[0].split("[")[0].split("<")[0] for text in project["dependencies"]]
     pins = {name: lock[name] for name in [*named, "tensorflow"] if name in lock}

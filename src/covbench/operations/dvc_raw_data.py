@@ -1,4 +1,4 @@
-"""Raw data under DVC: a .dvc file per fetched dataset, once its files are verified."""
+"""Put raw data under DVC: a .dvc file for each fetched dataset whose files are verified."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from covbench.schema import Card, CovbenchError, KaggleCompetition, Synthetic
 HELP = """\
 Put every fetched dataset of the config under DVC: data/raw/{dataset}.dvc and data/raw/{dataset}.manifest.json.dvc.
 
-Each file is compared with the sha256 that the manifest has of it first. The .dvc files hold hashes only and may be
-committed. `dvc push` copies the images themselves: push to a remote that others read only what its licence, printed
-here, lets you pass on. The data of a competition are left out unless you say that its rules allow it: --accept.
+Each file is first compared with its sha256 in the manifest. The .dvc files hold only hashes and may be committed.
+`dvc push` copies the images themselves. To a remote that others can read, push only data whose licence, printed here,
+lets you pass them on. The data of a competition are left out unless you say that its rules allow it: --accept.
 """
 EXAMPLES = """\
 examples:
@@ -49,8 +49,11 @@ def find_obstacle(name: str, card: Card, raw: Path, accepted: Collection[str]) -
 
 
 def verify_raw(raw: Path) -> int:
-    """Compare every file of a fetched dataset with its manifest; returns their number, raises CovbenchError."""
-    manifest = build_manifest(raw, f"the folder {raw} as it lies there")
+    """Compare every file of a fetched dataset with its manifest, and return the number of files.
+
+    Raises CovbenchError if the manifest is missing or a file differs.
+    """
+    manifest = build_manifest(raw, f"the folder {raw} as it is now")
     if read_first_manifest(raw) is None:
         raise CovbenchError(f"{manifest_path(raw)}: no manifest; fetch again")
     require_same_files(raw, manifest)
@@ -58,7 +61,7 @@ def verify_raw(raw: Path) -> int:
 
 
 def version_raw(datasets: Sequence[str], root: Path, accepted: Collection[str]) -> None:
-    """Verify each fetched dataset below `root`/data/raw and add it to DVC; prints for each what was done, or why not.
+    """Verify each fetched dataset below `root`/data/raw and add it to DVC. Prints what was done, or why not.
 
     Args:
         datasets: Names of the planned datasets.

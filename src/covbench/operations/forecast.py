@@ -1,4 +1,4 @@
-"""What the planned runs that are still to do will cost: hours, memory and disk, before the first is launched."""
+"""Forecast what the planned runs that are still to do will cost: hours, memory and disk."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from covbench.training.checkpoints import KEPT_STATES
 from covbench.training.schedule import REFRESH_BATCHES
 
 HELP = """\
-Say what the planned trainings that are missing or stale will cost: hours, memory and disk of each task, protocol and
-architecture, and the total.
+Forecast what the planned trainings that are missing or stale will cost: hours, memory and disk of each task, protocol
+and architecture, and the total.
 
-A line uses the finished runs of the same task, protocol and architecture where there are any. Otherwise it uses a
-timing: a few steps of the network on this machine, in a separate process. benchmarks/timing keeps it for the next
-time. A network that was timed at another size or batch size is scaled by its pixels. Every epoch is counted: early
-stopping makes runs shorter than forecast. Several trainings at once on one CPU slow each other down. `~` before a
-number of images: no split exists yet. Baselines take seconds to minutes and are not listed.
+A line is based on the finished runs of the same task, protocol and architecture if there are any. Otherwise it is based
+on a timing: a few steps of the network on this machine, in a separate process. benchmarks/timing keeps the timing for
+the next time. A network that was timed at another size or batch size is scaled by its pixels. Every epoch is counted,
+so runs that stop early are shorter than forecast. Several trainings at once on one CPU slow each other down. `~` before
+a number of images means that no split exists yet. Baselines take seconds to minutes and are not listed.
 """
 EXAMPLES = """\
 examples:
@@ -41,7 +41,7 @@ examples:
   covbench forecast --gpus 4                   four runs at once, as with snakemake --resources gpu=4
 """
 
-# Images of a task as published, for a folder in which no data is yet; the index or the split says it better.
+# Images of a task as published, for a folder without data. The split or the index is used if it exists.
 PUBLISHED_IMAGES = {
     "ieee8023_xray": 500,
     "covid_ct": 746,
@@ -63,7 +63,11 @@ MASK_BYTES = 0.02  # of a predicted pixel, compressed
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run: seconds; memory_mb and gpu_mb at their peak; disk_mb that stays, scratch_mb while it trains."""
+    """The cost of one run.
+
+    memory_mb, gpu_mb: peak memory. disk_mb: of its results. scratch_mb: of its checkpoints while it trains.
+    basis: what the forecast is based on.
+    """
 
     seconds: float
     memory_mb: float
@@ -75,9 +79,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Line:
-    """The runs of one task, protocol and architecture that are to do.
+    """The runs of one task, protocol and architecture that are still to do.
 
-    images: of all folds; counted: in the split, or else estimated. cost: of each run, None where nothing is known.
+    images: of all folds. counted: whether they are counted in the split; otherwise they are estimated.
+    cost: of each run; None if it is unknown.
     """
 
     task: str
@@ -94,7 +99,7 @@ Group = tuple[list[RunRecord], list[RunRecord]]
 
 
 def choose_trainings(plan: Sequence[PlannedRun], only: Sequence[str]) -> list[PlannedRun]:
-    """The planned runs whose network is in `only`, where * stands for any text; all of them if it is empty.
+    """Choose the planned runs whose network is in `only`, where * matches any text; all runs if it is empty.
 
     Raises CovbenchError for a name that matches no planned network.
     """
@@ -123,7 +128,10 @@ def forecast_trainings(plan: Sequence[PlannedRun], root: Path, seconds: float) -
 
 
 def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
-    """The trainings of each task, protocol and architecture that has any to do: those, and those that are finished."""
+    """Group trainings by task, protocol and architecture: those still to do, and those that have finished.
+
+    Groups with nothing to do are left out.
+    """
     groups: dict[tuple[str, str, str], Group] = {}
     for run in records:
         if run.planned.is_deep and run.state in (RunState.MISSING, RunState.STALE, *TRAINED):
@@ -156,7 +164,7 @@ def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], kno
 
 
 def count_folds(planned: PlannedRun, root: Path) -> dict[str, int]:
-    """Images in train, val and test: of the split if it is drawn, or else as its rule divides the dataset."""
+    """Count the images in train, val and test: in the split if it exists, otherwise as its rule divides the dataset."""
     split = root / planned.inputs.split
     if split.exists():
         counts = pd.read_parquet(split, columns=["fold"])["fold"].value_counts()
@@ -173,7 +181,7 @@ def count_folds(planned: PlannedRun, root: Path) -> dict[str, int]:
 
 
 def learn_cost(finished: Sequence[RunRecord]) -> Cost:
-    """What runs that have finished took, the mean of each figure."""
+    """Compute the cost of a run from finished ones: mean seconds and disk, largest memory."""
     manifests = [run.manifest for run in finished]
     sizes = [sum(file.stat().st_size for file in run.folder.iterdir()) for run in finished]
     parameters = manifests[0].get("parameters", 0)
@@ -207,7 +215,7 @@ def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping
         refresh = min(batches["train"], REFRESH_BATCHES) if phase == "fine_tune" and options.refresh_batch_norm else 0
         an_epoch = batches["train"] * timing[phase] + (refresh + batches["val"]) * timing["forward"]
         views = options.augmented_views
-        if phase == "head" and isinstance(views, int) and epochs:  # features are computed once; a head takes no time
+        if phase == "head" and isinstance(views, int) and epochs:  # only computing the features takes time
             seconds += (views * batches["train"] + batches["val"]) * timing["forward"]
         else:
             seconds += epochs * an_epoch
@@ -224,7 +232,7 @@ def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping
 
 
 def wall_clock(lines: Iterable[Line], at_once: int) -> float:
-    """Seconds until all runs are done, the longest begun first, `at_once` of them side by side."""
+    """Return the seconds until all runs are done, if `at_once` runs train at a time and the longest start first."""
     ends = [0.0] * at_once
     costs = sorted((line.cost.seconds for line in lines if line.cost for _ in range(line.runs)), reverse=True)
     for seconds in costs:
@@ -233,14 +241,14 @@ def wall_clock(lines: Iterable[Line], at_once: int) -> float:
 
 
 def sum_disk(lines: Iterable[Line], at_once: int) -> tuple[float, float]:
-    """MB of results that stay, and MB of checkpoints while `at_once` runs train; lines without a cost add nothing."""
+    """Sum the MB of results, and of checkpoints while `at_once` runs train. Lines without a cost do not count."""
     known = [(line.runs, line.cost) for line in lines if line.cost]
     results = sum(runs * cost.disk_mb for runs, cost in known)
     return results, max((cost.scratch_mb for _, cost in known), default=0) * at_once
 
 
 def show_lines(lines: Sequence[Line], at_once: int) -> str:
-    """The table and the totals as text."""
+    """Show the table and the totals."""
     rows = [COLUMNS, *(_show_line(line) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     known = [(line, line.cost) for line in lines if line.cost]
@@ -255,7 +263,7 @@ def show_lines(lines: Sequence[Line], at_once: int) -> str:
         f"disk: {_show_mb(disk)} of results, and {_show_mb(scratch)} of checkpoints while they train",
     ]
     if unknown:
-        text.append(f"{unknown} runs are not in it: not timed yet; give more --minutes, it goes on from here")
+        text.append(f"{unknown} runs are not included, because they are not timed yet; repeat with more --minutes")
     return "\n".join(text)
 
 
@@ -271,7 +279,7 @@ def _show_line(line: Line) -> tuple[str, ...]:
 
 
 def show_seconds(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`."""
+    """Show seconds as `45 s`, `12 min` or `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

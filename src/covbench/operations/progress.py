@@ -1,4 +1,4 @@
-"""Snakemake with a progress line per stage: its own output goes to a log file, a failed job's last words come here."""
+"""Run Snakemake with a progress line per stage, its own output in a log file, and the end of a failed job's log."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed: its rule, its wildcards as `task=covid_ct, seed=0`, its log file or an empty text."""
+    """A job that failed.
+
+    wildcards: such as `task=covid_ct, seed=0`. log: its log file; empty if it has none.
+    """
 
     rule: str
     wildcards: str
@@ -68,7 +71,7 @@ class Failure:
 
 @dataclass
 class Workflow:
-    """What Snakemake's output has said so far.
+    """The state of the workflow, from Snakemake's output so far.
 
     planned, finished: Number of jobs by stage. started: Stages, in the order of their first jobs. failed: Failures by
     job number.
@@ -82,7 +85,7 @@ class Workflow:
     _block: dict[str, str] = field(default_factory=dict)
 
     def read_line(self, line: str) -> None:
-        """Take in one line of the output."""
+        """Update the state from one line of the output."""
         if self._block and (found := re.match(r" {4}(jobid|log|wildcards): (.*)", line)):
             self._block[found[1]] = found[2].removesuffix(" (check log file(s) for error details)")
             self._note_block()
@@ -104,7 +107,7 @@ class Workflow:
             self.started.append(stage)
 
     def _note_block(self) -> None:
-        """Keep what the indented lines below `rule X:` or `Error in rule X:` have said."""
+        """Keep the content of the indented lines below `rule X:` or `Error in rule X:`."""
         job, block = self._block.get("jobid", ""), self._block
         if block["kind"] == "rule":
             self._wildcards[job] = block.get("wildcards", "")
@@ -117,10 +120,13 @@ def _stage_of(rule: str) -> str:
 
 
 def run_snakemake(arguments: Sequence[str]) -> int:
-    """Run Snakemake and show its progress; returns its exit code, 128 + the signal's number if it was killed.
+    """Run Snakemake and show its progress.
 
     Args:
-        arguments: Of the command line after `snakemake`.
+        arguments: The command line after `snakemake`.
+
+    Returns:
+        Snakemake's exit code, or 128 + the number of the signal that killed it.
     """
     directory = find_directory(arguments)
     log = directory / "logs" / "snakemake" / f"{datetime.now():%Y-%m-%d_%H%M%S}_{os.getpid()}.log"
@@ -130,7 +136,7 @@ def run_snakemake(arguments: Sequence[str]) -> int:
     with _start(arguments, log) as process:
         try:
             _watch(process, log, workflow)
-        except BrokenPipeError:  # `| head`: nobody reads on, and the runs go on
+        except BrokenPipeError:  # `| head` reads no further, but the runs continue
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = process.wait()
     if code:
@@ -141,7 +147,7 @@ def run_snakemake(arguments: Sequence[str]) -> int:
 
 
 def find_directory(arguments: Sequence[str]) -> Path:
-    """The folder in which Snakemake will work: that of --directory or -d, or this one."""
+    """Find the folder in which Snakemake will work: that of --directory or -d, or the current one."""
     for position, argument in enumerate(arguments):
         if argument in ("--directory", "-d"):
             return Path(*arguments[position + 1 : position + 2])
@@ -152,7 +158,7 @@ def find_directory(arguments: Sequence[str]) -> Path:
 
 @contextmanager
 def _start(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Snakemake, writing to `log`. While entered, signals go to it: Ctrl-C to its jobs too, as in a terminal."""
+    """Start Snakemake with its output in `log`, and pass signals on to it. Ctrl-C goes to its jobs too."""
     command = [sys.executable, "-m", "snakemake", *arguments]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"}
     with open(log, "wb") as file:
@@ -178,11 +184,11 @@ def _start(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byt
 
 
 def _watch(process: subprocess.Popen[bytes], log: Path, workflow: Workflow) -> None:
-    """Show progress until the process has ended and its log is read to the end."""
+    """Show progress until the process has ended and the whole log is read."""
     with open(log, encoding="utf-8", errors="replace") as file, _show_progress() as show:
         rest, ended = "", False
         while not ended:
-            ended = process.poll() is not None  # asked before reading: what it wrote last is read too
+            ended = process.poll() is not None  # checked before reading, so that the last lines are read too
             *lines, rest = (rest + file.read()).split("\n")
             for line in lines:
                 workflow.read_line(line)
@@ -192,7 +198,7 @@ def _watch(process: subprocess.Popen[bytes], log: Path, workflow: Workflow) -> N
 
 
 class _Bars:
-    """A bar per stage, in a terminal."""
+    """Shows a bar per stage, in a terminal."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -207,7 +213,7 @@ class _Bars:
 
 
 class _Lines:
-    """A plain line when the last job of a stage has finished."""
+    """Prints a plain line when the last job of a stage has finished."""
 
     def __init__(self) -> None:
         self.since: dict[str, float] = {}
@@ -234,7 +240,7 @@ def _show_progress() -> Iterator[_Bars | _Lines]:
 
 
 def _describe_failures(workflow: Workflow, directory: Path, log: Path) -> str:
-    """The last words of the jobs that failed, or those of Snakemake itself where none did."""
+    """Show the end of the log of every failed job, or of Snakemake's own log if no job failed."""
     failures = list(workflow.failed.values())
     said = [_describe_failure(failure, directory) for failure in failures[:SHOWN_FAILURES]]
     if len(failures) > SHOWN_FAILURES:

@@ -1,4 +1,4 @@
-"""Where the rules of the workflow run on a SLURM cluster, and what they ask for, from one small file of the user."""
+"""Place the rules of the workflow on a SLURM cluster, as one small file of the user says."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NAMES = {"partition": "slurm_partition", "qos": "qos", "constraint": "constraint
 """Key of the file -> resource of snakemake-executor-plugin-slurm."""
 DEFAULT_MB, DEFAULT_MINUTES = 2000, 60
 MINIMUM_MB = 500
-"""Two Snakemakes run in every job, of 130 MB each."""
+"""Every job runs two Snakemake processes of 130 MB each."""
 ANSWER_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of the cluster. gpus: models of its GPUs, an empty text for one without a name."""
+    """A partition of the cluster. gpus: the models of its GPUs; an empty text for a GPU without a model name."""
 
     name: str
     default: bool
@@ -38,7 +38,7 @@ class Partition:
 
 
 def read_cluster(path: Path) -> dict[str, Any]:
-    """config/cluster.yaml, checked, with defaults. Raises CovbenchError naming every wrong key."""
+    """Read and check config/cluster.yaml, with defaults. Raises CovbenchError that names every wrong key."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
@@ -49,10 +49,10 @@ def read_cluster(path: Path) -> dict[str, Any]:
 
 
 def place_rule(cluster: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Resources of a rule on this cluster, beside those that it asks for.
+    """Compute the resources of a rule on this cluster.
 
-    asked: `gpu`, `mem_mb` and `runtime` (minutes) of the rule, where it has them. Memory and time become functions of
-    the attempt: each retry asks for as much again.
+    asked: the rule's own `gpu`, `mem_mb` and `runtime` (minutes), if it has them. Memory and time become functions of
+    the attempt: the second attempt gets twice as much, the third three times.
     """
     placed: dict[str, Any] = {NAMES[key]: value for key, value in cluster["gpu" if asked.get("gpu") else "cpu"].items()}
     if "account" in cluster:
@@ -69,7 +69,7 @@ def _grow(start: int) -> Callable[[Any, int], int]:
 
 
 def list_partitions() -> dict[str, Partition]:
-    """Every partition by name, as sinfo lists it. Raises CovbenchError where SLURM is absent or does not answer."""
+    """List every partition by name, as sinfo does. Raises CovbenchError if SLURM is absent or does not answer."""
     if not shutil.which("sbatch"):
         raise CovbenchError("sbatch is not on this machine; start Snakemake on a login node of the cluster")
     found: dict[str, Partition] = {}
@@ -84,7 +84,7 @@ def list_partitions() -> dict[str, Partition]:
 
 
 def list_accounts() -> list[str]:
-    """Accounts that the user may charge. Raises CovbenchError where the cluster keeps no accounts."""
+    """List the accounts that the user may charge. Raises CovbenchError if the cluster has no accounting."""
     words = ("--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}", "format=account")
     return sorted(set(filter(None, _ask("sacctmgr", *words))))
 
@@ -101,11 +101,14 @@ def _ask(*command: str) -> list[str]:
 
 
 def find_misplaced(cluster: Mapping[str, Any], partitions: Mapping[str, Partition]) -> list[str]:
-    """What the cluster file asks for and the cluster does not have, each with its key and the choices.
+    """Find what the cluster file asks for but the cluster does not have.
 
     Args:
         cluster: As read_cluster returns it.
         partitions: As list_partitions returns them.
+
+    Returns:
+        A message for each mistake, with the key and the choices.
     """
     return [mistake for kind in ("cpu", "gpu") for mistake in _find_misplaced(kind, cluster[kind], partitions)]
 

@@ -1,4 +1,4 @@
-"""Timings of training steps on this machine: kept, found again, scaled, and measured where they are missing."""
+"""Time training steps on this machine, keep the timings, and scale them to other image sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST = 900  # s, for one setting
 
 
 def describe_setting(planned: PlannedRun) -> dict[str, Any]:
-    """What of a planned run of a network decides the cost of a step."""
+    """Describe the parts of a planned run that decide the cost of a step."""
     options = planned.options
     assert options is not None, "a baseline has no steps"
     return {
@@ -41,7 +41,7 @@ def describe_setting(planned: PlannedRun) -> dict[str, Any]:
 
 
 def describe_machine() -> str:
-    """Processor, cores, GPUs and package versions: what a timing holds for; no name of the machine."""
+    """Describe the processor, cores, GPUs and package versions for which a timing is valid, without machine names."""
     cpu = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", cpu.read_text()) if cpu.exists() else None
     gpus = sorted(path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information"))
@@ -58,7 +58,7 @@ class StepTimings:
         self.kept: list[dict[str, Any]] = [_read_kept(file) for file in sorted(self.folder.glob("*.json"))]
 
     def find(self, planned: PlannedRun) -> tuple[Timing, str] | None:
-        """The costs of a run's setting, and what they rest on: measured so, or scaled from the nearest size."""
+        """Find the timing of a run's setting, and its basis: measured, or scaled from the nearest size."""
         setting = describe_setting(planned)
         for kept in self.kept:
             if kept["setting"] == setting:
@@ -73,11 +73,11 @@ class StepTimings:
         return nearest["timing"] | scaled, f"{EXACT} at {size}, batch {batch}"
 
     def measure(self, plan: Iterable[PlannedRun], seconds: float) -> None:
-        """Time what is missing, each architecture once before any a second time, until the time is up.
+        """Time the missing settings, starting with one setting of each architecture, until the time is up.
 
         Args:
             plan: Runs of networks.
-            seconds: No further timing begins after them.
+            seconds: After this time, no further timing begins.
         """
         until = time.monotonic() + seconds
         settings = {json.dumps(describe_setting(planned)): planned for planned in plan}
@@ -97,7 +97,7 @@ class StepTimings:
         print(f"timing {planned.run.architecture} at {setting['size']} ...", file=sys.stderr, flush=True)
         try:
             timing = time_setting(planned, self.folder / f".{name}.tmp")
-        except subprocess.SubprocessError as error:  # out of memory, or no end: the others can still be forecast
+        except subprocess.SubprocessError as error:  # out of memory or too slow; others can still be forecast
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             print(f"  failed: {said[-1]}", file=sys.stderr, flush=True)
             return
@@ -109,7 +109,7 @@ def _read_kept(file: Path) -> dict[str, Any]:
     try:
         kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CovbenchError(f"{file}: damaged ({error}); delete it, the network is timed again") from error
+        raise CovbenchError(f"{file}: damaged ({error}); delete it, then the network is timed again") from error
     return kept
 
 
@@ -123,7 +123,7 @@ def _pixels(setting: Mapping[str, Any]) -> int:
 
 
 def time_setting(planned: PlannedRun, answer: Path) -> dict[str, float]:
-    """Measure a setting in a process of its own, since memory grows over several networks in one."""
+    """Time a setting in a separate process, because memory grows if one process times several networks."""
     command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(planned.describe()), str(answer)]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST)
     timing: dict[str, float] = json.loads(answer.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""What one training setting costs on this machine: a few steps of each phase, in a process of their own.
+"""Time one training setting on this machine: a few steps of each phase, in a separate process.
 
-`python -m covbench.operations.time_steps SETTING ANSWER` measures; operations.forecast starts it and keeps its answer.
+operations.step_timings starts `python -m covbench.operations.time_steps SETTING ANSWER` and keeps the answer.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ STEPS = 3
 class Timing:
     """Costs of a setting.
 
-    setup: s, from the start of the process to the first step of every phase, minus the steps themselves.
-    head, fine_tune: s a training step; 0 for a phase that the setting has not. forward: s a batch without gradients.
-    memory_mb: peak resident memory. gpu_mb: peak on the GPU; 0 without one. parameters: of the network.
+    setup: seconds to build and trace the network for every phase, without the steps themselves.
+    head, fine_tune: seconds per training step; 0 for a phase that the setting does not have.
+    forward: seconds per batch without gradients. memory_mb: peak resident memory.
+    gpu_mb: peak memory on the GPU; 0 without a GPU. parameters: of the network.
     """
 
     setup: float
@@ -61,7 +62,7 @@ def measure_setting(task: str, architecture: str, options: Options, settings: Ma
         settings: `deterministic` and `precision`, as in the config.
 
     Returns:
-        Seconds, memory and parameters.
+        Seconds, memory and number of parameters.
     """
     started = time.monotonic()
     set_precision(settings.get("precision", "auto"))
@@ -105,7 +106,7 @@ def _compile(model: keras.Model, phase: str, options: Options) -> None:
 
 
 def _time_steps(step: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of a step after the first, which traces; and the seconds of all steps, without the tracing."""
+    """Return the median seconds of a step and the seconds of all steps. The first step traces and does not count."""
     step()
     times = []
     for _ in range(STEPS):
@@ -125,7 +126,7 @@ def _peak_gpu_mb() -> float:
 
 
 def main(setting: str, answer: str) -> None:
-    """Measure a setting, a planned run (experiment.plan.PlannedRun.describe) as JSON, and write its Timing as JSON."""
+    """Time a setting, given as experiment.plan.PlannedRun.describe in JSON, and write its Timing as JSON."""
     entry: Mapping[str, Any] = json.loads(setting)
     timing = measure_setting(entry["task"], entry["architecture"], Options(**entry["options"]), entry["settings"])
     write_json(Path(answer), asdict(timing))

@@ -1,4 +1,4 @@
-"""One baseline job from files to files; no TensorFlow."""
+"""Run the job of one baseline, from files to files, without TensorFlow."""
 
 from __future__ import annotations
 

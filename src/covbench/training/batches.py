@@ -1,4 +1,4 @@
-"""Prepared arrays and a split's rows -> batches for Keras, augmented, in an order that seed and epoch decide."""
+"""Make batches for Keras from a fold: augmented, and in an order that seed and epoch decide."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _POOL = ThreadPoolExecutor(_THREADS)
 class Batches(keras.utils.PyDataset):
     """Batches of a fold: x uint8 (B, H, W, 3) 0-255; y one-hot float32 (B, C), or uint8 (B, H, W, C) for masks.
 
-    first: micro-batches to leave out at the start, to go on inside an epoch. micro_batches: how many each batch is cut
-    into, for gradients that are accumulated.
+    first: number of micro-batches to leave out at the start, to resume inside an epoch. micro_batches: number of
+    micro-batches that each batch is cut into. Their gradients are accumulated.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Batches(keras.utils.PyDataset):
         self.augmentation = augmentation
         order = np.random.default_rng([seed, epoch]).permutation(len(fold)) if shuffle else np.arange(len(fold))
         whole = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        whole = [np.resize(rows, max(len(rows), micro_batches)) for rows in whole]  # a lone image is in each
+        whole = [np.resize(rows, max(len(rows), micro_batches)) for rows in whole]  # no micro-batch may be empty
         self.chosen = [part for rows in whole for part in np.array_split(rows, micro_batches)][first:]
 
     def __len__(self) -> int:
@@ -51,15 +51,15 @@ class Batches(keras.utils.PyDataset):
         return images, self._targets(chosen, masks)
 
     def load(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """The given rows of the fold, augmented: images as in a batch, masks uint8, (B, H, W), class numbers."""
+        """Load and augment rows of the fold: images as in a batch, and masks, uint8, (B, H, W), class numbers."""
         images = np.empty((len(chosen), *self.fold.images.shape[1:]), np.uint8)
         masks = None if self.fold.masks is None else np.empty_like(images)
 
-        def fill(first: int) -> None:  # a share of the batch at a time: a task per image costs as much as its warp
-            for number in range(first, len(chosen), _THREADS):
-                images[number], mask = self._load(chosen[number])
+        def fill(first: int) -> None:  # a share of the batch per thread: a task per image costs as much as its warp
+            for position in range(first, len(chosen), _THREADS):
+                images[position], mask = self._load(chosen[position])
                 if masks is not None:
-                    masks[number] = mask
+                    masks[position] = mask
 
         list(_POOL.map(fill, range(_THREADS)))
         self.fold.release()
@@ -75,5 +75,5 @@ class Batches(keras.utils.PyDataset):
 
 
 def _repeat_grey(images: np.ndarray) -> np.ndarray:
-    """Grey as RGB: (B, H, W) -> (B, H, W, 3); OpenCV does it twenty times as fast as np.repeat."""
+    """Repeat grey as RGB: (B, H, W) -> (B, H, W, 3). OpenCV is twenty times as fast as np.repeat."""
     return cv2.cvtColor(images.reshape(-1, images.shape[-1]), cv2.COLOR_GRAY2RGB).reshape(*images.shape, 3)

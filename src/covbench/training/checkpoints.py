@@ -1,4 +1,4 @@
-"""What a training keeps on disk between two restarts: its last two states and, once finished, its outputs."""
+"""Keep a training on disk between restarts: its last two states and, once it has finished, its outputs."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
 
 
 def load_state(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None:
-    """The newest state that reads without a fault, as groups of arrays and facts; None where there is none.
+    """Load the newest undamaged state as groups of arrays and facts; None if there is none.
 
-    Every array is checked against the CRC-32 that the archive holds, their names against the list in it; a damaged
-    state is named in the log, and the one before it taken.
+    Every array is checked against its CRC-32 in the archive, and the names against the list of names. The log names a
+    damaged state, and the state before it is loaded.
     """
     for path in reversed(_list_states(folder)):
         try:
             named, facts = _read_state(path)
         except Exception as error:  # a damaged archive raises whatever its bytes lead to
-            log.warning("%s is damaged (%s); the state before it is taken", path, error)
+            log.warning("%s is damaged (%s); the state before it is used", path, error)
             continue
         groups: dict[str, list[np.ndarray]] = {}
         for name in sorted(named):
@@ -78,7 +78,7 @@ def _read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         named = {name: archive[name] for name in archive.files}
     contents = json.loads(named.pop("contents").tobytes())
     if contents["arrays"] != sorted(named):
-        raise ValueError("its list of arrays is not what it holds")
+        raise ValueError("its arrays are not those in its list")
     return named, contents["facts"]
 
 
@@ -91,9 +91,9 @@ def _number(path: Path) -> int:
 
 
 def keep_outputs(folder: Path, outputs: Mapping[str, str]) -> None:
-    """Remember a finished run by links to its outputs, which cost no space, and drop the states that led there.
+    """Keep the outputs of a finished run as hard links, which take no space, and remove its states.
 
-    Folders of other fingerprints of the same run go too: their models are of no use any more.
+    Folders of other fingerprints of the same run are removed too, because their models are out of date.
     """
     with _fresh_folder(folder / FINISHED) as fresh:
         for path in outputs.values():
@@ -107,7 +107,7 @@ def keep_outputs(folder: Path, outputs: Mapping[str, str]) -> None:
 
 
 def publish_kept(folder: Path, outputs: Mapping[str, str]) -> bool:
-    """Put the outputs of a finished run in position again; False where it has not finished with these inputs."""
+    """Write the kept outputs of a finished run again. Returns False if no run has finished with these inputs."""
     kept = folder / FINISHED
     if not (kept / "outputs.json").is_file():
         return False
@@ -117,13 +117,13 @@ def publish_kept(folder: Path, outputs: Mapping[str, str]) -> bool:
     for name, path in outputs.items():
         with write_whole(path) as temporary:
             _link(kept / names[name], temporary)
-            os.utime(temporary)  # newer than the inputs, or the job would be asked for again
+            os.utime(temporary)  # newer than the inputs, or Snakemake would run the job again
     return True
 
 
 @contextmanager
 def _fresh_folder(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the name `folder` once it is whole."""
+    """Yield a new folder that replaces `folder` once it is complete."""
     fresh = folder.with_name(f".{os.getpid()}.{folder.name}")
     fresh.mkdir(parents=True)
     try:
@@ -138,5 +138,5 @@ def _fresh_folder(folder: Path) -> Iterator[Path]:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links, or outputs on another one
+    except OSError:  # the file system has no hard links, or the outputs are on another one
         shutil.copy2(source, target)

@@ -1,4 +1,4 @@
-"""What the network runs on, and in which numbers; TensorFlow and JAX."""
+"""Find the device that networks run on, and choose their precision, with TensorFlow or JAX."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ NO_MEMORY = ("RESOURCE_EXHAUSTED", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_A
 
 
 def set_precision(name: str) -> str:
-    """Take `name`, a choice of `precision` in the config, for every network built from now on; what it came to.
+    """Set the precision of every network that is built from now on. `name` is a choice of `precision` in the config.
 
-    Weights, heads, losses and metrics are float32 in any case.
+    Returns the dtype policy. Weights, heads, losses and metrics are float32 under every policy.
     """
     resolved = resolve_precision(name, _compute_capability())
     keras.config.set_dtype_policy(resolved)
@@ -20,9 +20,9 @@ def set_precision(name: str) -> str:
 
 
 def resolve_precision(name: str, capability: tuple[int, ...] | None) -> str:
-    """`auto` as a dtype policy: bfloat16 where the GPU has it (from Ampere on), float16 on older ones, float32 on CPU.
+    """Choose the dtype policy of `auto`: bfloat16 on GPUs from Ampere on, float16 on older GPUs, float32 on a CPU.
 
-    capability: the GPU's CUDA compute capability, (major, minor); None: there is no GPU.
+    capability: the GPU's CUDA compute capability, (major, minor); None if there is no GPU.
     """
     if name != "auto":
         return name
@@ -34,7 +34,7 @@ def resolve_precision(name: str, capability: tuple[int, ...] | None) -> str:
 def compute_in_float32(model: keras.Model) -> None:
     """Make a network that was trained in mixed precision compute in float32, as its weights already are.
 
-    So a saved model gives the same numbers on every machine: on a CPU float16 takes seven times as long.
+    A saved model then gives the same numbers on every machine. On a CPU, float16 would take seven times as long.
     """
     for layer in model._flatten_layers():
         layer.dtype_policy = "float32"
@@ -42,7 +42,7 @@ def compute_in_float32(model: keras.Model) -> None:
 
 
 def describe_device() -> str:
-    """What the network runs on: the GPU's name, or `cpu`."""
+    """Return the name of the GPU, or `cpu`."""
     gpu = _first_gpu()
     if gpu is None:
         return "cpu"
@@ -50,7 +50,7 @@ def describe_device() -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device had no memory left: TensorFlow's ResourceExhaustedError, or a message of XLA or CUDA."""
+    """Whether the device ran out of memory: TensorFlow's ResourceExhaustedError, or a message of XLA or CUDA."""
     return "ResourceExhausted" in type(error).__name__ or any(word in str(error) for word in NO_MEMORY)
 
 
@@ -59,7 +59,7 @@ def _on_jax() -> bool:
 
 
 def _first_gpu() -> Any:
-    """TensorFlow's or JAX's object for it; None: there is no GPU."""
+    """Return TensorFlow's or JAX's object for the first GPU; None if there is none."""
     if _on_jax():
         import jax
 

@@ -1,4 +1,4 @@
-"""One epoch of a training: fit, renew batch-norm statistics, validate; watched step by step."""
+"""Run one epoch of a training: fit, re-estimate batch-norm statistics, validate."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from covbench.training.state import Checkpointer, Progress, assign_values
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS = 60  # between two lines of progress inside a long epoch
+LOG_SECONDS = 60  # between two lines of progress inside a long epoch
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training under one optimizer.
+    """A phase of a training, with one optimizer.
 
-    epochs: at most. rate: of the first step; at the end of the phase it is `decay` times that.
-    steps: whole batches in an epoch. refresh: whether batch-norm statistics are re-estimated before validating.
+    epochs: the largest number of epochs. rate: learning rate of the first step; at the end of the phase, it is `decay`
+    times this rate. steps: number of whole batches in an epoch. refresh: whether batch-norm statistics are re-estimated
+    before validation.
     """
 
     name: str
@@ -49,7 +50,7 @@ def run_epoch(
         phase: the current phase; its network is compiled.
         progress: of the training.
         seed: of the run.
-        checkpointer: saves the state between two steps; None: nothing is saved.
+        checkpointer: saves the state between two steps; None saves nothing.
 
     Returns:
         The epoch's row of the learning curves, in the columns of schema.HISTORY_COLUMNS.
@@ -87,12 +88,12 @@ def run_epoch(
 
 
 def _fit(data: PhaseData, progress: Progress, epoch: int, watch: keras.callbacks.Callback) -> dict[str, float]:
-    """Train on the rest of the epoch's batches; its training loss and accuracy."""
+    """Train on the rest of the epoch's batches. Returns the training loss and accuracy of the epoch."""
     network = data.network
     if progress.batch and progress.restored:
-        network.evaluate(data.val_batches, steps=1, verbose=0)  # makes the metrics that are to be restored
+        network.evaluate(data.val_batches, steps=1, verbose=0)  # builds the metrics that are restored
     rest = data.train_batches(epoch, progress.batch * progress.micro_batches, progress.micro_batches)
-    # shuffle: Keras would shuffle the batches once more, by a global generator that no resumed process could follow
+    # shuffle: Keras would shuffle the batches again, with a global generator that a resumed process cannot repeat
     network.fit(rest, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[watch], shuffle=False)
     found = network.get_metrics_result()
     return {name: float(found[name]) for name in ("loss", "accuracy")}
@@ -113,7 +114,7 @@ def reseed_layers(model: keras.Model, seed: int, epoch: int) -> None:
 
 
 def learning_rate(network: keras.Model, steps_ago: int = 0) -> float:
-    """The rate of the network's next step, or of one before it."""
+    """Return the learning rate of the network's next step, or of an earlier one."""
     optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -126,7 +127,7 @@ def _remedy(phase: Phase) -> str:
 
 
 class _Watch(keras.callbacks.Callback):
-    """Counts batches, stops at a loss that is no number, and lets the checkpointer save between two steps."""
+    """Counts batches, stops at a loss that is not a number, and lets the checkpointer save between two steps."""
 
     def __init__(
         self, model: keras.Model, phase: Phase, progress: Progress, epoch: int, checkpointer: Checkpointer | None
@@ -134,7 +135,7 @@ class _Watch(keras.callbacks.Callback):
         super().__init__()
         self.whole, self.network, self.phase, self.progress = model, phase.data.network, phase, progress
         self.epoch, self.checkpointer = epoch, checkpointer
-        self.next_word = time.monotonic() + TELL_SECONDS
+        self.next_line = time.monotonic() + LOG_SECONDS
 
     def safe_point(self) -> None:
         if self.checkpointer:
@@ -143,7 +144,7 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self.progress.restored and self.progress.batch:
             assign_values(self.network.metrics_variables, self.progress.restored["metrics"])
-        self.progress.drop_restored()  # fit() has reset the metrics just before
+        self.progress.drop_restored()  # fit() has just reset the metrics
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         loss = float((logs or {})["loss"])
@@ -154,17 +155,17 @@ class _Watch(keras.callbacks.Callback):
         self.progress.finish_batch()
         if self.checkpointer:
             self.checkpointer.worked()
-        self._tell(loss)
+        self._log_loss(loss)
         if self.progress.batch < self.phase.steps:
             self.safe_point()
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.safe_point()
 
-    def _tell(self, loss: float) -> None:
-        if time.monotonic() >= self.next_word:
+    def _log_loss(self, loss: float) -> None:
+        if time.monotonic() >= self.next_line:
             log.info("epoch %d: batch %d of %d, loss %.4f", self.epoch, self.progress.batch, self.phase.steps, loss)
-            self.next_word = time.monotonic() + TELL_SECONDS
+            self.next_line = time.monotonic() + LOG_SECONDS
 
     def _refuse(self, loss: float) -> None:
         names = name_images(self.phase.data, self.epoch, self.progress.batch)

@@ -1,4 +1,4 @@
-"""A frozen network as a function from images to features, by the fastest way that this machine and backend have."""
+"""Turn a frozen network into a function from images to features, in the fastest way on this machine and backend."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import numpy as np
 
 from covbench.training.devices import describe_device
 
-BATCH = 32  # of the plain way: always the same shape, so that no kernel is chosen by how many images are asked for
+BATCH = 32  # without TensorFlow Lite; a fixed shape, so that the number of images does not choose the kernel
 
 Extraction = Callable[[np.ndarray], np.ndarray]
 
 
 def prepare_extraction(network: keras.Model) -> Extraction:
-    """A function from raw images, uint8, (B, H, W, 3), 0-255, to the network's outputs, float32, (B, F).
+    """Make a function from raw images, uint8, (B, H, W, 3), 0-255, to the network's outputs, float32, (B, F).
 
-    On a CPU under TensorFlow each image goes alone through a converted copy of the network, one image a thread: batch
-    norm is folded into the convolutions, and no number depends on the images beside it or on the count of threads.
+    On a CPU with TensorFlow, the network is converted to TensorFlow Lite, which folds batch norm into the convolutions.
+    Each thread takes one image at a time, so no number depends on the other images or on the number of threads.
     """
     return _LiteExtraction(network) if _takes_lite() else _extract_plainly(network)
 
 
 def describe_extraction() -> str:
-    """Which way this process takes: features of different ways agree to float rounding, not to the bit."""
+    """Describe how this process extracts features. Two ways agree to float rounding, but not bit for bit."""
     if _takes_lite():
         return "tensorflow lite"
     return f"{keras.backend.backend()}, {keras.config.dtype_policy().name}, {describe_device()}"
@@ -51,7 +51,7 @@ def _extract_plainly(network: keras.Model) -> Extraction:
 
 
 class _LiteExtraction:
-    """The network converted to TensorFlow Lite, an interpreter a thread."""
+    """The network converted to TensorFlow Lite, with an interpreter per thread."""
 
     def __init__(self, network: keras.Model) -> None:
         self._content = _convert(network)
@@ -66,7 +66,7 @@ class _LiteExtraction:
         import tensorflow as tf
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Interpreter is to move to a package of its own
+            warnings.simplefilter("ignore")  # Interpreter will move to another package
             interpreter = tf.lite.Interpreter(model_content=self._content, num_threads=1)
         interpreter.allocate_tensors()
         self._of_thread.interpreter = interpreter

@@ -1,4 +1,4 @@
-"""Fit one model under one protocol: head first, then everything, the best epoch kept."""
+"""Fit one model under one protocol: first the head, then everything. The best epoch is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed Python, numpy and the backend; `deterministic` also forbids kernels whose sums vary."""
+    """Seed Python, numpy and the backend. `deterministic` also forbids kernels whose sums vary."""
     keras.utils.set_random_seed(seed)
     if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -40,20 +40,20 @@ def train_model(
     checkpointer: Checkpointer | None = None,
     micro_batches: int = 1,
 ) -> Progress:
-    """Fit `model` in place and leave it with the weights of the epoch of lowest validation loss.
+    """Fit `model` in place. It ends with the weights of the epoch with the lowest validation loss.
 
     Args:
-        model: untrained; the last saved state is loaded into it where there is one.
+        model: untrained. The last saved state is loaded into it, if there is one.
         train: the training fold.
         val: the validation fold.
         options: of the run.
         seed: of the run.
         after_epoch: receives the learning curves so far after each epoch.
-        checkpointer: saves the state and finds the last one; None: nothing is saved.
-        micro_batches: parts that each batch is cut into, their gradients accumulated; the effective batch stays.
+        checkpointer: saves the state and finds the last one; None saves nothing.
+        micro_batches: number of micro-batches per batch. Their gradients are accumulated, so the batch size stays.
 
     Returns:
-        The learning curves and what else the training has seen.
+        The progress of the training, with its learning curves.
 
     Raises:
         CovbenchError: A loss is not a number.
@@ -77,9 +77,10 @@ def train_model(
 
 
 def weigh_classes(train: Fold) -> list[float]:
-    """Inverse class frequency, mean 1 over the images or pixels of the fold; 1 for a class that it lacks.
+    """Weigh classes by their inverse frequency: mean 1 over the images of a fold, 1 for a class that it lacks.
 
-    Frequencies of pixels are damped by a square root, since a lesion may fill a thousandth of the picture.
+    For masks, the weights are square roots, because a lesion may fill only a thousandth of an image. Then their mean
+    over the classes is 1.
     """
     if train.masks is None:
         counts = np.bincount(train.labels, minlength=train.classes).astype(float)
@@ -94,7 +95,7 @@ def weigh_classes(train: Fold) -> list[float]:
 
 
 def _list_phases(model: keras.Model, train: Fold, val: Fold, options: Options, seed: int) -> Iterator[Phase]:
-    """The phases that the options ask for; the data of each is opened when it begins."""
+    """Yield the phases that the options ask for. The data of a phase are opened when it begins."""
     for planned in plan_phases(options):
         frozen = planned.name == "head" and has_backbone(model)
         keeps_features = frozen and planned.epochs and options.augmented_views != EVERY_EPOCH
@@ -109,7 +110,7 @@ def _list_phases(model: keras.Model, train: Fold, val: Fold, options: Options, s
 
 
 def _is_over(phase: Phase, progress: Progress, patience: int) -> bool:
-    """Whether a phase has had all its epochs, or `patience` of them without a better validation loss (0: no limit)."""
+    """Whether a phase has run all its epochs, or `patience` epochs without a better validation loss (0: no limit)."""
     done = sum(row["phase"] == phase.name for row in progress.history)
     if done >= phase.epochs:
         return True
@@ -121,7 +122,7 @@ def _is_over(phase: Phase, progress: Progress, patience: int) -> bool:
 
 
 def _enter(model: keras.Model, phase: Phase, progress: Progress, loss: keras.Loss, micro_steps: int) -> None:
-    """Compile for a phase: with the optimizer as it was saved inside it, or fresh from the best weights so far."""
+    """Compile for a phase: with the saved optimizer if the phase was interrupted, otherwise from the best weights."""
     resumed = progress.phase == phase.name
     if not resumed:
         _take_best_weights(model, progress)

@@ -38,7 +38,7 @@ from covbench.training.feature_extraction import Extraction, describe_extraction
 log = logging.getLogger(__name__)
 
 FOLDER = Path("checkpoints") / "features"
-SPARE_BYTES = 5 * 10**9  # left free for models and states: features can be computed again, those cannot
+SPARE_BYTES = 5 * 10**9  # left free for models and states, which cannot be computed again as features can
 VIEW_SEED = 2**40  # no run has this seed: a view looks the same in all of them
 
 _MARK = struct.Struct("<II")
@@ -46,15 +46,15 @@ _WEIGHTLESS = (layers.Flatten, layers.GlobalAveragePooling2D)
 
 
 def has_backbone(model: keras.Model) -> bool:
-    """Whether a model has a pre-trained part that a head can be trained on (covbench.models.classifier)."""
+    """Whether a model has a pretrained part on which a head can be trained (covbench.models.classifier)."""
     return "backbone" in {layer.name for layer in model.layers}
 
 
 def cut_classifier(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """What a classifier with a frozen backbone always computes alike, and the rest; both share the model's layers.
+    """Cut a classifier with a frozen backbone into the part that never changes and the rest. Both share its layers.
 
-    The first maps raw images, (B, H, W, 3), 0-255, to features: maps flattened, (B, h * w * C), or averaged, (B, C), as
-    the head begins. The second maps those to probabilities, (B, classes).
+    The first part maps raw images, (B, H, W, 3), 0-255, to features. The head decides whether these are flattened maps,
+    (B, h * w * C), or averages, (B, C). The second part maps features to probabilities, (B, classes).
     """
     head = model.get_layer("head").layers
     fixed = list(takewhile(lambda layer: isinstance(layer, _WEIGHTLESS), head))
@@ -68,7 +68,7 @@ def cut_classifier(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def feature_dtype(extractor: keras.Model) -> np.dtype:
-    """What a feature is kept as: averages, (C,), float32; whole maps, fifty times as many numbers, float16."""
+    """Return the dtype of kept features: float32 for averages, float16 for whole maps, which have more numbers."""
     averaged = isinstance(extractor.layers[-1], layers.GlobalAveragePooling2D)
     return np.dtype(np.float32 if averaged else np.float16)
 
@@ -90,14 +90,14 @@ def count_feature_bytes(model: keras.Model, train: int, val: int, views: int) ->
 
 
 class FeatureStore:
-    """Features of the images of one prepared array, on disk below `root`, a file a view, filled as asked for.
+    """Features of the images of one prepared array, on disk below `root`. Each view has a file, filled on demand.
 
-    Several processes may use the same store: each computes what no other is computing, and takes the rest from them.
-    Neither the order in which features are asked for nor who computed them changes a bit of them.
+    Several processes may use the same store. Each computes what no other process is computing, and reads the rest.
+    Neither the order of the requests nor the process that computes a feature changes a bit of it.
     """
 
     def __init__(self, extractor: keras.Model, images: np.ndarray, root: Path = FOLDER) -> None:
-        """images: the prepared array that every fold asked for later is a part of, uint8, (N, H, W)."""
+        """Open the store. `images` is the prepared array of all folds that are loaded later, uint8, (N, H, W)."""
         self.width, self.dtype = extractor.output_shape[1], feature_dtype(extractor)
         content = describe_content(extractor, images)
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -107,7 +107,7 @@ class FeatureStore:
         self.largest = np.finfo(self.dtype).max
         self._extractor = extractor
         self._files: dict[str, _ViewFile] = {}
-        self._told = False
+        self._warned = False
 
     @cached_property
     def _extract(self) -> Extraction:
@@ -130,7 +130,7 @@ class FeatureStore:
         rows = dict(zip(positions, chosen, strict=True))
         keys = {position: int(fold.keys[row]) for position, row in rows.items()}
         found = file.read(keys)
-        for wait in (False, True):  # first what nobody is at, then what others were at
+        for wait in (False, True):  # first what no other process is computing, then what others have computed
             missing = sorted(keys.keys() - found.keys())
             with file.claim(missing, wait) as claimed:
                 found |= file.read({position: keys[position] for position in claimed})
@@ -150,9 +150,9 @@ class FeatureStore:
 
     def _keep(self, file: _ViewFile, keys: Mapping[int, int], features: Mapping[int, np.ndarray]) -> None:
         if file.count_free_bytes() < SPARE_BYTES:
-            if not self._told:
-                log.warning("less than %s free: features are not kept, which costs time", show_bytes(SPARE_BYTES))
-            self._told = True
+            if not self._warned:
+                log.warning("less than %s free: features are not kept, so training is slower", show_bytes(SPARE_BYTES))
+            self._warned = True
             return
         with explain_full_disk(self.folder, f"features; {FOLDER} may be deleted at any time"):
             file.write(keys, features)
@@ -164,10 +164,10 @@ def _show(fold: Fold, rows: np.ndarray, augmentation: str, view: int) -> np.ndar
 
 
 class _ViewFile:
-    """Features of one view on disk: a row for each image, and beside it a mark for each row that is filled.
+    """Features of one view on disk: a file with a row per image, and a file with a mark for each row that is filled.
 
-    A mark is the image's key and the CRC-32 of its features: rows half written when a process was killed or power was
-    lost, or damaged since, do not match their mark and count as not filled.
+    A mark holds the image's key and the CRC-32 of its features. A row that was half written, or damaged since, does not
+    match its mark and counts as not filled.
     """
 
     def __init__(self, path: Path, width: int, dtype: np.dtype) -> None:
@@ -176,12 +176,12 @@ class _ViewFile:
         self.data, self.marks = (_open(path.with_suffix(suffix)) for suffix in (".features", ".marks"))
 
     def count_free_bytes(self) -> int:
-        """Room on the disk of these files, also once they are deleted."""
+        """Count the free bytes on the disk of these files. This works even after the files are deleted."""
         disk = os.fstatvfs(self.data.fileno())
         return disk.f_bavail * disk.f_frsize
 
     def read(self, keys: Mapping[int, int]) -> dict[int, np.ndarray]:
-        """Those rows that are filled with the image of the given key, by position: (width,)."""
+        """Read the rows that are filled with the image of the given key, by position: (width,)."""
         found = {}
         for position, key in keys.items():
             mark = os.pread(self.marks.fileno(), _MARK.size, position * _MARK.size)
@@ -192,7 +192,7 @@ class _ViewFile:
         return found
 
     def write(self, keys: Mapping[int, int], features: Mapping[int, np.ndarray]) -> None:
-        """Fill rows, each before its mark."""
+        """Write rows, and the mark of each after it."""
         for position, row in features.items():
             data = row.tobytes()
             _write_at(self.data, data, position * self.row_bytes)
@@ -200,9 +200,9 @@ class _ViewFile:
 
     @contextmanager
     def claim(self, positions: Sequence[int], wait: bool) -> Iterator[list[int]]:
-        """Hold positions, in ascending order, against other processes; those they hold are waited for or left out.
+        """Lock positions, in ascending order. Those that other processes hold are waited for or left out.
 
-        The kernel frees them whatever ends this process.
+        The kernel frees the locks when this process ends, even if it is killed.
         """
         claimed = []
         try:
@@ -219,7 +219,7 @@ class _ViewFile:
 
 
 def _open(path: Path) -> FileIO:
-    """An existing or new file for reading and writing at any position."""
+    """Open an existing or new file for reading and writing at any position."""
     return FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
 
 
@@ -231,9 +231,9 @@ def _write_at(file: FileIO, data: bytes, offset: int) -> None:
 
 
 class FeatureBatches(Batches):
-    """The same batches as of images, with features in their position: x float32, (B, F); y one-hot float32, (B, C).
+    """The same batches with features instead of images: x float32, (B, F); y one-hot float32, (B, C).
 
-    view: how the images are shown, name of the augmentation and number, whatever the seed and the epoch.
+    view: the augmented view of the images, as name of the augmentation and number. Seed and epoch do not change it.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class FeatureBatches(Batches):
 
 
 def describe_content(extractor: keras.Model, images: np.ndarray) -> dict[str, Any]:
-    """All that decides the bits of a feature but the image and its view, as plain JSON values."""
+    """Describe everything that decides the bits of a feature, except its image and view, in plain JSON values."""
     weights = hashlib.sha256()
     for value in extractor.get_weights():
         weights.update(f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).data)
@@ -280,5 +280,5 @@ def _flatten(model: keras.Model) -> Iterator[layers.Layer]:
 
 
 def _settings(layer: layers.Layer) -> dict[str, str]:
-    """A layer's settings as text, but for those that change while training or with what was built before."""
+    """Return a layer's settings as text, without those that change in training or depend on earlier layers."""
     return {key: str(value) for key, value in layer.get_config().items() if key not in ("name", "trainable")}

@@ -1,4 +1,4 @@
-"""Where a classifier looked: Grad-CAM of the cases on which it was most wrong."""
+"""Compute Grad-CAM maps of the cases on which a classifier was most wrong."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from covbench.system.files import write_whole
 
 log = logging.getLogger(__name__)
 
-CASES = 40  # of each model, the worst
-SIDE = 56  # pixels of a map; what it shows is coarser: a backbone's last features are 3 to 12 a side
+CASES = 40  # per model
+SIDE = 56  # pixels of a map; its content is coarser, because a backbone's last features are 3 to 12 pixels wide
 BACKBONES = ("backbone", "network")
 
 
@@ -50,7 +50,7 @@ def explain_models(folders: Sequence[str], images_path: str, rows_path: str, out
 
 
 def choose_worst(cases: pd.DataFrame, number: int) -> pd.DataFrame:
-    """The cases to whose true class the model gave the least probability, the worst first."""
+    """Choose the cases whose true class has the lowest predicted probability, the lowest first."""
     probabilities = cases[[f"p_{label}" for label in range(cases.filter(regex=r"^p_\d+$").shape[1])]].to_numpy()
     given = probabilities[np.arange(len(cases)), cases["truth"].to_numpy()]
     return cases.assign(given=given)[cases["copy"] == 0].nsmallest(number, "given")
@@ -83,7 +83,7 @@ def find_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np
 
 
 def _cut(model: keras.Model) -> tuple[keras.Model, keras.layers.Layer]:
-    """Images to the backbone's features, and the head that follows."""
+    """Cut a classifier into the part from images to the backbone's features, and its head."""
     x = images = keras.Input(model.input_shape[1:], dtype="float32")
     for layer in model.layers[1:]:
         x = layer(x, training=False) if layer.name in BACKBONES else layer(x)
@@ -93,6 +93,6 @@ def _cut(model: keras.Model) -> tuple[keras.Model, keras.layers.Layer]:
 
 
 def _stretch(found: np.ndarray) -> np.ndarray:
-    """The map at SIDE pixels, its largest value 255."""
+    """Resize a map to SIDE pixels and scale its largest value to 255."""
     large = cv2.resize(found / max(float(found.max()), 1e-12), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return np.round(255 * large).clip(0, 255).astype(np.uint8)

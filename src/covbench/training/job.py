@@ -1,4 +1,4 @@
-"""One training job from files to files: everything that needs the network loaded happens in one process."""
+"""Run one training job, from files to files. Everything that needs the network happens in this one process."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 ShowCurves = Callable[[pd.DataFrame], None]
 Follow = Callable[[Run, str], AbstractContextManager[ShowCurves]]
-"""Run and fingerprint -> while entered, what takes the learning curves so far after each epoch."""
+"""From a run and its fingerprint to a context. It yields a function that receives the learning curves each epoch."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
     """What one training reads, what decides it, and where its outputs go.
 
-    split, prepared, weights: paths of its input files; weights None: random ones.
+    split, prepared, weights: paths of its input files; weights is None for random weights.
     outputs: paths by `model`, `history`, `manifest`, `predictions` and, where pixels are labelled, `masks`.
     deterministic, precision: as in the config.
     """
@@ -56,13 +56,13 @@ class TrainingJob:
     precision: str = "auto"
 
     def gather_inputs(self) -> dict[str, Any]:
-        """Everything that decides what this job makes, as experiment.provenance.gather_inputs."""
+        """Gather everything that decides what this job makes, as experiment.provenance.gather_inputs."""
         files = name_inputs(self.split, self.prepared, self.weights)
         settings = {"deterministic": self.deterministic, "precision": self.precision}
         return gather_inputs(self.run, asdict(self.options), files, settings)
 
     def open_folds(self) -> dict[str, Fold]:
-        """The folds `train`, `val` and `test`."""
+        """Open the folds `train`, `val` and `test`."""
         names = ("train", "val", "test")
         folds = open_folds(self.split, self.prepared, names, len(TASKS[self.run.task].classes))
         return dict(zip(names, folds, strict=True))
@@ -73,13 +73,13 @@ def _show_nobody(run: Run, fingerprint: str) -> AbstractContextManager[ShowCurve
 
 
 def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
-    """Train a run and write its model, history, manifest and predictions (and masks) to the job's outputs.
+    """Train a run and write its model, history, manifest, predictions and, for a segmentation, its masks.
 
-    A job that was killed goes on from its last saved state. One that finished before with the same inputs publishes the
-    same files and trains nothing. See session.run_session for a run that another process writes.
-    Raises SystemExit (75) when the process is told to stop.
+    A killed job resumes from its last saved state. A job that finished before with the same inputs writes the same
+    files again and trains nothing. session.run_session explains what happens if another process writes the run.
+    `follow` shows the learning curves while the run trains.
 
-    follow: shows the learning curves while the run trains.
+    Raises SystemExit (75) if the process is told to stop.
     """
     inputs = job.gather_inputs()
     fingerprint = fingerprint_inputs(inputs)
@@ -92,7 +92,7 @@ def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
         with follow(job.run, fingerprint) as show_curves:
             model, progress = fit_network(job, folds, session.checkpointer, show_curves)
         compute_in_float32(model)
-        with write_whole(job.outputs["model"]) as temporary:  # without optimizer: a third of the size
+        with write_whole(job.outputs["model"]) as temporary:  # without the optimizer, a third of the size
             keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
         predict_run(model, {"val": folds["val"], "test": folds["test"]}, job)
         spent = time.monotonic() - session.started + progress.seconds_before
@@ -102,7 +102,7 @@ def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
 
 
 def _describe_training(model: keras.Model, progress: Progress, seconds: float) -> dict[str, Any]:
-    """What manifest.json says of a finished training. seconds: of this process and those before it."""
+    """Describe a finished training for manifest.json. `seconds` includes those of earlier processes."""
     return {
         "seconds": round(seconds, 1),
         "restarts": progress.restarts,
@@ -117,7 +117,7 @@ def _describe_training(model: keras.Model, progress: Progress, seconds: float) -
 def fit_network(
     job: TrainingJob, folds: Mapping[str, Fold], checkpointer: Checkpointer, show_curves: ShowCurves
 ) -> tuple[keras.Model, Progress]:
-    """Build and train a run's network, or go on; where memory runs out, once more with every batch in two halves.
+    """Build and train a run's network, or resume it. If memory runs out, try again with two micro-batches per batch.
 
     Args:
         job: its history is written after each epoch.
@@ -126,7 +126,7 @@ def fit_network(
         show_curves: receives the learning curves so far after each epoch.
 
     Returns:
-        The model with the weights of its best epoch, and what the training has seen.
+        The model with the weights of its best epoch, and the progress of the training.
 
     Raises:
         CovbenchError: A loss is not a number.
@@ -138,9 +138,9 @@ def fit_network(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        log.warning("out of memory with batches of %d: once more, in two halves each", job.options.batch_size)
+        log.warning("out of memory with batches of %d: trying two micro-batches per batch", job.options.batch_size)
     policy = keras.config.dtype_policy().name
-    keras.backend.clear_session()  # which forgets the policy
+    keras.backend.clear_session()  # also resets the policy
     set_precision(policy)
     gc.collect()
     return _fit_once(job, folds, checkpointer, after_epoch, micro_batches=2)
@@ -168,16 +168,16 @@ def _publish_curves(path: str, show_curves: ShowCurves, curves: pd.DataFrame) ->
 
 
 def build_model(run: Run, options: Options, classes: int, weights_path: str | None) -> keras.Model:
-    """The untrained network of a run: raw 0-255 RGB in, probabilities out.
+    """Build the untrained network of a run: raw 0-255 RGB in, probabilities out.
 
     Args:
         run: names task and architecture.
         options: of the run.
         classes: number of classes.
-        weights_path: of the pre-trained backbone; None: random weights.
+        weights_path: path of the pretrained backbone's weights; None for random weights.
 
     Returns:
-        A classifier or a segmenter, by the kind of the task.
+        A classifier or a segmenter, depending on the kind of the task.
     """
     weights = Path(weights_path) if weights_path else None
     if TASKS[run.task].kind == SEGMENTATION:
@@ -186,12 +186,12 @@ def build_model(run: Run, options: Options, classes: int, weights_path: str | No
 
 
 def predict_run(model: keras.Model, folds: Mapping[str, Fold], job: TrainingJob) -> None:
-    """Write the predictions of the given folds, one table after the other, and the masks in the same order.
+    """Write the predictions for some folds in the order of the folds, and their masks in the same order.
 
     Args:
         model: trained.
         folds: by name.
-        job: says how images are shown and where the predictions go.
+        job: its options decide how images are shown, its outputs where the predictions go.
     """
     predicted = {name: predict_fold(model, fold, job.options, job.run.seed) for name, fold in folds.items()}
     write_folds(folds, predicted, job.run.seed, job.outputs)

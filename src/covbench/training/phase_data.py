@@ -1,4 +1,4 @@
-"""What a phase of a training shows to which network: images to the whole model, or frozen features to its head."""
+"""The data of a training phase and the network that sees them: images for the whole model, or features for its head."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ImageData:
 
 @dataclass(frozen=True, eq=False)
 class FeatureData:
-    """Features of a few views of each image for the head of a model whose backbone is frozen."""
+    """Features of a few augmented views of each image, for the head of a model whose backbone is frozen."""
 
     network: keras.Model
     store: FeatureStore
@@ -134,12 +134,12 @@ def prepare_features(model: keras.Model, train: Fold, val: Fold, options: Option
 
 
 def name_images(data: PhaseData, epoch: int, batch: int) -> list[str]:
-    """The image_id of each image in one training batch, to name a faulty one.
+    """Return the image_id of each image in one training batch, for a message about a faulty image.
 
     Args:
         data: of the phase.
         epoch: counted from 0 through all phases.
-        batch: whole batches before it in the epoch.
+        batch: number of whole batches before it in the epoch.
 
     Returns:
         The names in the order of the batch.

@@ -1,4 +1,4 @@
-"""A trained model and a fold -> probabilities or masks, a row per image."""
+"""Predict a fold with a trained model: probabilities or masks, a row per image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from covbench.training.batches import Batches
 
 
 def predict_fold(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """What a model says of a fold, as its protocol shows the images of a test fold.
+    """Predict a fold, with the images shown as the protocol shows those of a test fold.
 
     Args:
         model: trained; raw 0-255 RGB in, probabilities out.
@@ -21,7 +21,7 @@ def predict_fold(model: keras.Model, fold: Fold, options: Options, seed: int) ->
         seed: of the run.
 
     Returns:
-        Probabilities, float32, (R, C), or where pixels are labelled class maps, uint8, (R, H, W).
+        Probabilities, float32, (R, C). If pixels are labelled, class numbers, uint8, (R, H, W).
     """
     return (predict_probabilities if fold.masks is None else predict_masks)(model, fold, options, seed)
 

@@ -1,4 +1,4 @@
-"""One job from files to files: trained models predict the images of another dataset that are new to them."""
+"""Run one job, from files to files: trained models predict the images of another dataset that are new to them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 class ExternalJob:
     """Models to test, and the images of another dataset.
 
-    runs, models: the seeds of one model, and model.keras of each. options: of these runs.
+    runs, models: the seeds of one model, and the path of model.keras of each. options: of these runs.
     external: the task that they are tested on. index, prepared: paths of its dataset's index and of its arrays at the
-    models' size. duplicates: path of the table between both datasets.
+    models' size. duplicates: path of the duplicates between both datasets.
     """
 
     runs: Sequence[Run]
@@ -41,7 +41,7 @@ class ExternalJob:
     prepared: Sequence[str]
 
     def select_images(self) -> tuple[Fold, dict[str, int]]:
-        """The images that are new to the models' dataset, as a test fold, and the counts of manifest.json."""
+        """Select the images that are new to the models' dataset, as a test fold, and the counts of manifest.json."""
         index, duplicates = pd.read_parquet(self.index), pd.read_parquet(self.duplicates)
         unseen, counts = select_unseen(index, duplicates, self.runs[0].task, self.external)
         counts |= {"images": len(unseen), "patients": int(unseen["patient_id"].nunique())}
@@ -53,15 +53,15 @@ class ExternalJob:
 
 
 def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
-    """Write what each seed's model predicts for the unseen images of another dataset, one seed after the other.
+    """Predict the unseen images of another dataset with the model of each seed, and write the predictions seed by seed.
 
-    Images are shown as the run's protocol shows its own test fold. Without an unseen image the tables are empty.
+    Images are shown as the run's protocol shows its own test fold. If no image is unseen, the tables are empty.
 
     Args:
         job: the models and the images.
-        outputs: paths by `predictions`, the rows of schema.PREDICTION_COLUMNS with `truth` as in data.external.SHARED
-            and p_0 … of the models' own classes; `masks` where pixels are labelled, the models' own classes in the
-            order of the rows; and `manifest`, the counts of images and the fingerprint of each run by its seed.
+        outputs: three paths. `predictions` has schema.PREDICTION_COLUMNS with `truth` as in data.external.SHARED, and
+            p_0 … of the models' own classes. `masks`, only where pixels are labelled, has the models' own classes in
+            the order of the rows. `manifest` has the counts of images and the fingerprint of each run by its seed.
     """
     classes = TASKS[job.runs[0].task].classes
     fold, counts = job.select_images()
@@ -87,7 +87,7 @@ def _predict(path: str, fold: Fold, options: Options, seed: int) -> np.ndarray:
 
 
 def _predict_nothing(fold: Fold, classes: int) -> np.ndarray:
-    """What predict_fold would return for a fold without images."""
+    """Return what predict_fold would return for a fold without images."""
     if fold.masks is None:
         return np.empty((0, classes), np.float32)
     return np.empty((0, *fold.images.shape[1:]), np.uint8)

@@ -1,4 +1,4 @@
-"""The life of one run's job: from its lock, or the outputs that an earlier job kept, to outputs kept for the next."""
+"""Hold a run while its job works: lock it, reuse what an earlier job made, and keep the outputs for a later one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Session:
     """A run that this process holds.
 
-    finished: an earlier job had finished with the same inputs; its outputs are published again.
-    checkpointer: saves and finds the states of a training with these inputs. started: on the clock of time.monotonic.
+    finished: whether an earlier job has finished with the same inputs; if so, its outputs are published again.
+    checkpointer: saves and finds the states of a training with these inputs. started: in seconds of time.monotonic.
     """
 
     finished: bool
@@ -35,19 +35,19 @@ class Session:
 def run_session(run: Run, fingerprint: str, outputs: Mapping[str, str]) -> Iterator[Session]:
     """Hold a run while its outputs are made, and keep them if nothing is raised.
 
-    While another process writes the same run, this one waits under SLURM, where the other has a time limit. The words
-    of an error raised inside are kept for run_locks.read_failure.
+    If another process writes the same run, this one waits under SLURM, where the other one has a time limit. The
+    message of an error that is raised inside is kept for run_locks.read_failure.
 
     Args:
-        run: which one.
-        fingerprint: of its inputs; states and outputs of another fingerprint are not taken over.
+        run: the run.
+        fingerprint: of its inputs; states and outputs of another fingerprint are not reused.
         outputs: paths by name; all exist when the body ends.
 
     Yields:
-        The session; if it is `finished`, the outputs are there and nothing is left to do.
+        The session. If it is `finished`, the outputs exist and nothing is left to do.
 
     Raises:
-        CovbenchError: Another process writes the same run, outside SLURM.
+        CovbenchError: Another process writes the same run, and this one is not under SLURM.
         SystemExit: The process was told to stop while nothing was unsaved; the code is 75.
     """
     folder = checkpoint_folder(run, fingerprint)
@@ -55,7 +55,7 @@ def run_session(run: Run, fingerprint: str, outputs: Mapping[str, str]) -> Itera
     with lock_run(folder.parent, wait=on_cluster), note_failure(run), Interruption() as interruption:
         finished = publish_kept(folder, outputs)
         if finished:
-            log.info("%s finished before with the same inputs: published again, nothing trained", run.folder)
+            log.info("%s finished before with the same inputs: published again, not trained again", run.folder)
         yield Session(finished, Checkpointer(folder, interruption))
         if not finished:
             keep_outputs(folder, outputs)

@@ -1,4 +1,4 @@
-"""How far a training is, and how it is saved and found again: a run that was killed goes on bit for bit."""
+"""Keep track of a training, save its state and find it again, so that a killed run resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from covbench.training.checkpoints import load_state, save_state
 
 log = logging.getLogger(__name__)
 
-SAVE_SECONDS = 60  # what a kill may cost
-SAVE_SHARE = 0.05  # of the time, at most, goes into saving
+SAVE_SECONDS = 60  # a kill loses at most this much training
+SAVE_SHARE = 0.05  # at most this share of the time goes into saving
 SAVED_FACTS = ("history", "phase", "batch", "fitted", "micro_batches", "restarts")
 
 
 @dataclass
 class Progress:
-    """What a training has seen so far, and its position inside the current epoch; only its own methods change it.
+    """The progress of a training, down to the batch of the current epoch. Only its own methods change it.
 
-    history: a row per finished epoch. best_weights: of the epoch of lowest validation loss.
-    phase: the current phase. batch: finished batches of the current epoch.
+    history: a row per finished epoch. best_weights: of the epoch with the lowest validation loss.
+    phase: the current phase. batch: number of finished batches of the current epoch.
     fitted: training loss and accuracy of the current epoch, once all its batches are done.
-    micro_batches: micro-batches that a batch is cut into. restarts: how often the run was started again.
-    seconds_before: what the earlier processes needed until they last saved.
-    epoch_started: on the clock of time.monotonic, minus what earlier processes spent in the epoch.
-    restored: optimizer and metric values from disk that the current phase still has to take over.
+    micro_batches: number of micro-batches per batch. restarts: how often the run was started again.
+    seconds_before: seconds of the earlier processes until they last saved.
+    epoch_started: in seconds of time.monotonic, minus the seconds that earlier processes spent in the epoch.
+    restored: optimizer and metric values from disk that the current phase has not yet used.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Progress:
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, list[np.ndarray]], facts: Mapping[str, Any]) -> Progress:
-        """The progress of a saved state, as the next process starts from it."""
+        """Make the progress with which the next process resumes from a saved state."""
         kept = {name: facts[name] for name in (*SAVED_FACTS, "seconds_before")}
         restored = {name: values for name, values in arrays.items() if name not in ("model", "best")}
         progress = cls(**kept, best_weights=arrays.get("best", []), restored=restored)
@@ -60,7 +60,7 @@ class Progress:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch of lowest validation loss; -1 before any."""
+        """The first epoch with the lowest validation loss; -1 before the first epoch ends."""
         return int(np.argmin([row["val_loss"] for row in self.history])) if self.history else -1
 
     def table(self) -> pd.DataFrame:
@@ -69,7 +69,7 @@ class Progress:
         return pd.DataFrame(self.history, columns=list(HISTORY_COLUMNS)).astype(dtypes)
 
     def cut_batches(self, micro_batches: int) -> int:
-        """Cut batches into at least `micro_batches`; how many optimizer steps now replace one of the saved state."""
+        """Cut batches into at least `micro_batches`. Returns how many optimizer steps now replace one saved step."""
         before = self.micro_batches
         self.micro_batches = max(micro_batches, before)
         return max(1, micro_batches // before)
@@ -98,14 +98,14 @@ class Progress:
             self.best_weights = model.get_weights()
 
     def drop_restored(self) -> None:
-        """Forget the values from disk: the network has taken them over."""
+        """Forget the values from disk, once the network has them."""
         self.restored = {}
 
 
 class Checkpointer:
-    """Saves a training into `folder`: before it leaves on SIGTERM, and every `seconds` while it runs.
+    """Saves a training into `folder`: every `seconds` while it runs, and before it ends on SIGTERM.
 
-    Saving takes at most a twentieth of the time: where a state takes long to write, states are further apart.
+    Saving takes at most a twentieth of the time. If a state takes long to write, the next one is written later.
     """
 
     def __init__(self, folder: Path, interruption: Interruption, seconds: float = SAVE_SECONDS) -> None:
@@ -159,23 +159,23 @@ class Checkpointer:
         self._next = time.monotonic() + max(self.seconds, cost / SAVE_SHARE)
 
     def resume(self, model: keras.Model) -> Progress:
-        """Put the last saved state into `model`; the progress that belongs to it, or a new one."""
+        """Load the last saved state into `model`. Returns its progress, or a new one if there is no state."""
         found = load_state(self.folder)
         if found is None:
             return Progress()
         arrays, facts = found
         assign_values(model.variables, arrays["model"])
         progress = Progress.from_state(arrays, facts)
-        log.info("goes on in epoch %d, %s, after %d batches", len(progress.history), progress.phase, progress.batch)
+        log.info("resumes in epoch %d, %s, after %d batches", len(progress.history), progress.phase, progress.batch)
         return progress
 
 
 def restore_optimizer(optimizer: keras.Optimizer, values: Sequence[np.ndarray], micro_steps: int) -> None:
-    """Put saved values into a built optimizer, also where it accumulates gradients and the saved one did not yet.
+    """Load saved values into a built optimizer, even if it accumulates gradients and the saved one did not.
 
     Args:
         optimizer: built for the same variables as the saved one.
-        values: of the saved optimizer's variables, in their order.
+        values: values of the saved optimizer's variables, in their order.
         micro_steps: how many steps of `optimizer` replace one step of the saved one.
     """
     variables = optimizer.variables

@@ -1,8 +1,8 @@
-"""Copy finished runs into MLflow; files stay the truth, and repeating it changes nothing.
+"""Copy finished runs into MLflow. The files remain the only source, and repeating the copy changes nothing.
 
-A run is found again by two tags, its place in the grid and its fingerprint; a third holds the digest of what was sent,
-set last, so that a copy cut short is completed by the next one. Only metric points that are not there yet are sent,
-because MLflow would store them twice. One process at a time: rule `track` runs once, after the runs.
+Two tags identify a run: its cell of the grid and its fingerprint. A third tag holds the digest of what was sent. It is
+set last, so the next copy completes one that was cut short. Only missing metric points are sent, because MLflow would
+store the others twice. Only one process copies at a time: rule `track` runs once, after the runs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SENT_TAG, SUPERSEDED_TAG, PARENT_TAG = "covbench.sent", "covbench.superseded_by", "mlflow.parentRunId"
 LAYOUT = 2
-"""Raised when more of a run is copied than before: every run is then sent again."""
+"""Increase it when the copy of a run gets more content. Every run is then sent again."""
 BATCH = 1000  # metrics that MLflow takes at once
 FACTS = ("git_commit", "scheduler_job", "device", "weights", "precision", "restarts")
 
@@ -53,9 +53,9 @@ Draw = Callable[[Mapping[str, Any], pd.DataFrame], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A scored run, and what Snakemake measured of its job, by column of its benchmark table (s, MB, %).
+    """A scored run.
 
-    costs: empty for a baseline.
+    costs: what Snakemake measured of its job, by column of its benchmark table (s, MB, %); empty for a baseline.
     """
 
     record: RunRecord
@@ -63,7 +63,7 @@ class TrackedRun:
 
     @property
     def folder(self) -> str:
-        """Where its files lie."""
+        """The folder that holds its files."""
         return str(self.record.folder)
 
     @property
@@ -94,7 +94,7 @@ class TrackedRun:
 
 
 def select_tracked(records: Iterable[RunRecord]) -> list[TrackedRun]:
-    """The scored runs, each with the costs of its job; the others are named in the log."""
+    """Select the scored runs, each with the costs of its job. The log names the others."""
     records = list(records)
     for record in records:
         if record.state is not RunState.SCORED:
@@ -154,7 +154,7 @@ def track_runs(
 def _track_parent(
     client: MlflowClient, experiment: str, known: Mapping[str, MlflowRun], task: str, runs: list[TrackedRun]
 ) -> str:
-    """Id of the run that represents the benchmark on a task; it spans all the others."""
+    """Find or create the run that represents the benchmark on a task, and return its id. It spans all other runs."""
     start, end = min(run.started_ms for run in runs), max(run.finished_ms for run in runs)
     parent = known.get("")
     if parent is None:
@@ -165,9 +165,9 @@ def _track_parent(
 
 
 def _close_unfinished(client: MlflowClient, known: Mapping[str, Mapping[str, MlflowRun]], tracked: set[str]) -> None:
-    """End runs that trained in this folder, where nothing trains now, and did not get to their end."""
+    """End runs that trained in this folder and never finished. Nothing trains in it now."""
     here = str(Path.cwd())
-    for found in (found for of_place in known.values() for found in of_place.values()):
+    for found in (found for of_cell in known.values() for found in of_cell.values()):
         mine = found.data.tags.get(FOLDER_TAG) == here
         if mine and found.info.status == "RUNNING" and found.info.run_id not in tracked:
             log.warning("%s: trained under another plan and never finished; closed", found.info.run_name)
@@ -199,7 +199,7 @@ def _track_run(
 
 
 def _send(client: MlflowClient, found: MlflowRun, run: TrackedRun, draw: Draw | None, copy_models: bool) -> None:
-    """Whatever of a run MLflow does not hold yet; the files in any case."""
+    """Send the parts of a run that MLflow does not hold yet, and all its files."""
     from mlflow.entities import Param, RunTag
 
     run_id = found.info.run_id
@@ -228,13 +228,13 @@ def _model_of(run: TrackedRun) -> Path:
 
 
 def _name_model(run: TrackedRun) -> dict[str, str]:
-    """Where the trained network lies, and its sha256; nothing for a baseline."""
+    """Return the path of the trained network and its sha256; empty for a baseline."""
     path = _model_of(run)
     return {"model": str(path.resolve()), "model_sha256": hash_file(path)} if path.exists() else {}
 
 
 def _describe_data(run: TrackedRun) -> DatasetInput:
-    """The images of a run as MLflow's dataset: the digest covers them, their masks and the split."""
+    """Describe the images of a run as MLflow's dataset. The digest covers the images, their masks and the split."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     task = run.record.task
@@ -245,7 +245,7 @@ def _describe_data(run: TrackedRun) -> DatasetInput:
 
 
 def _new_epochs(client: MlflowClient, found: MlflowRun, run: TrackedRun) -> Iterator[Metric]:
-    """Learning curves as `epoch/…`, step = epoch: the points whose step MLflow does not hold."""
+    """Yield the points of the learning curves that MLflow does not hold, as `epoch/…` with the epoch as step."""
     from mlflow.entities import Metric
 
     if run.record.history.empty:
@@ -261,7 +261,7 @@ def _new_epochs(client: MlflowClient, found: MlflowRun, run: TrackedRun) -> Iter
 
 
 def _new_scores(found: MlflowRun, run: TrackedRun) -> Iterator[Metric]:
-    """Final scores and costs that MLflow holds with another value or not at all; null ones are left out."""
+    """Yield the final scores and costs that MLflow lacks or holds with another value. Undefined ones are left out."""
     from mlflow.entities import Metric
 
     for key, value in list_scores(run).items():
@@ -273,7 +273,7 @@ def _new_scores(found: MlflowRun, run: TrackedRun) -> Iterator[Metric]:
 
 
 def list_scores(run: TrackedRun) -> dict[str, float]:
-    """Defined scores as `test/accuracy` and `test/covid/recall`, costs as `run/seconds`."""
+    """List the defined scores, as `test/accuracy` and `test/covid/recall`, and the costs, as `run/seconds`."""
     scores = {f"test/{name}": value for name, value in run.record.metrics["metrics"].items()}
     for label, of_class in run.record.metrics["per_class"].items():
         scores.update({f"test/{label}/{name}": value for name, value in of_class.items()})

@@ -1,7 +1,7 @@
-"""Learning curves into MLflow while a run trains, from a process of its own that a training never waits for.
+"""Send learning curves to MLflow while a run trains, from a separate process that the training never waits for.
 
-What arrives there is a preview: rule `track` brings all of it in the end. So a store that is down, slow or restarted
-costs a training nothing but the start of that process, and at most `LAST_SECONDS` when it ends.
+What arrives is a preview: rule `track` copies everything in the end. A store that is down, slow or restarted therefore
+costs a training only the start of that process, and at most `LAST_SECONDS` at its end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from covbench.schema import Run
 log = logging.getLogger(__name__)
 
 LAST_SECONDS = 5
-"""For what is still to be sent when a training has ended."""
+"""Time to send the rest when a training has ended."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def follow_run(tracking: Mapping[str, Any], run: Run, fingerprint: str) -> Itera
 
     def send(curves: pd.DataFrame) -> None:
         nonlocal sent
-        with suppress(OSError):  # the follower is gone, or behind by the thousands of epochs that a pipe holds
+        with suppress(OSError):  # the follower has ended, or the pipe is full, with thousands of epochs
             os.write(pipe, (curves.iloc[sent:].to_json(orient="records") + "\n").encode())
         sent = len(curves)
 
@@ -79,7 +79,7 @@ def _end(follower: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         follower.kill()
         follower.wait()
-        log.warning("MLflow did not take the last epochs within %d s; rule track will bring them", LAST_SECONDS)
+        log.warning("MLflow did not take the last epochs within %d s; rule track will copy them", LAST_SECONDS)
         return
     if code:
-        log.warning("MLflow did not follow this training to its end; rule track will bring the rest")
+        log.warning("MLflow did not follow this training to its end; rule track will copy the rest")

@@ -1,8 +1,8 @@
-"""The process behind operations.mlflow.live: learning curves on standard input -> MLflow, as long as that answers.
+"""The process behind operations.mlflow.live: it sends learning curves from standard input to MLflow.
 
 python -m covbench.operations.mlflow.live_process URI RUN FINGERPRINT
 
-Each line is a JSON list of epochs; an empty list is the good end.
+Each line is a JSON list of epochs. An empty list means that the training has finished.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IMPATIENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 PAUSE = 15.0
-"""Seconds without a try after a failure; doubled by each further one in a row."""
+"""Seconds without an attempt after a failure. Each further failure in a row doubles them."""
 
 Epoch = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """Sends through `send` what is due; after a failure it keeps everything and does not try for a while."""
+    """Sends epochs through `send`. After a failure, it keeps them and waits for a while before the next attempt."""
 
     def __init__(self, send: Callable[[Iterable[Epoch]], None]) -> None:
         self.send = send
@@ -41,13 +41,13 @@ class Breaker:
         self.silent_until = 0.0
 
     def offer(self, epochs: Iterable[Epoch], now: float) -> None:
-        """Send these and all that waits, unless the last failure is too recent."""
+        """Send these epochs and all that wait, unless the last failure is too recent."""
         self.waiting += epochs
         if now < self.silent_until:
             return
         try:
             self.send(self.waiting)
-        except Exception as error:  # a preview: whatever it is, the training must not hear of it
+        except Exception as error:  # only a preview: no error here may reach the training
             pause = PAUSE * 2**self.failures
             self.silent_until, self.failures = now + pause, self.failures + 1
             log.warning("MLflow: %s; silent for %.0f s", str(error).splitlines()[0][:200], pause)
@@ -56,7 +56,7 @@ class Breaker:
 
 
 class Follower:
-    """The MLflow run of a training: found again by its place in the grid and its fingerprint, or made."""
+    """The MLflow run of a training. Its cell of the grid and its fingerprint identify it."""
 
     def __init__(self, uri: str, run: Mapping[str, Any], fingerprint: str) -> None:
         self.uri, self.run, self.fingerprint = uri, run, fingerprint
@@ -66,7 +66,7 @@ class Follower:
         self.monitor: Any = None
 
     def send(self, epochs: Iterable[Epoch]) -> None:
-        """Log epochs that MLflow does not hold yet, each at once and dated now."""
+        """Log the epochs that MLflow does not hold yet, with the present time."""
         from mlflow.entities import Metric
 
         if not self.run_id:
@@ -82,7 +82,7 @@ class Follower:
             self.held.add(step)
 
     def open(self) -> None:
-        """Find or make the run, set it running, and start to watch the machine."""
+        """Find or create the run, mark it as running, and start to monitor the machine."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         from covbench.operations.mlflow import store
@@ -105,16 +105,16 @@ class Follower:
         self.run_id = run_id
 
     def end(self, status: str) -> None:
-        """Say how the training ended, where there is a run to say it of."""
+        """Set how the training ended, if there is a run in MLflow."""
         if self.run_id:
             self.monitor.finish()
             self.client.set_terminated(self.run_id, status)
 
 
 def follow(lines: Iterable[str], follower: Follower) -> bool:
-    """Send each line's epochs; the training's last line is an empty list, without which it was killed.
+    """Send the epochs of each line. Returns whether everything arrived.
 
-    Returns whether everything arrived.
+    The last line of a training is an empty list. Without it, the training was killed.
     """
     breaker, status = Breaker(follower.send), "KILLED"
     for line in lines:
@@ -128,7 +128,7 @@ def follow(lines: Iterable[str], follower: Follower) -> bool:
 
 
 def main() -> None:
-    """Follow one training; a signal to its job is answered by the training, whose end ends this."""
+    """Follow one training. Signals are ignored here: the training handles them, and its end ends this process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)

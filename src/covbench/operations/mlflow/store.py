@@ -1,4 +1,4 @@
-"""MLflow's store: prepared once, its experiments and runs found, its failures explained."""
+"""Prepare MLflow's store, find its experiments and runs, and explain its failures."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ RUN_TAG, FINGERPRINT_TAG, FOLDER_TAG = "covbench.run", "covbench.fingerprint", "
 
 
 def database_path(uri: str) -> Path:
-    """The file of a SQLite store; relative paths start at the working directory."""
+    """Return the file of a SQLite store. Relative paths start at the working directory."""
     return Path(uri.removeprefix(SQLITE))
 
 
 def prepare_store(uri: str) -> None:
-    """Make a SQLite store ready before anything logs: its folder, its tables, migrated to this MLflow.
+    """Prepare a SQLite store before anything logs: its folder and its tables, migrated to this version of MLflow.
 
-    Left to themselves, processes that meet an empty file create the tables all at once and break it: only one at a time
-    gets here. A server has prepared its own. Raises CovbenchError for what is no store and for a file that cannot be
-    prepared.
+    Without this, several processes could create the tables of an empty file at once and break it. Only one process at a
+    time prepares a store. A server prepares its own. Raises CovbenchError if the address is not that of a store, or if
+    the file cannot be prepared.
     """
     if uri.startswith(SERVERS):
         return
@@ -48,7 +48,7 @@ def prepare_store(uri: str) -> None:
 
 
 def prepare_new_store(uri: str) -> None:
-    """As prepare_store, but a SQLite file that is there already is left as it is."""
+    """Prepare a SQLite store as prepare_store does, unless its file exists already."""
     if not uri.startswith(SQLITE):
         return
     with _lock(database_path(uri)):
@@ -70,13 +70,13 @@ def _upgrade(uri: str) -> None:
     if done.returncode:
         reason = (done.stderr.strip() or "no message").splitlines()[-1]
         raise CovbenchError(
-            f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away, a new one will be made"
+            f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away to get a new one"
         )
 
 
 @contextmanager
 def explaining(uri: str) -> Iterator[None]:
-    """Turns what MLflow raises into a CovbenchError that says what to do."""
+    """Turn an error that MLflow raises inside into a CovbenchError that says what to do."""
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -92,7 +92,7 @@ def explaining(uri: str) -> Iterator[None]:
 
 
 def open_client(uri: str) -> MlflowClient:
-    """MLflow's client of a store."""
+    """Open MLflow's client of a store."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)

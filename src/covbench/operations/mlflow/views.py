@@ -1,4 +1,4 @@
-"""A saved comparison of every task in MLflow's own pages: the columns that rank its runs, the best one on top."""
+"""Save a comparison of every task in MLflow's own pages: the columns that rank its runs, with the best run first."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HELP = """\
-Print the address of every task's comparison in MLflow's own pages: its runs, the best one on top.
+Print the address of every task's comparison in MLflow's own pages: its runs, with the best one first.
 
-The store is brought to this version of MLflow first. No run is changed. `make mlflow` does this and starts the server.
+The store is migrated to this version of MLflow first. No run is changed. `make mlflow` does this and starts the server.
 """
 EXAMPLES = """\
 examples:
@@ -26,7 +26,7 @@ examples:
 
 NAME = "comparison"
 TAG = f"mlflow.sharedViewState.{NAME}"
-"""Where MLflow's pages keep a view that somebody shared."""
+"""The tag in which MLflow's pages keep a shared view."""
 COLUMNS = {
     "classification": ("test/auroc", "test/balanced_accuracy", "test/accuracy", "run/seconds", "run/parameters"),
     SEGMENTATION: ("test/dice_lesion", "test/jaccard_lesion", "test/recall_lesion", "run/seconds", "run/parameters"),
@@ -34,11 +34,11 @@ COLUMNS = {
 
 
 def save_view(client: MlflowClient, experiment: str, kind: str) -> None:
-    """Keep the comparison of a kind of task with its experiment, unless it is there already.
+    """Save the comparison of a task with its experiment, unless it is there already.
 
     Args:
-        client: Of the store.
-        experiment: Its id.
+        client: Client of the store.
+        experiment: Id of the experiment.
         kind: classification or segmentation.
     """
     text = json.dumps(_describe_view(COLUMNS[kind]), sort_keys=True)
@@ -47,10 +47,10 @@ def save_view(client: MlflowClient, experiment: str, kind: str) -> None:
 
 
 def _describe_view(metrics: Sequence[str]) -> dict[str, object]:
-    """The state of MLflow's page: its keys are those of mlflow 3's experiment page."""
+    """Describe the state of MLflow's page, with the keys of the experiment page of MLflow 3."""
     params = [f"params.`{name}`" for name in ("protocol", "architecture", "seed")]
     return {
-        "searchFilter": "params.seed != ''",  # not the runs that stand for a whole benchmark
+        "searchFilter": "params.seed != ''",  # without the runs that represent a whole benchmark
         "orderByKey": f"metrics.`{metrics[0]}`",
         "orderByAsc": False,
         "startTime": "ALL",
@@ -62,7 +62,7 @@ def _describe_view(metrics: Sequence[str]) -> dict[str, object]:
 
 
 def require_store(uri: str) -> None:
-    """Prepare a store for reading. Raises CovbenchError for a SQLite file that is not there, rather than make it."""
+    """Prepare a store for reading. A SQLite file that does not exist is not created, but raises CovbenchError."""
     if uri.startswith(SQLITE) and not database_path(uri).is_file():
         raise CovbenchError(
             f"{database_path(uri)}: no such file; run the benchmark first, or name another store: "
@@ -72,7 +72,7 @@ def require_store(uri: str) -> None:
 
 
 def list_views(uri: str, server: str) -> list[str]:
-    """A line for each task: its name and the address of its comparison on `server`."""
+    """List the name of each task and the address of its comparison on `server`, a line per task."""
     client = open_client(uri)
     experiments = [found for found in client.search_experiments() if TAG in found.tags]
     return [

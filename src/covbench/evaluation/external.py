@@ -97,6 +97,6 @@ def load_truth(rows: pd.DataFrame, prepared: Sequence[str], external: Task) -> n
     """
     paths = {Path(path).name: path for path in prepared}
     masks, known = np.load(paths["masks.npy"], mmap_mode="r"), pd.read_parquet(paths["rows.parquet"])
-    # masks stand in for the images, which scoring does not need
+    # scoring needs no images, so the masks take their place
     fold = select_fold(masks, masks, known, rows, "test", len(external.classes))
     return share_labels(external)[fold.load_masks()]

@@ -35,7 +35,7 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
         metrics, cases = evaluate_classification(predictions, task)
     else:
         prepared, rows = np.load(root / masks_path, mmap_mode="r"), pd.read_parquet(root / rows_path)
-        # masks stand in for the images, which scoring does not need
+        # scoring needs no images, so the masks take their place
         test = select_fold(prepared, prepared, rows, predictions, "test", len(task.classes))
         with np.load(folder / "predicted_masks.npz") as predicted:
             masks = predicted["masks"][(predictions["fold"] == "test").to_numpy()]

@@ -27,7 +27,7 @@ EXTERNAL_METRICS = {
     CLASSIFICATION: ("auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"),
     SEGMENTATION: ("dice_lesion", "jaccard_lesion", "dice_lesion_volume"),
 }
-"""The metrics that are compared, on the labels that both datasets share. Accuracy also depends on the share of COVID."""
+"""The metrics that are compared, on the labels that both datasets share. Accuracy also depends on COVID's share."""
 BLOCK = 2000
 """Number of draws at a time. All draws of a dataset with 15,000 patients would need gigabytes."""
 

@@ -17,7 +17,7 @@ SIDES = {"classification": 224, "segmentation": 512}
 
 
 def measure() -> list[Row]:
-    """Train each architecture with and without XLA, each in a process of its own. Three rows per architecture."""
+    """Train each architecture with and without XLA, each in a separate process. Three rows per architecture."""
     from covbench.models.catalogue import DEFAULT_CLASSIFIERS, DEFAULT_SEGMENTERS
 
     if not call_fresh("bench.gpu:name_gpu"):

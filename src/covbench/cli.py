@@ -278,7 +278,7 @@ def _restore_dates(options: argparse.Namespace) -> None:
     from covbench.operations.dvc_timestamps import reconcile
 
     restored = reconcile(_read_plan(options)[1], options.directory)
-    print(f"restored the dates of {restored} outputs" if restored else "every output has the date at which it was made")
+    print(f"dates restored: {restored}" if restored else "every output has the date at which it was made")
 
 
 def _add_raw_data(commands: Any) -> None:

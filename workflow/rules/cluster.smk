@@ -1,4 +1,4 @@
-"""Resources of every rule above on the user's SLURM cluster; on one machine they change nothing."""
+"""Set the resources of every rule above for the user's SLURM cluster. On one machine, they change nothing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The plan: read from the config once, before the first job; the rules below expand from it."""
+"""Read the plan from the config once, before the first job. The rules below expand from it."""
 
 import gc
 import os
@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-# The package of this checkout, also where another checkout is the installed one.
+# Use the package of this checkout, even if another checkout is installed.
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from covbench.data.datasets import TASKS, dataset_of
@@ -35,7 +35,7 @@ from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
 from covbench.system.snakemake_fixes import quote_interpreters
 
-# From where Snakemake runs, so that a clone elsewhere names the same inputs.
+# Relative to the working directory, so that a clone in another folder names the same inputs.
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
 TEMPLATES = sorted(
     os.path.relpath(path)
@@ -44,10 +44,10 @@ TEMPLATES = sorted(
     )
 )
 
-# Environments of --software-deployment-method conda hold the lock; the package itself comes from the checkout.
+# The conda environments hold the locked packages. The package covbench comes from the checkout.
 os.environ.update(PYTHONPATH=f"{workflow.basedir}/src")
 
-# Jobs of a plan are millions of objects that stay: looking for garbage among them took an eighth of a large dry run.
+# The jobs of a plan are millions of objects that stay. Garbage collection took an eighth of a large dry run.
 gc.set_threshold(1_000_000)
 
 
@@ -60,7 +60,7 @@ try:
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))
 
-# Parameters of rules that stand for the whole plan: Snakemake stores parameters with every output.
+# Fingerprints instead of the whole plan as parameters of rules: Snakemake stores parameters with every output.
 PLAN_ID = fingerprint_plan(RUNS)
 ACCEPTED = list_accepted(RUNS)
 EXPLAINED = group_explained(RUNS)
@@ -83,7 +83,7 @@ wildcard_constraints:
 
 
 def planned_for(wildcards):
-    """What the config asks of the run of a job."""
+    """Return what the config asks for the run of a job."""
     w = wildcards
     run = Run(w.task, w.protocol, w.architecture, int(w.seed))
     return plan_run(config, run, OPTIONS[w.task, w.protocol])
@@ -94,7 +94,7 @@ def options_for(wildcards):
 
 
 def prepared_at(wildcards, task):
-    """The arrays of any task at the size that a model takes, by name; masks too where pixels are labelled."""
+    """Return the arrays of any task by name, at the size of a model; masks too if pixels are labelled."""
     size = OPTIONS[wildcards.task, wildcards.protocol].size
     return prepared_paths(task, size)
 
@@ -105,17 +105,17 @@ def weights_for(wildcards):
 
 
 def made_by(script, *modules):
-    """The fingerprint of a script's own modules and pins; `modules`: those that it finds by the job's wildcards."""
+    """Compute the fingerprint of a script's code and packages. `modules` are those that wildcards choose."""
     return fingerprint_inputs(depend_script(script, modules))
 
 
 def seeds_of(name):
-    """A file of every seed of a model."""
+    """Name one file of every seed of a model."""
     return seed_paths("{task}", "{protocol}", "{architecture}", config["seeds"], name)
 
 
 def files_of_runs(name):
-    """A file of every run; only `compare` asks for them, rules after it for its runs.csv, which plans faster."""
+    """Name one file of every run. Only `compare` reads them; later rules read its runs.csv, which plans faster."""
     return [f"{planned.run.folder}/{name}" for planned in RUNS]
 
 
@@ -138,7 +138,7 @@ def masks_for(wildcards):
 
 
 def explained_by(name):
-    """A file of every run that is explained, for the job's wildcards."""
+    """Name one file of every run that a job explains."""
     return lambda wildcards: [
         f"{folder}/{name}"
         for folder in EXPLAINED.get((wildcards.task, wildcards.protocol), [])

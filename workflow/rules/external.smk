@@ -1,8 +1,8 @@
-"""Networks on the images of every other dataset that fits; baselines are not kept."""
+"""Test networks on the images of every other dataset that fits. Baselines are not tested."""
 
 
 rule predict_external:
-    """Predict with a model's seeds the images of another dataset, except those that its own dataset holds too."""
+    """Predict the images of another dataset with a model's seeds, except those that its own dataset also holds."""
     input:
         models=seeds_of("model.keras"),
         manifests=seeds_of("manifest.json"),
@@ -33,7 +33,7 @@ rule predict_external:
 
 
 use rule predict_external as predict_external_masks with:
-    """Segment with a model's seeds the images of another dataset, except those that its own dataset holds too."""
+    """Segment the images of another dataset with a model's seeds, except those that its own dataset also holds."""
     output:
         predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
         manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
@@ -79,7 +79,7 @@ use rule evaluate_external as evaluate_external_masks with:
 
 
 rule compare_external:
-    """Gather what is left of each score on the images of other datasets, with intervals."""
+    """Compare each model's internal scores with those on the images of other datasets, with intervals."""
     input:
         external=expand(
             "{folder}/{name}",

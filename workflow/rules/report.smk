@@ -67,7 +67,7 @@ rule report:
 
 
 rule partial_report:
-    """Write a report of what has finished so far, missing runs shown as missing, into results/partial."""
+    """Write a report of what has finished so far into results/partial. Missing runs are shown as missing."""
     input:
         published=f"{RESOURCES}/published_results.csv",
         literature=f"{RESOURCES}/literature.csv",

@@ -1,8 +1,8 @@
-"""Classification scores from stored probabilities: per image, per class and in total.
+"""Score stored probabilities of a classification: per image, per class and in total.
 
-AUROC, average precision, confusion matrix and curves are scikit-learn's. What follows from the confusion matrix alone
-is computed here for any number of matrices at once, so that a bootstrap draw and the reported value share one formula.
-The metrics in total are functions of covbench.evaluation.metrics.classification.
+AUROC, average precision, confusion matrix and curves come from scikit-learn. What follows from the confusion matrix
+alone is computed here for any number of matrices at once, so the reported value and a bootstrap draw share one formula.
+covbench.evaluation.metrics.classification has the metrics in total.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ _KEPT = ["image_id", "copy", "patient_id", "source"]
 def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the test fold of a run.
 
-    predictions: schema.PREDICTION_COLUMNS and p_0 … p_{C-1}, any folds. Returns the metrics as they go to metrics.json
-    (None where undefined, with the reason in "undefined") and the cases, a row per test image.
-    Raises CovbenchError without test images, and for a probability that is not a number.
+    predictions: schema.PREDICTION_COLUMNS and p_0 … p_{C-1}, of any folds.
+
+    Returns the content of metrics.json and the cases, a row per test image. A score is None where it is undefined, and
+    "undefined" has the reason. Raises CovbenchError if there is no test image, or if a probability is not a number.
     """
     test = predictions[predictions["fold"] == "test"].reset_index(drop=True)
     probabilities = read_probabilities(test, task)
@@ -64,7 +65,7 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
 
 
 def read_probabilities(test: pd.DataFrame, task: Task) -> np.ndarray:
-    """The p_ columns as float64, (N, C). Raises CovbenchError for no rows, or values that are no probabilities."""
+    """Read the p_ columns as float64, (N, C). Raises CovbenchError without rows, or if a value is no probability."""
     if test.empty:
         raise CovbenchError(
             f"predictions of {task.name}: no image of the test fold; delete the run's folder below "
@@ -82,9 +83,10 @@ def read_probabilities(test: pd.DataFrame, task: Task) -> np.ndarray:
 
 
 def rate_classes(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall, specificity and F1 of each class against the rest, and its support.
+    """Compute precision, recall, specificity and F1 of each class against the rest, and its support.
 
-    confusion: counts, (…, C, C), rows truth, columns predicted. Returns float64, (…, C); NaN where undefined.
+    confusion: counts, (…, C, C), with the truth in rows and the prediction in columns. Returns float64, (…, C), NaN
+    where undefined.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     true, called, total = confusion.sum(-1), confusion.sum(-2), confusion.sum((-2, -1))[..., None]
@@ -98,12 +100,12 @@ def rate_classes(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def positive_class(task: Task) -> int | None:
-    """Number of the class whose sensitivity and AUROC a binary task reports; None for several classes."""
+    """Return the number of the positive class of a binary task; None for a task with several classes."""
     return task.classes.index(task.positive) if task.positive else None
 
 
 def rank_classes(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
-    """AUROC and average precision of each class against the rest; NaN where the fold holds only one of the two.
+    """Compute AUROC and average precision of each class against the rest; NaN where the fold leaves them undefined.
 
     truth: int64, (N,). probabilities: float64, (N, C). Returns float64, (C,).
     """
@@ -121,7 +123,7 @@ def rank_classes(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.n
 def draw_curves(
     truth: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """ROC and precision-recall points of each class against the rest, at most CURVE_POINTS of each.
+    """Compute the points of the ROC and precision-recall curves of each class, at most CURVE_POINTS per curve.
 
     Args:
         truth: int64, (N,), class numbers.
@@ -129,8 +131,8 @@ def draw_curves(
         classes: names of the classes.
 
     Returns:
-        By class `roc` (fpr, tpr) and `pr` (recall, precision). A class that the fold lacks, or that is alone in it, has
-        no curves and is left out.
+        By class `roc` (fpr, tpr) and `pr` (recall, precision). A class that the fold lacks, or that is the only one in
+        it, is left out.
     """
     curves = {}
     for number, name in enumerate(classes):
@@ -154,7 +156,7 @@ def _thin(points: np.ndarray) -> list[float]:
 def _score_classes(
     rates: Mapping[str, np.ndarray], confusion: np.ndarray, classes: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Every rate of each class, None where undefined, and for each None its reason."""
+    """List every rate of each class, None where undefined, and the reason for each None."""
     undefined: dict[str, str] = {}
     per_class: dict[str, Any] = {}
     for number, name in enumerate(classes):

@@ -1,6 +1,6 @@
-"""What each metric counts, to the letter: which class, which average, slice or volume, and what empty masks do.
+"""The exact definition of each metric: which class, which average, slice or volume, and what empty masks do.
 
-Those of a whole test fold are registered in covbench.evaluation.metrics, those of a class are listed here.
+Metrics of a whole test fold are registered in covbench.evaluation.metrics. Metrics of a class are listed here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Heading:
-    """The heading of a column and what exactly the column counts."""
+    """The heading of a metric, and its exact definition."""
 
     label: str
     definition: str
@@ -49,12 +49,12 @@ CLASS_METRICS = {
 
 
 def list_reported(kind: str) -> tuple[str, ...]:
-    """The metrics that the report's tables show for a kind of task; none for an unknown kind."""
+    """List the metrics that the report's tables show for a kind of task; none for an unknown kind."""
     return tuple(metric.name for metric in METRICS.get(kind, {}).values() if metric.in_report)
 
 
 def label_metric(metric: str) -> str:
-    """The heading of a metric; unknown ones keep their name."""
+    """Return the heading of a metric. An unknown metric keeps its name."""
     known = {name: entry.label for name, entry in CLASS_METRICS.items()}
     for table in reversed(METRICS.values()):
         known |= {name: entry.label for name, entry in table.items()}
@@ -62,7 +62,7 @@ def label_metric(metric: str) -> str:
 
 
 def define_metric(metric: str) -> str:
-    """What exactly a metric of metrics.json counts; empty for an unknown one."""
+    """Return the exact definition of a metric of metrics.json; empty for an unknown metric."""
     for table in METRICS.values():
         if metric in table:
             return table[metric].definition

@@ -35,10 +35,10 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
     Args:
         task: of the models.
         external: the task that they are tested on.
-        files: `predictions` and `manifest` as training.predict_external writes them; where pixels are labelled also
-            `masks`, which it writes too, and `prepared`, the paths of rows.parquet and masks.npy of the external task.
-        outputs: paths by `metrics`, the counts of images and, by seed, metrics.json with the run's fingerprint; and
-            `cases`, the rows of covbench.evaluation with the seed. Both are empty where no image is new to the models.
+        files: `predictions` and `manifest` as training.predict_external writes them. Where pixels are labelled, also
+            its `masks`, and `prepared`, the paths of rows.parquet and masks.npy of the external task.
+        outputs: two paths. `metrics` gets the counts of images and, by seed, the content of metrics.json with the run's
+            fingerprint. `cases` gets a row per image and seed. Both are empty if no image is new to the models.
     """
     manifest = json.loads(Path(files["manifest"]).read_text(encoding="utf-8"))
     predictions = pd.read_parquet(files["predictions"])
@@ -85,7 +85,7 @@ def score_masks(rows: pd.DataFrame, predicted: np.ndarray, task: Task, truth: np
 
 
 def load_truth(rows: pd.DataFrame, prepared: Sequence[str], external: Task) -> np.ndarray:
-    """The annotated lesions of images of another dataset.
+    """Load the annotated lesions of images of another dataset.
 
     Args:
         rows: schema.PREDICTION_COLUMNS, (R,).
@@ -97,6 +97,6 @@ def load_truth(rows: pd.DataFrame, prepared: Sequence[str], external: Task) -> n
     """
     paths = {Path(path).name: path for path in prepared}
     masks, known = np.load(paths["masks.npy"], mmap_mode="r"), pd.read_parquet(paths["rows.parquet"])
-    # masks stand in for the images, which scoring does not need
+    # scoring needs no images, so the masks take their place
     fold = select_fold(masks, masks, known, rows, "test", len(external.classes))
     return share_labels(external)[fold.load_masks()]

@@ -1,4 +1,4 @@
-"""What both kinds of evaluation share: ratios that may be undefined, and how an undefined value is written down."""
+"""Functions that both kinds of evaluation share: ratios that may be undefined, and how undefined values are written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Element by element, float64; NaN where the denominator is 0."""
+    """Divide element by element: float64, NaN where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
 
 
 def mean_defined(values: np.ndarray) -> float:
-    """Mean of the values that are defined, float64, (N,); NaN if none is."""
+    """Average the defined values of a float64 array, (N,); NaN if none is defined."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 
@@ -27,11 +27,14 @@ def write_down(
 
     Args:
         values: by name.
-        reasons: why a value of that name is undefined; a missing reason is a mistake of the caller, a KeyError.
-        prefix: of the names in the second table.
+        reasons: by name, why a value is undefined.
+        prefix: prefix of the names of the reasons.
 
     Returns:
-        The values, and for each None its reason under `prefix + name`.
+        The values, and the reason for each None under `prefix + name`.
+
+    Raises:
+        KeyError: An undefined value has no entry in `reasons`.
     """
     written = {name: None if math.isnan(value) else float(value) for name, value in values.items()}
     return written, {prefix + name: reasons[name] for name, value in written.items() if value is None}

@@ -1,4 +1,4 @@
-"""A run's stored predictions -> its metrics and a row per test image; loads no model."""
+"""Score a run's stored predictions: its metrics and a row per test image. No model is loaded."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     """Write metrics.json and cases.parquet into the folder of a run that holds predictions.parquet.
 
     Args:
-        run: its folder also holds predicted_masks.npz if pixels are labelled.
-        rows_path: rows.parquet of the prepared arrays; read for a segmentation only.
+        run: the run. Its folder also holds predicted_masks.npz if pixels are labelled.
+        rows_path: rows.parquet of the prepared arrays; read only for a segmentation.
         masks_path: masks.npy beside it; None for a classification.
         root: the folder that holds data/ and results/.
     """
@@ -35,7 +35,7 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
         metrics, cases = evaluate_classification(predictions, task)
     else:
         prepared, rows = np.load(root / masks_path, mmap_mode="r"), pd.read_parquet(root / rows_path)
-        # masks stand in for the images, which scoring does not need
+        # scoring needs no images, so the masks take their place
         test = select_fold(prepared, prepared, rows, predictions, "test", len(task.classes))
         with np.load(folder / "predicted_masks.npz") as predicted:
             masks = predicted["masks"][(predictions["fold"] == "test").to_numpy()]
@@ -45,7 +45,7 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
 
 
 def score_unscored(plan: Sequence[PlannedRun], root: Path = Path()) -> None:
-    """Score those planned runs that are predicted but not scored since: a model waits for its last seed otherwise."""
+    """Score the planned runs whose predictions are newer than their scores, without waiting for a model's last seed."""
     for planned in plan:
         run = planned.run
         folder = root / run.folder

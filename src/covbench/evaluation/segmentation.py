@@ -1,9 +1,9 @@
-"""Segmentation scores from stored masks: per image, per patient volume and in total, per class and for the lesion.
+"""Score stored masks of a segmentation: per image, per volume and in total, for each class and for the lesion.
 
-Everything follows from one count per image: how many pixels of each true class were predicted as each class.
-The lesion is the union of the task's lesion classes. Scores of an image mean over images where they are defined, those
-of a volume pool a patient's slices and mean over patients, and a total pools every pixel of the fold.
-The metrics in total are functions of covbench.evaluation.metrics.segmentation.
+Everything follows from one count per image: how many pixels of each true class were predicted as each class. The lesion
+is the union of the task's lesion classes. Scores per image are averaged over the images where they are defined. Scores
+per volume pool the slices of a patient and are averaged over patients. Scores in total pool every pixel of the fold.
+covbench.evaluation.metrics.segmentation has the metrics of the whole fold.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def evaluate_segmentation(
     Args:
         predictions: schema.PREDICTION_COLUMNS, (R,), any folds.
         truth: uint8, (R, H, W), class numbers, in the order of the predictions.
-        predicted: likewise.
-        task: what was predicted.
+        predicted: uint8, (R, H, W), in the same order.
+        task: the task.
 
     Returns:
-        The metrics as they go to metrics.json (None where undefined, with the reason in "undefined"), and the cases: a
-        row per test image with its pixel counts and its scores, NaN where undefined.
+        The content of metrics.json (None where undefined, with the reason in "undefined"), and the cases: a row per
+        test image with its pixel counts and its scores, NaN where undefined.
 
     Raises:
-        CovbenchError: there is no test image, masks differ in shape, or a class number is unknown.
+        CovbenchError: There is no test image, the masks differ in shape, or a class number is unknown.
     """
     chosen = (predictions["fold"] == "test").to_numpy()
     if not chosen.any():
@@ -72,18 +72,18 @@ def evaluate_segmentation(
 
 
 def count_pixels(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Confusion matrix of each image in pixels, rows truth, columns predicted.
+    """Count the confusion matrix of each image in pixels, with the truth in rows and the prediction in columns.
 
     Args:
         truth: uint8, (N, H, W), class numbers.
-        predicted: likewise.
+        predicted: uint8, (N, H, W), class numbers.
         classes: number of classes, C.
 
     Returns:
         int64, (N, C, C).
 
     Raises:
-        CovbenchError: a class number is `classes` or more.
+        CovbenchError: A class number is `classes` or more.
     """
     counts = np.empty((len(truth), classes, classes), np.int64)
     for number, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
@@ -98,7 +98,7 @@ def count_pixels(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.n
 
 
 def measure_overlap(confusion: np.ndarray, members: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels of the union of some classes: both true and predicted, true, predicted.
+    """Count the pixels of the union of some classes: both true and predicted, true, predicted.
 
     confusion: counts, (…, C, C). Returns three arrays, (…).
     """
@@ -108,9 +108,9 @@ def measure_overlap(confusion: np.ndarray, members: Sequence[int]) -> tuple[np.n
 
 
 def score_overlap(both: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-    """Dice, Jaccard index, precision and recall from pixel counts (…); NaN where undefined.
+    """Compute Dice, Jaccard index, precision and recall from pixel counts, (…).
 
-    Dice and Jaccard are undefined where neither mask holds a pixel; they are 0 where only one does.
+    Dice and Jaccard are undefined where neither mask holds a pixel. They are 0 where only one mask does.
 
     Args:
         both: pixels that are true and predicted.
@@ -118,7 +118,7 @@ def score_overlap(both: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> 
         predicted: predicted pixels.
 
     Returns:
-        float64, (…), by name of the score.
+        float64, (…), by name of the score; NaN where undefined.
     """
     return {
         "dice": divide(2 * both, true + predicted),
@@ -129,7 +129,7 @@ def score_overlap(both: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> 
 
 
 def name_regions(task: Task) -> Iterator[tuple[str, list[int]]]:
-    """What is scored: each class by itself, then the lesion, each with its class numbers."""
+    """Yield the regions that are scored, with their class numbers: each class, then the lesion."""
     yield from ((name, [number]) for number, name in enumerate(task.classes))
     if LESION not in task.classes:
         yield LESION, [task.classes.index(name) for name in task.lesions]
@@ -141,7 +141,7 @@ def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.
     Args:
         test: schema.PREDICTION_COLUMNS of the test fold, (N,).
         confusion: counts, (N, C, C).
-        task: what was predicted.
+        task: the task.
 
     Returns:
         A row per image: Dice and Jaccard of each region, pixel accuracy, and the pixel counts behind them.
@@ -158,14 +158,14 @@ def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.
 
 
 def pool_volumes(cases: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixel counts of a region pooled over each patient's images: three int64 arrays, (P,), in order of patient_id."""
+    """Pool the pixel counts of a region over each patient: three int64 arrays, (P,), in the order of patient_id."""
     sums = cases.groupby("patient_id")[[f"{count}_{region}" for count in ("both", "true", "predicted")]].sum()
     both, true, predicted = sums.to_numpy().T
     return both, true, predicted
 
 
 def score_region(cases: pd.DataFrame, region: str) -> dict[str, float]:
-    """Scores of a region: `dice` … over images, `dice_volume` … over patients, `dice_total` … of all pixels pooled."""
+    """Score a region: `dice` … over images, `dice_volume` … over patients, `dice_total` … with all pixels pooled."""
     counts = [cases[f"{count}_{region}"].to_numpy() for count in ("both", "true", "predicted")]
     images = score_overlap(*counts)
     volumes = score_overlap(*pool_volumes(cases, region))
@@ -178,7 +178,7 @@ def score_region(cases: pd.DataFrame, region: str) -> dict[str, float]:
 def _score_classes(
     cases: pd.DataFrame, regions: Mapping[str, Mapping[str, float]], classes: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Every score of each class, None where undefined, and for each None its reason."""
+    """List every score of each class, None where undefined, and the reason for each None."""
     reasons = {f"{name}{pooling}": REASONS[name] for name in SCORES for pooling in ("", "_volume", "_total")}
     per_class: dict[str, Any] = {}
     undefined: dict[str, str] = {}

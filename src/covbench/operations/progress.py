@@ -48,7 +48,7 @@ STAGES = {
     "report": ("report", "partial_report"),
     "track": ("track",),
 }
-"""Stage -> rules of the workflow; a rule that is not here is a stage of its own."""
+"""Stage -> rules of the workflow; a rule that is not here is a stage by itself."""
 STAGE_OF = {rule: stage for stage, rules in STAGES.items() for rule in rules}
 TARGET = "all"  # a rule without work
 

@@ -1,4 +1,4 @@
-"""Builds the report: reads the results, draws the figures, renders the pages and replaces the old folder."""
+"""Build the report: read the results, draw the figures, render the pages and replace the old folder."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ def build_report(
     compare: Path | None = None,
     printed: Path | None = None,
 ) -> None:
-    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from whatever is scored.
+    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from all scored runs.
 
-    `out` and `printed` are replaced as a whole, or left as they were if anything fails.
+    `out` and `printed` are replaced as a whole. If anything fails, they stay as they were.
 
     Args:
-        results: the folder results/; logs/ lies beside it.
-        data: the folder data/.
-        plan: as covbench.experiment.plan.plan_runs.
-        out: the report's folder.
-        title: of the first page.
-        provenance: heading -> text, shown at the top.
-        compare: folder of the tables; without: results/compare.
-        printed: folder for the same figures as SVG and PDF for print, a folder per task; without: none.
+        results: The folder results/. The folder logs/ is beside it.
+        data: The folder data/.
+        plan: As covbench.experiment.plan.plan_runs.
+        out: The report's folder.
+        title: Title of the first page.
+        provenance: Heading -> text, shown at the top.
+        compare: Folder of the tables; None for results/compare.
+        printed: Folder for the same figures as SVG and PDF for print, with a folder per task; None for no such files.
     """
     start = time.monotonic()
     gathered = read_results(results, plan, compare or results / "compare", out)
@@ -135,7 +135,7 @@ def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapp
 
 
 def describe_origin() -> dict[str, str]:
-    """When, from which commit and by which version the report is made: heading -> text."""
+    """Describe when, from which commit and with which version the report is made: heading -> text."""
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     commit = re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", read_commit())
     return {"Made": made, "Commit": commit, "Version": importlib.metadata.version("covbench")}
@@ -143,7 +143,7 @@ def describe_origin() -> dict[str, str]:
 
 @contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` to write to. It replaces `out` unless an error is raised."""
+    """Yield a new folder beside `out` to write to. It replaces `out` unless an error is raised."""
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     new.mkdir(parents=True)
     try:
@@ -157,7 +157,7 @@ def replace_folder(out: Path) -> Iterator[Path]:
 
 
 def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str, Any]:
-    """All values that the templates of the first page and the task pages use.
+    """Gather all values that the templates of the first page and the task pages use.
 
     Args:
         results: The results of all tasks.
@@ -198,12 +198,12 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
 
 
 def count_states(runs: pd.DataFrame) -> dict[str, int]:
-    """How many runs are in each state."""
+    """Count the runs in each state."""
     return {str(state): int((runs["state"] == state).sum()) for state in RunState}
 
 
 def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[str]) -> Iterator[Table]:
-    """The state of the grid.
+    """Build the tables that show the state of every planned run.
 
     Args:
         runs: A row per planned run, as gather.Results.runs.
@@ -221,7 +221,7 @@ def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[s
 
 
 def list_unweighted(runs: pd.DataFrame) -> list[str]:
-    """Networks that started from random weights, a line per task: `task: a, b`."""
+    """List the networks that started from random weights, a line per task: `task: a, b`."""
     random = runs[(runs["family"] == "deep") & (runs["state"] == RunState.SCORED) & (runs["weights"] == "none")]
     return [
         f"{task}: {', '.join(dict.fromkeys(rows['architecture']))}" for task, rows in random.groupby("task", sort=False)
@@ -229,7 +229,7 @@ def list_unweighted(runs: pd.DataFrame) -> list[str]:
 
 
 def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> tuple[TaskSection, dict[str, int]]:
-    """A task's tables and figures, and its images per class.
+    """Build a task's tables and figures, and count its images per class.
 
     Args:
         results: The results of all tasks.
@@ -287,7 +287,7 @@ def draw_galleries(folder: Path, data: Path, task: Task, results: Results) -> It
 
 
 def describe_size(results: Results, task: Task) -> str:
-    """`audited: 40 test images of 12 patients` for each protocol."""
+    """Describe the size of each protocol's test fold: `audited: 40 test images of 12 patients`."""
     parts = []
     for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
         scores = results.of(task.name, protocol)[0].metrics

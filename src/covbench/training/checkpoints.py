@@ -63,7 +63,7 @@ def load_state(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any
     for path in reversed(_list_states(folder)):
         try:
             named, facts = _read_state(path)
-        except Exception as error:  # a damaged archive raises whatever its bytes lead to
+        except Exception as error:  # a damaged archive can raise any error
             log.warning("%s is damaged (%s); the state before it is used", path, error)
             continue
         groups: dict[str, list[np.ndarray]] = {}

@@ -1,1 +1,1 @@
-"""Runs against each other: intervals, tests, ranks, the study's values and other datasets."""
+"""Compare runs with each other, with the study's values and with their scores on other datasets."""

@@ -1,4 +1,4 @@
-"""Every run's scores in tidy tables, with intervals, ranks and tests, beside the values that the study reported."""
+"""Make tidy tables of every run's scores, with intervals, ranks and tests, beside the study's values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compare_runs(
     root: Path = Path(),
     partial: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """The tables of results/compare, schema.COMPARE_TABLES, without `external`.
+    """Make the tables of results/compare, all of schema.COMPARE_TABLES except `external`.
 
     Args:
         plan: as covbench.experiment.plan.plan_runs.
@@ -49,10 +49,10 @@ def compare_runs(
         partial: leave stale runs out of the scores instead of refusing them.
 
     Returns:
-        Each table by its name. `literature` is the given one, of the planned tasks.
+        Each table by its name. `literature` is the given table, reduced to the planned tasks.
 
     Raises:
-        CovbenchError: for stale runs, unless partial.
+        CovbenchError: There are stale runs, and `partial` is false.
     """
     records = examine_runs(plan, root)
     if not partial:
@@ -72,7 +72,7 @@ def compare_runs(
 
 
 def nest_scores(ranks: pd.DataFrame) -> dict[str, Any]:
-    """Task -> protocol -> model -> ranked metric -> mean over seeds, of the table `ranks`; undefined ones left out."""
+    """Nest the table `ranks`: task -> protocol -> model -> metric -> mean over seeds. Undefined means are left out."""
     nested: dict[str, Any] = {}
     for row in ranks.dropna(subset=["score"]).to_dict("records"):
         model = nested.setdefault(row["task"], {}).setdefault(row["protocol"], {}).setdefault(row["architecture"], {})
@@ -89,10 +89,10 @@ def _model(record: RunRecord) -> tuple[str, str, str]:
 
 
 def _compare_task(runs: list[RunRecord]) -> Rows:
-    """Rows of COMPUTED for all runs of one task, which share their draws of patients, whatever protocol and seed.
+    """Make the rows of COMPUTED for all runs of one task. They share their bootstrap draws across protocols and seeds.
 
-    A patient in several test folds is drawn for all of them, so that differences between models, seeds and protocols
-    are paired as far as they can be.
+    A patient in several test folds is drawn for all of them at once, so differences between models, seeds and protocols
+    are paired as far as possible.
     """
     rows: Rows = {name: [] for name in COMPUTED}
     patients = pd.Index(sorted({patient for scored in runs for patient in scored.cases["patient_id"]}))
@@ -134,10 +134,10 @@ def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:
 
 
 def _average_seeds(group: list[RunRecord], draws: list[Draws]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Mean and standard deviation over the seeds for which a metric is defined, the interval of that mean, its draws.
+    """Average each metric over the seeds for which it is defined: mean, standard deviation, interval and draws.
 
-    In each draw of patients the metric is taken for every seed and averaged over seeds: the interval holds what comes
-    of the choice of patients.
+    In each draw of patients, the metric is computed for every seed and averaged over the seeds. The interval therefore
+    covers the choice of patients only.
     """
     rows, averaged = [], {}
     for metric in group[0].metrics["metrics"]:

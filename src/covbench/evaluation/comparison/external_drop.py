@@ -1,4 +1,4 @@
-"""How much of a model's score is left on the images of another dataset, with intervals."""
+"""Compare a model's internal scores with its scores on the images of other datasets, with intervals."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ EXTERNAL_METRICS = {
     CLASSIFICATION: ("auroc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"),
     SEGMENTATION: ("dice_lesion", "jaccard_lesion", "dice_lesion_volume"),
 }
-"""What is compared: scores of the task that both datasets share. Accuracy moves with the share of COVID too."""
+"""The metrics that are compared, on the labels that both datasets share. Accuracy also depends on COVID's share."""
 BLOCK = 2000
-"""Draws at once: all of them over a dataset of 15,000 patients would need gigabytes."""
+"""Number of draws at a time. All draws of a dataset with 15,000 patients would need gigabytes."""
 
 
 def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.DataFrame:
-    """The scores of every planned network within its own dataset and on each other that fits: the table `external`.
+    """Make the table `external`: the scores of every planned network on its own dataset and on every other that fits.
 
-    `drop` is internal minus external, with the interval of that difference: patients of both datasets are drawn
-    independently, seeds averaged in each draw. `internal`: the run's test fold, its labels reduced to what both share.
-    root: the folder that holds data/ and results/. What is not there yet, or was made by another training, gives a row
-    with the reason instead of scores.
+    `internal` is the score on the run's own test fold, with the labels that both datasets share. `drop` is internal
+    minus external score, with its interval. Patients of the two datasets are drawn independently, and seeds are
+    averaged in each draw. If scores are missing, or come from another training, the row has the reason instead.
+
+    root: the folder that holds data/ and results/.
     """
     planned = list(dict.fromkeys(entry.run.task for entry in plan))
     deep = [entry for entry in plan if entry.is_deep and find_external_tasks(entry.run.task, planned)]
@@ -81,7 +82,7 @@ def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterat
 
 
 def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, Any], str]:
-    """metrics.json of a model on another task, and why it cannot be used; empty: it can."""
+    """Read metrics.json of a model on another task, and the reason why it cannot be used; empty if it can."""
     for scored in seeds:
         if scored.state is not RunState.SCORED:
             return {}, f"seed {scored.seed} is {scored.state}"
@@ -96,7 +97,7 @@ def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, 
 
 
 def _reduce(scored: RunRecord, task: Task) -> Scores:
-    """The run's own test fold, scored by the labels that both datasets share; lesions are scored as one already."""
+    """Score the run's own test fold with the labels that both datasets share. Lesions are already scored as one."""
     if task.kind == SEGMENTATION:
         return scored.metrics, scored.cases
     columns = [f"p_{number}" for number in range(len(task.classes))]
@@ -108,7 +109,10 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
 
 
 def _draw_scores(seeds: Sequence[Scores], names: Sequence[str], side: int) -> dict[str, np.ndarray]:
-    """Scores in each draw of patients, averaged over seeds: float64, (DRAWS,), by metric. side: 0 or 1, drawn apart."""
+    """Compute the scores in each bootstrap draw, averaged over seeds: float64, (DRAWS,), by metric.
+
+    side: 0 for internal, 1 for external. The draws of the two sides are independent.
+    """
     patients = pd.Index(sorted({patient for _, cases in seeds for patient in cases["patient_id"]}))
     blocks = []
     for start in range(0, DRAWS, BLOCK):

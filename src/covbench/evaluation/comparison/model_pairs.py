@@ -1,4 +1,4 @@
-"""Every pair of models on the same test images, the ranks they may hold, and what their test set can resolve."""
+"""Compare every pair of models on the same test images: tests, ranks and resolvable differences."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from covbench.experiment.runs import RunRecord, count_patients
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 COMPARED = {CLASSIFICATION: ("auroc", "accuracy"), SEGMENTATION: ("dice_lesion",)}
-"""What models are ranked and tested by. Larger is better."""
+"""The metrics by which models are ranked and tested. Larger is better."""
 CASES = {"accuracy": "correct", "dice_lesion": "dice_lesion"}
-"""Column of cases.parquet whose mean over images a metric is."""
+"""Metric -> column of cases.parquet. The metric is the mean of this column over images."""
 
 DELONG = "DeLong, by patient"
 MCNEMAR = "McNemar, exact"
@@ -34,7 +34,11 @@ PERMUTATION = "permutation of patients"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model under one protocol: its scored runs by seed, and by metric the mean over seeds and its draws, (B,)."""
+    """A model under one protocol.
+
+    runs: its scored runs by seed. scores: by metric, the mean over seeds. draws: by metric, this mean in each bootstrap
+    draw, (B,).
+    """
 
     architecture: str
     family: str
@@ -44,10 +48,12 @@ class Contestant:
 
 
 def compare_model_pairs(contestants: Sequence[Contestant], patients: pd.Index) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `pairs`, `ranks` and `resolution` of the models of one task and protocol, without these two columns.
+    """Make rows of `pairs`, `ranks` and `resolution` for one task and protocol, without the columns of these two.
 
-    patients: (P,), all patients of the task. Only models with as many seeds as the most complete one are compared,
-    since each seed has its own test fold; the others are in no table.
+    Each seed has its own test fold. Only models with the seeds of the most complete model are compared. The others are
+    in no table.
+
+    patients: (P,), all patients of the task.
     """
     seeds = max((set(contestant.runs) for contestant in contestants), key=len)
     contestants = [contestant for contestant in contestants if set(contestant.runs) == seeds]
@@ -72,7 +78,10 @@ def _rank(metric: str, contestants: Sequence[Contestant]) -> Iterator[dict[str, 
 
 
 def _resolve(metric: str, contestants: Sequence[Contestant]) -> dict[str, Any]:
-    """From the median error of the difference of two models; a single one as if independent."""
+    """Compute the resolvable difference from the median standard error of the difference between two models.
+
+    A single model is treated as if it were compared with an independent one.
+    """
     draws = [contestant.draws[metric] for contestant in contestants]
     errors = [np.nanstd(one - other) for one, other in combinations(draws, 2)]
     error = float(np.median(errors)) if errors else float(np.nanstd(draws[0]) * 2**0.5)
@@ -100,7 +109,7 @@ def _test_pairs(metric: str, contestants: Sequence[Contestant], patients: pd.Ind
 
 
 def _test_ranking(_: str, pairs: Sequence[tuple[Contestant, Contestant]], patients: pd.Index) -> tuple[str, np.ndarray]:
-    """Of the positive class, or of each class against the rest, whose mean the AUROC of several classes is."""
+    """Test the AUROC of the positive class, or the mean AUROC of all classes if the task has several."""
     return DELONG, np.array([compare_aurocs(list(_pair_folds(*pair, patients)))[2] for pair in pairs])
 
 
@@ -115,7 +124,7 @@ def _pair_folds(one: Contestant, other: Contestant, patients: pd.Index) -> Itera
 
 
 def _align(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same test images in the same order."""
+    """Return the same test images of two runs in the same order."""
     keys = ["image_id", "copy"]
     return mine, mine[keys].merge(theirs, on=keys, how="left", validate="one_to_one")
 
@@ -123,7 +132,7 @@ def _align(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
 def _test_means(
     metric: str, pairs: Sequence[tuple[Contestant, Contestant]], patients: pd.Index
 ) -> tuple[str, np.ndarray]:
-    """McNemar's test where every patient has one image, in one fold; else patients swap their models."""
+    """Use McNemar's test if every patient has one image in one fold, otherwise the permutation test."""
     runs = list(pairs[0][0].runs.values())
     if metric == "accuracy" and len(runs) == 1 and runs[0].cases["patient_id"].is_unique:
         answers = [next(_pair_values(*pair, CASES[metric])) for pair in pairs]
@@ -132,7 +141,7 @@ def _test_means(
 
 
 def _pair_values(one: Contestant, other: Contestant, column: str) -> Iterator[tuple[np.ndarray, np.ndarray, pd.Series]]:
-    """Per seed both models' value of each test image, where both have one, and its patient."""
+    """Yield for each seed both models' values of each test image that has both, and the image's patient."""
     for seed, run in one.runs.items():
         mine, theirs = _align(run.cases, other.runs[seed].cases)
         sides = [cases[column].to_numpy(np.float64) for cases in (mine, theirs)]
@@ -141,7 +150,7 @@ def _pair_values(one: Contestant, other: Contestant, column: str) -> Iterator[tu
 
 
 def _sum_gains(one: Contestant, other: Contestant, column: str, patients: pd.Index) -> np.ndarray:
-    """Each patient's share in the mean difference over images and seeds: float64, (P,)."""
+    """Compute each patient's share in the mean difference over images and seeds: float64, (P,)."""
     gains = np.zeros(len(patients))
     for mine, theirs, names in _pair_values(one, other, column):
         ranks = patients.get_indexer(pd.Index(names))

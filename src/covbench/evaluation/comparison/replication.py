@@ -1,4 +1,4 @@
-"""The study's values beside ours: what the protocols change, and whether a reported value can be repeated."""
+"""Compare the study's values with ours: what the protocols change, and whether a reported value can be repeated."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ OUR_METRICS = {
     ("medseg_multiclass", "f1"): ("dice_all_total", _ALL_CLASSES),
     ("medseg_multiclass", "jaccard"): ("jaccard_all_total", _ALL_CLASSES),
 }
-"""Which of our metrics a reported one is compared with, and why; the rest go by their own name."""
+"""Which of our metrics a reported one is compared with, and why. All others have the same name as ours."""
 
 
 def judge(reported: float, ours: Mapping[str, Any]) -> tuple[str, str]:
-    """Whether our interval under `published` holds a reported value: one of VERDICTS, and why.
+    """Judge whether our interval under `published` holds a reported value. Returns one of VERDICTS and the reason.
 
-    ours: a row of the summary, empty where no run has finished.
+    ours: a row of the summary; empty if no run has finished.
     """
     if not ours:
         return UNTESTABLE, f"no finished run under {PUBLISHED}"
@@ -64,12 +64,12 @@ def judge(reported: float, ours: Mapping[str, Any]) -> tuple[str, str]:
 def compare_protocols(
     summary: Sequence[Mapping[str, Any]], published: Mapping[str, Contestant], audited: Mapping[str, Contestant]
 ) -> Iterator[dict[str, Any]]:
-    """What `audited` changes in each score of each model, with its interval: columns of `protocols` without the task.
+    """Compute what `audited` changes in each score of each model, with its interval: rows of `protocols` without task.
 
     Args:
         summary: rows of the table `summary` of one task.
         published: models by name.
-        audited: likewise. Both are drawn alike: patients in the test folds of both count in both at once.
+        audited: models by name. Both protocols share their bootstrap draws.
 
     Yields:
         A row per model and metric. A metric without bootstrap draws has no interval.
@@ -92,7 +92,7 @@ def compare_protocols(
 
 
 def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.DataFrame) -> pd.DataFrame:
-    """The study's values beside ours, a row per reported value: the table `published`.
+    """Make the table `published`: the study's values beside ours, a row per reported value.
 
     Args:
         reported: as workflow/resources/published_results.csv.

@@ -1,1 +1,1 @@
-"""What is scored: each metric is one function with its label and its definition, in a module per kind of task."""
+"""The metrics: each is one function with its label and definition, in a module per kind of task."""

@@ -1,4 +1,4 @@
-"""The metrics of a classification. An average over classes is undefined as soon as a class that it weighs is."""
+"""The metrics of a classification. An average over classes is undefined if one of its classes is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from covbench.schema import CLASSIFICATION
 
 @dataclass(frozen=True)
 class ClassifiedFold:
-    """A test fold as a metric sees it: counted once, or under B bootstrap draws at once. Shapes (…) are () or (B,).
+    """A test fold as a metric sees it, counted once or in B bootstrap draws at once. A shape (…) is () or (B,).
 
     cases: a row per test image, (N,): truth, predicted, confidence, p_0 … p_{C-1}, image_id, patient_id, source.
     classes: their names. positive: number of the positive class; None for several classes.
@@ -80,7 +80,7 @@ def _average(fold: ClassifiedFold, rate: str) -> np.ndarray:
 
 
 def _weigh(fold: ClassifiedFold, rate: str) -> np.ndarray:
-    """Mean over classes, weighted by their support; classes without an image count for nothing."""
+    """Average over classes, weighted by their support. Classes without an image do not count."""
     support = fold.rates["support"]
     weighed = np.where(support > 0, support * fold.rates[rate], 0.0)
     return divide(weighed.sum(-1), support.sum(-1))
@@ -110,7 +110,7 @@ for _name, _rate, _label, _definition, _shown in (
 
 
 def _rank(fold: ClassifiedFold, rate: str) -> np.ndarray:
-    """Of the positive class, or the mean over classes against the rest."""
+    """Return the rate of the positive class, or the mean over all classes if the task has several."""
     return _average(fold, rate) if fold.positive is None else _positive(fold, rate)
 
 

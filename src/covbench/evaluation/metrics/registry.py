@@ -1,4 +1,4 @@
-"""The metrics by kind of task and name, and how all are computed for a test fold or for bootstrap draws of it."""
+"""Register the metrics by kind of task and name, and compute them all for a test fold or for bootstrap draws of it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Metric:
     """A metric of a test fold.
 
     name: in metrics.json and in the tables. label: its heading. definition: what exactly it counts.
-    function: from a ClassifiedFold or SegmentedFold to a number, NaN where undefined; under B bootstrap draws to (B,).
+    function: from a ClassifiedFold or SegmentedFold to a number, NaN where undefined; for B bootstrap draws, to (B,).
     reason: from such a fold to the reason why the metric is undefined on it.
-    drawn: whether `function` understands bootstrap draws; a metric that does not has no interval.
-    positive_only: only for tasks with a positive class. in_report: a column of the report's tables.
+    drawn: whether `function` works on bootstrap draws; otherwise the metric has no interval.
+    positive_only: only for tasks with a positive class. in_report: whether the report's tables show it.
     """
 
     name: str
@@ -41,7 +41,7 @@ METRICS: dict[str, dict[str, Metric]] = {CLASSIFICATION: {}, SEGMENTATION: {}}
 
 
 def undefined_here(_: Any) -> str:
-    """The reason of a metric that gives no better one."""
+    """Return the reason for a metric that has no reason of its own."""
     return "undefined on this test fold"
 
 
@@ -54,7 +54,7 @@ def register_metric(
         kind: classification or segmentation.
         label: the metric's heading.
         definition: what exactly it counts, in a sentence.
-        name: of the metric; that of the function if left out.
+        name: the metric's name; if left out, the name of the function.
         reason: from a fold to the reason why the metric is undefined on it.
         traits: `drawn`, `positive_only` and `in_report` of Metric.
 
@@ -62,7 +62,7 @@ def register_metric(
         The decorator, which returns the function unchanged.
 
     Raises:
-        CovbenchError: the kind has a metric of that name.
+        CovbenchError: The kind already has a metric of that name.
     """
 
     def register(function: Function) -> Function:
@@ -76,7 +76,7 @@ def register_metric(
 
 
 def score_metrics(kind: str, fold: Any, positive: bool = False) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Every metric of a kind on a test fold.
+    """Compute every metric of a kind on a test fold.
 
     Args:
         kind: classification or segmentation.
@@ -84,7 +84,7 @@ def score_metrics(kind: str, fold: Any, positive: bool = False) -> tuple[dict[st
         positive: whether the task has a positive class.
 
     Returns:
-        The values by name, None where undefined, and for each None its reason.
+        The values by name, None where undefined, and the reason for each None.
     """
     metrics = [metric for metric in METRICS[kind].values() if positive or not metric.positive_only]
     values = {metric.name: float(metric.function(fold)) for metric in metrics}
@@ -93,15 +93,15 @@ def score_metrics(kind: str, fold: Any, positive: bool = False) -> tuple[dict[st
 
 
 def draw_metrics(kind: str, fold: Any, positive: bool = False) -> dict[str, np.ndarray]:
-    """Every metric of a kind that can be drawn.
+    """Compute every metric of a kind that works on bootstrap draws.
 
     Args:
         kind: classification or segmentation.
-        fold: a ClassifiedFold or SegmentedFold under B bootstrap draws.
+        fold: a ClassifiedFold or SegmentedFold in B bootstrap draws.
         positive: whether the task has a positive class.
 
     Returns:
-        Float64, (B,), by name; NaN where a draw leaves the metric undefined.
+        float64, (B,), by name; NaN where a draw leaves the metric undefined.
     """
     metrics = [m for m in METRICS[kind].values() if m.drawn and (positive or not m.positive_only)]
     return {metric.name: metric.function(fold) for metric in metrics}

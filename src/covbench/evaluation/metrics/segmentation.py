@@ -26,7 +26,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class SegmentedFold:
-    """A test fold as a metric sees it: counted once, or under B bootstrap draws at once. Shapes (…) are () or (B,).
+    """A test fold as a metric sees it, counted once or in B bootstrap draws at once. A shape (…) is () or (B,).
 
     cases: a row per test image, (N,): pixels both_{region}, true_{region}, predicted_{region}, the image's
         dice_{region}, jaccard_{region} and pixel_accuracy, NaN where undefined, image_id, patient_id, source.
@@ -91,7 +91,7 @@ def _missing_classes(fold: SegmentedFold) -> str:
 
 
 def _mean_classes(fold: SegmentedFold, score: str, first: int) -> Any:
-    """Mean over the classes from number `first` on; undefined as soon as one of them is."""
+    """Average over the classes from number `first` on. The mean is undefined if one of them is."""
     return np.mean([fold.regions[name][score] for name in fold.classes[first:]], axis=0)
 
 

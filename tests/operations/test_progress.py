@@ -56,7 +56,13 @@ def call(folder, work, *more):
 
 def start(folder):
     """The command, as soon as its job index is at work, which takes five seconds."""
-    process = subprocess.Popen(command(folder, "sleep 5"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(folder, "sleep 5"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where these tests run behind a shell
+    )
     ends = time.monotonic() + 120
     while not (folder / "began").exists():
         assert process.poll() is None

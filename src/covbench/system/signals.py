@@ -16,12 +16,14 @@ class Interruption:
     """A context in which SIGTERM and SIGINT exit at once with code 75, unless something is unsaved.
 
     If something is unsaved, the signals only set `requested`. The code that set `unsaved` then saves and calls `leave`
-    at its next safe point, between two training steps.
+    at its next safe point, between two training steps. Once it has decided to exit, it exits with 75 whatever becomes of
+    the exception on its way: TensorFlow turns one that is raised while it traces a function into a SystemError.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.unsaved = False
+        self._leaving = False
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -32,6 +34,8 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._leaving and not isinstance(error, SystemExit):
+            raise SystemExit(INTERRUPTED) from error
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         log.warning("%s received", signal.Signals(number).name)
@@ -41,5 +45,6 @@ class Interruption:
 
     def leave(self) -> None:
         """Raise SystemExit with code 75. A restart of the run resumes from its last checkpoint."""
+        self._leaving = True
         log.warning("interrupted: a restart of this run resumes from its last checkpoint")
         raise SystemExit(INTERRUPTED)

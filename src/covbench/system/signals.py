@@ -16,7 +16,7 @@ class Interruption:
     """A context in which SIGTERM and SIGINT exit at once with code 75, unless something is unsaved.
 
     If something is unsaved, the signals only set `requested`. The code that set `unsaved` then saves and calls `leave`
-    at its next safe point, between two training steps. Once it has decided to exit, it exits with 75 whatever becomes of
+    at its next safe point, between two training steps. After the decision to exit, the code is 75 whatever becomes of
     the exception on its way: TensorFlow turns one that is raised while it traces a function into a SystemError.
     """
 

@@ -262,16 +262,17 @@ def test_a_training_on_features_killed_and_started_again_ends_as_if_nothing_had_
     chance = random.Random(0)
     for _ in range(2):
         process = train_apart(processes, folders[1], save_seconds=0)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         states = set()
         while process.is_alive() and len(states) < 4 and time.monotonic() < until:
             states |= set(folders[1].glob("checkpoints/*/*/*/*/*/state-*"))
+            time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.5))
         process.kill()
         process.join()
     final = train_apart(processes, folders[1])
     for process in (undisturbed, final):
-        process.join(timeout=240)
+        process.join(timeout=600)
         assert process.exitcode == 0, [(folder / "results.log").read_text() for folder in folders]
     results = [read_result(folder / "results") for folder in folders]
     assert results[0] == results[1]

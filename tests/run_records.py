@@ -1,10 +1,23 @@
-"""Records of runs that were never trained, for tests of what is made from them."""
+"""Runs that were never trained: their records and files, for tests of what is made from them."""
 
+import hashlib
 import json
 
 from covbench.experiment.plan import DEEP, InputFiles, PlannedRun, Settings
+from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.runs import RunRecord, RunState
 from covbench.schema import Run
+from covbench.system.files import write_json
+
+ONE_NETWORK = {
+    "tasks": ["covid_ct"],
+    "architectures": {"classification": ["vgg16"], "segmentation": []},
+    "baselines": {"classification": ["majority"], "segmentation": []},
+    "protocols": ["audited"],
+    "seeds": [0, 1, 2],
+    "weights": "none",
+}
+"""A config of six runs: a network and a baseline, three seeds."""
 
 
 def plan_unknown(run, options=None):
@@ -29,3 +42,14 @@ def leave_run(root, manifest, metrics, history=None):
     if history is not None:
         history.to_csv(record.folder / "history.csv", index=False)
     return record
+
+
+def finish_training(root, planned, edited=""):
+    """Leave what a training leaves that has just finished; edited: a module whose code was another then."""
+    inputs = expect_inputs(planned, root)
+    if edited:
+        assert edited in inputs["code"]
+        inputs["code"][edited] = hashlib.sha256(b"before").hexdigest()
+    folder = root / planned.run.folder
+    write_json(folder / "manifest.json", describe_run(inputs, seconds=60.0))
+    (folder / "predictions.parquet").touch()

@@ -45,7 +45,11 @@ def test_numbers_of_numpy_and_cells_without_a_value_are_taken():
         (CLASSES, {"modality": "xray"}, r"row 1 \(b\): modality is 'xray', the card's is 'ct'"),
         (CLASSES, {"official_fold": "valid"}, r"row 1 \(b\): official_fold is 'valid'; known: train, val, test"),
         (MASKS, {}, r"row 1 \(b\): no mask; give a reason to exclude it"),
-        (MASKS, {"mask": "m.png", "mask_values": "1:glass"}, r"row 1 \(b\): mask_values '1:glass' name no class; known: "),
+        (
+            MASKS,
+            {"mask": "m.png", "mask_values": "1:glass"},
+            r"row 1 \(b\): mask_values '1:glass' name no class; known: ",
+        ),
     ],
 )
 def test_a_row_that_no_task_understands_is_told(card, changes, words):

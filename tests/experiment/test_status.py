@@ -5,32 +5,17 @@ import yaml
 
 from covbench.experiment.config import read_config
 from covbench.experiment.plan import plan_runs
-from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoints
 from covbench.experiment.runs import examine_runs
 from covbench.experiment.status import count_states, describe_status, shorten_seeds, show_runs
 from covbench.schema import CovbenchError, Run
-from covbench.system.files import write_json
-
-CHANGES = {
-    "tasks": ["covid_ct"],
-    "architectures": {"classification": ["vgg16"], "segmentation": []},
-    "baselines": {"classification": ["majority"], "segmentation": []},
-    "protocols": ["audited"],
-    "seeds": [0, 1, 2],
-    "weights": "none",
-}
+from tests.run_records import ONE_NETWORK, finish_training
 
 
 def write_config(folder, **changes):
     path = folder / "changes.yaml"
-    path.write_text(yaml.safe_dump(CHANGES | changes))
+    path.write_text(yaml.safe_dump(ONE_NETWORK | changes))
     return path
-
-
-def finish(root, planned):
-    write_json(root / planned.run.folder / "manifest.json", describe_run(expect_inputs(planned, root)))
-    (root / planned.run.folder / "predictions.parquet").touch()
 
 
 COUNTS = {"scored": 0, "trained": 4, "stale": 1, "running": 0, "failed": 0, "missing": 1}
@@ -41,11 +26,11 @@ def results(tmp_path):
     """vgg16: seed 0 trained, seed 1 trained with other options, seed 2 missing; majority trained for all seeds."""
     other = write_config(tmp_path, options={"audited": {"classification": {"batch_size": 7}}})
     vgg16 = [planned for planned in plan_runs(read_config(other)) if planned.run.architecture == "vgg16"]
-    finish(tmp_path, vgg16[1])
+    finish_training(tmp_path, vgg16[1])
     plan = plan_runs(read_config(write_config(tmp_path)))
     for planned in plan:
         if planned.run.architecture == "majority" or planned.run.seed == 0:
-            finish(tmp_path, planned)
+            finish_training(tmp_path, planned)
     return tmp_path, plan
 
 

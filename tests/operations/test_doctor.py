@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from covbench.operations.doctor import (
 from covbench.operations.step_timings import StepTimings, describe_setting
 from covbench.system.files import PROJECT
 from tests.local_server import LocalServer, Served
+from tests.other_users import as_others, become
 
 CONFIG = {
     "tasks": ["covid_ct", "radiography", "medseg_multiclass", "phantom_xray"],
@@ -179,14 +179,10 @@ def test_the_forecast_has_to_fit_on_the_disk(tmp_path):
 
 
 def as_nobody(folder, code):
-    """What Python prints as a user without rights; skips where that is impossible."""
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c"]
-    if os.getuid() != 0 or not shutil.which("setpriv"):
-        pytest.skip("needs root and setpriv, to become another user")
+    """What Python prints as a user without rights."""
+    command = [*become(65534, 65534), sys.executable, "-c", code, folder]
     environment = os.environ | {"PYTHONPATH": str(PROJECT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    if subprocess.run([*command, "import covbench.operations.doctor"], capture_output=True, cwd="/").returncode:
-        pytest.skip("another user cannot read this checkout or its Python")
-    done = subprocess.run([*command, code, folder], capture_output=True, text=True, env=environment, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -199,6 +195,7 @@ def readable():
         yield Path(folder)
 
 
+@as_others
 def test_folders_that_cannot_be_written_are_problems(readable):
     said = as_nobody(
         readable,

@@ -1,12 +1,12 @@
 """Two users, one folder; data that one may only read; a home that cannot be written: as far as one machine allows."""
 
 import os
-import shutil
 import subprocess
 import sys
 
-import pytest
 import yaml
+
+from tests.other_users import as_others, become
 
 from .conftest import BASELINES_ONLY, ROOT, run_snakemake
 
@@ -19,19 +19,13 @@ MORE_SEEDS = CONFIG | {"seeds": [0, 1]}
 RUNS = "results/compare/runs.csv"
 GROUP = 20_000
 USERS = (20_001, 20_002)
-READ = "+dac_read_search"  # this project's files lie where strangers may not read
-
-as_others = pytest.mark.skipif(
-    os.getuid() != 0 or not shutil.which("setpriv"), reason="acts as other users: needs root and util-linux"
-)
 
 
 def run_as(user, folder, config, home, **environment):
     """Snakemake as another user, who is in GROUP, shares with it what he writes, and may write nothing else."""
     file = folder.with_name(f"{user}.yaml")
     file.write_text(yaml.safe_dump(config))
-    command = ["setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups"]
-    command += [f"--inh-caps={READ}", f"--ambient-caps={READ}", sys.executable, "-m", "snakemake", RUNS, "--cores", "2"]
+    command = [*become(user, GROUP), sys.executable, "-m", "snakemake", RUNS, "--cores", "2"]
     command += ["--snakefile", ROOT / "Snakefile", "--configfile", file, "--directory", folder]
     own = {"HOME": str(home), "USER": f"user{user}", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(

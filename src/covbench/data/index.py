@@ -78,7 +78,9 @@ def check_index(table: pd.DataFrame, card: Card) -> None:
         raise CovbenchError(f"index of {card.title}: {'; '.join(wrong)}; build it with covbench.data.index.build_index")
     errors = [error for number, row in enumerate(table.to_dict("records")) for error in _check_row(number, row, card)]
     twice = table.loc[table["image_id"].duplicated(), "image_id"]
-    errors += [f"row {number}: image_id {name!r} is there already; it has to be unique" for number, name in twice.items()]
+    errors += [
+        f"row {number}: image_id {name!r} is there already; it has to be unique" for number, name in twice.items()
+    ]
     if errors:
         more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
         listed = "\n  ".join(errors[:LISTED])

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.data.index import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
-from covbench.system.files import write_whole
 from covbench.data.images import read_images, read_masks, resize_image, resize_mask
-from covbench.system.content_hashes import write_checksum
+from covbench.data.index import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
+from covbench.system.content_hashes import write_checksum
+from covbench.system.files import write_whole
 
 Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
 

@@ -103,7 +103,9 @@ def test_a_mirror_may_use_the_local_or_the_upstream_name(tmp_path, table, folder
 
 def test_a_name_that_two_libraries_share_is_not_taken_from_a_mirror_unverified(tmp_path, table, folder, hdf5):
     (tmp_path / "mobilenet.h5").write_bytes(hdf5)
-    with pytest.raises(CovbenchError, match=r"holds no sm_mobilenetv2\.h5; download it from http.*/github/mobilenet\.h5"):
+    with pytest.raises(
+        CovbenchError, match=r"holds no sm_mobilenetv2\.h5; download it from http.*/github/mobilenet\.h5"
+    ):
         fetch_weights(OTHER_MOBILENET, folder, tmp_path, table)
     assert files_in(folder) == set()
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.data.index import build_index, correlate_neighbours
 from covbench.data.images import (
     count_frames,
     header_orientation,
@@ -24,6 +23,7 @@ from covbench.data.images import (
     read_images,
     resize_image,
 )
+from covbench.data.index import build_index, correlate_neighbours
 from covbench.schema import SEGMENTATION, Card, KaggleCompetition, Task
 
 CLASSES = ("background", "ground_glass", "consolidation", "lungs_other")
@@ -45,7 +45,7 @@ WINDOW = (-1500.0, 500.0)
 ONE_HOT = "0:ground_glass 1:consolidation 2:lungs_other 3:background"
 LABELS = "1:ground_glass 2:consolidation 3:effusion"
 RADIOPAEDIA_PATIENTS = 9
-# Orientation of slices that do not state it: COVID-SemiSeg pictures have the vertebra at the right edge, the liver on top.
+# Orientation of slices that do not state it: in COVID-SemiSeg the vertebra is at the right edge, the liver on top.
 LYING = "LPS"
 THUMBNAIL = 64
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets._sample import write_volume
-from covbench.data.index import build_index
 from covbench.data.images import count_frames, header_orientation, is_picture, is_volume, read_frames
+from covbench.data.index import build_index
 from covbench.schema import SEGMENTATION, Card, Task, Zenodo
 
 INFECTION = ("background", "infection")

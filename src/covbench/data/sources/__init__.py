@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from covbench.system.disk import explain_full_disk, show_bytes
-from covbench.schema import Card, CovbenchError, Synthetic, GitHub, Zenodo
 from covbench.data.sources.archives import unpack_inner_archives
 from covbench.data.sources.manifests import build_manifest, read_first_manifest, require_same_files, write_manifests
 from covbench.data.sources.origins import (
@@ -18,6 +16,8 @@ from covbench.data.sources.origins import (
     name_source,
     refuse_lfs_pointers,
 )
+from covbench.schema import Card, CovbenchError, GitHub, Synthetic, Zenodo
+from covbench.system.disk import explain_full_disk, show_bytes
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from covbench.system.disk import require_space, show_bytes
 from covbench.schema import CovbenchError
+from covbench.system.disk import require_space, show_bytes
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 _write_member(member, open_member, temporary)
         temporary.rename(folder)
     except DAMAGED as error:
-        raise CovbenchError(
-            f"{archive}: damaged, or not a readable archive ({error}); fetch it again"
-        ) from error
+        raise CovbenchError(f"{archive}: damaged, or not a readable archive ({error}); fetch it again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -17,9 +17,9 @@ import requests
 from tqdm import tqdm
 
 from covbench import __version__
+from covbench.schema import CovbenchError
 from covbench.system.disk import require_space
 from covbench.system.files import hash_file, write_json
-from covbench.schema import CovbenchError
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +109,7 @@ def get_json(url: str, remedy: str = FETCH_REMEDY) -> Any:
         try:
             return response.json()
         except requests.JSONDecodeError as error:
-            raise CovbenchError(
-                f"{url}: the answer is not JSON; is it a login page of the network?"
-            ) from error
+            raise CovbenchError(f"{url}: the answer is not JSON; is it a login page of the network?") from error
 
     return with_retries(receive, url, remedy)
 
@@ -223,9 +221,7 @@ class _Part:
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length else None
         if total is not None and self.size not in (None, total):
-            raise CovbenchError(
-                f"{self.url}: holds {total} bytes instead of {self.size}; it was changed at its source"
-            )
+            raise CovbenchError(f"{self.url}: holds {total} bytes instead of {self.size}; it was changed at its source")
         require_space(self.path.parent, (total or 0) - offset, self.path.stem)
         etag = response.headers.get("ETag", "")  # a weak one (W/…) may not be used with If-Range
         validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")

@@ -14,9 +14,9 @@ from typing import Any
 
 import requests
 
-from covbench.system.disk import require_space
-from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
 from covbench.data.sources.downloads import FETCH_REMEDY, TryAgain, check_status, with_retries
+from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
+from covbench.system.disk import require_space
 
 log = logging.getLogger(__name__)
 

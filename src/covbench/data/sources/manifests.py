@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from covbench.system.files import hash_file, write_json
 from covbench.schema import CovbenchError
+from covbench.system.files import hash_file, write_json
 
 SHOWN = 5  # differing files that a message lists
 

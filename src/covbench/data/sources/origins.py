@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from covbench.system.disk import require_space
-from covbench.schema import Card, CovbenchError, Synthetic, GitHub, Kaggle, KaggleCompetition, Source, Zenodo
 from covbench.data.sources.archives import is_archive, lift_only_folder, unpack
 from covbench.data.sources.downloads import download, find_wrong_sum, get_json
 from covbench.data.sources.kaggle_archive import download_from_kaggle
+from covbench.schema import Card, CovbenchError, GitHub, Kaggle, KaggleCompetition, Source, Synthetic, Zenodo
+from covbench.system.disk import require_space
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from covbench.data.sources.downloads import download, find_wrong_sum
+from covbench.schema import CovbenchError
+from covbench.system.content_hashes import checksum_path, read_checksum, write_checksum
 from covbench.system.disk import explain_full_disk, require_space
 from covbench.system.files import PROJECT, hash_file
-from covbench.system.content_hashes import read_checksum, checksum_path, write_checksum
-from covbench.schema import CovbenchError
-from covbench.data.sources.downloads import download, find_wrong_sum
 
 log = logging.getLogger(__name__)
 

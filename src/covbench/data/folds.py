@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -131,11 +132,33 @@ def open_folds(split_path: str, prepared_paths: Sequence[str], names: Sequence[s
     Returns:
         The folds, in the order of `names`, over memory-mapped arrays.
     """
-    paths = {Path(path).name: path for path in prepared_paths}
-    images = np.load(paths["images.npy"], mmap_mode="r")
-    masks = np.load(paths["masks.npy"], mmap_mode="r") if "masks.npy" in paths else None
-    prepared, split = pd.read_parquet(paths["rows.parquet"]), pd.read_parquet(split_path)
+    images, masks, prepared = open_prepared(prepared_paths)
+    split = pd.read_parquet(split_path)
     return [select_fold(images, masks, prepared, split, name, classes) for name in names]
+
+
+def open_prepared(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None, pd.DataFrame]:
+    """Open images.npy, masks.npy if pixels are labelled, and rows.parquet. The arrays are memory-mapped."""
+    files = {Path(path).name: path for path in paths}
+    images = np.load(files["images.npy"], mmap_mode="r")
+    masks = np.load(files["masks.npy"], mmap_mode="r") if "masks.npy" in files else None
+    return images, masks, pd.read_parquet(files["rows.parquet"])
+
+
+def open_truth(predictions: pd.DataFrame, rows_path: Path | str, masks_path: Path | str, classes: int) -> Fold:
+    """Open the annotated masks of predicted test rows. Scoring needs no images, so the masks take their place.
+
+    Args:
+        predictions: schema.PREDICTION_COLUMNS.
+        rows_path: rows.parquet of the prepared arrays.
+        masks_path: masks.npy beside it.
+        classes: number of classes C.
+
+    Returns:
+        The test fold.
+    """
+    masks = np.load(masks_path, mmap_mode="r")
+    return select_fold(masks, masks, pd.read_parquet(rows_path), predictions, "test", classes)
 
 
 def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: np.ndarray | None) -> pd.DataFrame:
@@ -157,20 +180,27 @@ def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: n
     return table
 
 
-def write_folds(
-    folds: Mapping[str, Fold], predicted: Mapping[str, np.ndarray], seed: int, outputs: Mapping[str, str]
-) -> None:
-    """Write what was predicted for the named folds: one table after the other, and class maps in the same order.
+class Predicted(NamedTuple):
+    """What a model predicted for a fold.
 
-    Args:
-        folds: the folds by name, with R rows each.
-        predicted: by the same names, probabilities, float, (R, C), or for segmentation class maps, uint8, (R, H, W).
-        seed: seed of the run.
-        outputs: the path for `predictions` and, for segmentation, for `masks`.
+    fold: with R rows. name: of the fold. seed: of the run. values: probabilities, float, (R, C), or for segmentation
+    class maps, uint8, (R, H, W).
+    """
+
+    fold: Fold
+    name: str
+    seed: int
+    values: np.ndarray
+
+
+def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> None:
+    """Write what was predicted: one table after the other, and class maps in the same order.
+
+    outputs: the path for `predictions` and, for segmentation, for `masks`.
     """
     tables, maps = [], []
-    for name, fold in folds.items():
+    for fold, name, seed, values in parts:
         labels_pixels = fold.masks is not None
-        tables.append(tabulate_predictions(fold, name, seed, None if labels_pixels else predicted[name]))
-        maps += [predicted[name]] if labels_pixels else []
+        tables.append(tabulate_predictions(fold, name, seed, None if labels_pixels else values))
+        maps += [values] if labels_pixels else []
     write_predictions(pd.concat(tables, ignore_index=True), maps, outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.external import SHARED, share_labels, share_probabilities
-from covbench.data.folds import select_fold
+from covbench.data.folds import open_truth
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.schema import Task
@@ -42,15 +42,16 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
     """
     manifest = json.loads(Path(files["manifest"]).read_text(encoding="utf-8"))
     predictions = pd.read_parquet(files["predictions"])
+    masks = truth = np.empty(0, np.uint8)
+    if "masks" in files and len(predictions):
+        masks, truth = _load_masks(predictions, files, external)
     scores: dict[str, Any] = {}
     tables = []
     for seed, fingerprint in manifest["fingerprints"].items() if len(predictions) else ():
         mine = predictions["seed"] == int(seed)
         rows = predictions[mine].reset_index(drop=True)
         if "masks" in files:
-            with np.load(files["masks"]) as stored:
-                predicted = stored["masks"][mine.to_numpy()]
-            metrics, cases = score_masks(rows, predicted, task, load_truth(rows, files["prepared"], external))
+            metrics, cases = score_masks(rows, masks[mine.to_numpy()], task, truth)
         else:
             metrics, cases = score_probabilities(rows, task)
         scores[seed] = {**metrics, "fingerprint": fingerprint}
@@ -84,19 +85,11 @@ def score_masks(rows: pd.DataFrame, predicted: np.ndarray, task: Task, truth: np
     return evaluate_segmentation(rows, truth, share_labels(task)[predicted], SHARED[task.kind])
 
 
-def load_truth(rows: pd.DataFrame, prepared: Sequence[str], external: Task) -> np.ndarray:
-    """Load the annotated lesions of images of another dataset.
-
-    Args:
-        rows: schema.PREDICTION_COLUMNS, (R,).
-        prepared: paths of rows.parquet and masks.npy.
-        external: the task that they belong to.
-
-    Returns:
-        uint8, (R, H, W), 1 for lesions.
-    """
-    paths = {Path(path).name: path for path in prepared}
-    masks, known = np.load(paths["masks.npy"], mmap_mode="r"), pd.read_parquet(paths["rows.parquet"])
-    # scoring needs no images, so the masks take their place
-    fold = select_fold(masks, masks, known, rows, "test", len(external.classes))
-    return share_labels(external)[fold.load_masks()]
+def _load_masks(predictions: pd.DataFrame, files: Mapping[str, Any], external: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Load the predicted masks of all seeds, and the annotated lesions, uint8, (R, H, W), of the images of one."""
+    with np.load(files["masks"]) as stored:
+        masks = stored["masks"]
+    paths = {Path(path).name: path for path in files["prepared"]}
+    one_seed = predictions[predictions["seed"] == predictions["seed"].iloc[0]]  # every seed predicts the same rows
+    fold = open_truth(one_seed, paths["rows.parquet"], paths["masks.npy"], len(external.classes))
+    return masks, share_labels(external)[fold.load_masks()]

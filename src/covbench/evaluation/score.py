@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import TASKS
-from covbench.data.folds import select_fold
+from covbench.data.folds import open_truth
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.experiment.plan import PlannedRun
@@ -34,9 +34,7 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     if masks_path is None:
         metrics, cases = evaluate_classification(predictions, task)
     else:
-        prepared, rows = np.load(root / masks_path, mmap_mode="r"), pd.read_parquet(root / rows_path)
-        # scoring needs no images, so the masks take their place
-        test = select_fold(prepared, prepared, rows, predictions, "test", len(task.classes))
+        test = open_truth(predictions, root / rows_path, root / masks_path, len(task.classes))
         with np.load(folder / "predicted_masks.npz") as predicted:
             masks = predicted["masks"][(predictions["fold"] == "test").to_numpy()]
         metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task)

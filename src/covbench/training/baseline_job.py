@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from covbench.data.datasets import TASKS
-from covbench.data.folds import open_folds, write_folds
+from covbench.data.folds import Predicted, open_folds, write_predicted
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
 from covbench.models.baselines import fit_baseline, predict_baseline
 from covbench.schema import Run
@@ -27,8 +27,10 @@ def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], o
     classes = TASKS[run.task].classes
     train, val, test = open_folds(split_path, prepared_paths, ("train", "val", "test"), len(classes))
     fitted = fit_baseline(run.architecture, train.load_images(), train.load_targets(), classes, run.seed)
-    folds = {"val": val, "test": test}
-    predicted = {name: predict_baseline(fitted, fold.load_images()) for name, fold in folds.items()}
-    write_folds(folds, predicted, run.seed, outputs)
+    parts = [
+        Predicted(fold, name, run.seed, predict_baseline(fitted, fold.load_images()))
+        for name, fold in (("val", val), ("test", test))
+    ]
+    write_predicted(parts, outputs)
     facts = {"device": "cpu", "parameters": 0, "epochs_run": 0, "best_epoch": 0, "weights": "none"}
     write_json(outputs["manifest"], describe_run(inputs, seconds=round(time.monotonic() - started, 1), **facts))

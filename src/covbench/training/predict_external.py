@@ -14,10 +14,10 @@ import pandas as pd
 
 from covbench.data.datasets import TASKS
 from covbench.data.external import select_unseen
-from covbench.data.folds import Fold, select_fold, tabulate_predictions
+from covbench.data.folds import Fold, Predicted, open_prepared, select_fold, write_predicted
 from covbench.protocols import Options
 from covbench.schema import Run
-from covbench.system.files import write_json, write_predictions
+from covbench.system.files import write_json
 from covbench.training.predict import predict_fold
 
 log = logging.getLogger(__name__)
@@ -45,11 +45,8 @@ class ExternalJob:
         index, duplicates = pd.read_parquet(self.index), pd.read_parquet(self.duplicates)
         unseen, counts = select_unseen(index, duplicates, self.runs[0].task, self.external)
         counts |= {"images": len(unseen), "patients": int(unseen["patient_id"].nunique())}
-        paths = {Path(path).name: path for path in self.prepared}
-        images = np.load(paths["images.npy"], mmap_mode="r")
-        masks = np.load(paths["masks.npy"], mmap_mode="r") if "masks.npy" in paths else None
-        rows, classes = pd.read_parquet(paths["rows.parquet"]), len(TASKS[self.external].classes)
-        return select_fold(images, masks, rows, unseen, "test", classes), counts
+        classes = len(TASKS[self.external].classes)
+        return select_fold(*open_prepared(self.prepared), unseen, "test", classes), counts
 
 
 def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
@@ -66,14 +63,12 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     classes = TASKS[job.runs[0].task].classes
     fold, counts = job.select_images()
     log.info("%s models on %s: %d of %d images are new", job.runs[0].task, job.external, len(fold), counts["usable"])
-    labels_pixels = fold.masks is not None
-    tables, maps = [], []
+    parts = []
     for run, path in zip(job.runs, job.models, strict=True):
         predicted = _predict(path, fold, job.options, run.seed) if len(fold) else _predict_nothing(fold, len(classes))
-        tables.append(tabulate_predictions(fold, "test", run.seed, None if labels_pixels else predicted))
-        maps += [predicted] if labels_pixels else []
+        parts.append(Predicted(fold, "test", run.seed, predicted))
         log.info("seed %d: %d images", run.seed, len(fold))
-    write_predictions(pd.concat(tables, ignore_index=True), maps, outputs)
+    write_predicted(parts, outputs)
     fingerprints = {str(run.seed): _read_fingerprint(path) for run, path in zip(job.runs, job.models, strict=True)}
     facts = {"external": job.external, "classes": list(classes), **counts, "fingerprints": fingerprints}
     write_json(outputs["manifest"], facts)

@@ -22,11 +22,11 @@ from sklearn.metrics import (
 
 from covbench.evaluation.metrics.classification import ClassifiedFold
 from covbench.evaluation.metrics.registry import score_metrics
+from covbench.evaluation.predictions import KEPT, refuse_predictions
 from covbench.evaluation.ratios import divide, mean_defined, write_down
-from covbench.schema import CovbenchError, Task
+from covbench.schema import Task
 
 CURVE_POINTS = 200
-_KEPT = ["image_id", "copy", "patient_id", "source"]
 
 
 def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -42,7 +42,7 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
     truth = test["truth"].to_numpy()
     predicted = probabilities.argmax(axis=1)
     confusion = confusion_matrix(truth, predicted, labels=range(len(task.classes)))
-    cases = test[_KEPT].assign(
+    cases = test[KEPT].assign(
         truth=truth, predicted=predicted, correct=truth == predicted, confidence=probabilities.max(axis=1)
     )
     cases = pd.concat([cases, test[[f"p_{c}" for c in range(len(task.classes))]]], axis=1)
@@ -67,18 +67,12 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
 def read_probabilities(test: pd.DataFrame, task: Task) -> np.ndarray:
     """Read the p_ columns as float64, (N, C). Raises CovbenchError without rows, or if a value is no probability."""
     if test.empty:
-        raise CovbenchError(
-            f"predictions of {task.name}: no image of the test fold; delete the run's folder below "
-            f"results/runs/{task.name} and start snakemake: it trains and predicts again"
-        )
+        raise refuse_predictions(task, "no image of the test fold")
     probabilities = test[[f"p_{c}" for c in range(len(task.classes))]].to_numpy(np.float64)
     bad = ~(np.isfinite(probabilities) & (probabilities >= 0) & (probabilities <= 1)).all(axis=1)
     if bad.any():
         names = ", ".join(test.loc[bad, "image_id"].head(3))
-        raise CovbenchError(
-            f"predictions of {task.name}: {bad.sum()} rows hold no probabilities ({names}…); delete the run's "
-            f"folder below results/runs/{task.name} and start snakemake: it trains and predicts again"
-        )
+        raise refuse_predictions(task, f"{bad.sum()} rows hold no probabilities ({names}…)")
     return probabilities
 
 

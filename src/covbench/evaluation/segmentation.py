@@ -16,10 +16,9 @@ import pandas as pd
 
 from covbench.evaluation.metrics.registry import score_metrics
 from covbench.evaluation.metrics.segmentation import LESION, REASONS, SCORES, SegmentedFold
+from covbench.evaluation.predictions import KEPT, refuse_predictions
 from covbench.evaluation.ratios import divide, mean_defined, write_down
 from covbench.schema import CovbenchError, Task
-
-_KEPT = ["image_id", "copy", "patient_id", "source"]
 
 
 def evaluate_segmentation(
@@ -42,16 +41,10 @@ def evaluate_segmentation(
     """
     chosen = (predictions["fold"] == "test").to_numpy()
     if not chosen.any():
-        raise CovbenchError(
-            f"predictions of {task.name}: no image of the test fold; delete the run's folder below "
-            f"results/runs/{task.name} and start snakemake: it trains and predicts again"
-        )
-    if not truth.shape == predicted.shape or len(truth) != len(predictions):
-        raise CovbenchError(
-            f"predictions of {task.name}: {len(predictions)} rows, true masks {truth.shape}, predicted masks "
-            f"{predicted.shape}; delete the run's folder below results/runs/{task.name} and start snakemake: it "
-            "trains and predicts again"
-        )
+        raise refuse_predictions(task, "no image of the test fold")
+    if truth.shape != predicted.shape or len(truth) != len(predictions):
+        sizes = f"{len(predictions)} rows, true masks {truth.shape}, predicted masks {predicted.shape}"
+        raise refuse_predictions(task, sizes)
     test = predictions[chosen].reset_index(drop=True)
     confusion = count_pixels(truth[chosen], predicted[chosen], len(task.classes))
     cases = describe_cases(test, confusion, task)
@@ -154,7 +147,7 @@ def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.
         columns |= {f"dice_{region}": scores["dice"], f"jaccard_{region}": scores["jaccard"]}
         counts |= {f"both_{region}": both, f"true_{region}": true, f"predicted_{region}": predicted}
     columns["pixel_accuracy"] = divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
-    return pd.concat([test[_KEPT], pd.DataFrame(columns | counts)], axis=1)
+    return pd.concat([test[KEPT], pd.DataFrame(columns | counts)], axis=1)
 
 
 def pool_volumes(cases: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

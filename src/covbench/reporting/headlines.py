@@ -17,6 +17,7 @@ def choose_headline(kind: str, published: pd.DataFrame) -> str:
 
     published: rows of one task, as results/compare/published.csv.
     """
-    if kind == SEGMENTATION:
-        return "dice_lesion"
-    return "accuracy" if "accuracy" in set(published["our_metric"]) else "auroc"
+    studied = STUDY_HEADLINES[CLASSIFICATION]
+    if kind != SEGMENTATION and studied in set(published["our_metric"]):
+        return studied
+    return HEADLINES.get(kind, HEADLINES[CLASSIFICATION])

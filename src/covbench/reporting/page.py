@@ -177,7 +177,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
     datasets = data_overview.build_dataset_sections(data, names)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
-        "states": count_states(results.runs),
+        "states": tables.count_states(results.runs),
         "planned": len(results.runs),
         "grids": list(build_grids(results.runs, tasks, protocols)),
         "tasks": sections,
@@ -195,11 +195,6 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "protocols": {name: PROTOCOLS[name].meaning for name in protocols if name in PROTOCOLS},
         "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if kind in METRICS],
     }
-
-
-def count_states(runs: pd.DataFrame) -> dict[str, int]:
-    """Count the runs in each state."""
-    return {str(state): int((runs["state"] == state).sum()) for state in RunState}
 
 
 def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[str]) -> Iterator[Table]:

@@ -13,11 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from covbench.evaluation.definitions import label_metric
-from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
-from covbench.reporting.tables import order_protocols, rank_models, signed_cell
+from covbench.reporting.tables import count_states, order_protocols, rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
@@ -143,8 +142,7 @@ def write_summary(path: Path, results: Results, title: str) -> None:
         results: The results of all tasks.
         title: Heading of the file.
     """
-    states = results.runs["state"].value_counts()
-    counts = ", ".join(f"{states.get(state, 0)} {state}" for state in RunState)
+    counts = ", ".join(f"{number} {state}" for state, number in count_states(results.runs).items())
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
     columns = name_columns(list_protocols(results.summary["protocol"]))
     lines += ["| " + " | ".join(map(_escape, columns)) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]

@@ -126,6 +126,11 @@ def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:
     return [str(name) for name in first.sort_values(ascending=False, kind="stable").index]
 
 
+def count_states(runs: pd.DataFrame) -> dict[str, int]:
+    """Count the runs in each state. runs: as gather.Results.runs."""
+    return {str(state): int((runs["state"] == state).sum()) for state in RunState}
+
+
 def state_cell(runs: pd.DataFrame, scored: bool = False) -> Cell:
     """How many seeds of one cell of the grid are scored, with the reasons of those that are not.
 

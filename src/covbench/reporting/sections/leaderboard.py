@@ -12,7 +12,7 @@ import pandas as pd
 from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import Results
-from covbench.reporting.headlines import choose_headline
+from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.tables import (
     BASELINE_TAG,
@@ -25,7 +25,7 @@ from covbench.reporting.tables import (
     state_cell,
 )
 from covbench.reporting.wording import DASH, is_number, show, show_interval
-from covbench.schema import SEGMENTATION
+from covbench.schema import CLASSIFICATION
 
 TOP = 5
 SHORTCUT = 0.1
@@ -97,7 +97,7 @@ def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
     Returns:
         The study's values, comparable only if their metric is the headline.
     """
-    theirs = "f1" if kind == SEGMENTATION else "accuracy"
+    theirs = STUDY_HEADLINES.get(kind, STUDY_HEADLINES[CLASSIFICATION])
     rows = published[published["metric"] == theirs]
     ours = next(iter(rows["our_metric"]), "")
     values = dict(zip(rows["architecture"], rows["reported"], strict=True))

@@ -11,7 +11,7 @@ from keras import layers
 from covbench.models.architecture import Architecture
 from covbench.models.catalogue import architecture, input_size
 from covbench.models.networks import NETWORKS
-from covbench.models.pretrained import load_weights_file
+from covbench.models.pretrained import load_weights_file, require_pretrained
 from covbench.models.scaling import IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, build_scaling
 from covbench.schema import CLASSIFICATION, CovbenchError
 
@@ -58,8 +58,7 @@ def build_classifier(
 
 def _build_backbone(entry: Architecture, side: int, weights: Path | None) -> keras.Model:
     """Maps scaled images, (B, side, side, 3), to features, (B, h, w, C)."""
-    if weights is not None and entry.weights is None:
-        raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
+    require_pretrained(entry, weights)
     if entry.name in NETWORKS:
         network: keras.Model = NETWORKS[entry.name].build(side)
         return network

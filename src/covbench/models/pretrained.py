@@ -6,7 +6,14 @@ from pathlib import Path
 
 import keras
 
+from covbench.models.architecture import Architecture
 from covbench.schema import CovbenchError
+
+
+def require_pretrained(entry: Architecture, weights: Path | None) -> None:
+    """Raise CovbenchError if weights are given for a network that is only trained from scratch."""
+    if weights is not None and entry.weights is None:
+        raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
 
 
 def load_weights_file(network: keras.Model, weights: Path | str, name: str) -> None:

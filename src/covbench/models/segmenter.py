@@ -10,6 +10,7 @@ from keras import layers
 from covbench.models.architecture import Architecture
 from covbench.models.catalogue import architecture, input_size
 from covbench.models.networks import NETWORKS
+from covbench.models.pretrained import require_pretrained
 from covbench.models.scaling import build_scaling
 from covbench.schema import SEGMENTATION, CovbenchError
 
@@ -51,8 +52,7 @@ def build_segmenter(name: str, size: int, classes: int, scaling: str, weights: P
 
 def _build_network(entry: Architecture, side: int, classes: int, weights: Path | None) -> keras.Model:
     """Maps scaled images, (B, side, side, 3), to logits, (B, side, side, classes)."""
-    if weights is not None and entry.weights is None:
-        raise CovbenchError(f"{entry.name} is trained from scratch and takes no weights; got {weights}")
+    require_pretrained(entry, weights)
     if entry.name in NETWORKS:
         drawn: keras.Model = NETWORKS[entry.name].build(side, classes)
         return drawn

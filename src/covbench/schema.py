@@ -89,6 +89,11 @@ class Card:
     citation: str
     homepage: str = ""
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether its images are drawn here: they show one anatomy, and need no mirror."""
+        return bool(self.sources) and all(isinstance(source, Synthetic) for source in self.sources)
+
 
 @dataclass(frozen=True)
 class Run:

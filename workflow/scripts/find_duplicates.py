@@ -9,15 +9,12 @@ import pandas as pd
 from covbench.audit.duplicates import find_duplicates
 from covbench.audit.thumbnails import read_thumbnails
 from covbench.data.datasets import DATASETS
-from covbench.schema import Synthetic
 from covbench.system.files import write_table
 
 i, w = snakemake.input, snakemake.wildcards
 rows, others = pd.read_parquet(i.index), pd.read_parquet(i.other_index)
 thumbnails = read_thumbnails(i.thumbnails)
 other = thumbnails if w.dataset == w.other else read_thumbnails(i.other_thumbnails)
-synthetic = any(
-    isinstance(source, Synthetic) for name in (w.dataset, w.other) for source in DATASETS[name].CARD.sources
-)
+synthetic = any(DATASETS[name].CARD.synthetic for name in (w.dataset, w.other))
 tables = rows[~rows["excluded"]], thumbnails, others[~others["excluded"]], other
 write_table(snakemake.output[0], find_duplicates(*tables, synthetic))

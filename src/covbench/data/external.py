@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of, usable_rows
-from covbench.schema import CLASSIFICATION, SEGMENTATION, SPLIT_COLUMNS, Synthetic, Task
+from covbench.schema import CLASSIFICATION, SEGMENTATION, SPLIT_COLUMNS, Task
 
 COVID = "covid"
 SHARED = {
@@ -34,7 +34,7 @@ def find_external_tasks(name: str, planned: Iterable[str]) -> list[str]:
 def _fit(one: str, other: str) -> bool:
     tasks, cards = [TASKS[name] for name in (one, other)], [DATASETS[dataset_of(name)].CARD for name in (one, other)]
     alike = [{task.kind for task in tasks}, {card.modality for card in cards}]
-    alike.append({isinstance(card.sources[0], Synthetic) for card in cards})
+    alike.append({card.synthetic for card in cards})
     return all(len(values) == 1 for values in alike) and all(share_labels(task).any() for task in tasks)
 
 

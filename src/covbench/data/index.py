@@ -76,18 +76,30 @@ def check_index(table: pd.DataFrame, card: Card) -> None:
     wrong = [f"{n} is {table[n].dtype}, not {c.dtype}" for n, c in INDEX_COLUMNS.items() if table[n].dtype != c.dtype]
     if wrong:
         raise CovbenchError(f"index of {card.title}: {'; '.join(wrong)}; build it with covbench.data.index.build_index")
-    errors = [error for number, row in enumerate(table.to_dict("records")) for error in _check_row(number, row, card)]
+    classes = {
+        kind: {name for task in card.tasks if task.kind == kind for name in task.classes}
+        for kind in (CLASSIFICATION, SEGMENTATION)
+    }
+    errors = [
+        error
+        for number, row in enumerate(table.to_dict("records"))
+        for error in _check_row(number, row, card.modality, classes)
+    ]
     twice = table.loc[table["image_id"].duplicated(), "image_id"]
     errors += [
         f"row {number}: image_id {name!r} is there already; it has to be unique" for number, name in twice.items()
     ]
     if errors:
-        more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
-        listed = "\n  ".join(errors[:LISTED])
-        raise CovbenchError(f"index of {card.title}: {len(errors)} rows are wrong\n  {listed}{more}")
+        raise CovbenchError(f"index of {card.title}: {len(errors)} rows are wrong\n  {_list_errors(errors)}")
 
 
-def _check_row(number: int, row: Mapping[Any, Any], card: Card) -> Iterator[str]:
+def _list_errors(errors: Sequence[str]) -> str:
+    """The first LISTED errors, a line each, and how many more there are."""
+    more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
+    return "\n  ".join(errors[:LISTED]) + more
+
+
+def _check_row(number: int, row: Mapping[Any, Any], modality: str, classes: Mapping[str, set[str]]) -> Iterator[str]:
     where = f"row {number} ({row['image_id']})"
     if row["excluded"] != bool(row["reason"]):
         yield f"{where}: excluded and reason {row['reason']!r} disagree; give a reason to exclude a row"
@@ -95,10 +107,9 @@ def _check_row(number: int, row: Mapping[Any, Any], card: Card) -> Iterator[str]
         yield f"{where}: official_fold is {row['official_fold']!r}; known: train, val, test, or empty"
     if row["excluded"]:
         return
-    if row["modality"] != card.modality:
-        yield f"{where}: modality is {row['modality']!r}, the card's is {card.modality!r}; give a reason to exclude it"
-    labels = {name for task in card.tasks if task.kind == CLASSIFICATION for name in task.classes}
-    regions = {name for task in card.tasks if task.kind == SEGMENTATION for name in task.classes}
+    if row["modality"] != modality:
+        yield f"{where}: modality is {row['modality']!r}, the card's is {modality!r}; give a reason to exclude it"
+    labels, regions = classes[CLASSIFICATION], classes[SEGMENTATION]
     if labels and row["label"] not in labels:
         yield f"{where}: label {row['label']!r} is no class of its tasks; known: {', '.join(sorted(labels))}"
     named = {part.partition(":")[2] for part in row["mask_values"].split()}
@@ -153,10 +164,8 @@ def group_by_file(table: pd.DataFrame) -> list[np.ndarray]:
 def raise_all(errors: Sequence[str], raw: Path) -> None:
     """Raise one CovbenchError with all messages, if there are any."""
     if errors:
-        listed = "\n  ".join(errors[:LISTED])
-        more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
         raise CovbenchError(
-            f"{len(errors)} files in {raw} cannot be used:\n  {listed}{more}\n"
+            f"{len(errors)} files in {raw} cannot be used:\n  {_list_errors(errors)}\n"
             f"Delete {raw} and {raw}.manifest.json and fetch again."
         )
 

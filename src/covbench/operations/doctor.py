@@ -6,6 +6,7 @@ import codecs
 import importlib.metadata
 import locale
 import os
+import platform
 import shutil
 import sys
 import tomllib
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 import requests
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from covbench.data.datasets import DATASETS
 from covbench.data.sources.kaggle_archive import KAGGLE, find_credentials
@@ -29,7 +32,7 @@ from covbench.experiment.provenance import find_unlocked
 from covbench.operations.forecast import forecast_trainings, sum_disk
 from covbench.operations.mlflow.store import SQLITE, database_path
 from covbench.operations.slurm import find_misplaced, list_accounts, list_partitions, read_cluster
-from covbench.schema import Card, CovbenchError, Kaggle, KaggleCompetition, Synthetic
+from covbench.schema import Card, CovbenchError, Kaggle, KaggleCompetition
 from covbench.system.disk import show_bytes
 from covbench.system.files import PROJECT
 from covbench.system.gpu_leases import list_gpus
@@ -55,7 +58,6 @@ examples:
 """
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-PYTHONS = ((3, 11), (3, 14))  # from the first, before the second
 ANSWER_SECONDS = 5
 SIGN_IN = f"save an API token of {KAGGLE}/settings as ~/.kaggle/kaggle.json, or set fetch.mirror"
 MLFLOW_QUERY = "/api/2.0/mlflow/experiments/search?max_results=1"
@@ -127,7 +129,7 @@ def _find_dataset(name: str, card: Card, root: Path, mirror: Path | None) -> tup
     raw = root / "data" / "raw" / name
     if manifest_path(raw).is_file() and raw.is_dir():
         return OK, f"fetched already: {raw}"
-    if all(isinstance(source, Synthetic) for source in card.sources):
+    if card.synthetic:
         return OK, "synthetic: made here, nothing is downloaded"
     if mirror:
         return OK, f"in the mirror: {find_in_mirror(card, mirror)}"
@@ -307,18 +309,22 @@ def check_system() -> Iterator[Finding]:
         yield Finding(WARNING, "locale", f"{names}: some characters are shown as plain ones; export LC_ALL=C.UTF-8")
     else:
         yield Finding(OK, "locale", "UTF-8")
-    version = ".".join(map(str, sys.version_info[:3]))
-    if PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]:
+    version, wanted = platform.python_version(), _read_project()["requires-python"]
+    if version in SpecifierSet(wanted):
         yield Finding(OK, "python", version)
     else:
         yield Finding(PROBLEM, "python", f"{version}; covbench needs 3.11 to 3.13; make a new .venv with one of these")
     yield from check_packages(read_lock())
 
 
+def _read_project() -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project
+
+
 def check_packages(lock: Mapping[str, str]) -> Iterator[Finding]:
     """Check that the packages that covbench names are installed as locked. `lock` maps distributions to versions."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = [text.split("==")[0].split("[")[0].split("<")[0] for text in project["dependencies"]]
+    named = [Requirement(text).name for text in _read_project()["dependencies"]]
     pins = {name: lock[name] for name in [*named, "tensorflow"] if name in lock}
     unlocked = find_unlocked(pins)
     for name, versions in unlocked.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from covbench.data.datasets import DATASETS
 from covbench.data.sources.manifests import build_manifest, manifest_path, read_first_manifest, require_same_files
 from covbench.experiment.config import suggest
-from covbench.schema import Card, CovbenchError, KaggleCompetition, Synthetic
+from covbench.schema import Card, CovbenchError, KaggleCompetition
 
 HELP = """\
 Put every fetched dataset of the config under DVC: data/raw/{dataset}.dvc and data/raw/{dataset}.manifest.json.dvc.
@@ -39,7 +39,7 @@ def find_obstacle(name: str, card: Card, raw: Path, accepted: Collection[str]) -
     Returns:
         The reason; empty if there is none.
     """
-    if all(isinstance(source, Synthetic) for source in card.sources):
+    if card.synthetic:
         return "synthetic, nothing to keep"
     if not manifest_path(raw).is_file():
         return f"not fetched yet: snakemake --cores 1 {manifest_path(raw)}"

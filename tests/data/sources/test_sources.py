@@ -293,6 +293,12 @@ def test_a_drawn_dataset_draws_itself_whatever_the_mirror(tmp_path, raw):
     assert read_tree(raw) == {"a.png": b"drawn"}
 
 
+def test_a_dataset_is_synthetic_only_if_it_draws_itself():
+    assert make_card(Synthetic(draw)).synthetic
+    assert not make_card(GitHub("owner/name", COMMIT)).synthetic
+    assert not make_card().synthetic  # for a mirror alone
+
+
 def test_a_source_that_brings_nothing_is_an_error(raw):
     with pytest.raises(CovbenchError, match="brought no files"):
         fetch_dataset("phantom", make_card(Synthetic(lambda folder: None)), raw, None)

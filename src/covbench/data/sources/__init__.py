@@ -16,7 +16,7 @@ from covbench.data.sources.origins import (
     name_source,
     refuse_lfs_pointers,
 )
-from covbench.schema import Card, CovbenchError, GitHub, Synthetic, Zenodo
+from covbench.schema import Card, CovbenchError, GitHub, Zenodo
 from covbench.system.disk import explain_full_disk, show_bytes
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,7 @@ def fetch_dataset(name: str, card: Card, raw: Path, mirror: Path | None) -> dict
 def _assemble(card: Card, new: Path, downloads: Path, mirror: Path | None) -> dict[str, Any]:
     """Put the whole dataset into the new folder `new` and return its manifest."""
     shutil.rmtree(new, ignore_errors=True)
-    synthetic = all(isinstance(source, Synthetic) for source in card.sources)
-    if mirror is not None and not (card.sources and synthetic):
+    if mirror is not None and not card.synthetic:
         mirrored = find_in_mirror(card, mirror)
         copy_mirror(mirrored, new)
         origin = f"mirror folder {mirrored.name}"

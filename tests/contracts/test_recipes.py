@@ -1,17 +1,13 @@
 """The recipes of CONTRIBUTING.md, pasted as written into a copy of the project, do what they promise."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.project_copy import ROOT, copy_project, run_in
+
 BLOCK = re.compile(r"(?P<words>.*?)\n```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
 TARGET = re.compile(r"(?:`(?P<table>_\w+)` in )?`(?P<path>(?:src|workflow)/[\w/]+\.(?:py|csv))`")
 
@@ -57,20 +53,10 @@ def paste(recipe, project):
     file.write_text(after, encoding="utf-8")
 
 
-def run_in(project, code):
-    """What a piece of Python prints that imports the package of a project."""
-    environment = os.environ | {"PYTHONPATH": str(project / "src")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def pasted(tmp_path_factory):
     """A copy of the project with every recipe pasted."""
-    project = tmp_path_factory.mktemp("pasted")
-    for name in ("src", "workflow", "envs"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    project = copy_project(tmp_path_factory.mktemp("pasted"))
     for recipe in read_recipes():
         paste(recipe, project)
     return project

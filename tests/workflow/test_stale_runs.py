@@ -17,8 +17,9 @@ from covbench.experiment.status import EXAMPLES
 from covbench.schema import Run
 from tests.added_networks import CLASSIFIER as ADDED_CLASSIFIER
 from tests.added_networks import SEGMENTER as ADDED_SEGMENTER
+from tests.project_copy import copy_project, environment_of
 
-from .conftest import ROOT, planned_jobs, run_snakemake
+from .conftest import planned_jobs, run_snakemake
 
 pytestmark = pytest.mark.slow
 CLASSIFIER, SEGMENTER = "train_classifier", "train_segmenter"
@@ -57,8 +58,7 @@ def call(project, folder, config, command, *arguments):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     words = [sys.executable, "-m", "covbench.cli", command, "--directory", str(folder)]
     words += ["--configfile", str(folder / "config.yaml"), *arguments]
-    environment = os.environ | {"PYTHONPATH": str(project / "src")}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment_of(project))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -108,10 +108,7 @@ def pin(name, version):
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
     """A copy of the project, and a folder in which its four runs have finished."""
-    project = tmp_path_factory.mktemp("a checkout") / "covbench"
-    for name in ("src", "workflow", "config", "envs", "profiles"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "Snakefile", project)
+    project = copy_project(tmp_path_factory.mktemp("a checkout") / "covbench")
     folder = project.parent / "run"
     snakemake(project, folder, CONFIG)
     return project, folder
@@ -250,7 +247,7 @@ def follow_remedy(project, folder, runs):
         ["bash", "-c", command.replace("snakemake --cores 8", shlex.join(mine))],
         input="".join(f"{run}\n" for run in runs),
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(project / "src")},
+        env=environment_of(project),
         capture_output=True,
         text=True,
         timeout=300,

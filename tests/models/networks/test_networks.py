@@ -1,11 +1,8 @@
 """The networks that are drawn here: one file each, found by itself, and as they were before each had its file."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,8 +11,7 @@ import pytest
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
 from tests.added_networks import CLASSIFIER, SEGMENTER
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.project_copy import copy_project, environment_of, run_in
 
 FINGERPRINTS = """
 import json, sys
@@ -48,16 +44,7 @@ AS_BEFORE = {
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the project, whose networks may be added to."""
-    for name in ("src", "workflow", "envs"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    return tmp_path
-
-
-def run_in(checkout, code):
-    environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return copy_project(tmp_path)
 
 
 def test_adding_networks_leaves_every_other_run_current_and_needs_no_keras(checkout):
@@ -88,9 +75,8 @@ def test_an_added_network_is_built_by_its_own_function(checkout):
 def test_a_file_that_is_no_network_is_named(checkout):
     file = checkout / "src/covbench/models/networks/helpers.py"
     file.write_text("FILTERS = (16, 32)\n")
-    environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
     command = [sys.executable, "-c", "import covbench.models.catalogue"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment_of(checkout), timeout=60)
     assert f"CovbenchError: {file}: a network needs CARD and build" in done.stderr
 
 

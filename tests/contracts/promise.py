@@ -1,0 +1,51 @@
+"""What every network promises of its answers. `python -m tests.contracts.promise NAME` asks it of one classifier."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from covbench.models.catalogue import architecture, input_size
+from covbench.models.classifier import build_classifier
+
+SIDE = 32  # pixels, or the least that the network takes
+CLASSES = 3
+
+
+def check_answers(model: keras.Model, images: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise AssertionError unless it gives float32 probabilities of a shape, and the same ones after saving."""
+    probabilities = _predict(model, images)
+    assert probabilities.shape == shape
+    assert probabilities.dtype == np.float32
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()  # NaN is neither
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+        again = keras.saving.load_model(Path(folder) / "model.keras")
+    assert np.array_equal(_predict(again, images), probabilities)
+
+
+def check_gradcam_layer(model: keras.Model, name: str) -> None:
+    """Raise AssertionError unless the layer that the catalogue names gives feature maps."""
+    entry = architecture(name)
+    network = model.get_layer("backbone" if entry.constructor else "network")
+    layer = network.get_layer(entry.gradcam_layer) if entry.gradcam_layer else network
+    assert len(layer.output.shape) == 4
+
+
+def _predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
+
+
+def _check_classifier(name: str) -> None:
+    side = input_size(name, SIDE)
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    model = build_classifier(name, side, CLASSES, "average_pool", "own")
+    check_gradcam_layer(model, name)
+    check_answers(model, images, (2, CLASSES))
+
+
+if __name__ == "__main__":
+    _check_classifier(sys.argv[1])

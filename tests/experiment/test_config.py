@@ -90,17 +90,19 @@ def test_options_have_the_types_of_the_training_code():
 def test_words_that_options_may_take_are_those_the_code_knows():
     from covbench.models.classifier import HEADS as CLASSIFIER_HEADS
     from covbench.models.losses import LOSSES
+    from covbench.models.segmenter import HEADS as SEGMENTER_HEADS
 
     described = yaml.safe_load(SCHEMA.read_text())["$defs"]["options"]["properties"]
     assert set(described["augmentation"]["enum"]) == set(AUGMENTATIONS)
     assert set(described["loss"]["enum"]) == set(LOSSES)
     assert set(HEADS["classification"]) == set(CLASSIFIER_HEADS)
+    assert set(HEADS["segmentation"]) == set(SEGMENTER_HEADS)
     assert set(described["head"]["enum"]) == {head for heads in HEADS.values() for head in heads}
 
 
 def test_a_wrong_word_gets_the_nearest_choice():
-    message = mistakes_of(options={"audited": {"segmentation": {"loss": "dice_focl"}}})
-    assert "options.audited.segmentation.loss: 'dice_focl' is no choice; did you mean 'dice_focal'?" in message
+    message = mistakes_of(options={"audited": {"segmentation": {"loss": "crossentropy_dise"}}})
+    assert "options.audited.segmentation.loss: 'crossentropy_dise' is no choice; did you mean 'crossentropy_dice'?" in message
 
 
 def test_a_head_of_the_other_kind_is_refused():

@@ -14,6 +14,7 @@ from covbench.experiment.accepted_edits import fingerprint_decisions, list_accep
 from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
 from covbench.experiment.plan import (
+    native_masks_path,
     plan_run,
     plan_runs,
     planned_datasets,
@@ -122,7 +123,9 @@ def files_of_runs(name):
 def annotated_at(wildcards, task):
     """What scoring any task's segmentations reads beside what was predicted; nothing for a classification."""
     prepared = prepared_at(wildcards, task)
-    return [prepared["rows"], prepared["masks"]] if "masks" in prepared else []
+    if "masks" not in prepared:
+        return []
+    return [prepared["rows"], prepared["masks"], native_masks_path(task)]
 
 
 def masks_for(wildcards):

@@ -51,12 +51,22 @@ class Fold:
         return len(self.positions)
 
     def load(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Load the image and the mask of a row, uint8, (H, W) each.
-
-        Both are warped if the row is an augmented copy (published Zenodo splits).
-        """
+        """Load the image and the mask of a row, uint8, (H, W) each, as `show` shows them."""
         image = np.asarray(self.images[self.positions[row]])
         mask = None if self.masks is None else np.asarray(self.masks[self.positions[row]])
+        return self.show(row, image, mask)
+
+    def show(self, row: int, image: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Show the image and the mask of a row, at any size, as the row shows them: warped if it is an augmented copy.
+
+        Args:
+            row: number of the row.
+            image: uint8, (H, W), 0-255 grey.
+            mask: uint8, (H, W), class numbers; None for classification.
+
+        Returns:
+            Image and mask, with the shapes of the arguments.
+        """
         if self.copies[row] == 0:
             return image, mask
         return augment(image, mask, AUGMENTATIONS["segmentation"], (*COPY_KEY, int(self.keys[row])))

@@ -144,6 +144,11 @@ def prepared_paths(task: str, size: int) -> dict[str, str]:
     return paths | ({"masks": f"{folder}/masks.npy"} if TASKS[task].kind == SEGMENTATION else {})
 
 
+def native_masks_path(task: str) -> str:
+    """Return the path of a segmentation task's masks on their stored grids, whatever the size of its arrays."""
+    return f"data/prepared/{task}/native_masks.npz"
+
+
 def _weights_path(config: Config, run: Run) -> str | None:
     key = None if run.architecture in BASELINES else architecture(run.architecture).weights
     return f"data/weights/{weights_file(key)}" if key and config["weights"] != "none" else None

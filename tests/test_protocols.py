@@ -24,7 +24,7 @@ def third(monkeypatch):
     options = PROTOCOLS[AUDITED].options
     half = Protocol(
         "Half of the patients train.",
-        lambda task: replace(options(task), batch_size=4),
+        lambda task, architecture: replace(options(task, architecture), batch_size=4),
         lambda task: SplitRule("group", (0.5, 0.25, 0.25)),
     )
     monkeypatch.setitem(PROTOCOLS, "half", half)
@@ -52,9 +52,9 @@ def test_a_third_protocol_is_planned_with_its_own_options_and_split(third):
         }
     )
     assert {planned.run.protocol for planned in plan.plan_runs(config)} == {"audited", "half"}
-    options = plan.resolve_all(config)
-    assert (options[TASK, "half"].batch_size, options[TASK, "half"].size) == (4, 96)
-    assert (options[TASK, AUDITED].batch_size, options[TASK, AUDITED].size) == (32, 224)
+    half, audited = (plan.find_options(config, TASK, protocol, "vgg16") for protocol in ("half", AUDITED))
+    assert (half.batch_size, half.size) == (4, 96)
+    assert (audited.batch_size, audited.size) == (32, 224)
     assert split_rule("half", TASKS[TASK]).fractions == (0.5, 0.25, 0.25)
 
 

@@ -7,7 +7,7 @@ notebooks; docs/explanation/protocols.md says where they are silent and what was
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
@@ -16,6 +16,7 @@ PUBLISHED = "published"
 AUDITED = "audited"
 
 EVERY_EPOCH = "every_epoch"
+BEST, LAST = "best", "last"
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,18 @@ class Options:
     head_epochs, head_rate: first phase, backbone frozen (classification) or skipped (0).
     fine_tune_epochs, fine_tune_rate: second phase, everything trainable; 0 epochs: skipped.
     decay: factor by which the rate falls over one phase, evenly in the logarithm; 1: constant.
-    head: `dense_512_64` (the study's binary head, sigmoid) or `average_pool` (softmax).
-    scaling: `unit` (1/255 for every backbone) or `own` (what the backbone was trained with).
+    head: layers after the backbone. Classification: `dense_512_64` (the study's for two classes, a sigmoid each),
+        `pooled_logits` (the study's for three classes) or `average_pool` (with dropout). Segmentation: `softmax_map`,
+        `background_sigmoid` (one sigmoid, of the background) or `sigmoid_maps` (a sigmoid per class).
+    scaling: `unit` (1/255 for every backbone), `raw` (0-255) or `own` (what the backbone was trained with).
     augmentation: a name of covbench.data.augmentation.AUGMENTATIONS.
-    augment_test: whether the test images are augmented too, as the study did for three classes.
+    augment_test: whether validation and test images are augmented too, as the study did for three classes.
+    shuffle: draw a new order of the training images for each epoch; otherwise every epoch keeps the fold's order.
     loss: a name of covbench.models.losses.LOSSES.
     class_weights: weigh classes by inverse frequency in the training fold.
+    keep: which epoch's weights are scored: `best` (lowest validation loss) or `last`.
     patience: epochs without a better validation loss before stopping; 0: never stop early.
+    plateau: divide the rate by ten after ten epochs without a better validation loss (Keras's ReduceLROnPlateau).
     refresh_batch_norm: re-estimate batch-norm statistics over the training fold before validating.
     augmented_views: how many augmented views of an image a frozen backbone sees, in turn by epoch; `every_epoch`: a new
         one each.
@@ -49,9 +55,12 @@ class Options:
     scaling: str
     augmentation: str
     augment_test: bool
+    shuffle: bool
     loss: str
     class_weights: bool
+    keep: str
     patience: int
+    plateau: bool
     refresh_batch_norm: bool
     augmented_views: int | str
 
@@ -76,12 +85,12 @@ class SplitRule:
 class Protocol:
     """One way to split, train and choose models.
 
-    meaning: in a sentence or two, for the report. options: from a task to its training choices, before the config
-    changes any. split: from a task to the rule that divides it.
+    meaning: in a sentence or two, for the report. options: from a task and the name of a network or baseline to its
+    training choices, before the config changes any. split: from a task to the rule that divides it.
     """
 
     meaning: str
-    options: Callable[[Task], Options]
+    options: Callable[[Task, str], Options]
     split: Callable[[Task], SplitRule]
 
 
@@ -97,9 +106,12 @@ _PUBLISHED_BINARY = Options(
     scaling="unit",
     augmentation="rotation",
     augment_test=False,
+    shuffle=True,
     loss="binary_crossentropy",
     class_weights=False,
+    keep=BEST,
     patience=10,
+    plateau=False,
     refresh_batch_norm=False,
     augmented_views=8,
 )
@@ -124,9 +136,12 @@ _AUDITED_CLASSIFICATION = Options(
     scaling="own",
     augmentation="mild",
     augment_test=False,
+    shuffle=True,
     loss="categorical_crossentropy",
     class_weights=True,
+    keep=BEST,
     patience=6,
+    plateau=False,
     refresh_batch_norm=True,
     augmented_views=EVERY_EPOCH,
 )
@@ -142,9 +157,12 @@ _PUBLISHED_BINARY_MASKS = Options(
     scaling="own",
     augmentation="segmentation",
     augment_test=False,
+    shuffle=True,
     loss="dice_focal",
     class_weights=False,
+    keep=BEST,
     patience=5,
+    plateau=False,
     refresh_batch_norm=False,
     augmented_views=EVERY_EPOCH,
 )
@@ -185,7 +203,7 @@ def _published_split(task: Task) -> SplitRule:
     return _PUBLISHED_SPLITS.get(task.name, _PUBLISHED_SPLIT)
 
 
-def _published_options(task: Task) -> Options:
+def _published_options(task: Task, architecture: str) -> Options:
     two = len(task.classes) == 2
     if task.kind == CLASSIFICATION:
         return _PUBLISHED_BINARY if two else _PUBLISHED_MULTICLASS
@@ -197,7 +215,7 @@ def _audited_split(_: Task) -> SplitRule:
     return _AUDITED_SPLIT
 
 
-def _audited_options(task: Task) -> Options:
+def _audited_options(task: Task, _: str) -> Options:
     return _AUDITED_CLASSIFICATION if task.kind == CLASSIFICATION else _AUDITED_SEGMENTATION
 
 
@@ -224,30 +242,47 @@ def split_rule(protocol: str, task: Task) -> SplitRule:
     return PROTOCOLS[protocol].split(task)
 
 
-def protocol_options(protocol: str, task: Task) -> Options:
-    """The protocol's own choices for a task, before the config changes any."""
-    return PROTOCOLS[protocol].options(task)
+def protocol_options(protocol: str, task: Task, architecture: str = "") -> Options:
+    """The protocol's own choices, before the config changes any.
+
+    Args:
+        protocol: a name of PROTOCOLS.
+        task: the task.
+        architecture: name of the network or baseline; by default one for which the study made no exception.
+
+    Returns:
+        The options.
+    """
+    return PROTOCOLS[protocol].options(task, architecture)
 
 
-def resolve_options(protocol: str, task: Task, changes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Options:
+def resolve_options(
+    protocol: str, task: Task, changes: Mapping[str, Mapping[str, Mapping[str, Any]]], architecture: str = ""
+) -> Options:
     """The choices of a run: the protocol's own, then `changes[protocol]` by kind, then by task name.
 
     Args:
         protocol: a name of PROTOCOLS.
         task: the task.
         changes: the config's `options`, by protocol, then by kind or name of task, then by option.
+        architecture: as in protocol_options.
 
     Returns:
         The options, of the types that the protocol gives them.
 
     Raises:
-        CovbenchError: a key is no option.
+        CovbenchError: a key is no option, or two options exclude each other.
     """
-    options = asdict(protocol_options(protocol, task))
+    options = dict(vars(protocol_options(protocol, task, architecture)))
     for level in (task.kind, task.name):
         for key, value in changes.get(protocol, {}).get(level, {}).items():
             if key not in options:
                 known = ", ".join(f.name for f in fields(Options))
                 raise CovbenchError(f"options.{protocol}.{level}.{key}: no such option; known: {known}")
             options[key] = value if key == "augmented_views" else type(options[key])(value)
+    if options["plateau"] and options["decay"] < 1:
+        raise CovbenchError(
+            f"options.{protocol}: plateau and decay {options['decay']} both change the rate of {task.name}; "
+            "set plateau: false or decay: 1"
+        )
     return Options(**options)

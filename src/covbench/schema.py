@@ -317,7 +317,7 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "seconds": Column("float64", "of training, all restarts together; this and what follows: of scored runs only"),
         "parameters": Column("float64", "of the network; 0 for a baseline"),
         "epochs_run": Column("float64", "trained epochs"),
-        "best_epoch": Column("float64", "epoch of the kept weights, counted from 0"),
+        "best_epoch": Column("float64", "epoch of the kept weights, best or last, counted from 0"),
         "peak_memory_mb": Column("float64", "resident memory of the job at its peak"),
         "device": Column("str", "where it was trained"),
         "weights": Column("str", "file of pretrained weights, or none"),

@@ -2,7 +2,7 @@
 
 from covbench.data.datasets import TASKS
 from covbench.experiment.config import check_config
-from covbench.experiment.plan import plan_run, plan_runs, prepared_paths, resolve_all
+from covbench.experiment.plan import find_options, plan_run, plan_runs, prepared_paths
 from covbench.experiment.workflow_files import (
     duplicates_path,
     group_explained,
@@ -57,7 +57,7 @@ def test_a_baseline_has_neither_options_nor_settings_in_its_description():
 
 
 def test_segmentations_read_masks_and_a_seed_reads_its_own_split():
-    options = resolve_all(CONFIG)["medseg_multiclass", "audited"]
+    options = find_options(CONFIG, "medseg_multiclass", "audited", "unet_small")
     first, other = (
         plan_run(CONFIG, Run("medseg_multiclass", "audited", "unet_small", seed), options).inputs for seed in (1, 3)
     )
@@ -99,7 +99,7 @@ def test_lists_of_the_plan_name_each_file_once():
 def test_the_lowest_seed_of_each_classification_network_is_explained():
     groups = group_explained(PLAN)
     assert list(groups) == [(task, p) for task in ("radiography", "ieee8023_xray") for p in ("published", "audited")]
-    assert groups["radiography", "audited"] == [
+    assert [planned.run.folder for planned in groups["radiography", "audited"]] == [
         "results/runs/radiography/audited/vgg16/1",
         "results/runs/radiography/audited/small_cnn/1",
     ]

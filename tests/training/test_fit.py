@@ -79,6 +79,48 @@ def test_the_model_is_left_with_the_weights_of_its_best_epoch(trained):
     assert model_loss == pytest.approx(progress.table()["val_loss"].min(), rel=1e-5)
 
 
+def test_the_last_epoch_is_kept_where_the_options_say_so():
+    options = replace(OPTIONS, fine_tune_epochs=4, fine_tune_rate=1e-3, decay=1.0, augmentation="affine")
+    options = replace(
+        options, refresh_batch_norm=False, keep="last", patience=0
+    )  # validation gets worse from the start
+    model, progress, folds = train(options=options)
+    losses = progress.table()["val_loss"]
+    assert losses.iloc[-1] > losses.min(), "the last epoch has to be worse than the best to show anything"
+    assert progress.best_weights == []
+    found = model.evaluate(_batches(folds[1]), verbose=0, return_dict=True)["loss"]
+    assert found == pytest.approx(losses.iloc[-1], rel=1e-5)
+
+
+def test_a_plateau_lowers_the_rate_and_the_curves_show_it():
+    flat = replace(
+        OPTIONS, fine_tune_epochs=12, fine_tune_rate=1e-9, decay=1.0, patience=0, plateau=True, shuffle=False
+    )
+    _, progress, _ = train(options=flat)
+    rates = progress.table()["learning_rate"].to_numpy()
+    np.testing.assert_allclose(rates, [1e-9] * 11 + [1e-10], rtol=1e-6)
+
+
+def test_batches_that_are_not_shuffled_keep_the_order_of_the_fold_in_every_epoch():
+    from covbench.training.phase_data import ImageData
+
+    fold = drawn_folds()[0]
+    for shuffle, same in ((False, True), (True, False)):
+        data = ImageData(None, fold, fold, replace(OPTIONS, shuffle=shuffle), 0)
+        orders = [np.concatenate(data.train_batches(epoch).chosen).tolist() for epoch in (0, 1)]
+        assert (orders[0] == orders[1] == list(range(len(fold)))) is same
+
+
+def test_validation_images_are_augmented_with_the_test_images():
+    from covbench.training.phase_data import ImageData
+
+    fold = drawn_folds()[1]
+    for augment_test in (False, True):
+        options = replace(OPTIONS, augmentation="affine", augment_test=augment_test)
+        shown = ImageData(None, fold, fold, options, 0).val_batches[0][0]
+        assert (shown != fold.load_images()[: len(shown), ..., None]).any() == augment_test
+
+
 def _batches(fold):
     from covbench.training.batches import Batches
 

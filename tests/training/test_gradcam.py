@@ -52,7 +52,8 @@ def test_networks_of_the_catalogue_are_explained_from_their_files(tmp_path: Path
     pd.DataFrame({"image_id": ["a", "b", "c"]}).to_parquet(tmp_path / "rows.parquet")
     cases = pd.DataFrame({"image_id": ["c", "a"], "copy": 0, "truth": [1, 0], "predicted": [0, 0]})
     cases.assign(p_0=[0.7, 0.6], p_1=[0.3, 0.4]).to_parquet(folder / "cases.parquet")
-    explain_models([str(folder)], str(tmp_path / "images.npy"), str(tmp_path / "rows.parquet"), tmp_path / "out.npz")
+    paths = [str(folder)], [str(tmp_path / "images.npy")], [str(tmp_path / "rows.parquet")]
+    explain_models(*paths, tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz") as found:
         assert found["small_cnn/image_id"].tolist() == ["c", "a"]
         assert found["small_cnn/map"].shape == (2, SIDE, SIDE)

@@ -111,6 +111,28 @@ def test_a_training_told_to_stop_saves_leaves_within_seconds_and_goes_on(process
     assert read_result(folder / "results") == undisturbed
 
 
+def test_a_training_that_keeps_its_last_epoch_and_lowers_its_rate_goes_on_as_if_nothing_had_happened(
+    processes, tmp_path
+):
+    changes = {"keep": "last", "plateau": True, "decay": 1.0, "patience": 0, "shuffle": False, "augmentation": "none"}
+    changes |= {"head_epochs": 0, "fine_tune_epochs": 13, "fine_tune_rate": 1e-9}
+    results = []
+    for name, saves in (("whole", 3600), ("killed", 0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        draw_inputs(folder, 24)
+        if name == "killed":
+            process = start(processes, folder, changes=changes, save_seconds=saves)
+            wait_for(lambda folder=folder: "epoch 11" in log_of(folder))
+            process.kill()
+            assert finish(process) == -signal.SIGKILL
+        assert finish(start(processes, folder, changes=changes, save_seconds=saves)) == 0, log_of(folder)
+        results.append(read_result(folder / "results"))
+    assert results[0] == results[1]
+    assert results[0]["best_epoch"] == 12
+    assert results[0]["history"]["learning_rate"][-1] == pytest.approx(1e-10)
+
+
 def test_two_processes_with_other_loader_threads_give_the_same_bits(processes, undisturbed, folder):
     assert finish(start(processes, folder, workers=1, save_seconds=3600)) == 0, log_of(folder)
     assert read_result(folder / "results") == undisturbed

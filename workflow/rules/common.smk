@@ -14,12 +14,12 @@ from covbench.experiment.accepted_edits import fingerprint_decisions, list_accep
 from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
 from covbench.experiment.plan import (
+    find_options,
     native_masks_path,
     plan_run,
     plan_runs,
     planned_datasets,
     prepared_paths,
-    resolve_all,
 )
 from covbench.experiment.provenance import fingerprint_inputs, fingerprint_plan
 from covbench.experiment.workflow_files import (
@@ -56,7 +56,6 @@ quote_interpreters()
 
 try:
     config = check_config(config)
-    OPTIONS = resolve_all(config)
     RUNS = plan_runs(config)
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))
@@ -87,17 +86,21 @@ def planned_for(wildcards):
     """Return what the config asks for the run of a job."""
     w = wildcards
     run = Run(w.task, w.protocol, w.architecture, int(w.seed))
-    return plan_run(config, run, OPTIONS[w.task, w.protocol])
+    return plan_run(config, run, model_options(w))
+
+
+def model_options(wildcards):
+    w = wildcards
+    return find_options(config, w.task, w.protocol, w.architecture)
 
 
 def options_for(wildcards):
-    return asdict(OPTIONS[wildcards.task, wildcards.protocol])
+    return asdict(model_options(wildcards))
 
 
 def prepared_at(wildcards, task):
     """Return the arrays of any task by name, at the size of a model; masks too if pixels are labelled."""
-    size = OPTIONS[wildcards.task, wildcards.protocol].size
-    return prepared_paths(task, size)
+    return prepared_paths(task, model_options(wildcards).size)
 
 
 def weights_for(wildcards):
@@ -140,9 +143,13 @@ def masks_for(wildcards):
     ]
 
 
+def explained(wildcards):
+    """List the planned runs that a job explains."""
+    return EXPLAINED.get((wildcards.task, wildcards.protocol), [])
+
+
 def explained_by(name):
     """Name one file of every run that a job explains."""
     return lambda wildcards: [
-        f"{folder}/{name}"
-        for folder in EXPLAINED.get((wildcards.task, wildcards.protocol), [])
+        f"{planned.run.folder}/{name}" for planned in explained(wildcards)
     ]

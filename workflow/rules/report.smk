@@ -3,8 +3,10 @@ rule explain:
     input:
         models=explained_by("model.keras"),
         cases=explained_by("cases.parquet"),
-        images=lambda wildcards: prepared_at(wildcards, wildcards.task)["images"],
-        rows=lambda wildcards: prepared_at(wildcards, wildcards.task)["rows"],
+        images=lambda wildcards: [
+            planned.inputs.images for planned in explained(wildcards)
+        ],
+        rows=lambda wildcards: [planned.inputs.rows for planned in explained(wildcards)],
     output:
         "results/explained/{task}/{protocol}.npz",
     log:

@@ -45,7 +45,10 @@ LIMITS = {
 }
 """Limit of JSON schema -> what is wrong with a value beyond it."""
 SHOWN = 80  # characters of a wrong value in a message
-HEADS = {CLASSIFICATION: ("dense_512_64", "average_pool"), SEGMENTATION: ("softmax_map", "background_sigmoid")}
+HEADS = {
+    CLASSIFICATION: ("dense_512_64", "pooled_logits", "average_pool"),
+    SEGMENTATION: ("softmax_map", "background_sigmoid"),
+}
 
 Config = dict[str, Any]
 

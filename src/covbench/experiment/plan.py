@@ -10,11 +10,10 @@ from typing import Any
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.data.sources.pretrained_weights import weights_file
 from covbench.models.catalogue import BASELINES, architecture
-from covbench.protocols import PROTOCOLS, Options, resolve_options
+from covbench.protocols import Options, resolve_options
 from covbench.schema import SEGMENTATION, Run
 
 Config = Mapping[str, Any]
-OptionsTable = Mapping[tuple[str, str], Options]
 
 DEEP, BASELINE = "deep", "baseline"
 
@@ -86,11 +85,11 @@ class PlannedRun:
 
 def plan_runs(config: Config) -> list[PlannedRun]:
     """List every cell of the grid: task x protocol x (architecture or baseline of the task's kind) x seed."""
-    options = resolve_all(config)
     return [
-        plan_run(config, Run(task, protocol, name, seed), options[task, protocol])
+        plan_run(config, Run(task, protocol, name, seed), options)
         for task, protocol in product(config["tasks"], config["protocols"])
         for name in _contestants(config, TASKS[task].kind)
+        for options in [find_options(config, task, protocol, name)]
         for seed in config["seeds"]
     ]
 
@@ -101,7 +100,7 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
     Args:
         config: checked, as covbench.experiment.config.check_config returns it.
         run: the cell.
-        options: the options of its task and protocol.
+        options: of its task, protocol and architecture, as find_options returns them.
 
     Returns:
         What the config asks of this run. A baseline keeps only the image size of the options, in its input files.
@@ -124,12 +123,22 @@ def _contestants(config: Config, kind: str) -> list[str]:
     return [*config["architectures"].get(kind, []), *config["baselines"].get(kind, [])]
 
 
-def resolve_all(config: Config) -> OptionsTable:
-    """Resolve the options of every task and protocol."""
-    return {
-        (task, protocol): resolve_options(protocol, TASKS[task], config["options"])
-        for task, protocol in product(TASKS, PROTOCOLS)
-    }
+def find_options(config: Config, task: str, protocol: str, architecture: str) -> Options:
+    """Find the options of a model.
+
+    Args:
+        config: checked, as covbench.experiment.config.check_config returns it.
+        task: name of the task.
+        protocol: name of the protocol.
+        architecture: name of the network or baseline. A baseline takes the image size that most networks have.
+
+    Returns:
+        The options, with the changes of the config.
+
+    Raises:
+        CovbenchError: two options exclude each other.
+    """
+    return resolve_options(protocol, TASKS[task], config["options"], architecture)
 
 
 def split_path(run: Run) -> str:

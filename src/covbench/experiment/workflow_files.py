@@ -62,12 +62,12 @@ def list_external(plan: Iterable[PlannedRun], tasks: Sequence[str]) -> list[str]
     return [external_folder(*model, other) for model in models for other in find_external_tasks(model[0], tasks)]
 
 
-def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[str]]:
-    """Group the classification networks by task and protocol. Returns the folders of their lowest planned seed."""
+def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[PlannedRun]]:
+    """Group the classification networks by task and protocol. Returns the runs of their lowest planned seed."""
     lowest = min((planned.run.seed for planned in plan), default=0)
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[PlannedRun]] = {}
     for planned in plan:
         run = planned.run
         if planned.is_deep and run.seed == lowest and TASKS[run.task].kind == CLASSIFICATION:
-            groups.setdefault((run.task, run.protocol), []).append(run.folder)
+            groups.setdefault((run.task, run.protocol), []).append(planned)
     return groups

@@ -47,11 +47,12 @@ SCALINGS: dict[str, Callable[[], keras.layers.Layer]] = {
 def build_scaling(scaling: str, own: str) -> keras.layers.Layer:
     """Build the layer named `scaling`, in float32 whatever the dtype policy.
 
-    scaling: `unit` (1/255) or `own`.
+    scaling: `unit` (1/255), `raw` (0-255) or `own`.
     own: the name in SCALINGS that `own` means for the network.
 
     Raises CovbenchError for any other choice.
     """
-    if scaling not in ("unit", "own"):
-        raise CovbenchError(f"scaling: unknown {scaling!r}; known: unit, own")
-    return SCALINGS[own if scaling == "own" else "unit"]()
+    chosen = {"unit": "unit", "raw": "none", "own": own}
+    if scaling not in chosen:
+        raise CovbenchError(f"scaling: unknown {scaling!r}; known: {', '.join(chosen)}")
+    return SCALINGS[chosen[scaling]]()

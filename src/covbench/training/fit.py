@@ -1,4 +1,4 @@
-"""Fit one model under one protocol: first the head, then everything. The best epoch is kept."""
+"""Fit one model under one protocol: first the head, then everything. The best or the last epoch is kept."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pandas as pd
 
 from covbench.data.folds import Fold
 from covbench.models.losses import build_loss
-from covbench.protocols import EVERY_EPOCH, Options
+from covbench.protocols import BEST, EVERY_EPOCH, Options
 from covbench.training.epoch import Phase, run_epoch
 from covbench.training.frozen_features import has_backbone
 from covbench.training.phase_data import ImageData, prepare_features
-from covbench.training.schedule import plan_phases
+from covbench.training.schedule import plan_phases, reduce_on_plateau
 from covbench.training.state import Checkpointer, Progress, restore_optimizer
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def train_model(
     checkpointer: Checkpointer | None = None,
     micro_batches: int = 1,
 ) -> Progress:
-    """Fit `model` in place. It ends with the weights of the epoch with the lowest validation loss.
+    """Fit `model` in place. It ends with the weights of the epoch that the options keep.
 
     Args:
         model: untrained. The last saved state is loaded into it, if there is one.
@@ -66,13 +66,18 @@ def train_model(
             continue
         _enter(model, phase, progress, build_loss(options.loss, weights), micro_steps)
         while not _is_over(phase, progress, options.patience):
-            progress.finish_epoch(run_epoch(model, phase, progress, seed, checkpointer), model)
+            if options.plateau:
+                rate = reduce_on_plateau(phase.rate, progress.losses_of(phase.name))
+                phase.data.network.optimizer.learning_rate = rate
+            progress.finish_epoch(run_epoch(model, phase, progress, seed, checkpointer))
+            if options.keep == BEST:
+                progress.keep_best(model)
             after_epoch(progress.table())
             if checkpointer:
                 checkpointer.safe_point(model, phase.data.network, progress)
         if checkpointer:
             checkpointer.save(model, phase.data.network, progress)
-    _take_best_weights(model, progress)
+    _take_kept_weights(model, progress)
     return progress
 
 
@@ -111,7 +116,7 @@ def _list_phases(model: keras.Model, train: Fold, val: Fold, options: Options, s
 
 def _is_over(phase: Phase, progress: Progress, patience: int) -> bool:
     """Whether a phase has run all its epochs, or `patience` epochs without a better validation loss (0: no limit)."""
-    done = sum(row["phase"] == phase.name for row in progress.history)
+    done = len(progress.losses_of(phase.name))
     if done >= phase.epochs:
         return True
     waited = min(done, len(progress.history) - 1 - progress.best_epoch)
@@ -122,10 +127,10 @@ def _is_over(phase: Phase, progress: Progress, patience: int) -> bool:
 
 
 def _enter(model: keras.Model, phase: Phase, progress: Progress, loss: keras.Loss, micro_steps: int) -> None:
-    """Compile for a phase: with the saved optimizer if the phase was interrupted, otherwise from the best weights."""
+    """Compile for a phase: with the saved optimizer if the phase was interrupted, otherwise from the kept weights."""
     resumed = progress.phase == phase.name
     if not resumed:
-        _take_best_weights(model, progress)
+        _take_kept_weights(model, progress)
         progress.enter_phase(phase.name)
     if has_backbone(model):
         model.get_layer("backbone").trainable = phase.name == "fine_tune"
@@ -149,6 +154,6 @@ def _build_optimizer(phase: Phase, micro_batches: int) -> keras.Optimizer:
     return keras.optimizers.Adam(rate, gradient_accumulation_steps=micro_batches if micro_batches > 1 else None)
 
 
-def _take_best_weights(model: keras.Model, progress: Progress) -> None:
+def _take_kept_weights(model: keras.Model, progress: Progress) -> None:
     if progress.best_weights:
         model.set_weights(progress.best_weights)

@@ -21,7 +21,9 @@ SIDE = 56  # pixels of a map; its content is coarser, because a backbone's last 
 BACKBONES = ("backbone", "network")
 
 
-def explain_models(folders: Sequence[str], images_path: str, rows_path: str, out: Path | str) -> None:
+def explain_models(
+    folders: Sequence[str], images_paths: Sequence[str], rows_paths: Sequence[str], out: Path | str
+) -> None:
     """Write the Grad-CAM maps of several models of a task to one .npz file.
 
     For each architecture, the file holds `{architecture}/image_id`, str, (K,), and `{architecture}/map`, uint8,
@@ -29,14 +31,14 @@ def explain_models(folders: Sequence[str], images_path: str, rows_path: str, out
 
     Args:
         folders: folder of each model's run.
-        images_path: images.npy of the prepared arrays.
-        rows_path: rows.parquet beside it.
+        images_paths: images.npy of the prepared arrays of each model's size.
+        rows_paths: rows.parquet beside each.
         out: path of the .npz file.
     """
-    images, rows = np.load(images_path, mmap_mode="r"), pd.read_parquet(rows_path)
-    position = {image: position for position, image in enumerate(rows["image_id"])}
     arrays: dict[str, np.ndarray] = {}
-    for folder in map(Path, folders):
+    for folder, images_path, rows_path in zip(map(Path, folders), images_paths, rows_paths, strict=True):
+        images, rows = np.load(images_path, mmap_mode="r"), pd.read_parquet(rows_path)
+        position = {image: position for position, image in enumerate(rows["image_id"])}
         cases = choose_worst(pd.read_parquet(folder / "cases.parquet"), CASES)
         shown = np.stack([images[position[image]] for image in cases["image_id"]])
         model = keras.saving.load_model(folder / "model.keras", compile=False)

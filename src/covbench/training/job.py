@@ -21,7 +21,7 @@ from covbench.experiment.provenance import describe_run, fingerprint_inputs, gat
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
-from covbench.protocols import Options
+from covbench.protocols import BEST, Options
 from covbench.schema import SEGMENTATION, Run
 from covbench.system.files import write_json, write_table, write_whole
 from covbench.training.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
@@ -97,11 +97,11 @@ def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
         predict_run(model, {"val": folds["val"], "test": folds["test"]}, job)
         spent = time.monotonic() - session.started + progress.seconds_before
         weights = Path(job.weights).name if job.weights else "none"
-        facts = _describe_training(model, progress, spent) | {"precision": policy, "weights": weights}
+        facts = _describe_training(model, progress, job.options.keep, spent) | {"precision": policy, "weights": weights}
         write_json(job.outputs["manifest"], describe_run(inputs, **facts))
 
 
-def _describe_training(model: keras.Model, progress: Progress, seconds: float) -> dict[str, Any]:
+def _describe_training(model: keras.Model, progress: Progress, keep: str, seconds: float) -> dict[str, Any]:
     """Describe a finished training for manifest.json. `seconds` includes those of earlier processes."""
     return {
         "seconds": round(seconds, 1),
@@ -110,7 +110,7 @@ def _describe_training(model: keras.Model, progress: Progress, seconds: float) -
         "parameters": model.count_params(),
         "device": describe_device(),
         "epochs_run": len(progress.history),
-        "best_epoch": progress.best_epoch,
+        "best_epoch": progress.best_epoch if keep == BEST else len(progress.history) - 1,
     }
 
 
@@ -126,7 +126,7 @@ def fit_network(
         show_curves: receives the learning curves so far after each epoch.
 
     Returns:
-        The model with the weights of its best epoch, and the progress of the training.
+        The model with the weights of the epoch that is kept, and the progress of the training.
 
     Raises:
         CovbenchError: A loss is not a number.

@@ -24,7 +24,7 @@ class PhaseData(Protocol):
 
     @property
     def val_batches(self) -> Batches:
-        """The validation fold, without augmentation, in its own order."""
+        """The validation fold in its own order, augmented only if the options ask for it."""
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> Batches:
         """Prepare the training batches of an epoch.
@@ -35,7 +35,7 @@ class PhaseData(Protocol):
             micro_batches: number of micro-batches per batch.
 
         Returns:
-            The batches, shuffled and augmented by seed and epoch.
+            The batches, in the order and with the augmentation that seed and epoch draw.
         """
 
 
@@ -51,7 +51,8 @@ class ImageData:
 
     @cached_property
     def val_batches(self) -> Batches:
-        return Batches(self.val, self.options.batch_size, self.seed)
+        shown = AUGMENTATIONS[self.options.augmentation if self.options.augment_test else "none"]
+        return Batches(self.val, self.options.batch_size, self.seed, augmentation=shown)
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> Batches:
         """Prepare augmented images.
@@ -62,7 +63,7 @@ class ImageData:
             micro_batches: as in PhaseData.
 
         Returns:
-            The batches, shuffled and augmented by seed and epoch.
+            The batches, in the order and with the augmentation that seed and epoch draw.
         """
         return Batches(
             self.train,
@@ -70,7 +71,7 @@ class ImageData:
             self.seed,
             epoch,
             AUGMENTATIONS[self.options.augmentation],
-            shuffle=True,
+            shuffle=self.options.shuffle,
             first=first,
             micro_batches=micro_batches,
         )
@@ -89,7 +90,8 @@ class FeatureData:
 
     @cached_property
     def val_batches(self) -> FeatureBatches:
-        return FeatureBatches(self.store, ("none", 0), self.val, self.options.batch_size, self.seed)
+        view = (self.options.augmentation if self.options.augment_test else "none", 0)
+        return FeatureBatches(self.store, view, self.val, self.options.batch_size, self.seed)
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> FeatureBatches:
         """Prepare features of the augmented view that the epoch shows.
@@ -100,7 +102,7 @@ class FeatureData:
             micro_batches: as in PhaseData.
 
         Returns:
-            The batches, shuffled by seed and epoch.
+            The batches, in the order that seed and epoch draw.
         """
         views = 1 if self.options.augmentation == "none" else int(self.options.augmented_views)
         return FeatureBatches(
@@ -110,7 +112,7 @@ class FeatureData:
             self.options.batch_size,
             self.seed,
             epoch,
-            shuffle=True,
+            shuffle=self.options.shuffle,
             first=first,
             micro_batches=micro_batches,
         )

@@ -28,7 +28,8 @@ SAVED_FACTS = ("history", "phase", "batch", "fitted", "micro_batches", "restarts
 class Progress:
     """The progress of a training, down to the batch of the current epoch. Only its own methods change it.
 
-    history: a row per finished epoch. best_weights: of the epoch with the lowest validation loss.
+    history: a row per finished epoch. best_weights: of the epoch with the lowest validation loss; empty if the last
+    epoch is kept.
     phase: the current phase. batch: number of finished batches of the current epoch.
     fitted: training loss and accuracy of the current epoch, once all its batches are done.
     micro_batches: number of micro-batches per batch. restarts: how often the run was started again.
@@ -63,6 +64,10 @@ class Progress:
         """The first epoch with the lowest validation loss; -1 before the first epoch ends."""
         return int(np.argmin([row["val_loss"] for row in self.history])) if self.history else -1
 
+    def losses_of(self, phase: str) -> list[float]:
+        """List the validation losses of the finished epochs of a phase."""
+        return [row["val_loss"] for row in self.history if row["phase"] == phase]
+
     def table(self) -> pd.DataFrame:
         """The learning curves, in the columns of schema.HISTORY_COLUMNS."""
         dtypes = {name: column.dtype for name, column in HISTORY_COLUMNS.items()}
@@ -90,10 +95,13 @@ class Progress:
         """Keep training loss and accuracy once all batches of the current epoch are done."""
         self.fitted = fitted
 
-    def finish_epoch(self, row: dict[str, Any], model: keras.Model) -> None:
-        """Add an epoch to the learning curves, and keep the model's weights if it is the best so far."""
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Add an epoch to the learning curves."""
         self.history.append(row)
         self.batch, self.fitted = 0, None
+
+    def keep_best(self, model: keras.Model) -> None:
+        """Keep the model's weights if the last epoch is the best so far."""
         if self.best_epoch == len(self.history) - 1:
             self.best_weights = model.get_weights()
 

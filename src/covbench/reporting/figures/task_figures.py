@@ -22,7 +22,7 @@ from covbench.reporting.figures.figure_tables import (
     tabulate_curves,
     tabulate_histories,
 )
-from covbench.reporting.figures.overlays import choose_spread, colour_masks, overlay_errors, save_picture
+from covbench.reporting.figures.overlays import choose_spread, colour_masks, fit_classes, overlay_errors, save_picture
 from covbench.reporting.figures.report_figure import ALL_TASKS, Gallery, ReportFigure, Tile, write_figure
 from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.tables import order_protocols, rank_models
@@ -333,8 +333,9 @@ def _draw_models(
     tiles = []
     for run in runs:
         predicted = run.read_masks().get((image_id, 0))
-        if predicted is None or predicted.shape != image.shape:
+        if predicted is None:
             continue
+        predicted = fit_classes(predicted, image.shape)
         path = f"figures/cases/{slug(task.name, protocol, 'model', run.architecture)}.png"
         save_picture(folder / path, overlay_errors(image, truth, _lesion(task, predicted)), TILE)
         case = run.cases[(run.cases["image_id"] == image_id) & (run.cases["copy"] == 0)].iloc[0]

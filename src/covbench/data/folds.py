@@ -190,17 +190,28 @@ def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: n
     return table
 
 
+class ClassMaps(NamedTuple):
+    """Predicted masks.
+
+    numbers: uint8, (R, H, W), the most probable class. unsure: one bit per pixel, uint8, (R, H, ceil(W / 8)), set where
+    no class has more than half the probability; None if the model gives no probabilities.
+    """
+
+    numbers: np.ndarray
+    unsure: np.ndarray | None = None
+
+
 class Predicted(NamedTuple):
     """What a model predicted for a fold.
 
     fold: with R rows. name: of the fold. seed: of the run. values: probabilities, float, (R, C), or for segmentation
-    class maps, uint8, (R, H, W).
+    class maps.
     """
 
     fold: Fold
     name: str
     seed: int
-    values: np.ndarray
+    values: np.ndarray | ClassMaps
 
 
 def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> None:
@@ -210,7 +221,13 @@ def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> N
     """
     tables, maps = [], []
     for fold, name, seed, values in parts:
-        labels_pixels = fold.masks is not None
-        tables.append(tabulate_predictions(fold, name, seed, None if labels_pixels else values))
-        maps += [values] if labels_pixels else []
-    write_predictions(pd.concat(tables, ignore_index=True), maps, outputs)
+        if isinstance(values, ClassMaps):
+            maps.append(values)
+        tables.append(tabulate_predictions(fold, name, seed, None if isinstance(values, ClassMaps) else values))
+    write_predictions(pd.concat(tables, ignore_index=True), _join_maps(maps), outputs)
+
+
+def _join_maps(maps: Sequence[ClassMaps]) -> dict[str, np.ndarray]:
+    """Join the arrays of predicted_masks.npz, by name: `masks`, and `unsure` if the model gives probabilities."""
+    arrays = {"masks": [part.numbers for part in maps], "unsure": [part.unsure for part in maps]}
+    return {name: np.concatenate(parts) for name, parts in arrays.items() if parts and parts[0] is not None}

@@ -6,12 +6,14 @@ import keras
 import numpy as np
 
 from covbench.data.augmentation import AUGMENTATIONS
-from covbench.data.folds import Fold
+from covbench.data.folds import ClassMaps, Fold
 from covbench.protocols import Options
 from covbench.training.batches import Batches
 
+MAJORITY = 0.5  # the study's threshold: a pixel belongs to a class with more than this probability
 
-def predict_fold(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
+
+def predict_fold(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray | ClassMaps:
     """Predict a fold, with the images shown as the protocol shows those of a test fold.
 
     Args:
@@ -21,7 +23,7 @@ def predict_fold(model: keras.Model, fold: Fold, options: Options, seed: int) ->
         seed: of the run.
 
     Returns:
-        Probabilities, float32, (R, C). If pixels are labelled, class numbers, uint8, (R, H, W).
+        Probabilities, float32, (R, C), or class maps if pixels are labelled.
     """
     return (predict_probabilities if fold.masks is None else predict_masks)(model, fold, options, seed)
 
@@ -49,8 +51,8 @@ def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed
     return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Predict the most probable class of each pixel.
+def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> ClassMaps:
+    """Predict the most probable class of each pixel, and whether it has more than half the probability.
 
     Args:
         model: a trained segmenter.
@@ -59,8 +61,14 @@ def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -
         seed: of the run.
 
     Returns:
-        uint8, (R, H, W), class numbers.
+        The class maps of all rows.
     """
     batches = _batches(fold, options, seed)
-    maps = [np.argmax(model.predict_on_batch(batches[i][0]), axis=-1).astype(np.uint8) for i in range(len(batches))]
-    return np.concatenate(maps)
+    maps = [_read_maps(model.predict_on_batch(batches[i][0])) for i in range(len(batches))]
+    return ClassMaps(*map(np.concatenate, zip(*maps, strict=True)))
+
+
+def _read_maps(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Convert probabilities, (B, H, W, C), to the two arrays of ClassMaps."""
+    numbers = np.argmax(probabilities, axis=-1).astype(np.uint8)
+    return numbers, np.packbits(probabilities.max(axis=-1) <= MAJORITY, axis=-1)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from covbench.data.datasets import TASKS
 from covbench.data.external import select_unseen
-from covbench.data.folds import Fold, Predicted, open_prepared, select_fold, write_predicted
+from covbench.data.folds import ClassMaps, Fold, Predicted, open_prepared, select_fold, write_predicted
 from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.files import write_json
@@ -74,18 +74,18 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     write_json(outputs["manifest"], facts)
 
 
-def _predict(path: str, fold: Fold, options: Options, seed: int) -> np.ndarray:
+def _predict(path: str, fold: Fold, options: Options, seed: int) -> np.ndarray | ClassMaps:
     model = keras.saving.load_model(path, compile=False)
     predicted = predict_fold(model, fold, options, seed)
     keras.backend.clear_session()
     return predicted
 
 
-def _predict_nothing(fold: Fold, classes: int) -> np.ndarray:
+def _predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:
     """Return what predict_fold would return for a fold without images."""
     if fold.masks is None:
         return np.empty((0, classes), np.float32)
-    return np.empty((0, *fold.images.shape[1:]), np.uint8)
+    return ClassMaps(np.empty((0, *fold.images.shape[1:]), np.uint8))
 
 
 def _read_fingerprint(model: str) -> str:

@@ -88,7 +88,7 @@ def plan_runs(config: Config) -> list[PlannedRun]:
     return [
         plan_run(config, Run(task, protocol, name, seed), options)
         for task, protocol in product(config["tasks"], config["protocols"])
-        for name in _contestants(config, TASKS[task].kind)
+        for name in _contestants(config, task)
         for options in [find_options(config, task, protocol, name)]
         for seed in config["seeds"]
     ]
@@ -119,8 +119,9 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
     )
 
 
-def _contestants(config: Config, kind: str) -> list[str]:
-    return [*config["architectures"].get(kind, []), *config["baselines"].get(kind, [])]
+def _contestants(config: Config, task: str) -> list[str]:
+    kind, networks = TASKS[task].kind, config["architectures"]
+    return [*networks.get(kind, []), *networks.get(task, []), *config["baselines"].get(kind, [])]
 
 
 def find_options(config: Config, task: str, protocol: str, architecture: str) -> Options:

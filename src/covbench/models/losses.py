@@ -17,6 +17,16 @@ MISSED_WEIGHT = 0.7  # of false negatives; Salehi et al. 2017, arXiv:1706.05721
 INVENTED_WEIGHT = 0.3  # of false positives
 
 
+def _crossentropy(truth: Any, probabilities: Any) -> Any:
+    """Return the categorical cross entropy.
+
+    On TensorFlow, Keras takes it from the logits wherever the probabilities are the output of a softmax or sigmoid
+    layer: those that it computes in `fit` are never clipped, and two sigmoids are trained as the softmax of their
+    logits. The study's TensorFlow 2.4 did the same.
+    """
+    return losses.categorical_crossentropy(truth, probabilities)
+
+
 def _focal(truth: Any, probabilities: Any) -> Any:
     return losses.categorical_focal_crossentropy(truth, probabilities, alpha=FOCAL_ALPHA, gamma=FOCAL_GAMMA)
 
@@ -41,7 +51,7 @@ def _all_but_last(truth: Any) -> tuple[int, ...]:
 # per sample or pixel, (…, C) -> (…); may be weighted by the true class
 _LOCAL_TERMS: dict[str, Callable[[Any, Any], Any]] = {
     "binary_crossentropy": losses.binary_crossentropy,
-    "crossentropy": losses.categorical_crossentropy,
+    "crossentropy": _crossentropy,
     "focal": _focal,
 }
 # over the whole batch, one number per class, averaged over the classes: (…, C) -> ()

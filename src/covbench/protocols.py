@@ -40,7 +40,8 @@ class Options:
     keep: which epoch's weights are scored: `best` (lowest validation loss) or `last`.
     patience: epochs without a better validation loss before stopping; 0: never stop early.
     plateau: divide the rate by ten after ten epochs without a better validation loss (Keras's ReduceLROnPlateau).
-    refresh_batch_norm: re-estimate batch-norm statistics over the training fold before validating.
+    refresh_batch_norm: before validating, re-estimate batch-norm statistics over up to 30 batches of the training fold
+        (training.schedule.REFRESH_BATCHES), others in each epoch.
     augmented_views: how many augmented views of an image a frozen backbone sees, in turn by epoch; `every_epoch`: a new
         one each.
     """
@@ -98,7 +99,7 @@ class Protocol:
 _PUBLISHED_BINARY = Options(
     size=224,
     batch_size=32,
-    head_epochs=30,
+    head_epochs=20,
     head_rate=1e-4,
     fine_tune_epochs=0,
     fine_tune_rate=0.0,
@@ -108,23 +109,34 @@ _PUBLISHED_BINARY = Options(
     augmentation="rotation",
     augment_test=False,
     shuffle=True,
-    loss="binary_crossentropy",
+    loss="categorical_crossentropy",
     class_weights=False,
-    keep=BEST,
-    patience=10,
+    keep=LAST,
+    patience=0,
     plateau=False,
     refresh_batch_norm=False,
     augmented_views=8,
 )
 _PUBLISHED_MULTICLASS = replace(
     _PUBLISHED_BINARY,
-    size=240,
+    head_epochs=10,
     head_rate=1e-3,
-    head="average_pool",
+    head="pooled_logits",
     augmentation="affine",
     augment_test=True,
-    loss="categorical_crossentropy",
 )
+_PUBLISHED_EPOCHS = {
+    "covid_ct": {"": 50, "vgg16": 500},
+    "sarscov2_ct": {"": 20, "vgg16": 50},
+}
+"""Task -> network -> the study's epochs; the empty name: all other networks."""
+_PUBLISHED_INPUTS = {
+    "radiography": {
+        **dict.fromkeys(("inceptionresnetv2", "densenet121", "inceptionv3", "vgg16"), (240, 20)),
+        "nasnetlarge": (331, 32),
+    }
+}
+"""Task -> network -> side of its images and batch size, where they differ from the task's."""
 _AUDITED_CLASSIFICATION = Options(
     size=224,
     batch_size=32,
@@ -213,10 +225,17 @@ def _published_split(task: Task) -> SplitRule:
 def _published_options(task: Task, architecture: str) -> Options:
     two = len(task.classes) == 2
     if task.kind == CLASSIFICATION:
-        return _PUBLISHED_BINARY if two else _PUBLISHED_MULTICLASS
+        return _published_classifier(_PUBLISHED_BINARY if two else _PUBLISHED_MULTICLASS, task.name, architecture)
     options = _PUBLISHED_MEDSEG if task.name == "medseg_multiclass" else _PUBLISHED_MASKS
     recipe = find_recipe(task.name, len(task.classes), architecture)
     return replace(_PUBLISHED_LESIONS if two else options, **recipe._asdict())
+
+
+def _published_classifier(usual: Options, task: str, architecture: str) -> Options:
+    """Take the epochs, the size and the batch size that the study gave to a network."""
+    epochs = _PUBLISHED_EPOCHS.get(task, {"": usual.head_epochs})
+    size, batch_size = _PUBLISHED_INPUTS.get(task, {}).get(architecture, (usual.size, usual.batch_size))
+    return replace(usual, head_epochs=epochs.get(architecture, epochs[""]), size=size, batch_size=batch_size)
 
 
 def _audited_split(_: Task) -> SplitRule:
@@ -230,7 +249,7 @@ def _audited_options(task: Task, _: str) -> Options:
 PROTOCOLS: dict[str, Protocol] = {
     PUBLISHED: Protocol(
         "Repeats the study, flaws included. Images are split without regard to patients, so a patient can be in both "
-        "train and test. Every backbone gets the same input scaling. The test fold takes part in model selection. "
+        "train and test. Every backbone gets the same input scaling, and the last epoch is scored. "
         "Compare these scores with the study's, but do not rely on them.",
         _published_options,
         _published_split,

@@ -27,12 +27,11 @@ def check_answers(model: keras.Model, images: np.ndarray, shape: tuple[int, ...]
     assert np.array_equal(_predict(again, images), probabilities)
 
 
-def check_gradcam_layer(model: keras.Model, name: str) -> None:
-    """Raise AssertionError unless the layer that the catalogue names gives feature maps."""
-    entry = architecture(name)
-    network = model.get_layer("backbone" if entry.constructor else "network")
-    layer = network.get_layer(entry.gradcam_layer) if entry.gradcam_layer else network
-    assert len(layer.output.shape) == 4
+def check_parts(model: keras.Model, name: str) -> None:
+    """Raise AssertionError unless Grad-CAM finds feature maps, and the head ends in logits and their probabilities."""
+    network = model.get_layer("backbone" if architecture(name).constructor else "network")
+    assert len(network.output.shape) == 4
+    assert [layer.name for layer in model.get_layer("head").layers[-2:]] == ["logits", "probabilities"]
 
 
 def _predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -43,7 +42,7 @@ def _check_classifier(name: str) -> None:
     side = input_size(name, SIDE)
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
     model = build_classifier(name, side, CLASSES, "average_pool", "own")
-    check_gradcam_layer(model, name)
+    check_parts(model, name)
     check_answers(model, images, (2, CLASSES))
 
 

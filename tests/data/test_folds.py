@@ -74,6 +74,9 @@ def test_predictions_carry_the_promised_columns_and_a_probability_per_class(prep
     images, rows = prepared
     fold = select_fold(images, None, rows, split_of(["a", "b"], ["test", "test"], labels=[1, 0]), "test", 2)
     table = tabulate_predictions(fold, "test", 7, np.array([[0.2, 0.8], [0.9, 0.1]]))
+    rounded = tabulate_predictions(fold, "test", 7, np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([[0.5, 2], [3, -1]]))
+    assert list(rounded)[len(table.columns) :] == ["logit_0", "logit_1"]
+    assert rounded["logit_1"].tolist() == [2, -1]
     assert list(table.columns) == [*PREDICTION_COLUMNS, "p_0", "p_1"]
     assert table["truth"].tolist() == [1, 0]
     assert table["p_1"].tolist() == [0.8, 0.1]

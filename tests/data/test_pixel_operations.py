@@ -58,7 +58,5 @@ def test_local_equalisation_raises_contrast():
 
 def test_one_operation_of_a_choice_is_applied_with_its_probability():
     marks = [lambda image, _, value=value: image * 0 + np.uint8(value) for value in (1, 2)]
-    shown = [
-        operations.apply_choices(POINT, [(0.9, marks)], np.random.default_rng(seed))[0, 0] for seed in range(2000)
-    ]
+    shown = [operations.apply_choices(POINT, [(0.9, marks)], np.random.default_rng(seed))[0, 0] for seed in range(2000)]
     assert np.bincount(shown, minlength=3) / 2000 == pytest.approx([0.1, 0.45, 0.45], abs=0.03)

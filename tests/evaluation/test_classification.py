@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from covbench.evaluation.classification import CURVE_POINTS, evaluate_classification, rate_classes
+from covbench.evaluation.classification import CURVE_POINTS, evaluate_classification, rate_classes, round_logits
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 
 BINARY = Task("binary", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
@@ -56,6 +56,28 @@ def test_scores_of_five_images_equal_those_worked_out_by_hand():
     assert scores["undefined"] == {}
     assert cases["correct"].tolist() == [True, True, False, False, True]
     assert cases["confidence"].round(3).tolist() == [0.9, 0.8, 0.7, 0.6, 0.9]
+
+
+def test_rounded_logits_are_scored_as_the_study_scored_them():
+    # as folders in the order of the alphabet: covid, normal, viral. np.argmax takes the first of equal ones.
+    logits = np.array([[0.4, 0.3, 0.2], [0.6, 0.9, 0.1], [0.4, 1.6, 2.4], [-0.4, 0.4, -3], [2.5, 1, 2.4]])
+    assert round_logits(logits, THREE.classes).tolist() == [2, 0, 2, 0, 2]
+    odds = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    table = predictions([0, 0, 1, 1, 2], odds).assign(**{f"logit_{c}": logits[:, c] for c in range(3)})
+    scores, cases = evaluate_classification(table, THREE)
+    found = scores["metrics"]
+    assert cases["predicted"].tolist() == [0, 1, 2, 1, 0]
+    assert cases["rounded"].tolist() == [2, 0, 2, 0, 2]
+    assert found["accuracy_rounded"] == pytest.approx(2 / 5)
+    assert found["recall_rounded"] == pytest.approx((1 / 2 + 0 + 1) / 3)
+    assert found["f1_rounded"] == pytest.approx((2 / 4 + 0 + 2 / 4) / 3)
+    assert found["precision_rounded"] is None
+    assert scores["undefined"]["precision_rounded"] == "precision is undefined for viral"
+
+
+def test_without_logits_nothing_is_rounded():
+    scores, cases = evaluate_classification(predictions(*drawn(np.random.default_rng(0), 30, 3)), THREE)
+    assert not [name for name in (*scores["metrics"], *scores["undefined"], *cases) if "rounded" in name]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -33,9 +33,7 @@ def library_scores(truth, probabilities, classes):
     import segmentation_models as sm
 
     one_hot = np.eye(classes, dtype="float32")[truth][..., : probabilities.shape[-1]]
-    return [
-        float(metric(threshold=0.5)(one_hot, probabilities)) for metric in (sm.metrics.FScore, sm.metrics.IOUScore)
-    ]
+    return [float(metric(threshold=0.5)(one_hot, probabilities)) for metric in (sm.metrics.FScore, sm.metrics.IOUScore)]
 
 
 def test_four_classes_are_scored_per_batch_of_16_in_order_without_the_incomplete_last_one():

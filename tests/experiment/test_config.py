@@ -103,7 +103,10 @@ def test_words_that_options_may_take_are_those_the_code_knows():
 
 def test_a_wrong_word_gets_the_nearest_choice():
     message = mistakes_of(options={"audited": {"segmentation": {"loss": "crossentropy_dise"}}})
-    assert "options.audited.segmentation.loss: 'crossentropy_dise' is no choice; did you mean 'crossentropy_dice'?" in message
+    assert (
+        "options.audited.segmentation.loss: 'crossentropy_dise' is no choice; did you mean 'crossentropy_dice'?"
+        in message
+    )
 
 
 def test_a_head_of_the_other_kind_is_refused():
@@ -209,8 +212,14 @@ def test_a_task_may_have_networks_of_its_own():
 @pytest.mark.parametrize(
     ("networks", "words"),
     [
-        ({"zenodo_infecton": ["unet_vgg19"]}, "architectures.zenodo_infecton: neither a kind of task nor a task; did you"),
-        ({"zenodo_infection": ["vgg16"]}, "architectures.zenodo_infection: unknown name 'vgg16'; it classifies; move it"),
+        (
+            {"zenodo_infecton": ["unet_vgg19"]},
+            "architectures.zenodo_infecton: neither a kind of task nor a task; did you",
+        ),
+        (
+            {"zenodo_infection": ["vgg16"]},
+            "architectures.zenodo_infection: unknown name 'vgg16'; it classifies; move it",
+        ),
         (
             {"segmentation": ["unet_vgg19"], "zenodo_infection": ["unet_vgg19"]},
             "architectures.zenodo_infection: unet_vgg19 is in architectures.segmentation already; list it once",

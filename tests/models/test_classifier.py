@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from covbench.models.classifier import build_classifier
+from covbench.models.classifier import HEADS, build_classifier
+from covbench.models.losses import build_loss
 from covbench.models.segmenter import build_segmenter
 from covbench.schema import CovbenchError
+from covbench.training.classifier_parts import show_logits
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
 
@@ -25,9 +27,57 @@ def test_the_average_pool_head_gives_probabilities_that_sum_to_one():
 def test_the_studys_head_gives_a_sigmoid_per_class():
     model = build_classifier("small_cnn", 48, 2, "dense_512_64", "own")
     kinds = [type(layer).__name__ for layer in model.get_layer("head").layers]
-    assert kinds == ["Flatten", "Dropout", "Dense", "Dropout", "Dense", "Dense"]
+    assert kinds == ["Flatten", "Dropout", "Dense", "Dropout", "Dense", "Dense", "Activation"]
     found = model.predict(IMAGES, verbose=0)
     assert ((found > 0) & (found < 1)).all()
+
+
+def test_the_studys_head_for_three_classes_pools_and_has_no_dropout():
+    model = build_classifier("small_cnn", 48, 3, "pooled_logits", "unit")
+    kinds = [type(layer).__name__ for layer in model.get_layer("head").layers]
+    assert kinds == ["GlobalAveragePooling2D", "Dense", "Activation"]
+    np.testing.assert_allclose(model.predict(IMAGES, verbose=0).sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_ends_in_logits_and_the_probabilities_that_follow_from_them(head):
+    model = build_classifier("small_cnn", 48, 3, head, "own")
+    dense, activation = model.get_layer("head").layers[-2:]
+    assert (dense.name, activation.name) == ("logits", "probabilities")
+    assert dense.activation is keras.activations.linear
+    probabilities, logits = show_logits(model).predict(IMAGES, verbose=0)
+    np.testing.assert_array_equal(probabilities, model.predict(IMAGES, verbose=0))
+    expected = 1 / (1 + np.exp(-logits)) if head == "dense_512_64" else _softmax(logits)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+
+
+def _softmax(logits):
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_is_trained_as_the_softmax_of_its_logits(head):
+    """Keras does so with two sigmoids under categorical cross entropy, in the study's version as in this one."""
+    keras.utils.set_random_seed(0)
+    model = build_classifier("small_cnn", 48, 3, head, "unit")
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    model.get_layer("network").trainable = False
+    dense = model.get_layer("head").get_layer("logits")
+    dense.set_weights([dense.get_weights()[0], np.array([30.0, -9.0, 0.0])])  # so sure that a probability rounds to 1
+    probabilities, logits = show_logits(model).predict(IMAGES, verbose=0)
+    assert probabilities.max() == 1
+    truth = np.eye(3, dtype=np.float32)[[1, 2]]
+    before = dense.get_weights()[1]
+    model.compile(keras.optimizers.SGD(1.0), build_loss("categorical_crossentropy"))
+    cost = model.fit(IMAGES.astype("float32"), truth, batch_size=2, verbose=0).history["loss"][0]
+    largest = logits.max(axis=1, keepdims=True)
+    log_softmax = logits - largest - np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
+    assert cost == pytest.approx(-(truth * log_softmax).sum(axis=1).mean(), rel=1e-5)
+    gradient = (_softmax(logits) - truth).mean(axis=0)
+    np.testing.assert_allclose(before - dense.get_weights()[1], gradient, atol=1e-5)
 
 
 def test_freezing_the_backbone_leaves_the_head_alone_to_learn():
@@ -71,7 +121,10 @@ def test_outputs_are_float32_in_mixed_precision():
     [
         (lambda: build_classifier("unet_small", 48, 2, "average_pool", "own"), "unet_small segments"),
         (lambda: build_segmenter("small_cnn", 48, 2, "own"), "small_cnn classifies"),
-        (lambda: build_classifier("small_cnn", 48, 2, "dense", "own"), "known: dense_512_64, average_pool"),
+        (
+            lambda: build_classifier("small_cnn", 48, 2, "dense", "own"),
+            "known: dense_512_64, pooled_logits",
+        ),
         (lambda: build_segmenter("unet_smal", 48, 2, "own"), "nearest known: unet_small"),
     ],
 )

@@ -13,7 +13,7 @@ from covbench.models.segmenter import build_segmenter
 from covbench.protocols import AUDITED, protocol_options
 from covbench.schema import HISTORY_COLUMNS, CovbenchError, Task
 from covbench.training.fit import seed_everything, train_model, weigh_classes
-from covbench.training.predict import predict_masks, predict_probabilities
+from covbench.training.predict import predict_classes, predict_fold, predict_masks
 from covbench.training.state import restore_optimizer
 
 BINARY = Task("drawn", "classification", ("dark", "bright"), positive="bright")
@@ -62,9 +62,18 @@ def trained():
 
 def test_a_small_network_learns_to_see_a_bright_square(trained):
     model, _, folds, _ = trained
-    probabilities = predict_probabilities(model, folds[2], OPTIONS, seed=0)
+    probabilities, _ = predict_classes(model, folds[2], OPTIONS, seed=0)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert (probabilities.argmax(axis=1) == folds[2].labels).mean() >= 0.9
+
+
+def test_logits_are_kept_where_the_study_rounded_them(trained):
+    model, _, folds, _ = trained
+    kept = predict_fold(model, folds[2], "test", replace(OPTIONS, head="pooled_logits"), seed=0)
+    others = predict_fold(model, folds[2], "test", OPTIONS, seed=0)
+    assert (kept.name, kept.seed, others.logits) == ("test", 0, None)
+    _, _, _, probabilities, logits = kept
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
 
 
 def test_the_curves_have_a_row_per_epoch_and_grow_while_training(trained):

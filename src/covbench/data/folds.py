@@ -171,7 +171,9 @@ def open_truth(predictions: pd.DataFrame, rows_path: Path | str, masks_path: Pat
     return select_fold(masks, masks, pd.read_parquet(rows_path), predictions, "test", classes)
 
 
-def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: np.ndarray | None) -> pd.DataFrame:
+def tabulate_predictions(
+    fold: Fold, fold_name: str, seed: int, probabilities: np.ndarray | None, logits: np.ndarray | None = None
+) -> pd.DataFrame:
     """Tabulate what was predicted for a fold.
 
     Args:
@@ -179,14 +181,17 @@ def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: n
         fold_name: name of the fold.
         seed: seed of the run.
         probabilities: float, (R, C), with sum 1 in each row; None for segmentation.
+        logits: float32, (R, C); None where the study did not round them.
 
     Returns:
-        A table with schema.PREDICTION_COLUMNS, and the columns p_0 to p_(C-1) if there are probabilities.
+        A table with schema.PREDICTION_COLUMNS, the columns p_0 to p_(C-1) if there are probabilities, and logit_0 to
+        logit_(C-1) if there are logits.
     """
     table = fold.rows[["image_id", "copy", "patient_id", "source"]].copy()
     table["fold"], table["truth"], table["seed"] = fold_name, fold.labels, seed
-    for number in range(0 if probabilities is None else probabilities.shape[1]):
-        table[f"p_{number}"] = probabilities[:, number]  # type: ignore[index]
+    for name, values in (("p", probabilities), ("logit", logits)):
+        for number in range(0 if values is None else values.shape[1]):
+            table[f"{name}_{number}"] = values[:, number]  # type: ignore[index]
     return table
 
 
@@ -205,13 +210,14 @@ class Predicted(NamedTuple):
     """What a model predicted for a fold.
 
     fold: with R rows. name: of the fold. seed: of the run. values: probabilities, float, (R, C), or for segmentation
-    class maps.
+    class maps. logits: float32, (R, C); None where the study did not round them.
     """
 
     fold: Fold
     name: str
     seed: int
     values: np.ndarray | ClassMaps
+    logits: np.ndarray | None = None
 
 
 def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> None:
@@ -220,10 +226,11 @@ def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> N
     outputs: the path for `predictions` and, for segmentation, for `masks`.
     """
     tables, maps = [], []
-    for fold, name, seed, values in parts:
+    for fold, name, seed, values, logits in parts:
         if isinstance(values, ClassMaps):
             maps.append(values)
-        tables.append(tabulate_predictions(fold, name, seed, None if isinstance(values, ClassMaps) else values))
+        probabilities = None if isinstance(values, ClassMaps) else values
+        tables.append(tabulate_predictions(fold, name, seed, probabilities, logits))
     write_predictions(pd.concat(tables, ignore_index=True), _join_maps(maps), outputs)
 
 

@@ -32,7 +32,7 @@ CURVE_POINTS = 200
 def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the test fold of a run.
 
-    predictions: schema.PREDICTION_COLUMNS and p_0 … p_{C-1}, of any folds.
+    predictions: schema.PREDICTION_COLUMNS and p_0 … p_{C-1}, of any folds; logit_0 … where they were stored.
 
     Returns the content of metrics.json and the cases, a row per test image. A score is None where it is undefined, and
     "undefined" has the reason. Raises CovbenchError if there is no test image, or if a probability is not a number.
@@ -41,14 +41,19 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
     probabilities = read_probabilities(test, task)
     truth = test["truth"].to_numpy()
     predicted = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(truth, predicted, labels=range(len(task.classes)))
+    numbers = range(len(task.classes))
+    confusion = confusion_matrix(truth, predicted, labels=numbers)
     cases = test[KEPT].assign(
         truth=truth, predicted=predicted, correct=truth == predicted, confidence=probabilities.max(axis=1)
     )
-    cases = pd.concat([cases, test[[f"p_{c}" for c in range(len(task.classes))]]], axis=1)
+    cases = pd.concat([cases, test[[f"p_{c}" for c in numbers]]], axis=1)
+    rounded = None
+    if "logit_0" in test:
+        cases["rounded"] = round_logits(test[[f"logit_{c}" for c in numbers]].to_numpy(np.float32), task.classes)
+        rounded = rate_classes(confusion_matrix(truth, cases["rounded"], labels=numbers))
     rates = {**rate_classes(confusion), **rank_classes(truth, probabilities)}
     per_class, undefined = _score_classes(rates, confusion, task.classes)
-    fold = ClassifiedFold(cases, task.classes, positive_class(task), confusion, rates, mean_defined)
+    fold = ClassifiedFold(cases, task.classes, positive_class(task), confusion, rates, mean_defined, rounded)
     metrics, why = score_metrics(task.kind, fold, positive=bool(task.positive))
     return {
         "kind": task.kind,
@@ -74,6 +79,18 @@ def read_probabilities(test: pd.DataFrame, task: Task) -> np.ndarray:
         names = ", ".join(test.loc[bad, "image_id"].head(3))
         raise refuse_predictions(task, f"{bad.sum()} rows hold no probabilities ({names}…)")
     return probabilities
+
+
+def round_logits(logits: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Choose the class of the largest rounded logit, as the study did.
+
+    It took the first of equal ones, and its classes were folders in the order of the alphabet.
+
+    logits: float32, (N, C). classes: their names. Returns class numbers, int64, (N,).
+    """
+    order = np.argsort(classes)
+    chosen: np.ndarray = order[np.round(logits)[:, order].argmax(axis=1)]
+    return chosen
 
 
 def rate_classes(confusion: np.ndarray) -> dict[str, np.ndarray]:

@@ -65,10 +65,14 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
 
 
 def score_probabilities(rows: pd.DataFrame, task: Task) -> Scores:
-    """Score one seed's class probabilities. rows: schema.PREDICTION_COLUMNS, and p_0 … of the classes of `task`."""
+    """Score one seed's class probabilities. rows: schema.PREDICTION_COLUMNS, and p_0 … of the classes of `task`.
+
+    Logits are left out: what they round to has no meaning among the classes that two datasets share.
+    """
     names = [f"p_{number}" for number in range(len(task.classes))]
     shared = share_probabilities(rows[names].to_numpy(), task)
-    table = rows.drop(columns=names).assign(p_0=shared[:, 0], p_1=shared[:, 1])
+    dropped = [*names, *rows.filter(regex=r"^logit_")]
+    table = rows.drop(columns=dropped).assign(p_0=shared[:, 0], p_1=shared[:, 1])
     return evaluate_classification(table, SHARED[task.kind])
 
 

@@ -58,7 +58,9 @@ def evaluate_segmentation(
     confusion = count_pixels(truth[chosen], predicted[chosen], len(task.classes))
     cases = describe_cases(test, confusion, task)
     sure = None if unsure is None else ~unsure[chosen]
-    sure_confusion = confusion if sure is None else count_pixels(truth[chosen], predicted[chosen], len(task.classes), sure)
+    sure_confusion = (
+        confusion if sure is None else count_pixels(truth[chosen], predicted[chosen], len(task.classes), sure)
+    )
     cases = pd.concat([cases, _count_sure(sure_confusion, task), _count_native(cases, native, chosen)], axis=1)
     regions = {region: score_region(cases, region) for region in [*dict(name_regions(task)), NATIVE]}
     per_class, undefined = _score_classes(cases, regions, task.classes)

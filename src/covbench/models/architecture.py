@@ -17,7 +17,6 @@ class Architecture:
     weights: key of the ImageNet weights without top (`keras/vgg16`, `sm/vgg19`); None: only trained from scratch.
     scaling: the input scaling that the weights were trained with, a name of covbench.models.scaling.SCALINGS.
     smallest: smallest side of the input, pixels. multiple: the side has to be a multiple of this.
-    gradcam_layer: layer of the backbone whose activations Grad-CAM reads; empty: the backbone's output.
     family: architectures that share a design. title: for tables and figures.
     """
 
@@ -30,7 +29,6 @@ class Architecture:
     scaling: str
     smallest: int
     multiple: int
-    gradcam_layer: str
     family: str
     title: str
     citation: str
@@ -65,7 +63,6 @@ def describe_network(name: str, card: NetworkCard) -> Architecture:
         scaling="unit",
         smallest=card.smallest,
         multiple=card.multiple,
-        gradcam_layer="",
         family=card.family,
         title=card.title,
         citation=card.citation,

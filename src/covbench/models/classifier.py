@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -22,18 +23,18 @@ def build_classifier(
     """A classifier of the catalogue. Only its backbone may have pretrained weights.
 
     The model takes raw RGB, uint8 or float, (B, size, size, 3), 0-255, and gives probabilities, float32, (B, classes),
-    0-1; with head `average_pool` they sum to 1, with `dense_512_64` each is a sigmoid of its own, as in the study.
+    0-1. With head `dense_512_64` each is a sigmoid of its own, as in the study; with the others they sum to 1.
     Its layers: `resize` (only where covbench.models.catalogue.input_size says so), `scaling`, `backbone` (`network`
-    where this project draws it: nothing in it is pre-trained and worth freezing), `head`. Random values come from
-    Keras's seed.
+    where this project draws it: nothing in it is pre-trained and worth freezing), `head`. Every head ends in the layers
+    `logits` and `probabilities`. Random values come from Keras's seed.
 
     Args:
         name: a classifier of the catalogue.
         size: side of the images, pixels.
         classes: number of classes.
         head: a name of HEADS.
-        scaling: `unit` (1/255 for every backbone, as in the study: EfficientNet then scales a second time inside) or
-            `own`.
+        scaling: `unit` (1/255 for every backbone, as in the study: EfficientNet then scales a second time inside),
+            `raw` or `own`.
         weights: the backbone's ImageNet weights without top, .h5; None: random.
 
     Returns:
@@ -102,25 +103,27 @@ def _build_dense_head(features: tuple[int, ...], classes: int) -> keras.Model:
             layers.Dense(512, activation="relu", dtype="float32"),
             layers.Dropout(0.25, dtype="float32"),
             layers.Dense(64, activation="relu", dtype="float32"),
-            layers.Dense(classes, activation="sigmoid", dtype="float32"),
+            *_end(classes, "sigmoid"),
         ],
         name="head",
     )
 
 
-def _build_average_pool_head(features: tuple[int, ...], classes: int) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input(features),
-            layers.GlobalAveragePooling2D(dtype="float32"),
-            layers.Dropout(0.2, dtype="float32"),
-            layers.Dense(classes, activation="softmax", dtype="float32"),
-        ],
-        name="head",
-    )
+def _build_pooled_head(features: tuple[int, ...], classes: int, dropout: float) -> keras.Model:
+    dropped = [layers.Dropout(dropout, dtype="float32")] if dropout else []
+    pooled = layers.GlobalAveragePooling2D(dtype="float32")
+    return keras.Sequential([keras.Input(features), pooled, *dropped, *_end(classes, "softmax")], name="head")
+
+
+def _end(classes: int, activation: str) -> list[layers.Layer]:
+    return [
+        layers.Dense(classes, dtype="float32", name="logits"),
+        layers.Activation(activation, dtype="float32", name="probabilities"),
+    ]
 
 
 HEADS: dict[str, Callable[[tuple[int, ...], int], keras.Model]] = {
     "dense_512_64": _build_dense_head,
-    "average_pool": _build_average_pool_head,
+    "pooled_logits": partial(_build_pooled_head, dropout=0.0),
+    "average_pool": partial(_build_pooled_head, dropout=0.2),
 }

@@ -21,6 +21,16 @@ MISSED_WEIGHT = 0.7  # of false negatives
 COMBO_SMOOTH = 1.0  # of the study's Tversky term
 
 
+def _crossentropy(truth: Any, probabilities: Any) -> Any:
+    """Return the categorical cross entropy.
+
+    On TensorFlow, Keras takes it from the logits wherever the probabilities are the output of a softmax or sigmoid
+    layer: those that it computes in `fit` are never clipped, and two sigmoids are trained as the softmax of their
+    logits. The study's TensorFlow 2.4 did the same.
+    """
+    return losses.categorical_crossentropy(truth, probabilities)
+
+
 def _dice(truth: Any, probabilities: Any) -> Any:
     return ops.mean(losses.dice(truth, probabilities, axis=tuple(range(len(truth.shape) - 1))))
 
@@ -65,7 +75,7 @@ def _clip(probabilities: Any) -> Any:
 # per sample or pixel, (…, C) -> (…); may be weighted by the true class
 _LOCAL_TERMS: dict[str, Callable[[Any, Any], Any]] = {
     "binary_crossentropy": losses.binary_crossentropy,
-    "crossentropy": losses.categorical_crossentropy,
+    "crossentropy": _crossentropy,
     "background_focal": _background_focal,
     "weighted_crossentropy": _weighted_crossentropy,
 }

@@ -34,10 +34,7 @@ def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], o
     classes = TASKS[run.task].classes
     train, val, test = open_folds(split_path, prepared_paths, ("train", "val", "test"), len(classes))
     fitted = fit_baseline(run.architecture, train.load_images(), train.load_targets(), classes, run.seed)
-    parts = [
-        Predicted(fold, name, run.seed, _predict(fitted, fold))
-        for name, fold in (("val", val), ("test", test))
-    ]
+    parts = [Predicted(fold, name, run.seed, _predict(fitted, fold)) for name, fold in (("val", val), ("test", test))]
     write_predicted(parts, outputs)
     facts = {"device": "cpu", "parameters": 0, "epochs_run": 0, "best_epoch": 0, "weights": "none"}
     write_json(outputs["manifest"], describe_run(inputs, seconds=round(time.monotonic() - started, 1), **facts))

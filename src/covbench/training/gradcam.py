@@ -13,12 +13,12 @@ import pandas as pd
 import tensorflow as tf
 
 from covbench.system.files import write_whole
+from covbench.training.classifier_parts import cut_at_features
 
 log = logging.getLogger(__name__)
 
 CASES = 40  # per model
 SIDE = 56  # pixels of a map; its content is coarser, because a backbone's last features are 3 to 12 pixels wide
-BACKBONES = ("backbone", "network")
 
 
 def explain_models(
@@ -61,8 +61,8 @@ def choose_worst(cases: pd.DataFrame, number: int) -> pd.DataFrame:
 def find_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Compute Grad-CAM maps (Selvaraju et al., "Grad-CAM", ICCV 2017).
 
-    A map is the sum of the backbone's features, weighted by the mean gradient of the class's log-probability. Negative
-    values are set to 0.
+    A map is the sum of the backbone's features, weighted by the mean gradient of the class's logit. Negative values are
+    set to 0. The gradient of a probability vanishes where it rounds to 1, so that the surest answers would have no map.
 
     Args:
         model: the classifier.
@@ -72,26 +72,16 @@ def find_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np
     Returns:
         uint8, (K, SIDE, SIDE), 255 where each map is largest.
     """
-    before, head = _cut(model)
+    before, to_logits = cut_at_features(model)
     maps = []
     for image, number in zip(images, classes, strict=True):
         features = tf.cast(before(np.repeat(image[None, ..., None], 3, axis=3).astype(np.float32)), tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(features)
-            score = tf.math.log(tf.cast(head(features, training=False), tf.float32)[:, number] + 1e-12)
+            score = to_logits(features, training=False)[:, number]
         weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
         maps.append(_stretch(tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))[0].numpy()))
     return np.stack(maps)
-
-
-def _cut(model: keras.Model) -> tuple[keras.Model, keras.layers.Layer]:
-    """Cut a classifier into the part from images to the backbone's features, and its head."""
-    x = images = keras.Input(model.input_shape[1:], dtype="float32")
-    for layer in model.layers[1:]:
-        x = layer(x, training=False) if layer.name in BACKBONES else layer(x)
-        if layer.name in BACKBONES:
-            break
-    return keras.Model(images, x), model.get_layer("head")
 
 
 def _stretch(found: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import keras
 import pandas as pd
 
 from covbench.data.datasets import TASKS
-from covbench.data.folds import Fold, Predicted, open_folds, write_predicted
+from covbench.data.folds import Fold, open_folds, write_predicted
 from covbench.experiment.provenance import describe_run, fingerprint_inputs, gather_inputs, name_inputs
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
@@ -193,6 +193,5 @@ def predict_run(model: keras.Model, folds: Mapping[str, Fold], job: TrainingJob)
         folds: by name.
         job: its options decide how images are shown, its outputs where the predictions go.
     """
-    seed = job.run.seed
-    parts = [Predicted(fold, name, seed, predict_fold(model, fold, job.options, seed)) for name, fold in folds.items()]
+    parts = [predict_fold(model, fold, name, job.options, job.run.seed) for name, fold in folds.items()]
     write_predicted(parts, job.outputs)

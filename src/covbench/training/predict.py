@@ -6,36 +6,42 @@ import keras
 import numpy as np
 
 from covbench.data.augmentation import AUGMENTATIONS
-from covbench.data.folds import ClassMaps, Fold
+from covbench.data.folds import ClassMaps, Fold, Predicted
 from covbench.protocols import Options
 from covbench.training.batches import Batches
+from covbench.training.classifier_parts import show_logits
 
+ROUNDED_HEAD = "pooled_logits"  # the head whose logits the study rounded to score it
 MAJORITY = 0.5  # the study's threshold: a pixel belongs to a class with more than this probability
 
 
-def predict_fold(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray | ClassMaps:
+def predict_fold(model: keras.Model, fold: Fold, name: str, options: Options, seed: int) -> Predicted:
     """Predict a fold, with the images shown as the protocol shows those of a test fold.
 
     Args:
         model: trained; raw 0-255 RGB in, probabilities out.
         fold: the images.
+        name: of the fold.
         options: of the run.
         seed: of the run.
 
     Returns:
-        Probabilities, float32, (R, C), or class maps if pixels are labelled.
+        What was predicted, with logits if the study rounded those of the head.
     """
-    return (predict_probabilities if fold.masks is None else predict_masks)(model, fold, options, seed)
+    if fold.masks is not None:
+        return Predicted(fold, name, seed, predict_masks(model, fold, options, seed))
+    probabilities, logits = predict_classes(model, fold, options, seed)
+    return Predicted(fold, name, seed, probabilities, logits if options.head == ROUNDED_HEAD else None)
 
 
 def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none") -> Batches:
     return Batches(fold, options.batch_size, seed, augmentation=AUGMENTATIONS[augmentation])
 
 
-def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Predict the class probabilities of each image.
+def predict_classes(model: keras.Model, fold: Fold, options: Options, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predict the class probabilities and the logits of each image.
 
-    The study's head ends in independent sigmoids. Their outputs are divided by their sum, which keeps the argmax.
+    The study's head for two classes ends in two sigmoids. They are divided by their sum, which keeps the argmax.
 
     Args:
         model: a trained classifier.
@@ -44,11 +50,12 @@ def predict_probabilities(model: keras.Model, fold: Fold, options: Options, seed
         seed: of the run.
 
     Returns:
-        float32, (R, C), each row with sum 1.
+        Probabilities, each row with sum 1, and logits: float32, (R, C) each.
     """
     shown = options.augmentation if options.augment_test else "none"
-    raw = model.predict(_batches(fold, options, seed, shown), verbose=0).astype(np.float64)
-    return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    raw, logits = show_logits(model).predict(_batches(fold, options, seed, shown), verbose=0)
+    raw = raw.astype(np.float64)
+    return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32), logits.astype(np.float32)
 
 
 def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> ClassMaps:

@@ -65,8 +65,8 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     log.info("%s models on %s: %d of %d images are new", job.runs[0].task, job.external, len(fold), counts["usable"])
     parts = []
     for run, path in zip(job.runs, job.models, strict=True):
-        predicted = _predict(path, fold, job.options, run.seed) if len(fold) else _predict_nothing(fold, len(classes))
-        parts.append(Predicted(fold, "test", run.seed, predicted))
+        predicted = _predict(path, fold, job.options, run.seed) if len(fold) else None
+        parts.append(predicted or Predicted(fold, "test", run.seed, _predict_nothing(fold, len(classes))))
         log.info("seed %d: %d images", run.seed, len(fold))
     write_predicted(parts, outputs)
     fingerprints = {str(run.seed): _read_fingerprint(path) for run, path in zip(job.runs, job.models, strict=True)}
@@ -74,15 +74,15 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     write_json(outputs["manifest"], facts)
 
 
-def _predict(path: str, fold: Fold, options: Options, seed: int) -> np.ndarray | ClassMaps:
+def _predict(path: str, fold: Fold, options: Options, seed: int) -> Predicted:
     model = keras.saving.load_model(path, compile=False)
-    predicted = predict_fold(model, fold, options, seed)
+    predicted = predict_fold(model, fold, "test", options, seed)
     keras.backend.clear_session()
     return predicted
 
 
 def _predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:
-    """Return what predict_fold would return for a fold without images."""
+    """Return the values that predict_fold would predict for a fold without images."""
     if fold.masks is None:
         return np.empty((0, classes), np.float32)
     return ClassMaps(np.empty((0, *fold.images.shape[1:]), np.uint8))

@@ -35,7 +35,9 @@ def drawn_classification(task, seed=0, number=60, patients=17):
     odds = rng.random((number, len(task.classes))).round(1) + 0.1  # rounded: many ties
     odds[np.arange(number), rows["truth"]] += 0.3
     odds /= odds.sum(1, keepdims=True)
-    return rows.assign(**{f"p_{c}": odds[:, c] for c in range(len(task.classes))})
+    names = range(len(task.classes))
+    table = rows.assign(**{f"p_{c}": odds[:, c] for c in names})
+    return table if task.positive else table.assign(**{f"logit_{c}": 3 * odds[:, c] for c in names})
 
 
 def drawn_segmentation(seed=0):

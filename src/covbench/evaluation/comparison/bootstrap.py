@@ -81,14 +81,20 @@ def _score_classification(
     classes, positive = metrics["classes"], metrics["positive"]
     number = classes.index(positive) if positive else None
     truth, count = cases["truth"].to_numpy(), len(classes)
-    cells = (patient_codes * count + truth) * count + cases["predicted"].to_numpy()
-    confusion = np.bincount(cells, minlength=len(weights) * count**2).reshape(len(weights), -1)
-    drawn = (weights.T @ confusion).reshape(-1, count, count)
+
+    def draw_confusion(answers: str) -> np.ndarray:
+        cells = (patient_codes * count + truth) * count + cases[answers].to_numpy()
+        confusion = np.bincount(cells, minlength=len(weights) * count**2).reshape(len(weights), -1)
+        drawn: np.ndarray = (weights.T @ confusion).reshape(-1, count, count)
+        return drawn
+
+    drawn = draw_confusion("predicted")
     rates = rate_classes(drawn)
+    rounded = rate_classes(draw_confusion("rounded")) if "rounded" in cases else None
     ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), patient_codes, weights) for c in range(count)]
     rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
     mean = partial(_mean_draws, patient_codes=patient_codes, weights=weights)
-    fold = ClassifiedFold(cases, tuple(classes), number, drawn, rates, mean)
+    fold = ClassifiedFold(cases, tuple(classes), number, drawn, rates, mean, rounded)
     totals = draw_metrics(CLASSIFICATION, fold, positive=number is not None)
     shown = [rate for rate in rates if rate != "support"]
     per_class = {(name, rate): rates[rate][:, c] for c, name in enumerate(classes) for rate in shown}
@@ -193,7 +199,9 @@ def _accumulate(rows: np.ndarray) -> np.ndarray:
 def _score_segmentation(
     metrics: Mapping[str, Any], cases: pd.DataFrame, patient_codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
-    regions = {name: _score_region(cases, name, patient_codes, weights) for name in {*metrics["classes"], LESION, NATIVE}}
+    regions = {
+        name: _score_region(cases, name, patient_codes, weights) for name in {*metrics["classes"], LESION, NATIVE}
+    }
     mean = partial(_mean_draws, patient_codes=patient_codes, weights=weights)
     totals = draw_metrics(SEGMENTATION, SegmentedFold(cases, tuple(metrics["classes"]), regions, mean))
     per_class = {(c, name): value for c in metrics["classes"] for name, value in regions[c].items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ class ClassifiedFold:
     rates: float64, (…, C), of each class against the rest: precision, recall, specificity, f1, support, auroc,
         average_precision; NaN where undefined.
     mean: from a value of each image, float64, (N,), NaN where undefined, to the mean of those defined, (…).
+    rounded: as rates, without auroc and average_precision, of the answers by rounded logits; None without logits.
     """
 
     cases: pd.DataFrame
@@ -33,6 +34,7 @@ class ClassifiedFold:
     confusion: np.ndarray
     rates: Mapping[str, np.ndarray]
     mean: Callable[[np.ndarray], Any]
+    rounded: Mapping[str, np.ndarray] | None = None
 
 
 def _missing(rate: str) -> Reason:
@@ -132,3 +134,37 @@ def auroc(fold: ClassifiedFold) -> np.ndarray:
 def average_precision(fold: ClassifiedFold) -> np.ndarray:
     """Area under the precision-recall curve."""
     return _rank(fold, "average_precision")
+
+
+_AS_STUDY = (
+    "The study's way of scoring: the class of the largest rounded logit, of equal ones the first in the alphabet. "
+)
+
+
+def _round(fold: ClassifiedFold) -> ClassifiedFold:
+    """Let the answers by rounded logits take the place of the others."""
+    assert fold.rounded is not None
+    return replace(fold, rates=fold.rounded)
+
+
+def _average_rounded(fold: ClassifiedFold, rate: str) -> np.ndarray:
+    return _average(_round(fold), rate)
+
+
+def _missing_rounded(fold: ClassifiedFold, rate: str) -> str:
+    return _missing(rate)(_round(fold))
+
+
+metric = partial(metric, rounded_only=True, in_report=False)
+
+
+@metric("Accuracy (rounded)", f"{_AS_STUDY}Share of test images for which it is the true class.")
+def accuracy_rounded(fold: ClassifiedFold) -> np.ndarray:
+    """Hits among all images, which is the mean of the recalls, weighted by support."""
+    return _weigh(_round(fold), "recall")
+
+
+for _rate, (_label, _definition) in _AVERAGED.items():
+    metric(f"{_label} (rounded)", _AS_STUDY + _definition, f"{_rate}_rounded", partial(_missing_rounded, rate=_rate))(
+        partial(_average_rounded, rate=_rate)
+    )

@@ -23,7 +23,8 @@ class Metric:
     function: from a ClassifiedFold or SegmentedFold to a number, NaN where undefined; for B bootstrap draws, to (B,).
     reason: from such a fold to the reason why the metric is undefined on it.
     drawn: whether `function` works on bootstrap draws; otherwise the metric has no interval.
-    positive_only: only for tasks with a positive class. in_report: whether the report's tables show it.
+    positive_only: only for tasks with a positive class. rounded_only: only where logits were stored and can be rounded.
+    in_report: whether the report's tables show it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Metric:
     reason: Reason
     drawn: bool = True
     positive_only: bool = False
+    rounded_only: bool = False
     in_report: bool = True
 
 
@@ -56,7 +58,7 @@ def register_metric(
         definition: what exactly it counts, in a sentence.
         name: the metric's name; if left out, the name of the function.
         reason: from a fold to the reason why the metric is undefined on it.
-        traits: `drawn`, `positive_only` and `in_report` of Metric.
+        traits: `drawn`, `positive_only`, `rounded_only` and `in_report` of Metric.
 
     Returns:
         The decorator, which returns the function unchanged.
@@ -86,7 +88,7 @@ def score_metrics(kind: str, fold: Any, positive: bool = False) -> tuple[dict[st
     Returns:
         The values by name, None where undefined, and the reason for each None.
     """
-    metrics = [metric for metric in METRICS[kind].values() if positive or not metric.positive_only]
+    metrics = _list_metrics(kind, fold, positive)
     values = {metric.name: float(metric.function(fold)) for metric in metrics}
     written = {name: None if math.isnan(value) else value for name, value in values.items()}
     return written, {metric.name: metric.reason(fold) for metric in metrics if written[metric.name] is None}
@@ -103,5 +105,15 @@ def draw_metrics(kind: str, fold: Any, positive: bool = False) -> dict[str, np.n
     Returns:
         float64, (B,), by name; NaN where a draw leaves the metric undefined.
     """
-    metrics = [m for m in METRICS[kind].values() if m.drawn and (positive or not m.positive_only)]
+    metrics = [metric for metric in _list_metrics(kind, fold, positive) if metric.drawn]
     return {metric.name: metric.function(fold) for metric in metrics}
+
+
+def _list_metrics(kind: str, fold: Any, positive: bool) -> list[Metric]:
+    """List the metrics of a kind that can be asked of a fold."""
+    rounded = getattr(fold, "rounded", None) is not None
+    return [
+        metric
+        for metric in METRICS[kind].values()
+        if (positive or not metric.positive_only) and (rounded or not metric.rounded_only)
+    ]

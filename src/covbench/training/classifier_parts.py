@@ -1,0 +1,29 @@
+"""Cut a classifier at the features of its backbone and at its logits. The parts share its layers."""
+
+from __future__ import annotations
+
+import keras
+
+BACKBONES = ("backbone", "network")
+
+
+def cut_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Cut a classifier in two: from raw images, (B, H, W, 3), 0-255, to the backbone's features, and on to logits."""
+    x = images = keras.Input(model.input_shape[1:], dtype="float32")
+    for layer in model.layers[1:]:
+        x = layer(x, training=False) if layer.name in BACKBONES else layer(x)
+        if layer.name in BACKBONES:
+            break
+    head = model.get_layer("head")
+    return keras.Model(images, x), keras.Model(head.inputs, head.get_layer("logits").output)
+
+
+def show_logits(model: keras.Model) -> keras.Model:
+    """Make a classifier that gives two outputs, (B, C) each: its probabilities and its logits."""
+    x = images = keras.Input(model.input_shape[1:], dtype="float32")
+    for layer in model.layers[1:-1]:
+        x = layer(x)
+    outputs = {}
+    for layer in model.get_layer("head").layers:
+        x = outputs[layer.name] = layer(x)
+    return keras.Model(images, [outputs["probabilities"], outputs["logits"]])

@@ -29,8 +29,7 @@ def draw_masks(images, task, seed=0):
 
 def library_scores(truth, probabilities, classes):
     """F-score and IoU of the classes whose probabilities are given, the first ones, on all pixels together."""
-    import covbench.models.sm_adapter  # noqa: F401  sets the library's framework
-    import segmentation_models as sm
+    from covbench.models.sm_adapter import sm
 
     one_hot = np.eye(classes, dtype="float32")[truth][..., : probabilities.shape[-1]]
     return [float(metric(threshold=0.5)(one_hot, probabilities)) for metric in (sm.metrics.FScore, sm.metrics.IOUScore)]

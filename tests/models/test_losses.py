@@ -36,8 +36,7 @@ def test_each_loss_is_the_sum_of_its_terms(name, expected):
 
 
 def test_the_loss_of_binary_masks_is_that_of_the_library_that_the_study_trained_with():
-    import covbench.models.sm_adapter  # noqa: F401  sets the library's framework
-    import segmentation_models as sm
+    from covbench.models.sm_adapter import sm
 
     library = sm.losses.DiceLoss() + (1 * sm.losses.BinaryFocalLoss())
     generator = np.random.default_rng(0)

@@ -92,7 +92,10 @@ def augment(
     fill = cv2.BORDER_CONSTANT if mask is not None else cv2.BORDER_REPLICATE
     warp = cv2.warpAffine
     if augmentation.perspective and rng.random() < augmentation.perspective:
-        warp, matrix = cv2.warpPerspective, np.vstack([matrix, [0, 0, 1]]) @ draw_perspective(*image.shape, rng)
+        warp, matrix = (
+            cv2.warpPerspective,
+            np.vstack([matrix, [0, 0, 1]]) @ draw_perspective(image.shape[0], image.shape[1], rng),
+        )
     warped = warp(image, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=fill)
     if mask is not None:
         mask = warp(mask, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)

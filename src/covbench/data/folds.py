@@ -236,5 +236,6 @@ def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> N
 
 def _join_maps(maps: Sequence[ClassMaps]) -> dict[str, np.ndarray]:
     """Join the arrays of predicted_masks.npz, by name: `masks`, and `unsure` if the model gives probabilities."""
-    arrays = {"masks": [part.numbers for part in maps], "unsure": [part.unsure for part in maps]}
-    return {name: np.concatenate(parts) for name, parts in arrays.items() if parts and parts[0] is not None}
+    unsure = [part.unsure for part in maps if part.unsure is not None]
+    arrays = {"masks": [part.numbers for part in maps], "unsure": unsure}
+    return {name: np.concatenate(parts) for name, parts in arrays.items() if parts}

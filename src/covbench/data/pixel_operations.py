@@ -98,5 +98,5 @@ def apply_choices(
     """
     for probability, operations in choices:
         if rng.random() < probability:
-            image = operations[rng.integers(len(operations))](image, rng)
+            image = operations[int(rng.integers(len(operations)))](image, rng)
     return image

@@ -36,7 +36,7 @@ def count_native(test: Fold, lesions: np.ndarray, stored: Path, task: Task) -> p
         with np.load(stored) as masks:
             for row, position in enumerate(test.positions):
                 mask = is_lesion[masks[str(position)]]
-                true = test.show(row, mask, mask)[1]
+                true = np.asarray(test.show(row, mask, mask)[1])
                 guess = restore_mask(lesions[row], mask.shape)
                 counts[row] = np.count_nonzero(true & guess), np.count_nonzero(true), np.count_nonzero(guess)
     except (OSError, ValueError, KeyError, BadZipFile) as error:

@@ -22,7 +22,7 @@ def read_masks(path: Path | str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     with np.load(path) as stored:
         masks = stored["masks"]
-        bits = stored["unsure"] if "unsure" in stored else None
+        bits = stored.get("unsure")
     if bits is None:
         return masks[rows], None
     unsure = np.unpackbits(bits[rows], axis=-1, count=masks.shape[-1]).astype(bool)

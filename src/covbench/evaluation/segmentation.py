@@ -169,8 +169,8 @@ def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.
 
 
 def _count_sure(confusion: np.ndarray, task: Task) -> pd.DataFrame:
-    """Tabulate, for each class, its pixels with more than half the probability. confusion: of such pixels, (N, C, C)."""
-    columns = {}
+    """Tabulate each class's pixels with more than half the probability. confusion: of such pixels, (N, C, C)."""
+    columns: dict[str, np.ndarray] = {}
     for number, name in enumerate(task.classes):
         both, _, predicted = measure_overlap(confusion, [number])
         columns |= {f"both_{name}_sure": both, f"predicted_{name}_sure": predicted}

@@ -99,4 +99,4 @@ def write_predictions(table: pd.DataFrame, masks: Mapping[str, np.ndarray], outp
     write_table(outputs["predictions"], table)
     if masks:
         with write_whole(outputs["masks"]) as temporary:
-            np.savez_compressed(temporary, **masks)
+            np.savez_compressed(temporary, **dict(masks))  # type: ignore[arg-type]

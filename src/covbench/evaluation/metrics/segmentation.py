@@ -95,8 +95,8 @@ def _lesion_native(fold: SegmentedFold, score: str) -> Any:
 for _score, _label in (("dice", "Lesion Dice"), ("jaccard", "Lesion Jaccard")):
     metric(
         f"{_label} per volume, native",
-        f"{_label} per volume, with the predicted mask brought back to the stored grid of each slice (nearest pixel) and "
-        "compared with the mask that the authors published.",
+        f"{_label} per volume, with the predicted mask brought back to the stored grid of each slice (nearest pixel), "
+        "where it is compared with the mask that the authors published.",
         f"{_score}_{LESION}_volume_native",
         _explain(_score),
         in_report=_score == "dice",

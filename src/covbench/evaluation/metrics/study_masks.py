@@ -20,7 +20,7 @@ from covbench.schema import SEGMENTATION
 SMOOTH = 1e-5
 BATCH = 16  # test images whose pixels the study pools in its multi-class tasks
 
-Score = Callable[[Any, Any, Any, float], Any]
+Score = Callable[..., Any]
 """From pixels in both masks, true pixels, predicted pixels and a smoothing term to a score."""
 
 metric = partial(register_metric, SEGMENTATION)
@@ -51,10 +51,10 @@ def _background(fold: SegmentedFold, score: Score, empty: bool) -> Any:
     cases, name = fold.cases, fold.classes[0]
     true = cases[f"true_{name}"].to_numpy()
     if empty:
-        pixels = sum(cases[f"true_{each}"] for each in fold.classes).to_numpy()
-        return fold.mean(score(true, true, pixels, SMOOTH))
+        pixels = cases[[f"true_{each}" for each in fold.classes]].sum(axis=1).to_numpy()
+        return fold.mean(score(true, true, pixels))
     both, predicted = cases[f"both_{name}_sure"].to_numpy(), cases[f"predicted_{name}_sure"].to_numpy()
-    return fold.mean(score(both, true, predicted, SMOOTH))
+    return fold.mean(score(both, true, predicted))
 
 
 def _batches(fold: SegmentedFold, score: Score) -> Any:
@@ -79,7 +79,7 @@ def _pool(fold: SegmentedFold, name: str, batch: slice, score: Score) -> Any:
     inside = np.zeros(len(fold.cases), bool)
     inside[batch] = True
     means = [fold.mean(np.where(inside, fold.cases[column].to_numpy(), np.nan)) for column in columns]
-    return score(*means, SMOOTH / inside.sum())
+    return score(*means, smooth=SMOOTH / inside.sum())
 
 
 _NAMED: tuple[tuple[str, str, Score], ...] = (("dice", "Dice", smooth_dice), ("jaccard", "Jaccard", smooth_jaccard))
@@ -99,8 +99,8 @@ for _name, _label, _score in _NAMED:
     )(partial(_background, score=_score, empty=True))
     metric(
         f"{_label} per batch (study)",
-        f"{_label} of each class on the pixels of {BATCH} test slices together, in the order of the test fold; the mean "
-        "over all classes, background too; then the mean over batches: what the study reports for four classes. A "
+        f"{_label} of each class on the pixels of {BATCH} test slices together, in the order of the test fold; the "
+        "mean over all classes, background too; then the mean over batches: what the study reports for four classes. A "
         "pixel counts to a class that has more than half the probability. An incomplete last batch is left out. "
         "Bootstrap draws keep the batches and draw the slices in them.",
         f"{_name}_study_batches",

@@ -90,6 +90,7 @@ for _name, _label, _score in _NAMED:
         f"{_label} of the background per slice, then the mean over slices: what the study reports for binary masks. A "
         "pixel is background where the model gives it more than half the probability. It hardly depends on lesions.",
         f"{_name}_background",
+        in_report=_name == "dice",
     )(partial(_background, score=_score, empty=False))
     metric(
         f"Background {_label} of an empty mask",
@@ -104,4 +105,5 @@ for _name, _label, _score in _NAMED:
         "pixel counts to a class that has more than half the probability. An incomplete last batch is left out. "
         "Bootstrap draws keep the batches and draw the slices in them.",
         f"{_name}_study_batches",
+        in_report=_name == "dice",
     )(partial(_batches, score=_score))

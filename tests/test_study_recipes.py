@@ -1,4 +1,4 @@
-"""The study's recipes of segmentation networks: counted by hand in its notebooks, and what `published` makes of them."""
+"""The study's recipes of segmentation networks: counted in its notebooks, and what `published` makes of them."""
 
 from collections import Counter
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
+from covbench.study_recipes import find_recipe
 
 PUBLISHED = "published"
 AUDITED = "audited"
@@ -29,8 +30,8 @@ class Options:
     fine_tune_epochs, fine_tune_rate: second phase, everything trainable; 0 epochs: skipped.
     decay: factor by which the rate falls over one phase, evenly in the logarithm; 1: constant.
     head: layers after the backbone. Classification: `dense_512_64` (the study's for two classes, a sigmoid each),
-        `pooled_logits` (the study's for three classes) or `average_pool` (with dropout). Segmentation: `softmax_map`,
-        `background_sigmoid` (one sigmoid, of the background) or `sigmoid_maps` (a sigmoid per class).
+        `pooled_logits` (the study's for three classes) or `average_pool` (with dropout). Segmentation: `softmax_map`
+        or `background_sigmoid` (the study's for two classes: one sigmoid, of the background).
     scaling: `unit` (1/255 for every backbone), `raw` (0-255) or `own` (what the backbone was trained with).
     augmentation: a name of covbench.data.augmentation.AUGMENTATIONS.
     augment_test: whether validation and test images are augmented too, as the study did for three classes.
@@ -40,7 +41,8 @@ class Options:
     keep: which epoch's weights are scored: `best` (lowest validation loss) or `last`.
     patience: epochs without a better validation loss before stopping; 0: never stop early.
     plateau: divide the rate by ten after ten epochs without a better validation loss (Keras's ReduceLROnPlateau).
-    refresh_batch_norm: re-estimate batch-norm statistics over the training fold before validating.
+    refresh_batch_norm: before validating, re-estimate batch-norm statistics over up to 30 batches of the training fold
+        (training.schedule.REFRESH_BATCHES), others in each epoch.
     augmented_views: how many augmented views of an image a frozen backbone sees, in turn by epoch; `every_epoch`: a new
         one each.
     """
@@ -161,46 +163,53 @@ _AUDITED_CLASSIFICATION = Options(
     refresh_batch_norm=True,
     augmented_views=EVERY_EPOCH,
 )
-_PUBLISHED_BINARY_MASKS = Options(
-    size=320,
+_PUBLISHED_MASKS = Options(
+    size=256,
+    resize="antialias",
+    batch_size=16,
+    head_epochs=0,
+    head_rate=0.0,
+    fine_tune_epochs=25,
+    fine_tune_rate=1e-4,
+    decay=1.0,
+    head="softmax_map",
+    scaling="raw",
+    augmentation="study_classes",
+    augment_test=False,
+    shuffle=False,
+    loss="combo",
+    class_weights=False,
+    keep=LAST,
+    patience=0,
+    plateau=True,
+    refresh_batch_norm=False,
+    augmented_views=EVERY_EPOCH,
+)
+_PUBLISHED_LESIONS = replace(
+    _PUBLISHED_MASKS, head="background_sigmoid", loss="background_dice_focal", augmentation="study_lesions"
+)
+_PUBLISHED_MEDSEG = replace(_PUBLISHED_MASKS, augmentation="segmentation")
+_AUDITED_SEGMENTATION = Options(
+    size=256,
     resize="antialias",
     batch_size=8,
     head_epochs=0,
     head_rate=0.0,
-    fine_tune_epochs=20,
-    fine_tune_rate=1e-4,
-    decay=1.0,
+    fine_tune_epochs=40,
+    fine_tune_rate=3e-4,
+    decay=0.05,
     head="softmax_map",
     scaling="own",
     augmentation="segmentation",
     augment_test=False,
     shuffle=True,
-    loss="dice_focal",
+    loss="crossentropy_dice",
     class_weights=False,
     keep=BEST,
-    patience=5,
-    plateau=False,
-    refresh_batch_norm=False,
-    augmented_views=EVERY_EPOCH,
-)
-_PUBLISHED_MULTICLASS_MASKS = replace(
-    _PUBLISHED_BINARY_MASKS,
-    size=256,
-    batch_size=16,
-    fine_tune_epochs=25,
-    loss="crossentropy_focal_tversky",
-    class_weights=True,
-)
-_AUDITED_SEGMENTATION = replace(
-    _PUBLISHED_BINARY_MASKS,
-    size=256,
-    batch_size=8,
-    fine_tune_epochs=40,
-    fine_tune_rate=3e-4,
-    decay=0.05,
-    loss="crossentropy_dice",
     patience=10,
+    plateau=False,
     refresh_batch_norm=True,
+    augmented_views=EVERY_EPOCH,
 )
 
 _PUBLISHED_SPLITS = {
@@ -208,7 +217,7 @@ _PUBLISHED_SPLITS = {
     "covid_ct": SplitRule("image", (0.75, 0.0, 0.25)),
     "ieee8023_xray": SplitRule("image", (0.8, 0.0, 0.2)),
     "radiography": SplitRule("image", (0.7, 0.2, 0.1)),
-    "zenodo_infection": SplitRule("image", (0.5, 0.3, 0.2), pool=1000),
+    "zenodo_infection": SplitRule("image", (500 / 820, 300 / 820, 20 / 820), pool=820),
     "zenodo_multiclass": SplitRule("image", (2840 / 4020, 680 / 4020, 500 / 4020), pool=4020),
     "medseg_multiclass": SplitRule("image", (651 / 929, 138 / 929, 140 / 929)),
 }
@@ -224,8 +233,9 @@ def _published_options(task: Task, architecture: str) -> Options:
     two = len(task.classes) == 2
     if task.kind == CLASSIFICATION:
         return _published_classifier(_PUBLISHED_BINARY if two else _PUBLISHED_MULTICLASS, task.name, architecture)
-    size = 512 if task.name == "medseg_multiclass" else 256
-    return _PUBLISHED_BINARY_MASKS if two else replace(_PUBLISHED_MULTICLASS_MASKS, size=size)
+    options = _PUBLISHED_MEDSEG if task.name == "medseg_multiclass" else _PUBLISHED_MASKS
+    recipe = find_recipe(task.name, len(task.classes), architecture)
+    return replace(_PUBLISHED_LESIONS if two else options, **recipe._asdict())
 
 
 def _published_classifier(usual: Options, task: str, architecture: str) -> Options:

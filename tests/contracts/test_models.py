@@ -66,3 +66,13 @@ def _train_one_step(model, images, targets, loss):
     changed = [not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
     assert sum(changed) > 0.9 * len(changed)
     return cost
+
+
+@pytest.mark.parametrize("name", ["unet_small", "unet_mobilenetv2", "linknet_mobilenetv2", "pspnet_mobilenetv2"])
+def test_a_segmenter_with_the_study_s_head_on_the_background_keeps_the_promise_too(name):
+    side = input_size(name, SIDE)
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    model = build_segmenter(name, side, 2, "own", head="background_sigmoid")
+    targets = np.eye(2)[images[..., 0] % 2]
+    assert np.isfinite(_train_one_step(model, images, targets, "background_dice_focal"))
+    check_answers(model, images, targets.shape)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covbench.data.augmentation import AUGMENTATIONS, Augmentation, augment, draw_warp, image_key
+from covbench.data.augmentation import AUGMENTATIONS, Augmentation, augment, draw_perspective, draw_warp, image_key
 
 
 @pytest.fixture
@@ -72,3 +72,29 @@ def test_no_augmentation_returns_the_picture_itself(picture):
 
 def test_copies_of_an_image_have_keys_of_their_own():
     assert len({image_key("case_1#7", copy) for copy in range(10)}) == 10
+
+
+def test_the_study_s_perspective_moves_image_and_mask_alike():
+    image = np.zeros((64, 64), np.uint8)
+    image[20:40, 24:30] = 255
+    warped, mask = augment(image, image // 255, Augmentation(perspective=1.0), (0, 1, 5))
+    assert mask.sum() > (image // 255).sum()  # corners move inwards, so everything grows
+    assert ((warped > 127) != (mask == 1)).mean() < 0.03
+
+
+def test_a_perspective_maps_the_corners_a_little_inwards():
+    corners = np.array([[0, 0, 1], [99, 0, 1], [99, 49, 1], [0, 49, 1]], float).T
+    for seed in range(20):
+        moved = draw_perspective(50, 100, np.random.default_rng(seed)) @ corners
+        inside = np.abs((moved[:2] / moved[2]).T - corners[:2].T) / (99, 49)
+        assert (inside <= 0.4 + 1e-6).all()
+        assert 0 < inside.mean() < 0.2
+
+
+def test_augmentations_of_the_study_keep_masks_and_differ_from_epoch_to_epoch(picture):
+    mask = picture // 64
+    for name in ("study_lesions", "study_classes"):
+        shown = [augment(picture, mask, AUGMENTATIONS[name], (0, epoch, 7)) for epoch in range(12)]
+        assert all(image.dtype == np.uint8 and image.shape == picture.shape for image, _ in shown)
+        assert all(set(np.unique(warped)) <= {0, 1, 2, 3} for _, warped in shown)
+        assert len({image.tobytes() for image, _ in shown}) == 12

@@ -126,7 +126,8 @@ def predict(root, paths, run=RUN, external="ieee8023_xray"):
 def score(root, run=RUN, external="ieee8023_xray"):
     files = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
     if (root / "masks.npy").exists():
-        files |= {"masks": root / "predicted_masks.npz", "prepared": [root / "rows.parquet", root / "masks.npy"]}
+        prepared = [root / name for name in ("rows.parquet", "masks.npy", "native_masks.npz")]
+        files |= {"masks": root / "predicted_masks.npz", "prepared": prepared}
     outputs = {"metrics": root / "metrics.json", "cases": root / "cases.parquet"}
     score_external(TASKS[run.task], TASKS[external], files, outputs)
     return json.loads((root / "metrics.json").read_text()), pd.read_parquet(root / "cases.parquet")
@@ -193,6 +194,8 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
     index = index_of([""] * 3, list("pqr")).assign(mask="m.png", excluded=False)
     for name, array in (("images", images), ("masks", masks)):
         np.save(tmp_path / f"{name}.npy", array)
+    native = {str(number): np.kron(mask, np.ones((2, 2), np.uint8)) for number, mask in enumerate(masks)}
+    np.savez_compressed(tmp_path / "native_masks.npz", **native)
     write_table(tmp_path / "rows.parquet", index[["image_id"]])
     write_table(tmp_path / "index.parquet", index)
     write_table(tmp_path / "duplicates.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
@@ -210,6 +213,7 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
     dice = [2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in zip(lesion, masks == 1, strict=True)]
     assert cases["dice_lesion"].to_numpy() == pytest.approx(np.array(dice))
     assert metrics["seeds"]["0"]["metrics"]["dice_lesion"] == pytest.approx(np.mean(dice))
+    assert cases["both_lesion_native"].tolist() == (4 * cases["both_lesion"]).tolist()
 
 
 def test_scoring_needs_no_model_and_no_tensorflow(tmp_path):

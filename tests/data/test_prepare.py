@@ -10,7 +10,7 @@ from PIL import Image
 from covbench.data.datasets import usable_rows
 from covbench.data.images import RESIZES
 from covbench.data.index import build_index
-from covbench.data.prepare import prepare_images, prepare_masks, split_grid
+from covbench.data.prepare import prepare_images, prepare_masks, prepare_native_masks, split_grid
 from covbench.experiment.plan import prepared_paths
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, SEGMENTATION, CovbenchError, Task
 
@@ -104,6 +104,23 @@ def test_masks_stand_in_the_order_of_their_images(tmp_path):
     assert np.load(tmp_path / "masks.npy")[:, 0, 0].tolist() == [2, 0]
     assert table["label"].tolist() == [-1, -1]
     assert table["image_id"].tolist() == ["x.npy#2", "x.npy#0"]
+
+
+def test_native_masks_stand_in_the_same_order_on_the_stored_grid(tmp_path):
+    prepare_native_masks(make_stack(tmp_path), tmp_path, LESIONS, tmp_path / "native_masks.npz")
+    with np.load(tmp_path / "native_masks.npz") as masks:
+        assert list(masks) == ["0", "1"]
+        assert np.array_equal(masks["0"], np.full((4, 6), 2))
+        assert np.array_equal(masks["1"], np.zeros((4, 6)))
+        assert masks["0"].dtype == np.uint8
+
+
+def test_an_unreadable_mask_leaves_no_native_masks(tmp_path):
+    index = make_stack(tmp_path)
+    (tmp_path / "m.npy").write_bytes(b"nothing")
+    with pytest.raises(CovbenchError, match=r"m\.npy"):
+        prepare_native_masks(index, tmp_path, LESIONS, tmp_path / "native_masks.npz")
+    assert not (tmp_path / "native_masks.npz").exists()
 
 
 def test_a_mask_is_turned_as_its_image_is(tmp_path):

@@ -9,6 +9,7 @@ import yaml
 
 from covbench.data.augmentation import AUGMENTATIONS
 from covbench.experiment.config import HEADS, SCHEMA, check_config
+from covbench.experiment.plan import plan_runs
 from covbench.protocols import Options
 from covbench.schema import CovbenchError
 
@@ -90,17 +91,22 @@ def test_options_have_the_types_of_the_training_code():
 def test_words_that_options_may_take_are_those_the_code_knows():
     from covbench.models.classifier import HEADS as CLASSIFIER_HEADS
     from covbench.models.losses import LOSSES
+    from covbench.models.segmenter import HEADS as SEGMENTER_HEADS
 
     described = yaml.safe_load(SCHEMA.read_text())["$defs"]["options"]["properties"]
     assert set(described["augmentation"]["enum"]) == set(AUGMENTATIONS)
     assert set(described["loss"]["enum"]) == set(LOSSES)
     assert set(HEADS["classification"]) == set(CLASSIFIER_HEADS)
+    assert set(HEADS["segmentation"]) == set(SEGMENTER_HEADS)
     assert set(described["head"]["enum"]) == {head for heads in HEADS.values() for head in heads}
 
 
 def test_a_wrong_word_gets_the_nearest_choice():
-    message = mistakes_of(options={"audited": {"segmentation": {"loss": "dice_focl"}}})
-    assert "options.audited.segmentation.loss: 'dice_focl' is no choice; did you mean 'dice_focal'?" in message
+    message = mistakes_of(options={"audited": {"segmentation": {"loss": "crossentropy_dise"}}})
+    assert (
+        "options.audited.segmentation.loss: 'crossentropy_dise' is no choice; did you mean 'crossentropy_dice'?"
+        in message
+    )
 
 
 def test_a_head_of_the_other_kind_is_refused():
@@ -186,3 +192,39 @@ def test_every_key_that_is_missing_is_named_once():
         "config: tasks: missing; add this key",
         "config: architectures: missing; add this key",
     ]
+
+
+def test_a_task_may_have_networks_of_its_own():
+    config = check_config(
+        {
+            "tasks": ["zenodo_infection", "zenodo_multiclass"],
+            "architectures": {"segmentation": ["unet_vgg19"], "zenodo_infection": ["unet_seresnext101"]},
+        }
+    )
+    planned = [(each.run.task, each.run.architecture) for each in plan_runs(config) if each.run.protocol == "published"]
+    assert planned == [
+        ("zenodo_infection", "unet_vgg19"),
+        ("zenodo_infection", "unet_seresnext101"),
+        ("zenodo_multiclass", "unet_vgg19"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("networks", "words"),
+    [
+        (
+            {"zenodo_infecton": ["unet_vgg19"]},
+            "architectures.zenodo_infecton: neither a kind of task nor a task; did you",
+        ),
+        (
+            {"zenodo_infection": ["vgg16"]},
+            "architectures.zenodo_infection: unknown name 'vgg16'; it classifies; move it",
+        ),
+        (
+            {"segmentation": ["unet_vgg19"], "zenodo_infection": ["unet_vgg19"]},
+            "architectures.zenodo_infection: unet_vgg19 is in architectures.segmentation already; list it once",
+        ),
+    ],
+)
+def test_networks_of_a_task_are_checked_like_others(networks, words):
+    assert words in mistakes_of(architectures={"classification": ["vgg16"], **networks})

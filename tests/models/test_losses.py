@@ -12,9 +12,13 @@ from covbench.schema import CovbenchError
 TRUTH = np.array([[[[1, 0], [0, 1]]]], np.float32)  # one image of 1 x 2 pixels: class 0, then class 1
 GUESS = np.array([[[[0.75, 0.25], [0.5, 0.5]]]], np.float32)
 CROSSENTROPY = (-math.log(0.75) - math.log(0.5)) / 2
-FOCAL = 0.25 * (0.25**2 * -math.log(0.75) + 0.5**2 * -math.log(0.5)) / 2
 DICE = 1 - (2 * 0.75 / (1 + 1.25) + 2 * 0.5 / (1 + 0.75)) / 2
-TVERSKY = 1 - (0.75 / (0.75 + 0.7 * 0.25 + 0.3 * 0.5) + 0.5 / (0.5 + 0.7 * 0.5 + 0.3 * 0.25)) / 2
+# the study's losses: background 0.75 where it is, 0.5 where the lesion is
+BACKGROUND_DICE = 1 - (2 * 0.75 + 1e-5) / (1 + 1.25 + 1e-5)
+BACKGROUND_FOCAL = (0.25 * 0.25**2 * -math.log(0.75) + 0.75 * 0.5**2 * -math.log(0.5)) / 2
+WEIGHTED = (0.6 * -math.log(0.75) - math.log(1 - 0.25) - math.log(1 - 0.5) + 0.6 * -math.log(0.5)) / 4
+FOCAL_OF_MEAN = 0.8 * (1 - math.exp(-CROSSENTROPY)) ** 2 * CROSSENTROPY  # binary, of complementary maps: the same mean
+FLAT_TVERSKY = 1 - (1.25 + 1) / (1.25 + 0.3 * 0.75 + 0.7 * 0.75 + 1)
 
 
 @pytest.mark.parametrize(
@@ -22,13 +26,40 @@ TVERSKY = 1 - (0.75 / (0.75 + 0.7 * 0.25 + 0.3 * 0.5) + 0.5 / (0.5 + 0.7 * 0.5 +
     [
         ("categorical_crossentropy", CROSSENTROPY),
         ("binary_crossentropy", CROSSENTROPY),  # two complementary outputs: the mean over them is the same
-        ("dice_focal", DICE + FOCAL),
-        ("crossentropy_focal_tversky", CROSSENTROPY + FOCAL + TVERSKY),
+        ("background_dice_focal", BACKGROUND_DICE + BACKGROUND_FOCAL),
+        ("combo", 0.4 * WEIGHTED + 0.2 * FOCAL_OF_MEAN + 0.4 * FLAT_TVERSKY),
         ("crossentropy_dice", CROSSENTROPY + DICE),
     ],
 )
 def test_each_loss_is_the_sum_of_its_terms(name, expected):
     assert float(build_loss(name)(TRUTH, GUESS)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_loss_of_binary_masks_is_that_of_the_library_that_the_study_trained_with():
+    from covbench.models.sm_adapter import sm
+
+    library = sm.losses.DiceLoss() + (1 * sm.losses.BinaryFocalLoss())
+    generator = np.random.default_rng(0)
+    for share in (0.0, 0.5, 0.97, 1.0):  # of background pixels
+        truth = (generator.random((3, 8, 8)) < share).astype("float32")
+        guess = generator.random((3, 8, 8)).astype("float32").round(1)  # exact 0 and 1 among them
+        ours = build_loss("background_dice_focal")(np.stack([truth, 1 - truth], -1), np.stack([guess, 1 - guess], -1))
+        assert float(ours) == pytest.approx(float(library(truth[..., None], guess[..., None])), rel=1e-5)
+
+
+def test_the_loss_of_multiclass_masks_is_the_function_of_the_notebooks():
+    """Master_Z_Unet_Segmentation.ipynb, cell 22, in numpy float64."""
+    generator = np.random.default_rng(1)
+    truth = np.eye(4)[generator.integers(0, 4, (2, 8, 8))]
+    guess = generator.dirichlet(np.full(4, 0.3), (2, 8, 8)).clip(1e-6, 1 - 1e-6)
+    crossentropy = -(truth * np.log(guess) + (1 - truth) * np.log(1 - guess)).mean()
+    weighted = -(0.6 * truth * np.log(guess) + (1 - truth) * np.log(1 - guess)).mean()
+    hits, invented, missed = (truth * guess).sum(), ((1 - truth) * guess).sum(), (truth * (1 - guess)).sum()
+    tversky = 1 - (hits + 1) / (hits + 0.3 * invented + 0.7 * missed + 1)
+    expected = 0.4 * weighted + 0.2 * 0.8 * (1 - np.exp(-crossentropy)) ** 2 * crossentropy + 0.4 * tversky
+    assert float(build_loss("combo")(truth.astype("float32"), guess.astype("float32"))) == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -52,16 +83,12 @@ def test_class_weights_leave_the_dice_term_alone():
     assert weighted == pytest.approx(2 * CROSSENTROPY + DICE, abs=1e-5)
 
 
-def test_tversky_punishes_missed_lesion_more_than_invented_lesion():
-    tversky = build_loss("crossentropy_focal_tversky", [0.0, 0.0])  # the local terms weigh nothing
-    truth, missed, invented = (np.eye(2, dtype="float32")[_lesion(pixels)] for pixels in (2, 1, 3))
-    # averaged over lesion and background; what one class misses, the other invents
-    assert float(tversky(truth, missed)) == pytest.approx(1 - (1 / (1 + 0.7) + 98 / (98 + 0.3)) / 2, abs=1e-5)
-    assert float(tversky(truth, invented)) == pytest.approx(1 - (2 / (2 + 0.3) + 97 / (97 + 0.7)) / 2, abs=1e-5)
-
-
-def _lesion(pixels):
-    return np.array([[1] * pixels + [0] * (100 - pixels)])
+def test_the_study_s_multiclass_loss_weighs_a_missed_and_an_invented_lesion_pixel_alike():
+    truth = np.eye(2, dtype="float32")[np.array([[0] * 50 + [1] * 50])]
+    missed, invented = (np.eye(2, dtype="float32")[np.array([[0] * n + [1] * (100 - n)])] for n in (51, 49))
+    combo = build_loss("combo")
+    # all classes share one Tversky sum: a pixel that the lesion misses is one that the background invents
+    assert float(combo(truth, missed)) == pytest.approx(float(combo(truth, invented)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -89,5 +116,5 @@ def test_a_saved_loss_comes_back_the_same(name):
 
 
 def test_an_unknown_loss_is_refused_with_the_nearest_known():
-    with pytest.raises(CovbenchError, match=r"'dice_focl'.*dice_focal"):
-        build_loss("dice_focl")
+    with pytest.raises(CovbenchError, match=r"'comboo'.*combo"):
+        build_loss("comboo")

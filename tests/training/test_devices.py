@@ -20,7 +20,7 @@ from covbench.training.devices import (
 )
 
 CLASSES = 3
-LOSSES = {"classifier": "categorical_crossentropy", "segmenter": "crossentropy_focal_tversky"}
+LOSSES = {"classifier": "categorical_crossentropy", "segmenter": "combo"}
 
 
 @pytest.fixture(autouse=True)

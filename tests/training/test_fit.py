@@ -206,6 +206,6 @@ def test_a_small_unet_finds_the_square():
     model = build_segmenter("unet_small", 32, 2, options.scaling, None)
     folds = drawn_folds(masks=True)
     train_model(model, folds[0], folds[1], options, 0, lambda curves: None)
-    predicted, truth = predict_masks(model, folds[2], options, 0), folds[2].load_masks()
+    predicted, truth = predict_masks(model, folds[2], options, 0).numbers, folds[2].load_masks()
     assert predicted.shape == truth.shape
     assert 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum()) >= 0.8

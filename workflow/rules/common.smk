@@ -15,6 +15,7 @@ from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
 from covbench.experiment.plan import (
     find_options,
+    native_masks_path,
     plan_run,
     plan_runs,
     planned_datasets,
@@ -126,7 +127,9 @@ def files_of_runs(name):
 def annotated_at(wildcards, task):
     """What scoring any task's segmentations reads beside what was predicted; nothing for a classification."""
     prepared = prepared_at(wildcards, task)
-    return [prepared["rows"], prepared["masks"]] if "masks" in prepared else []
+    if "masks" not in prepared:
+        return []
+    return [prepared["rows"], prepared["masks"], native_masks_path(task)]
 
 
 def masks_for(wildcards):

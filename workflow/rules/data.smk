@@ -174,6 +174,26 @@ rule prepare:
         "../scripts/prepare.py"
 
 
+rule prepare_native_masks:
+    """Decode a task's masks on the grids that they are stored on, compressed, for scores at native spacing."""
+    input:
+        index=lambda wildcards: index_path(wildcards.task),
+    output:
+        "data/prepared/{task}/native_masks.npz",
+    log:
+        "logs/prepare_native_masks/{task}.log",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        made_by=made_by("prepare_native_masks"),
+    script:
+        "../scripts/prepare_native_masks.py"
+
+
 rule prepare_masks:
     """Decode a task's masks once into one memory-mapped array of class numbers."""
     input:

@@ -1,4 +1,4 @@
-"""Augment images with one affine warp each and a few cheap pixel operations, by numpy and OpenCV without TensorFlow.
+"""Augment images with one warp each and a few cheap pixel operations, by numpy and OpenCV without TensorFlow.
 
 The result depends only on (seed, epoch, image). It does not depend on the batch size, on the number of workers or on
 where training resumed.
@@ -7,10 +7,13 @@ where training resumed.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+from covbench.data.pixel_operations import STUDY_CLASSES, STUDY_LESIONS, Operation, apply_choices
 
 cv2.setNumThreads(0)
 
@@ -28,6 +31,8 @@ class Augmentation:
     flip, noise, blur, sharpen: probabilities.
     brightness: fraction of 255 in either direction.
     contrast: fraction in either direction.
+    perspective: probability of a random perspective.
+    choices: further operations, as data.pixel_operations.apply_choices takes them.
     """
 
     rotation: float = 0.0
@@ -42,6 +47,8 @@ class Augmentation:
     sharpen: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
+    perspective: float = 0.0
+    choices: tuple[tuple[float, Sequence[Operation]], ...] = ()
 
 
 AUGMENTATIONS = {
@@ -49,10 +56,13 @@ AUGMENTATIONS = {
     "rotation": Augmentation(rotation=15),
     "affine": Augmentation(rotation=20, shift=0.2, shear=0.2, stretch=0.2, flip=0.5),
     "segmentation": Augmentation(crop=0.8, flip=0.5, shift=0.1, zoom=0.5, noise=0.2, blur=0.1, sharpen=0.1),
+    "study_lesions": Augmentation(flip=0.5, shift=0.1, zoom=0.5, perspective=0.5, choices=STUDY_LESIONS),
+    "study_classes": Augmentation(flip=0.5, shift=0.1, zoom=0.5, choices=STUDY_CLASSES),
     "mild": Augmentation(rotation=10, shift=0.05, zoom=0.1, brightness=0.1, contrast=0.1),
 }
 # The study passes shear 0.2 and zoom 0.2 to Keras's ImageDataGenerator, which takes the first as degrees.
 
+PERSPECTIVE = (0.05, 0.1)  # range of the standard deviation of a corner, as a fraction of the side
 _LEVELS = np.arange(256, dtype=np.uint8)
 _SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
 
@@ -82,10 +92,16 @@ def augment(
     matrix = draw_warp(augmentation, image.shape[0], image.shape[1], rng)
     size = image.shape[::-1]
     fill = cv2.BORDER_CONSTANT if mask is not None else cv2.BORDER_REPLICATE
-    warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=fill)
+    warp = cv2.warpAffine
+    if augmentation.perspective and rng.random() < augmentation.perspective:
+        warp, matrix = (
+            cv2.warpPerspective,
+            np.vstack([matrix, [0, 0, 1]]) @ draw_perspective(image.shape[0], image.shape[1], rng),
+        )
+    warped = warp(image, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=fill)
     if mask is not None:
-        mask = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    return _change_pixels(warped, augmentation, rng), mask
+        mask = warp(mask, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return apply_choices(_change_pixels(warped, augmentation, rng), augmentation.choices, rng), mask
 
 
 def draw_warp(augmentation: Augmentation, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -111,6 +127,25 @@ def draw_warp(augmentation: Augmentation, height: int, width: int, rng: np.rando
     linear = scale * rotate @ np.diag(stretch * [mirror, 1.0])
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     return np.column_stack([linear, centre - linear @ centre + shift])
+
+
+def draw_perspective(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a random perspective: the corners move inwards by up to some tenths of the side, each on its own.
+
+    Args:
+        height: H, height of the image in pixels.
+        width: W, width of the image in pixels.
+        rng: the generator to draw from.
+
+    Returns:
+        The map from output to input pixels: float64, (3, 3).
+    """
+    spread = rng.uniform(*PERSPECTIVE)
+    inwards = np.minimum(np.abs(rng.normal(0, spread, (4, 2))), 0.4)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    side = np.array([width - 1, height - 1])
+    moved = corners + np.where(corners == 0, inwards, -inwards)
+    return cv2.getPerspectiveTransform((corners * side).astype(np.float32), (moved * side).astype(np.float32))
 
 
 def _change_pixels(image: np.ndarray, a: Augmentation, rng: np.random.Generator) -> np.ndarray:

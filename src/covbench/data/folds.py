@@ -51,12 +51,22 @@ class Fold:
         return len(self.positions)
 
     def load(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Load the image and the mask of a row, uint8, (H, W) each.
-
-        Both are warped if the row is an augmented copy (published Zenodo splits).
-        """
+        """Load the image and the mask of a row, uint8, (H, W) each, as `show` shows them."""
         image = np.asarray(self.images[self.positions[row]])
         mask = None if self.masks is None else np.asarray(self.masks[self.positions[row]])
+        return self.show(row, image, mask)
+
+    def show(self, row: int, image: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Show the image and the mask of a row, at any size, as the row shows them: warped if it is an augmented copy.
+
+        Args:
+            row: number of the row.
+            image: uint8, (H, W), 0-255 grey.
+            mask: uint8, (H, W), class numbers; None for classification.
+
+        Returns:
+            Image and mask, with the shapes of the arguments.
+        """
         if self.copies[row] == 0:
             return image, mask
         return augment(image, mask, AUGMENTATIONS["segmentation"], (*COPY_KEY, int(self.keys[row])))
@@ -185,17 +195,28 @@ def tabulate_predictions(
     return table
 
 
+class ClassMaps(NamedTuple):
+    """Predicted masks.
+
+    numbers: uint8, (R, H, W), the most probable class. unsure: one bit per pixel, uint8, (R, H, ceil(W / 8)), set where
+    no class has more than half the probability; None if the model gives no probabilities.
+    """
+
+    numbers: np.ndarray
+    unsure: np.ndarray | None = None
+
+
 class Predicted(NamedTuple):
     """What a model predicted for a fold.
 
     fold: with R rows. name: of the fold. seed: of the run. values: probabilities, float, (R, C), or for segmentation
-    class maps, uint8, (R, H, W). logits: float32, (R, C); None where the study did not round them.
+    class maps. logits: float32, (R, C); None where the study did not round them.
     """
 
     fold: Fold
     name: str
     seed: int
-    values: np.ndarray
+    values: np.ndarray | ClassMaps
     logits: np.ndarray | None = None
 
 
@@ -206,7 +227,15 @@ def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> N
     """
     tables, maps = [], []
     for fold, name, seed, values, logits in parts:
-        labels_pixels = fold.masks is not None
-        tables.append(tabulate_predictions(fold, name, seed, None if labels_pixels else values, logits))
-        maps += [values] if labels_pixels else []
-    write_predictions(pd.concat(tables, ignore_index=True), maps, outputs)
+        if isinstance(values, ClassMaps):
+            maps.append(values)
+        probabilities = None if isinstance(values, ClassMaps) else values
+        tables.append(tabulate_predictions(fold, name, seed, probabilities, logits))
+    write_predictions(pd.concat(tables, ignore_index=True), _join_maps(maps), outputs)
+
+
+def _join_maps(maps: Sequence[ClassMaps]) -> dict[str, np.ndarray]:
+    """Join the arrays of predicted_masks.npz, by name: `masks`, and `unsure` if the model gives probabilities."""
+    unsure = [part.unsure for part in maps if part.unsure is not None]
+    arrays = {"masks": [part.numbers for part in maps], "unsure": unsure}
+    return {name: np.concatenate(parts) for name, parts in arrays.items() if parts}

@@ -373,7 +373,7 @@ def _read_labels(path: Path, orientation: str) -> np.ndarray:
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Squash an image, uint8, (H, W), to (size, size) with antialiasing, so that every stored pixel contributes."""
+    """Squash an image, uint8 or float32, (H, W), to (size, size) with antialiasing: every stored pixel contributes."""
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
@@ -394,8 +394,19 @@ RESIZES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Squash class numbers, uint8, (H, W), to (size, size) by the class at the centre of each new pixel."""
-    return _resize_nearest(mask, size)
+    """Squash class numbers, uint8, (H, W), to (size, size) by majority, on the grid of its squashed image.
+
+    Each class is squashed as resize_image squashes an image, and a new pixel gets the class with the largest share. Of
+    two equal shares the higher class number wins, so that background never wins a tie against a thin lesion.
+    """
+    numbers = np.unique(mask)[::-1]
+    shares = [resize_image((mask == number).astype(np.float32), size) for number in numbers]
+    return np.asarray(numbers[np.argmax(shares, axis=0)])
+
+
+def restore_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bring squashed class numbers, uint8, (h, w), back to their stored grid, (H, W): the nearest pixel's class."""
+    return np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
 
 
 def perceptual_hash(image: np.ndarray) -> str:

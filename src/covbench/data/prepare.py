@@ -6,8 +6,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pandas as pd
@@ -74,13 +76,42 @@ def prepare_masks(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Pa
         CovbenchError: the task has no usable image, or a mask cannot be read. The message names every such file.
     """
     rows = _require_rows(index, task)
+    _write_array(rows, raw, size, out, partial(_decode_masks, raw=raw, task=task), resize_mask)
 
-    def decode(group: pd.DataFrame) -> Iterator[np.ndarray]:
-        first = first_row(group)
-        orientation = image_orientation(first, raw)
-        return read_masks(raw / first["mask"], list(group["frame"]), first["mask_values"], task.classes, orientation)
 
-    _write_array(rows, raw, size, out, decode, resize_mask)
+def prepare_native_masks(index: pd.DataFrame, raw: Path, task: Task, out: Path) -> None:
+    """Write the masks of the same images on their stored grids, compressed, to a .npz file.
+
+    Its array of name "12" belongs to row 12 of the prepared arrays: uint8, (H, W), class numbers. numpy.load reads one
+    array at a time. A stored checksum guards each. Masks are written as soon as they are decoded.
+
+    Args:
+        index: schema.INDEX_COLUMNS of the task's dataset.
+        raw: the dataset's folder in data/raw.
+        task: the task to prepare.
+        out: path of the .npz file.
+
+    Raises:
+        CovbenchError: the task has no usable image, or a mask cannot be read. The message names every such file.
+    """
+    rows = _require_rows(index, task)
+    errors: list[str] = []
+    with write_whole(out) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
+        for numbers in tqdm(group_by_file(rows), unit="file"):
+            try:
+                for number, mask in zip(numbers.tolist(), _decode_masks(rows.take(numbers), raw, task), strict=True):
+                    with archive.open(f"{number}.npy", "w") as file:
+                        np.lib.format.write_array(file, np.ascontiguousarray(mask), allow_pickle=False)
+            except CovbenchError as error:
+                errors.append(str(error))
+        raise_all(sorted(errors), raw)
+
+
+def _decode_masks(group: pd.DataFrame, raw: Path, task: Task) -> Iterator[np.ndarray]:
+    """Yield the masks of the rows that share a file: uint8, (H, W), class numbers."""
+    first = first_row(group)
+    orientation = image_orientation(first, raw)
+    return read_masks(raw / first["mask"], list(group["frame"]), first["mask_values"], task.classes, orientation)
 
 
 def split_grid(folder: str) -> tuple[int, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.external import SHARED, share_labels, share_probabilities
-from covbench.data.folds import open_truth
+from covbench.data.folds import Fold, open_truth
 from covbench.evaluation.classification import evaluate_classification
+from covbench.evaluation.native import count_native
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.schema import Task
+from covbench.schema import SEGMENTATION, Task
 from covbench.system.files import write_json, write_table
 
 log = logging.getLogger(__name__)
@@ -36,22 +39,21 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
         task: of the models.
         external: the task that they are tested on.
         files: `predictions` and `manifest` as training.predict_external writes them. Where pixels are labelled, also
-            its `masks`, and `prepared`, the paths of rows.parquet and masks.npy of the external task.
+            its `masks`, and `prepared`, the paths of rows.parquet, masks.npy and native_masks.npz of the external task.
         outputs: two paths. `metrics` gets the counts of images and, by seed, the content of metrics.json with the run's
             fingerprint. `cases` gets a row per image and seed. Both are empty if no image is new to the models.
     """
     manifest = json.loads(Path(files["manifest"]).read_text(encoding="utf-8"))
     predictions = pd.read_parquet(files["predictions"])
-    masks = truth = np.empty(0, np.uint8)
     if "masks" in files and len(predictions):
-        masks, truth = _load_masks(predictions, files, external)
+        masks, annotated = _load_masks(predictions, files, external)
     scores: dict[str, Any] = {}
     tables = []
     for seed, fingerprint in manifest["fingerprints"].items() if len(predictions) else ():
         mine = predictions["seed"] == int(seed)
         rows = predictions[mine].reset_index(drop=True)
         if "masks" in files:
-            metrics, cases = score_masks(rows, masks[mine.to_numpy()], task, truth)
+            metrics, cases = score_masks(rows, share_labels(task)[masks[mine.to_numpy()]], annotated)
         else:
             metrics, cases = score_probabilities(rows, task)
         scores[seed] = {**metrics, "fingerprint": fingerprint}
@@ -74,26 +76,43 @@ def score_probabilities(rows: pd.DataFrame, task: Task) -> Scores:
     return evaluate_classification(table, SHARED[task.kind])
 
 
-def score_masks(rows: pd.DataFrame, predicted: np.ndarray, task: Task, truth: np.ndarray) -> Scores:
-    """Score one seed's class maps.
+@dataclass(frozen=True)
+class Annotated:
+    """The annotated masks of another dataset's images, in the order of their predictions.
+
+    fold: the images, with class numbers of `task` as masks. stored: path of their native_masks.npz.
+    """
+
+    fold: Fold
+    stored: Path
+    task: Task
+
+    @cached_property
+    def lesions(self) -> np.ndarray:
+        """1 for lesions: uint8, (R, H, W)."""
+        return share_labels(self.task)[self.fold.load_masks()]
+
+
+def score_masks(rows: pd.DataFrame, lesions: np.ndarray, annotated: Annotated) -> Scores:
+    """Score one seed's lesion masks.
 
     Args:
         rows: schema.PREDICTION_COLUMNS, (R,).
-        predicted: uint8, (R, H, W), classes of `task`.
-        task: of the models.
-        truth: uint8, (R, H, W), 1 for lesions.
+        lesions: uint8, (R, H, W), 1 where a lesion is predicted.
+        annotated: the same images.
 
     Returns:
         metrics.json and cases.parquet.
     """
-    return evaluate_segmentation(rows, truth, share_labels(task)[predicted], SHARED[task.kind])
+    native = count_native(annotated.fold, lesions, annotated.stored, annotated.task)
+    return evaluate_segmentation(rows, annotated.lesions, lesions, SHARED[SEGMENTATION], native=native)
 
 
-def _load_masks(predictions: pd.DataFrame, files: Mapping[str, Any], external: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Load the predicted masks of all seeds, and the annotated lesions, uint8, (R, H, W), of the images of one."""
+def _load_masks(predictions: pd.DataFrame, files: Mapping[str, Any], external: Task) -> tuple[np.ndarray, Annotated]:
+    """Load the predicted masks of all seeds, and open the annotated ones of the images of one."""
     with np.load(files["masks"]) as stored:
         masks = stored["masks"]
     paths = {Path(path).name: path for path in files["prepared"]}
     one_seed = predictions[predictions["seed"] == predictions["seed"].iloc[0]]  # every seed predicts the same rows
     fold = open_truth(one_seed, paths["rows.parquet"], paths["masks.npy"], len(external.classes))
-    return masks, share_labels(external)[fold.load_masks()]
+    return masks, Annotated(fold, Path(paths["native_masks.npz"]), external)

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import TASKS
+from covbench.data.external import share_labels
 from covbench.data.folds import open_truth
 from covbench.evaluation.classification import evaluate_classification
+from covbench.evaluation.native import count_native
+from covbench.evaluation.predictions import read_masks
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.experiment.plan import PlannedRun
+from covbench.experiment.plan import PlannedRun, native_masks_path
 from covbench.schema import SEGMENTATION, Run
 from covbench.system.files import write_json, write_table
 
@@ -26,7 +28,8 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     Args:
         run: the run. Its folder also holds predicted_masks.npz if pixels are labelled.
         rows_path: rows.parquet of the prepared arrays; read only for a segmentation.
-        masks_path: masks.npy beside it; None for a classification.
+        masks_path: masks.npy beside it; None for a classification. Of a segmentation, the masks on their stored grids
+            are read too (experiment.plan.native_masks_path).
         root: the folder that holds data/ and results/.
     """
     folder, task = root / run.folder, TASKS[run.task]
@@ -35,9 +38,9 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
         metrics, cases = evaluate_classification(predictions, task)
     else:
         test = open_truth(predictions, root / rows_path, root / masks_path, len(task.classes))
-        with np.load(folder / "predicted_masks.npz") as predicted:
-            masks = predicted["masks"][(predictions["fold"] == "test").to_numpy()]
-        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task)
+        masks, unsure = read_masks(folder / "predicted_masks.npz", (predictions["fold"] == "test").to_numpy())
+        native = count_native(test, share_labels(task)[masks], root / native_masks_path(run.task), task)
+        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task, unsure, native)
     write_table(folder / "cases.parquet", cases)
     write_json(folder / "metrics.json", metrics)
 
@@ -48,7 +51,8 @@ def score_unscored(plan: Sequence[PlannedRun], root: Path = Path()) -> None:
         run = planned.run
         folder = root / run.folder
         needed = [folder / "predictions.parquet"]
-        needed += [folder / "predicted_masks.npz"] if TASKS[run.task].kind == SEGMENTATION else []
+        if TASKS[run.task].kind == SEGMENTATION:
+            needed += [folder / "predicted_masks.npz", root / native_masks_path(run.task)]
         if all(path.exists() for path in needed) and not _is_newer(folder / "metrics.json", needed):
             log.info("%s: predicted, not scored yet", folder)
             score_run(run, planned.inputs.rows, planned.inputs.masks, root)

@@ -3,7 +3,7 @@
 Everything follows from one count per image: how many pixels of each true class were predicted as each class. The lesion
 is the union of the task's lesion classes. Scores per image are averaged over the images where they are defined. Scores
 per volume pool the slices of a patient and are averaged over patients. Scores in total pool every pixel of the fold.
-covbench.evaluation.metrics.segmentation has the metrics of the whole fold.
+covbench.evaluation.metrics.segmentation has the metrics of the whole fold, and study_masks beside it the study's.
 """
 
 from __future__ import annotations
@@ -14,15 +14,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.evaluation.metrics import study_masks  # noqa: F401  registers its metrics
 from covbench.evaluation.metrics.registry import score_metrics
-from covbench.evaluation.metrics.segmentation import LESION, REASONS, SCORES, SegmentedFold
+from covbench.evaluation.metrics.segmentation import LESION, NATIVE, REASONS, SCORES, SegmentedFold
 from covbench.evaluation.predictions import KEPT, refuse_predictions
 from covbench.evaluation.ratios import divide, mean_defined, write_down
 from covbench.schema import CovbenchError, Task
 
 
 def evaluate_segmentation(
-    predictions: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, task: Task
+    predictions: pd.DataFrame,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    task: Task,
+    unsure: np.ndarray | None = None,
+    native: pd.DataFrame | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the test fold of a run.
 
@@ -31,6 +37,9 @@ def evaluate_segmentation(
         truth: uint8, (R, H, W), class numbers, in the order of the predictions.
         predicted: uint8, (R, H, W), in the same order.
         task: the task.
+        unsure: bool, (R, H, W), where no class has more than half the probability; None means nowhere.
+        native: pixels of lesions on the stored grids, as native.count_native counts them, (R,); None means that the
+            masks are on their stored grids.
 
     Returns:
         The content of metrics.json (None where undefined, with the reason in "undefined"), and the cases: a row per
@@ -48,7 +57,12 @@ def evaluate_segmentation(
     test = predictions[chosen].reset_index(drop=True)
     confusion = count_pixels(truth[chosen], predicted[chosen], len(task.classes))
     cases = describe_cases(test, confusion, task)
-    regions = {region: score_region(cases, region) for region, _ in name_regions(task)}
+    sure = None if unsure is None else ~unsure[chosen]
+    sure_confusion = (
+        confusion if sure is None else count_pixels(truth[chosen], predicted[chosen], len(task.classes), sure)
+    )
+    cases = pd.concat([cases, _count_sure(sure_confusion, task), _count_native(cases, native, chosen)], axis=1)
+    regions = {region: score_region(cases, region) for region in [*dict(name_regions(task)), NATIVE]}
     per_class, undefined = _score_classes(cases, regions, task.classes)
     metrics, why = score_metrics(task.kind, SegmentedFold(cases, task.classes, regions, mean_defined))
     return {
@@ -64,13 +78,16 @@ def evaluate_segmentation(
     }, cases
 
 
-def count_pixels(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def count_pixels(
+    truth: np.ndarray, predicted: np.ndarray, classes: int, counted: np.ndarray | None = None
+) -> np.ndarray:
     """Count the confusion matrix of each image in pixels, with the truth in rows and the prediction in columns.
 
     Args:
         truth: uint8, (N, H, W), class numbers.
         predicted: uint8, (N, H, W), class numbers.
         classes: number of classes, C.
+        counted: bool, (N, H, W), the pixels to count; None counts all.
 
     Returns:
         int64, (N, C, C).
@@ -86,6 +103,7 @@ def count_pixels(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.n
                 "prepare and predict again"
             )
         pairs = true.astype(np.intp) * classes + guess
+        pairs = pairs if counted is None else pairs[counted[number]]
         counts[number] = np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
     return counts
 
@@ -148,6 +166,23 @@ def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.
         counts |= {f"both_{region}": both, f"true_{region}": true, f"predicted_{region}": predicted}
     columns["pixel_accuracy"] = divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
     return pd.concat([test[KEPT], pd.DataFrame(columns | counts)], axis=1)
+
+
+def _count_sure(confusion: np.ndarray, task: Task) -> pd.DataFrame:
+    """Tabulate each class's pixels with more than half the probability. confusion: of such pixels, (N, C, C)."""
+    columns: dict[str, np.ndarray] = {}
+    for number, name in enumerate(task.classes):
+        both, _, predicted = measure_overlap(confusion, [number])
+        columns |= {f"both_{name}_sure": both, f"predicted_{name}_sure": predicted}
+    return pd.DataFrame(columns)
+
+
+def _count_native(cases: pd.DataFrame, native: pd.DataFrame | None, chosen: np.ndarray) -> pd.DataFrame:
+    """Tabulate the lesion's pixels on the stored grids; by default these are the grids of the masks."""
+    names = ("both", "true", "predicted")
+    if native is None:
+        return pd.DataFrame({f"{name}_{NATIVE}": cases[f"{name}_{LESION}"] for name in names})
+    return pd.DataFrame({f"{name}_{NATIVE}": native.loc[chosen, name].to_numpy() for name in names})
 
 
 def pool_volumes(cases: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

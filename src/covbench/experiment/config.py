@@ -44,10 +44,12 @@ LIMITS = {
     "minLength": "is empty; leave the key out or give it a value",
 }
 """Limit of JSON schema -> what is wrong with a value beyond it."""
+LEVELS = (CLASSIFICATION, SEGMENTATION, *TASKS)
+"""What networks and options are given for: a kind of task, or one task."""
 SHOWN = 80  # characters of a wrong value in a message
 HEADS = {
     CLASSIFICATION: ("dense_512_64", "pooled_logits", "average_pool"),
-    SEGMENTATION: ("softmax_map", "background_sigmoid", "sigmoid_maps"),
+    SEGMENTATION: ("softmax_map", "background_sigmoid"),
 }
 
 Config = dict[str, Any]
@@ -188,8 +190,11 @@ def _unknown_names(config: Config) -> Iterator[str]:
     known: dict[str, tuple[list[str], list[str]]] = {
         "tasks": (config["tasks"], list(TASKS)),
         "protocols": (config["protocols"], list(PROTOCOLS)),
-        "architectures.classification": (config["architectures"][CLASSIFICATION], list(CLASSIFIERS)),
-        "architectures.segmentation": (config["architectures"][SEGMENTATION], list(SEGMENTERS)),
+        **{
+            f"architectures.{level}": (names, list(CLASSIFIERS if _kind_of(level) == CLASSIFICATION else SEGMENTERS))
+            for level, names in config["architectures"].items()
+            if level in LEVELS
+        },
         "baselines.classification": (config["baselines"][CLASSIFICATION], baselines[CLASSIFICATION]),
         "baselines.segmentation": (config["baselines"][SEGMENTATION], baselines[SEGMENTATION]),
     }
@@ -199,37 +204,48 @@ def _unknown_names(config: Config) -> Iterator[str]:
                 yield f"{key}: unknown name '{name}'; {_other_kind(key, name) or suggest(name, choices)}"
 
 
+def _kind_of(level: str) -> str:
+    """Return the kind of a level of the config, which is a kind itself or the name of a task."""
+    return TASKS[level].kind if level in TASKS else level
+
+
 def _other_kind(key: str, name: str) -> str:
-    family, kind = key.split(".") if "." in key else ("", "")
+    family, level = key.split(".") if "." in key else ("", "")
+    kind = _kind_of(level)
     if family == "architectures" and BASELINES.get(name) == kind:
         return f"it is a baseline; move it to baselines.{kind}"
     if family == "baselines" and name in (CLASSIFIERS if kind == CLASSIFICATION else SEGMENTERS):
         return f"it is no baseline; move it to architectures.{kind}"
-    if key.endswith(CLASSIFICATION) and (name in SEGMENTERS or BASELINES.get(name) == SEGMENTATION):
-        return f"it segments; move it to {key.replace(CLASSIFICATION, SEGMENTATION)}"
-    if key.endswith(SEGMENTATION) and (name in CLASSIFIERS or BASELINES.get(name) == CLASSIFICATION):
-        return f"it classifies; move it to {key.replace(SEGMENTATION, CLASSIFICATION)}"
+    if kind == CLASSIFICATION and (name in SEGMENTERS or BASELINES.get(name) == SEGMENTATION):
+        return f"it segments; move it to {family}.{SEGMENTATION}"
+    if kind == SEGMENTATION and (name in CLASSIFIERS or BASELINES.get(name) == CLASSIFICATION):
+        return f"it classifies; move it to {family}.{CLASSIFICATION}"
     return ""
 
 
 def _unknown_levels(config: Config) -> Iterator[str]:
-    levels = [CLASSIFICATION, SEGMENTATION, *TASKS]
+    for level in config["architectures"]:
+        if level not in LEVELS:
+            yield f"architectures.{level}: neither a kind of task nor a task; {suggest(level, LEVELS)}"
     for protocol, changes in config["options"].items():
         if protocol not in PROTOCOLS:
             yield f"options.{protocol}: unknown protocol; {suggest(protocol, list(PROTOCOLS))}"
         for level in changes:
-            if level not in levels:
-                yield f"options.{protocol}.{level}: neither a kind of task nor a task; {suggest(level, levels)}"
+            if level not in LEVELS:
+                yield f"options.{protocol}.{level}: neither a kind of task nor a task; {suggest(level, LEVELS)}"
 
 
 def _misfits(config: Config) -> Iterator[str]:
     """Find known names that do not fit together."""
+    for task, further in config["architectures"].items():
+        for name in {*further} & {*config["architectures"][_kind_of(task)]} if task in TASKS else ():
+            yield f"architectures.{task}: {name} is in architectures.{_kind_of(task)} already; list it once"
     for kind in dict.fromkeys(TASKS[name].kind for name in config["tasks"]):
         if not config["architectures"][kind] and not config["baselines"][kind]:
             yield f"tasks: a {kind} task, but architectures.{kind} and baselines.{kind} are both empty"
     for protocol, changes in config["options"].items():
         for level, options in changes.items():
-            kind = TASKS[level].kind if level in TASKS else level
+            kind = _kind_of(level)
             if "head" in options and options["head"] not in HEADS[kind]:
                 yield (
                     f"options.{protocol}.{level}.head: {options['head']!r} does not suit {kind}; "

@@ -88,7 +88,7 @@ def plan_runs(config: Config) -> list[PlannedRun]:
     return [
         plan_run(config, Run(task, protocol, name, seed), options)
         for task, protocol in product(config["tasks"], config["protocols"])
-        for name in _contestants(config, TASKS[task].kind)
+        for name in _contestants(config, task)
         for options in [find_options(config, task, protocol, name)]
         for seed in config["seeds"]
     ]
@@ -119,8 +119,9 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
     )
 
 
-def _contestants(config: Config, kind: str) -> list[str]:
-    return [*config["architectures"].get(kind, []), *config["baselines"].get(kind, [])]
+def _contestants(config: Config, task: str) -> list[str]:
+    kind, networks = TASKS[task].kind, config["architectures"]
+    return [*networks.get(kind, []), *networks.get(task, []), *config["baselines"].get(kind, [])]
 
 
 def find_options(config: Config, task: str, protocol: str, architecture: str) -> Options:
@@ -160,6 +161,11 @@ def prepared_paths(task: str, size: int, resize: str) -> dict[str, str]:
     folder = f"data/prepared/{task}/{size}" + ("" if resize == "antialias" else f"-{resize}")
     paths = {"images": f"{folder}/images.npy", "rows": f"{folder}/rows.parquet"}
     return paths | ({"masks": f"{folder}/masks.npy"} if TASKS[task].kind == SEGMENTATION else {})
+
+
+def native_masks_path(task: str) -> str:
+    """Return the path of a segmentation task's masks on their stored grids, whatever the size of its arrays."""
+    return f"data/prepared/{task}/native_masks.npz"
 
 
 def _weights_path(config: Config, run: Run) -> str | None:

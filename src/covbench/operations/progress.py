@@ -39,7 +39,7 @@ STAGES = {
     "index": ("index",),
     "audit": ("make_thumbnails", "find_duplicates", "audit", "audit_sources"),
     "split": ("split",),
-    "prepare": ("prepare", "prepare_masks"),
+    "prepare": ("prepare", "prepare_masks", "prepare_native_masks"),
     "train": ("train_classifier", "train_segmenter", "fit_classification_baseline", "fit_segmentation_baseline"),
     "predict": ("predict_external", "predict_external_masks"),
     "evaluate": ("evaluate", "evaluate_external", "evaluate_external_masks"),

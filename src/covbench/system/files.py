@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,15 @@ def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
     return table
 
 
-def write_predictions(table: pd.DataFrame, masks: Sequence[np.ndarray], outputs: Mapping[str, str]) -> None:
+def write_predictions(table: pd.DataFrame, masks: Mapping[str, np.ndarray], outputs: Mapping[str, str]) -> None:
     """Write a run's predictions, and for segmentation its class maps.
 
     Args:
         table: schema.PREDICTION_COLUMNS, R rows.
-        masks: class maps, uint8, (B, H, W) each, R images together in the order of the rows; empty for classification.
+        masks: arrays with an entry per row, by name in the file; empty for classification.
         outputs: the path for `predictions` and, for segmentation, for `masks`.
     """
     write_table(outputs["predictions"], table)
     if masks:
         with write_whole(outputs["masks"]) as temporary:
-            np.savez_compressed(temporary, masks=np.concatenate(masks))
+            np.savez_compressed(temporary, **dict(masks))  # type: ignore[arg-type]

@@ -5,12 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from covbench.data.datasets import TASKS
-from covbench.data.folds import Predicted, open_folds, write_predicted
+from covbench.data.folds import ClassMaps, Fold, Predicted, open_folds, write_predicted
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
-from covbench.models.baselines import fit_baseline, predict_baseline
+from covbench.models.baselines import Baseline, fit_baseline, predict_baseline
 from covbench.schema import Run
 from covbench.system.files import write_json
+
+
+def _predict(fitted: Baseline, fold: Fold) -> np.ndarray | ClassMaps:
+    values = predict_baseline(fitted, fold.load_images())
+    return values if fold.masks is None else ClassMaps(values)
 
 
 def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], outputs: Mapping[str, str]) -> None:
@@ -27,10 +34,7 @@ def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], o
     classes = TASKS[run.task].classes
     train, val, test = open_folds(split_path, prepared_paths, ("train", "val", "test"), len(classes))
     fitted = fit_baseline(run.architecture, train.load_images(), train.load_targets(), classes, run.seed)
-    parts = [
-        Predicted(fold, name, run.seed, predict_baseline(fitted, fold.load_images()))
-        for name, fold in (("val", val), ("test", test))
-    ]
+    parts = [Predicted(fold, name, run.seed, _predict(fitted, fold)) for name, fold in (("val", val), ("test", test))]
     write_predicted(parts, outputs)
     facts = {"device": "cpu", "parameters": 0, "epochs_run": 0, "best_epoch": 0, "weights": "none"}
     write_json(outputs["manifest"], describe_run(inputs, seconds=round(time.monotonic() - started, 1), **facts))

@@ -181,7 +181,7 @@ def build_model(run: Run, options: Options, classes: int, weights_path: str | No
     """
     weights = Path(weights_path) if weights_path else None
     if TASKS[run.task].kind == SEGMENTATION:
-        return build_segmenter(run.architecture, options.size, classes, options.scaling, weights)
+        return build_segmenter(run.architecture, options.size, classes, options.scaling, weights, options.head)
     return build_classifier(run.architecture, options.size, classes, options.head, options.scaling, weights)
 
 

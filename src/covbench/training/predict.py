@@ -6,12 +6,13 @@ import keras
 import numpy as np
 
 from covbench.data.augmentation import AUGMENTATIONS
-from covbench.data.folds import Fold, Predicted
+from covbench.data.folds import ClassMaps, Fold, Predicted
 from covbench.protocols import Options
 from covbench.training.batches import Batches
 from covbench.training.classifier_parts import show_logits
 
 ROUNDED_HEAD = "pooled_logits"  # the head whose logits the study rounded to score it
+MAJORITY = 0.5  # the study's threshold: a pixel belongs to a class with more than this probability
 
 
 def predict_fold(model: keras.Model, fold: Fold, name: str, options: Options, seed: int) -> Predicted:
@@ -57,8 +58,8 @@ def predict_classes(model: keras.Model, fold: Fold, options: Options, seed: int)
     return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32), logits.astype(np.float32)
 
 
-def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> np.ndarray:
-    """Predict the most probable class of each pixel.
+def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> ClassMaps:
+    """Predict the most probable class of each pixel, and whether it has more than half the probability.
 
     Args:
         model: a trained segmenter.
@@ -67,8 +68,14 @@ def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -
         seed: of the run.
 
     Returns:
-        uint8, (R, H, W), class numbers.
+        The class maps of all rows.
     """
     batches = _batches(fold, options, seed)
-    maps = [np.argmax(model.predict_on_batch(batches[i][0]), axis=-1).astype(np.uint8) for i in range(len(batches))]
-    return np.concatenate(maps)
+    maps = [_read_maps(model.predict_on_batch(batches[i][0])) for i in range(len(batches))]
+    return ClassMaps(*map(np.concatenate, zip(*maps, strict=True)))
+
+
+def _read_maps(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Convert probabilities, (B, H, W, C), to the two arrays of ClassMaps."""
+    numbers = np.argmax(probabilities, axis=-1).astype(np.uint8)
+    return numbers, np.packbits(probabilities.max(axis=-1) <= MAJORITY, axis=-1)

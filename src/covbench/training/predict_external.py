@@ -14,7 +14,7 @@ import pandas as pd
 
 from covbench.data.datasets import TASKS
 from covbench.data.external import select_unseen
-from covbench.data.folds import Fold, Predicted, open_prepared, select_fold, write_predicted
+from covbench.data.folds import ClassMaps, Fold, Predicted, open_prepared, select_fold, write_predicted
 from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.files import write_json
@@ -81,11 +81,11 @@ def _predict(path: str, fold: Fold, options: Options, seed: int) -> Predicted:
     return predicted
 
 
-def _predict_nothing(fold: Fold, classes: int) -> np.ndarray:
+def _predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:
     """Return the values that predict_fold would predict for a fold without images."""
     if fold.masks is None:
         return np.empty((0, classes), np.float32)
-    return np.empty((0, *fold.images.shape[1:]), np.uint8)
+    return ClassMaps(np.empty((0, *fold.images.shape[1:]), np.uint8))
 
 
 def _read_fingerprint(model: str) -> str:

@@ -90,6 +90,8 @@ def test_a_draw_scores_as_if_its_patients_had_been_copied(task):
         else:
             again, _ = evaluate_classification(drawn_classification(task).iloc[chosen], task)
         for key, value in named_scores(again).items():
+            if key[1].endswith("_study_batches"):
+                continue  # the copies would make new batches; tests/evaluation/test_study_masks.py
             assert draws[key][number] == pytest.approx(value, abs=1e-6), key
 
 

@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from covbench.evaluation.classification import rate_classes
 from covbench.evaluation.metrics.classification import ClassifiedFold
 from covbench.evaluation.metrics.registry import draw_metrics
-from covbench.evaluation.metrics.segmentation import LESION, SCORES, SegmentedFold
+from covbench.evaluation.metrics.segmentation import LESION, NATIVE, SCORES, SegmentedFold
 from covbench.evaluation.ratios import divide
 from covbench.evaluation.segmentation import score_overlap
 from covbench.schema import CLASSIFICATION, SEGMENTATION
@@ -199,7 +199,9 @@ def _accumulate(rows: np.ndarray) -> np.ndarray:
 def _score_segmentation(
     metrics: Mapping[str, Any], cases: pd.DataFrame, patient_codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
-    regions = {name: _score_region(cases, name, patient_codes, weights) for name in {*metrics["classes"], LESION}}
+    regions = {
+        name: _score_region(cases, name, patient_codes, weights) for name in {*metrics["classes"], LESION, NATIVE}
+    }
     mean = partial(_mean_draws, patient_codes=patient_codes, weights=weights)
     totals = draw_metrics(SEGMENTATION, SegmentedFold(cases, tuple(metrics["classes"]), regions, mean))
     per_class = {(c, name): value for c in metrics["classes"] for name, value in regions[c].items()}

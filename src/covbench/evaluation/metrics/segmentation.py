@@ -15,6 +15,8 @@ from covbench.schema import SEGMENTATION
 
 SCORES = ("dice", "jaccard", "precision", "recall")
 LESION = "lesion"
+NATIVE = "lesion_native"
+"""The lesion on the stored grids of the masks, in the cases and in SegmentedFold.regions."""
 REASONS = {
     "dice": "no pixel of it, true or predicted, in the test fold",
     "jaccard": "no pixel of it, true or predicted, in the test fold",
@@ -84,6 +86,21 @@ for _score, (_label, _definition) in _LESION_SCORES.items():
     _base, _, _pooling = _score.partition("_")
     _name = f"{_base}_{LESION}_{_pooling}" if _pooling else f"{_base}_{LESION}"
     metric(_label, _definition, _name, _explain(_base), in_report=_score in _SHOWN)(partial(_lesion, score=_score))
+
+
+def _lesion_native(fold: SegmentedFold, score: str) -> Any:
+    return fold.regions[NATIVE][score]
+
+
+for _score, _label in (("dice", "Lesion Dice"), ("jaccard", "Lesion Jaccard")):
+    metric(
+        f"{_label} per volume, native",
+        f"{_label} per volume, with the predicted mask brought back to the stored grid of each slice (nearest pixel), "
+        "where it is compared with the mask that the authors published.",
+        f"{_score}_{LESION}_volume_native",
+        _explain(_score),
+        in_report=_score == "dice",
+    )(partial(_lesion_native, score=f"{_score}_volume"))
 
 
 def _missing_classes(fold: SegmentedFold) -> str:

@@ -1,0 +1,20 @@
+"""An index -> a task's masks as class numbers on their stored grids, in the order of its images."""
+
+from covbench.system.logs import log_to
+
+log_to(snakemake.log[0], show_progress=True)
+
+from pathlib import Path
+
+import pandas as pd
+
+from covbench.data.datasets import dataset_of, task_named
+from covbench.data.prepare import prepare_native_masks
+
+w = snakemake.wildcards
+prepare_native_masks(
+    pd.read_parquet(snakemake.input.index),
+    Path("data/raw") / dataset_of(w.task),
+    task_named(w.task),
+    Path(snakemake.output[0]),
+)

@@ -25,6 +25,7 @@ class Options:
     """Training choices of one run, resolved from protocol, task and config.
 
     size: side of the square input, pixels.
+    resize: how stored images are brought to this size, a name of covbench.data.images.RESIZES.
     head_epochs, head_rate: first phase, backbone frozen (classification) or skipped (0).
     fine_tune_epochs, fine_tune_rate: second phase, everything trainable; 0 epochs: skipped.
     decay: factor by which the rate falls over one phase, evenly in the logarithm; 1: constant.
@@ -47,6 +48,7 @@ class Options:
     """
 
     size: int
+    resize: str
     batch_size: int
     head_epochs: int
     head_rate: float
@@ -98,6 +100,7 @@ class Protocol:
 
 _PUBLISHED_BINARY = Options(
     size=224,
+    resize="linear",
     batch_size=32,
     head_epochs=20,
     head_rate=1e-4,
@@ -119,6 +122,7 @@ _PUBLISHED_BINARY = Options(
 )
 _PUBLISHED_MULTICLASS = replace(
     _PUBLISHED_BINARY,
+    resize="nearest",
     head_epochs=10,
     head_rate=1e-3,
     head="pooled_logits",
@@ -139,6 +143,7 @@ _PUBLISHED_INPUTS = {
 """Task -> network -> side of its images and batch size, where they differ from the task's."""
 _AUDITED_CLASSIFICATION = Options(
     size=224,
+    resize="antialias",
     batch_size=32,
     head_epochs=5,
     head_rate=1e-3,
@@ -160,6 +165,7 @@ _AUDITED_CLASSIFICATION = Options(
 )
 _PUBLISHED_MASKS = Options(
     size=256,
+    resize="antialias",
     batch_size=16,
     head_epochs=0,
     head_rate=0.0,
@@ -185,6 +191,7 @@ _PUBLISHED_LESIONS = replace(
 _PUBLISHED_MEDSEG = replace(_PUBLISHED_MASKS, augmentation="segmentation")
 _AUDITED_SEGMENTATION = Options(
     size=256,
+    resize="antialias",
     batch_size=8,
     head_epochs=0,
     head_rate=0.0,

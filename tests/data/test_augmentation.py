@@ -48,6 +48,24 @@ def test_a_rotation_of_fifteen_degrees_stays_within_fifteen_degrees_about_the_ce
         np.testing.assert_allclose(matrix @ [49.5, 49.5, 1], [49.5, 49.5])
 
 
+def test_the_studys_zoom_draws_the_two_axes_apart_and_within_a_fifth():
+    sides = []
+    for seed in range(400):
+        linear = draw_warp(AUGMENTATIONS["affine"], 100, 100, np.random.default_rng(seed))[:, :2]
+        sides.append(np.linalg.norm(linear, axis=0))
+    sides = np.array(sides)
+    assert sides.min() == pytest.approx(0.8, abs=0.01)
+    assert sides.max() == pytest.approx(1.2, abs=0.01)
+    assert abs(np.corrcoef(sides.T)[0, 1]) < 0.15
+    assert sides.mean() == pytest.approx(1.0, abs=0.02)
+
+
+def test_other_augmentations_zoom_both_axes_alike():
+    for name in ("mild", "segmentation"):
+        linear = draw_warp(AUGMENTATIONS[name], 100, 100, np.random.default_rng(3))[:, :2]
+        assert len(set(np.linalg.norm(linear, axis=0).round(9))) == 1
+
+
 def test_no_augmentation_returns_the_picture_itself(picture):
     assert augment(picture, None, AUGMENTATIONS["none"], (0, 0, 0))[0] is picture
 

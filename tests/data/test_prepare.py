@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from covbench.data.datasets import usable_rows
+from covbench.data.images import RESIZES
 from covbench.data.index import build_index
-from covbench.data.prepare import prepare_images, prepare_masks, prepare_native_masks
+from covbench.data.prepare import prepare_images, prepare_masks, prepare_native_masks, split_grid
+from covbench.experiment.plan import prepared_paths
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, SEGMENTATION, CovbenchError, Task
 
 BINARY = Task("b", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
@@ -46,6 +48,32 @@ def test_the_array_holds_the_usable_images_in_index_order(tmp_path):
         "width": [30, 30],
     }
     assert table["label"].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("resize", "expected"),
+    [
+        (
+            "antialias",
+            [255 * 0.5 / 3.5, 255 * 2.125 / 4, 255 * 1.75 / 4, 255 * 3.125 / 3.5],
+        ),  # over eight columns
+        ("linear", [0, 127.5, 127.5, 255]),  # the two columns in the middle of each four
+        ("nearest", [0, 0, 255, 255]),
+    ],
+)
+def test_stripes_shrink_as_the_name_of_the_resizing_says(tmp_path, resize, expected):
+    columns = 255 * np.array([0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1, 0, 1, 1, 1, 1], np.uint8)
+    Image.fromarray(np.tile(columns, (16, 1))).save(tmp_path / "a.png")
+    index = build_index([picture("a.png")], tmp_path)
+    prepare_images(index, tmp_path, BINARY, 4, tmp_path / "images.npy", resize)
+    assert np.load(tmp_path / "images.npy")[0, 2] == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("size", [224, 32])
+@pytest.mark.parametrize("resize", RESIZES)
+def test_the_folder_of_prepared_arrays_names_size_and_resizing(size, resize):
+    folder = Path(prepared_paths("covid_ct", size, resize)["images"]).parent.name
+    assert split_grid(folder) == (size, resize)
 
 
 def make_stack(folder: Path) -> pd.DataFrame:

@@ -40,8 +40,8 @@ def test_a_run_of_a_network_has_options_settings_and_every_file_that_it_reads():
     assert (planned.settings.deterministic, planned.settings.precision) == (False, "float32")
     assert planned.inputs.split == "data/splits/radiography/published/3.parquet"
     assert planned.inputs.prepared == [
-        "data/prepared/radiography/240/images.npy",
-        "data/prepared/radiography/240/rows.parquet",
+        "data/prepared/radiography/240-nearest/images.npy",
+        "data/prepared/radiography/240-nearest/rows.parquet",
     ]
     assert planned.inputs.weights == "data/weights/keras_vgg16.h5"
     assert list(planned.inputs.by_name) == ["split", "images", "rows", "weights"]
@@ -66,7 +66,7 @@ def test_segmentations_read_masks_and_a_seed_reads_its_own_split():
         f"data/splits/medseg_multiclass/audited/{seed}.parquet" for seed in (1, 3)
     )
     assert (first.prepared, len(first.prepared)) == (other.prepared, 3)
-    assert "masks" not in prepared_paths("radiography", 224)
+    assert "masks" not in prepared_paths("radiography", 224, "antialias")
 
 
 def test_the_plan_has_every_cell_once():

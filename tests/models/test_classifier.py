@@ -46,7 +46,7 @@ def test_every_head_ends_in_logits_and_the_probabilities_that_follow_from_them(h
     assert (dense.name, activation.name) == ("logits", "probabilities")
     assert dense.activation is keras.activations.linear
     probabilities, logits = show_logits(model).predict(IMAGES, verbose=0)
-    np.testing.assert_array_equal(probabilities, model.predict(IMAGES, verbose=0))
+    np.testing.assert_allclose(probabilities, model.predict(IMAGES, verbose=0), atol=1e-6)
     expected = 1 / (1 + np.exp(-logits)) if head == "dense_512_64" else _softmax(logits)
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 

@@ -46,7 +46,7 @@ def test_an_answer_whose_probability_rounds_to_one_has_the_map_of_a_less_sure_on
     assert unsure.predict(shown, verbose=0)[0, 1] < 0.7
     (saturated,), (plain,) = (find_maps(model, image[None], np.array([1])) for model in (sure, unsure))
     assert saturated.max() > 200
-    np.testing.assert_array_equal(saturated, plain)
+    np.testing.assert_allclose(saturated.astype(int), plain.astype(int), atol=1)
 
 
 def test_the_worst_cases_come_first_and_augmented_copies_are_left_out() -> None:

@@ -79,7 +79,7 @@ wildcard_constraints:
     task="|".join(TASKS),
     protocol="|".join(PROTOCOLS),
     seed=r"\d+",
-    size=r"\d+",
+    size=r"\d+(-linear|-nearest)?",
 
 
 def planned_for(wildcards):
@@ -100,7 +100,8 @@ def options_for(wildcards):
 
 def prepared_at(wildcards, task):
     """Return the arrays of any task by name, at the size of a model; masks too if pixels are labelled."""
-    return prepared_paths(task, model_options(wildcards).size)
+    options = model_options(wildcards)
+    return prepared_paths(task, options.size, options.resize)
 
 
 def weights_for(wildcards):

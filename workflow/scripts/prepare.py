@@ -9,15 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.data.datasets import dataset_of, task_named
-from covbench.data.prepare import prepare_images
+from covbench.data.prepare import prepare_images, split_grid
 from covbench.system.files import write_table
 
 w = snakemake.wildcards
+side, resize = split_grid(w.size)
 rows = prepare_images(
     pd.read_parquet(snakemake.input.index),
     Path("data/raw") / dataset_of(w.task),
     task_named(w.task),
-    int(w.size),
+    side,
     Path(snakemake.output.images),
+    resize,
 )
 write_table(snakemake.output.rows, rows)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.data.datasets import dataset_of, task_named
-from covbench.data.prepare import prepare_masks
+from covbench.data.prepare import prepare_masks, split_grid
 
 w = snakemake.wildcards
 prepare_masks(
     pd.read_parquet(snakemake.input.index),
     Path("data/raw") / dataset_of(w.task),
     task_named(w.task),
-    int(w.size),
+    split_grid(w.size)[0],
     Path(snakemake.output[0]),
 )

@@ -26,6 +26,7 @@ class Augmentation:
     shift: fraction of the side in either direction.
     shear: degrees in either direction.
     zoom: fraction in either direction.
+    stretch: as zoom, but drawn for each axis on its own, as Keras's ImageDataGenerator does.
     crop: smallest side of a random square window, as a fraction of the side; 1 for no crop.
     flip, noise, blur, sharpen: probabilities.
     brightness: fraction of 255 in either direction.
@@ -38,6 +39,7 @@ class Augmentation:
     shift: float = 0.0
     shear: float = 0.0
     zoom: float = 0.0
+    stretch: float = 0.0
     crop: float = 1.0
     flip: float = 0.0
     noise: float = 0.0
@@ -52,13 +54,13 @@ class Augmentation:
 AUGMENTATIONS = {
     "none": Augmentation(),
     "rotation": Augmentation(rotation=15),
-    "affine": Augmentation(rotation=20, shift=0.2, shear=0.2, zoom=0.2, flip=0.5),
+    "affine": Augmentation(rotation=20, shift=0.2, shear=0.2, stretch=0.2, flip=0.5),
     "segmentation": Augmentation(crop=0.8, flip=0.5, shift=0.1, zoom=0.5, noise=0.2, blur=0.1, sharpen=0.1),
     "study_lesions": Augmentation(flip=0.5, shift=0.1, zoom=0.5, perspective=0.5, choices=STUDY_LESIONS),
     "study_classes": Augmentation(flip=0.5, shift=0.1, zoom=0.5, choices=STUDY_CLASSES),
     "mild": Augmentation(rotation=10, shift=0.05, zoom=0.1, brightness=0.1, contrast=0.1),
 }
-# The study passes shear 0.2 to Keras's ImageDataGenerator, which takes it as degrees.
+# The study passes shear 0.2 and zoom 0.2 to Keras's ImageDataGenerator, which takes the first as degrees.
 
 PERSPECTIVE = (0.05, 0.1)  # range of the standard deviation of a corner, as a fraction of the side
 _LEVELS = np.arange(256, dtype=np.uint8)
@@ -121,7 +123,8 @@ def draw_warp(augmentation: Augmentation, height: int, width: int, rng: np.rando
     reach = max(a.shift, (1 - a.crop) / 2)
     shift = rng.uniform(-reach, reach, 2) * (width, height)
     rotate = np.array([[np.cos(angle), -np.sin(angle + shear)], [np.sin(angle), np.cos(angle + shear)]])
-    linear = scale * rotate @ np.diag([mirror, 1.0])
+    stretch = rng.uniform(1 - a.stretch, 1 + a.stretch, 2) if a.stretch else np.ones(2)
+    linear = scale * rotate @ np.diag(stretch * [mirror, 1.0])
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     return np.column_stack([linear, centre - linear @ centre + shift])
 

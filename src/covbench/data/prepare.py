@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.data.images import read_images, read_masks, resize_image, resize_mask
+from covbench.data.images import RESIZES, read_images, read_masks, resize_mask
 from covbench.data.index import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 from covbench.system.content_hashes import write_checksum
@@ -24,7 +24,9 @@ from covbench.system.files import write_whole
 Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
 
 
-def prepare_images(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Path) -> pd.DataFrame:
+def prepare_images(
+    index: pd.DataFrame, raw: Path, task: Task, size: int, out: Path, resize: str = "antialias"
+) -> pd.DataFrame:
     """Write the usable images of a task to a .npy file: uint8, (N, size, size), 0-255 grey, in index order.
 
     Images are squashed to the square, as the study did. Each image is written as soon as it is decoded, so memory does
@@ -36,6 +38,7 @@ def prepare_images(index: pd.DataFrame, raw: Path, task: Task, size: int, out: P
         task: the task to prepare.
         size: side of the square images, in pixels.
         out: path of the .npy file.
+        resize: a name of covbench.data.images.RESIZES.
 
     Returns:
         A table in the order of the array: image_id, label (int64 class number, -1 for segmentation), height and width
@@ -51,7 +54,7 @@ def prepare_images(index: pd.DataFrame, raw: Path, task: Task, size: int, out: P
         window = first["window_low"], first["window_high"]
         return read_images(raw / first["path"], list(group["frame"]), *window, first["orientation"])
 
-    shapes = _write_array(rows, raw, size, out, decode, resize_image)
+    shapes = _write_array(rows, raw, size, out, decode, RESIZES[resize])
     numbers = {name: number for number, name in enumerate(task.classes)}
     labels = rows["label"].map(numbers) if task.kind == CLASSIFICATION else -1
     return rows[["image_id"]].assign(
@@ -109,6 +112,12 @@ def _decode_masks(group: pd.DataFrame, raw: Path, task: Task) -> Iterator[np.nda
     first = first_row(group)
     orientation = image_orientation(first, raw)
     return read_masks(raw / first["mask"], list(group["frame"]), first["mask_values"], task.classes, orientation)
+
+
+def split_grid(folder: str) -> tuple[int, str]:
+    """Return the side and the name in RESIZES that name a folder of prepared arrays: `224` or `224-linear`."""
+    side, _, resize = folder.partition("-")
+    return int(side), resize or "antialias"
 
 
 def _require_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -114,7 +114,7 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
         InputFiles(
             split=split_path(run),
             weights=_weights_path(config, run),
-            **prepared_paths(run.task, options.size),
+            **prepared_paths(run.task, options.size, options.resize),
         ),
     )
 
@@ -147,9 +147,18 @@ def split_path(run: Run) -> str:
     return f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet"
 
 
-def prepared_paths(task: str, size: int) -> dict[str, str]:
-    """Return the paths of a task's arrays at one size by name: images, rows, and the masks of a segmentation."""
-    folder = f"data/prepared/{task}/{size}"
+def prepared_paths(task: str, size: int, resize: str) -> dict[str, str]:
+    """Name the files of a task's prepared arrays.
+
+    Args:
+        task: name of the task.
+        size: side of the images, pixels.
+        resize: how they were brought to this size, a name of covbench.data.images.RESIZES.
+
+    Returns:
+        The paths by name: images, rows, and the masks of a segmentation.
+    """
+    folder = f"data/prepared/{task}/{size}" + ("" if resize == "antialias" else f"-{resize}")
     paths = {"images": f"{folder}/images.npy", "rows": f"{folder}/rows.parquet"}
     return paths | ({"masks": f"{folder}/masks.npy"} if TASKS[task].kind == SEGMENTATION else {})
 

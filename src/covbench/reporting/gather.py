@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
+from covbench.data.prepare import split_grid
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_record, examine_runs
 from covbench.schema import AUDIT_TABLES, COMPARE_TABLES, SEGMENTATION, Card, Column, Task
@@ -193,14 +194,14 @@ def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | 
         size: Side of the images in pixels; by default the smallest that exists.
 
     Returns:
-        The arrays, memory-mapped; None if there are none of this size.
+        The arrays, memory-mapped, antialiased if there are any; None if there are none of this size.
     """
-    folders = [path for path in (data / "prepared" / task).glob("*") if path.name.isdigit()]
-    folders = [path for path in folders if (path / "images.npy").exists() and (path / "rows.parquet").exists()]
-    folders = [path for path in folders if size in (None, int(path.name))]
+    found = (data / "prepared" / task).glob("[0-9]*")
+    folders = [path for path in found if (path / "images.npy").exists() and (path / "rows.parquet").exists()]
+    folders = [path for path in folders if size in (None, split_grid(path.name)[0])]
     if not folders:
         return None
-    folder = min(folders, key=lambda path: int(path.name))
+    folder = min(folders, key=lambda path: split_grid(path.name))
     masks = folder / "masks.npy"
     return Prepared(
         folder,

@@ -10,7 +10,7 @@ from covbench.experiment.config import check_config
 from covbench.experiment.plan import plan_runs
 from covbench.models.catalogue import SEGMENTERS
 from covbench.protocols import AUDITED, PUBLISHED, protocol_options, split_rule
-from covbench.study_recipes import FOUR_CLASSES, LESIONS
+from covbench.study.recipes import FOUR_CLASSES, LESIONS
 from covbench.system.files import PROJECT
 
 

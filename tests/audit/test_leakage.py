@@ -20,7 +20,7 @@ def copies_of(*pairs):
 
 def split_rows(*rows):
     table = pd.DataFrame(rows, columns=["image_id", "copy", "patient_id", "label", "fold"])
-    return table.assign(group=table["patient_id"], source="")
+    return table.assign(group=table["patient_id"], duplicate_set=table["image_id"], source="")
 
 
 def test_groups_join_patients_and_copies_in_chains_and_take_the_first_name():

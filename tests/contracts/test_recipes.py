@@ -131,7 +131,7 @@ from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.schema import Task
 truth, found = np.array([1, 1, 1, 1, 0, 0]), np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.1])
 rows = pd.DataFrame({"image_id": list("abcdef"), "copy": 0, "patient_id": list("abcdef"), "source": "", "fold": "test"})
-rows = rows.assign(truth=truth, p_0=1 - found, p_1=found)
+rows = rows.assign(group=rows["patient_id"], duplicate_set=rows["image_id"], truth=truth, p_0=1 - found, p_1=found)
 metrics, _ = evaluate_classification(rows, Task("t", "classification", ("healthy", "ill"), positive="ill"))
 print(metrics["metrics"]["youden"], label_metric("youden"), "youden" in list_reported("classification"))
 """

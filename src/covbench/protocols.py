@@ -84,8 +84,8 @@ class Protocol:
     """One way to split, train and choose models.
 
     meaning: in a sentence or two, for the report. options: from a task to its training choices, before the config
-    changes any. split: from a task to the rule that divides it. repeats: protocol whose options it has, with all changes
-    that the config makes to them; empty: it has options of its own.
+    changes any. split: from a task to the rule that divides it. repeats: protocol whose options it has, with all
+    changes that the config makes to them; empty: it has options of its own.
     """
 
     meaning: str
@@ -223,8 +223,8 @@ PROTOCOLS: dict[str, Protocol] = {
         _published_split,
     ),
     PUBLISHED_AUDITED_SPLIT: Protocol(
-        "Repeats the study's training on the audited folds. Its test images are those of `audited`. Nothing else differs "
-        "from `published`, so the difference between the two is what the split alone does.",
+        "Repeats the study's training on the audited folds, with the test images of `audited`. Nothing else differs from "
+        "`published`, so the difference between the two is what the split alone does.",
         _published_options,
         _published_audited_split,
         repeats=PUBLISHED,

@@ -144,13 +144,14 @@ from covbench.data.datasets import TASKS
 from covbench.protocols import PROTOCOLS, protocol_options, split_rule
 task = TASKS["sarscov2_ct"]
 print(*PROTOCOLS)
-print(protocol_options("grouped", task) == protocol_options("published", task))
-print(split_rule("grouped", task) == split_rule("audited", task))
+print(protocol_options("ungrouped", task) == protocol_options("audited", task))
+print(split_rule("ungrouped", task) == split_rule("published", task))
 from covbench.experiment.config import check_config
-grid = {"tasks": ["sarscov2_ct"], "architectures": {"classification": ["vgg16"]}, "protocols": ["grouped"]}
+grid = {"tasks": ["sarscov2_ct"], "architectures": {"classification": ["vgg16"]}, "protocols": ["ungrouped"]}
 print(check_config(grid)["protocols"])
 """
-    assert run_in(pasted, code).splitlines() == ["published audited grouped", "True", "True", "['grouped']"]
+    known = "published published_audited_split audited ungrouped"
+    assert run_in(pasted, code).splitlines() == [known, "True", "True", "['ungrouped']"]
 
 
 def test_no_recipe_makes_a_run_stale(pasted):

@@ -226,7 +226,7 @@ def _assign_groups(groups: pd.Series, strata: pd.Series, share: np.ndarray, task
             f"{task.name}: its {len(counts)} groups cannot be divided so that each fold holds each class; "
             f"add images or take {task.name} out of `tasks` in the config"
         )
-    return best[counts.index.get_indexer(groups)]
+    return best[counts.index.get_indexer(pd.Index(groups))]
 
 
 def _choose_positions(sizes: np.ndarray, share: np.ndarray, needed: np.ndarray, seed: int) -> np.ndarray | None:

@@ -181,10 +181,10 @@ def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: n
     return table
 
 
-def count_subjects(test: pd.DataFrame, patients_published: bool) -> dict[str, int | None]:
-    """Count the patients and the groups of a test fold. `patients` is None where the dataset publishes none."""
-    patients = int(test["patient_id"].nunique()) if patients_published else None
-    return {"patients": patients, "groups": int(test["group"].nunique())}
+def count_subjects(rows: pd.DataFrame, patients_published: bool) -> dict[str, int | None]:
+    """Count the patients and the groups of a fold's rows. `patients` is None where the dataset publishes none."""
+    patients = int(rows["patient_id"].nunique()) if patients_published else None
+    return {"patients": patients, "groups": int(rows["group"].nunique())}
 
 
 class Predicted(NamedTuple):

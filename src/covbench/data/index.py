@@ -101,13 +101,13 @@ def _check_patients(table: pd.DataFrame, card: Card) -> None:
     known = int((table["patient_id"] != table["image_id"]).sum())
     if card.patients == "none" and known:
         raise CovbenchError(
-            f"index of {card.title}: {known} rows name a patient, but its card says patients='none'; write 'published' or "
-            "'inferred' there, or leave patient_id empty"
+            f"index of {card.title}: {known} rows name a patient, but its card says patients='none'; write "
+            "'published' or 'inferred' there, or leave patient_id empty"
         )
     if card.publishes_patients and not known:
         raise CovbenchError(
-            f"index of {card.title}: no row names a patient, but its card says patients='published'; write 'none' there, "
-            "or fill patient_id"
+            f"index of {card.title}: no row names a patient, but its card says patients='published'; write "
+            "'none' there, or fill patient_id"
         )
 
 

@@ -77,9 +77,7 @@ def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterat
     drawn = [_draw_scores(scores, names, side) for side, scores in enumerate((internal, external))]
     groups = [count_groups(seeds), int(found["groups"])]
     for metric in names:
-        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(
-            metric, (internal, external), drawn, groups
-        )
+        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, (internal, external), drawn, groups)
 
 
 def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, Any], str]:

@@ -45,6 +45,13 @@ def test_an_unknown_option_is_named_with_its_whole_path():
     assert "options.audited.classification.batchsize: unknown key; did you mean 'batch_size'?" in message
 
 
+def test_the_repeated_protocol_has_no_options_of_its_own():
+    message = mistakes_of(options={"published_audited_split": {"classification": {"size": 96}}})
+    assert (
+        "options.published_audited_split: it has the options of published; write changes under options.pub" in message
+    )
+
+
 def test_an_option_of_an_older_config_is_answered_with_its_new_name():
     message = mistakes_of(options={"published": {"classification": {"views": 8}}})
     assert "options.published.classification.views: renamed to augmented_views" in message

@@ -8,7 +8,7 @@ import numpy as np
 
 from covbench.schema import CovbenchError, Task
 
-KEPT = ["image_id", "copy", "patient_id", "source"]
+KEPT = ["image_id", "copy", "patient_id", "group", "duplicate_set", "source"]
 """Columns of schema.PREDICTION_COLUMNS that cases.parquet keeps."""
 
 

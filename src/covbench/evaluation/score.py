@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.data.datasets import TASKS
+from covbench.data.datasets import TASKS, publishes_patients
 from covbench.data.external import share_labels
 from covbench.data.folds import open_truth
 from covbench.evaluation.classification import evaluate_classification
@@ -35,12 +35,13 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     folder, task = root / run.folder, TASKS[run.task]
     predictions = pd.read_parquet(folder / "predictions.parquet")
     if masks_path is None:
-        metrics, cases = evaluate_classification(predictions, task)
+        metrics, cases = evaluate_classification(predictions, task, publishes_patients(task.name))
     else:
         test = open_truth(predictions, root / rows_path, root / masks_path, len(task.classes))
         masks, unsure = read_masks(folder / "predicted_masks.npz", (predictions["fold"] == "test").to_numpy())
         native = count_native(test, share_labels(task)[masks], root / native_masks_path(run.task), task)
-        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task, unsure, native)
+        known = publishes_patients(task.name)
+        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task, unsure, native, known)
     write_table(folder / "cases.parquet", cases)
     write_json(folder / "metrics.json", metrics)
 

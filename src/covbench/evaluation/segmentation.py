@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.data.folds import count_subjects
 from covbench.evaluation.metrics import study_masks  # noqa: F401  registers its metrics
 from covbench.evaluation.metrics.registry import score_metrics
 from covbench.evaluation.metrics.segmentation import LESION, NATIVE, REASONS, SCORES, SegmentedFold
@@ -29,6 +30,7 @@ def evaluate_segmentation(
     task: Task,
     unsure: np.ndarray | None = None,
     native: pd.DataFrame | None = None,
+    patients_published: bool = True,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the test fold of a run.
 
@@ -40,6 +42,7 @@ def evaluate_segmentation(
         unsure: bool, (R, H, W), where no class has more than half the probability; None means nowhere.
         native: pixels of lesions on the stored grids, as native.count_native counts them, (R,); None means that the
             masks are on their stored grids.
+        patients_published: whether the dataset publishes patients, so that they can be counted.
 
     Returns:
         The content of metrics.json (None where undefined, with the reason in "undefined"), and the cases: a row per
@@ -70,7 +73,7 @@ def evaluate_segmentation(
         "classes": list(task.classes),
         "lesions": list(task.lesions),
         "images": len(test),
-        "patients": int(test["patient_id"].nunique()),
+        **count_subjects(test, patients_published),
         "metrics": metrics,
         "per_class": per_class,
         "undefined": undefined | why,

@@ -75,6 +75,14 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def describe_subjects(patients: float | None, groups: float | None) -> str:
+    """`12 patients in 11 groups`, or `11 groups (patients not published)` where patients is empty."""
+    shown = count(int(groups or 0), "group")
+    if patients is None or pd.isna(patients):
+        return f"{shown} (patients not published)"
+    return f"{count(int(patients), 'patient')} in {shown}"
+
+
 def join_words(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else " and ".join([", ".join(words[:-1]), words[-1]]) if words else ""

@@ -18,7 +18,7 @@ from covbench.experiment.runs import (
     MODEL_KEYS,
     RunRecord,
     RunState,
-    count_patients,
+    count_groups,
     describe_record,
     examine_runs,
     require_planned,
@@ -127,7 +127,7 @@ def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:
             key = f"per_class.{name}.{metric}" if name else metric
             low, high, reason = None, None, metrics["undefined"].get(key, "")
             if value is not None and (name, metric) in draws:
-                low, high, reason = find_interval(draws[name, metric], metrics["patients"])
+                low, high, reason = find_interval(draws[name, metric], metrics["groups"])
             elif value is not None and not name:
                 reason = UNDRAWN
             yield {**keys, "class": name, "metric": metric, "value": value, "low": low, "high": high, "reason": reason}
@@ -146,7 +146,7 @@ def _average_seeds(group: list[RunRecord], draws: list[Draws]) -> tuple[list[dic
         row: dict[str, Any] = {"metric": metric, "seeds": len(values)} | dict.fromkeys(("mean", "sd", "low", "high"))
         if values and all(("", metric) in drawn for _, drawn in found):
             averaged[metric] = np.mean([drawn["", metric] for value, drawn in found if value is not None], axis=0)
-            row["low"], row["high"], _ = find_interval(averaged[metric], count_patients(group))
+            row["low"], row["high"], _ = find_interval(averaged[metric], count_groups(group))
         if values:
             row["mean"] = float(np.mean(values))
             row["sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -17,8 +17,9 @@ from covbench.data.external import SHARED, external_folder, find_external_tasks,
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, find_interval, score_draws
 from covbench.evaluation.external import COUNTS, Scores
+from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
-from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, count_patients, examine_runs
+from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, count_groups, examine_runs
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
@@ -74,11 +75,9 @@ def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterat
         for scored in seeds
     ]
     drawn = [_draw_scores(scores, names, side) for side, scores in enumerate((internal, external))]
-    patients = [count_patients(seeds), int(found["patients"])]
+    groups = [count_groups(seeds), int(found["groups"])]
     for metric in names:
-        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(
-            metric, (internal, external), drawn, patients
-        )
+        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, (internal, external), drawn, groups)
 
 
 def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, Any], str]:
@@ -103,8 +102,7 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
     columns = [f"p_{number}" for number in range(len(task.classes))]
     shared = share_probabilities(scored.cases[columns].to_numpy(), task)
     truth = share_labels(task)[scored.cases["truth"]].astype(np.int64)
-    table = scored.cases[["image_id", "copy", "patient_id", "source"]]
-    table = table.assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
+    table = scored.cases[KEPT].assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
     return evaluate_classification(table, SHARED[CLASSIFICATION])
 
 
@@ -123,11 +121,11 @@ def _draw_scores(seeds: Sequence[Scores], names: Sequence[str], side: int) -> di
 
 
 def _compare(
-    metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Mapping[str, np.ndarray]], patients: Sequence[int]
+    metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Mapping[str, np.ndarray]], groups: Sequence[int]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"reason": ""}
     means = []
-    for side, scores, draws, count in zip(("internal", "external"), sides, drawn, patients, strict=True):
+    for side, scores, draws, count in zip(("internal", "external"), sides, drawn, groups, strict=True):
         values = [metrics["metrics"][metric] for metrics, _ in scores]
         if None in values:
             reasons = {metrics["undefined"].get(metric, "undefined") for metrics, _ in scores}
@@ -135,5 +133,5 @@ def _compare(
         means.append(float(np.mean(values)))
         low, high, _ = find_interval(draws[metric], count)
         row |= {side: means[-1], f"{side}_low": low, f"{side}_high": high}
-    low, high, _ = find_interval(drawn[0][metric] - drawn[1][metric], min(patients))
+    low, high, _ = find_interval(drawn[0][metric] - drawn[1][metric], min(groups))
     return row | {"drop": means[0] - means[1], "drop_low": low, "drop_high": high}

@@ -19,7 +19,7 @@ from covbench.evaluation.comparison.paired_tests import (
     flip_signs,
 )
 from covbench.evaluation.comparison.ranks import range_ranks, resolvable_difference
-from covbench.experiment.runs import RunRecord, count_patients
+from covbench.experiment.runs import RunRecord, count_groups
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 COMPARED = {CLASSIFICATION: ("auroc", "accuracy"), SEGMENTATION: ("dice_lesion",)}
@@ -87,7 +87,7 @@ def _resolve(metric: str, contestants: Sequence[Contestant]) -> dict[str, Any]:
     error = float(np.median(errors)) if errors else float(np.nanstd(draws[0]) * 2**0.5)
     basis = "median over pairs of models" if errors else "one model; a contestant independent of it"
     counts = {
-        "patients": count_patients(run for contestant in contestants for run in contestant.runs.values()),
+        "patients": count_groups(run for contestant in contestants for run in contestant.runs.values()),
         "models": len(contestants),
     }
     return {"metric": metric, **counts, "error": error, "resolvable": resolvable_difference(error), "basis": basis}
@@ -100,7 +100,7 @@ def _test_pairs(metric: str, contestants: Sequence[Contestant], patients: pd.Ind
     test, values = (_test_ranking if metric == "auroc" else _test_means)(metric, pairs, patients)
     rows = []
     for (one, other), p, corrected in zip(pairs, values, correct_holm(values), strict=True):
-        low, high, _ = find_interval(one.draws[metric] - other.draws[metric], count_patients(one.runs.values()))
+        low, high, _ = find_interval(one.draws[metric] - other.draws[metric], count_groups(one.runs.values()))
         difference = float(one.scores[metric] or 0) - float(other.scores[metric] or 0)
         names = {"metric": metric, "one": one.architecture, "other": other.architecture, "seeds": len(one.runs)}
         rows.append({**names, "difference": difference, "low": low, "high": high, "test": test, "p": p})

@@ -10,7 +10,7 @@ import pandas as pd
 from covbench.evaluation.comparison.bootstrap import find_interval
 from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.definitions import define_metric
-from covbench.experiment.runs import MODEL_KEYS, count_patients
+from covbench.experiment.runs import MODEL_KEYS, count_groups
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.schema import COMPARE_TABLES
 
@@ -86,7 +86,7 @@ def compare_protocols(
             low = high = None
             if all(metric in side.draws for side in sides.values()):
                 drawn = sides[AUDITED].draws[metric] - sides[PUBLISHED].draws[metric]
-                low, high, _ = find_interval(drawn, min(count_patients(side.runs.values()) for side in sides.values()))
+                low, high, _ = find_interval(drawn, min(count_groups(side.runs.values()) for side in sides.values()))
             change = row[f"mean_{AUDITED}"] - row[f"mean_{PUBLISHED}"]
             yield row | dict(zip(CHANGE, (change, low, high), strict=True))
 

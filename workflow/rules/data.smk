@@ -63,7 +63,7 @@ rule make_thumbnails:
 
 
 rule find_duplicates:
-    """Find exact, near and mirrored duplicates within a dataset, or between two."""
+    """Find exact, near, mirrored and annotated duplicates within a dataset, or between two."""
     input:
         index="data/index/{dataset}.parquet",
         other_index="data/index/{other}.parquet",

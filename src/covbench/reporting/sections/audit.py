@@ -30,6 +30,7 @@ ACROSS = {
     "exact": "Exact",
     "near": "Near",
     "mirrored": "Mirrored",
+    "annotated": "Annotated",
     "images_with_duplicate": "Images with a duplicate",
     "other_images_with_duplicate": "With a duplicate (other)",
 }

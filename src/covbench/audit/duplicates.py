@@ -1,8 +1,8 @@
 """Find duplicates of an image, even if the image was cropped, mirrored, re-encoded or annotated.
 
 Perceptual hashes select the pairs that are worth a closer look. Each pair is then aligned, and the correlation of its
-fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people. Arrows and text spoil
-the correlation of the whole picture, but not that of most of its blocks.
+fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people. Arrows and text
+spoil the correlation of the whole picture, but not that of most of its blocks.
 docs/explanation/audit.md has the measurements behind each number here.
 """
 
@@ -43,7 +43,8 @@ Planted duplicates have 0.93 or more, different patients at most 0.77.
 SAME_BLOCKS = 0.95
 """Median correlation of the blocks of two aligned images from which one is an annotated duplicate of the other.
 
-Where annotations bring the whole below SAME, half of the planted ones have 0.99 or more. Other images have at most 0.91.
+Where annotations bring the whole below SAME, half of the planted duplicates have 0.99 or more. Other images have at
+most 0.91.
 """
 SQUARE, SQUARES = 8, 64
 """Side of a block in pixels of a thumbnail, and the smallest number of blocks that is compared."""

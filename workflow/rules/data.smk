@@ -152,6 +152,28 @@ rule audit_sources:
         "../scripts/audit_sources.py"
 
 
+rule audit_labels:
+    """List labels that contradict each other, and the rows that audited splits drop from authors' splits."""
+    input:
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
+        duplicates=list_duplicates(planned_datasets(config)),
+    output:
+        contradictions="results/audit/contradictions.csv",
+        mixed_patients="results/audit/mixed_patients.csv",
+        dropped="results/audit/dropped.csv",
+    log:
+        "logs/audit_labels.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        tasks=list(config["tasks"]),
+        made_by=made_by("audit_labels"),
+    script:
+        "../scripts/audit_labels.py"
+
+
 rule prepare:
     """Decode a task's images once into one memory-mapped grey array."""
     input:

@@ -63,7 +63,9 @@ class Results:
 
 
 def _keep_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    return table[table["task"] == task] if "task" in table else table
+    """The rows of a task, also as the other task of a pair; a table without tasks stays whole."""
+    keys = [key for key in ("task", "other_task") if key in table]
+    return table[(table[keys] == task).any(axis=1)] if keys else table
 
 
 def read_results(results: Path, plan: Sequence[PlannedRun], compare: Path, out: Path) -> Results:

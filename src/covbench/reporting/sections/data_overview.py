@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from covbench.experiment.runs import RunState
 from covbench.reporting.gather import Results, find_card, read_index, read_split
+from covbench.reporting.sections.contradictions import flag_labels
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
 from covbench.reporting.wording import DASH, count
 from covbench.schema import CLASSIFICATION, Task
@@ -17,7 +18,10 @@ from covbench.schema import CLASSIFICATION, Task
 
 @dataclass(frozen=True)
 class DatasetSection:
-    """What a page shows about a dataset. The index is None before it is made."""
+    """What a page shows about a dataset. The index is None before it is made.
+
+    warnings: a word and a sentence per finding about its labels.
+    """
 
     name: str
     title: str
@@ -27,23 +31,35 @@ class DatasetSection:
     citation: str
     homepage: str
     index: pd.DataFrame | None
+    warnings: Sequence[tuple[str, str]]
 
 
-def build_dataset_sections(data: Path, tasks: Sequence[str]) -> list[DatasetSection]:
-    """The datasets of these tasks, each of them once."""
+def build_dataset_sections(data: Path, tasks: Sequence[str], audit: Mapping[str, pd.DataFrame]) -> list[DatasetSection]:
+    """The datasets of these tasks, each of them once.
+
+    Args:
+        data: Folder that holds index/.
+        tasks: Names of the tasks.
+        audit: The tables of schema.AUDIT_TABLES by name.
+
+    Returns:
+        A section per dataset.
+    """
     grouped: dict[str, list[str]] = {}
     for task in tasks:
         grouped.setdefault(find_card(task)[0], []).append(task)
     datasets = []
     for name, of_dataset in grouped.items():
         card = find_card(of_dataset[0])[1]
-        index = read_index(data, name)
+        index, warnings = read_index(data, name), flag_labels(audit, of_dataset)
         if card is None:
-            datasets.append(DatasetSection(name, name, "", of_dataset, "", "", "", index))
+            datasets.append(DatasetSection(name, name, "", of_dataset, "", "", "", index, warnings))
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
         datasets.append(
-            DatasetSection(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
+            DatasetSection(
+                name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index, warnings
+            )
         )
     return datasets
 

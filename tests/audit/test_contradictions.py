@@ -6,9 +6,10 @@ import pytest
 from covbench.audit.contradictions import add_fates, audit_labels, compare_labels, find_mixed_patients, list_dropped
 from covbench.audit.duplicates import DUPLICATE_COLUMNS
 from covbench.audit.splits import assign_folds
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import TASKS
 from covbench.protocols import split_rule
-from covbench.schema import AUDIT_TABLES, INDEX_COLUMNS
+from covbench.schema import INDEX_COLUMNS
 
 TWO = TASKS["covid_ct"]
 

@@ -12,9 +12,10 @@ import pandas as pd
 
 from covbench.audit.groups import group_images
 from covbench.audit.splits import FOLDS, find_crossing
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import dataset_of, usable_rows
 from covbench.data.external import share_labels
-from covbench.schema import AUDIT_TABLES, CLASSIFICATION, Task
+from covbench.schema import CLASSIFICATION, Task
 
 PATIENT, CHAIN = "patient", "chain"
 """Why a row is dropped, if not for a duplicate: an image of its patient, or a chain of patients and duplicates."""
@@ -32,7 +33,7 @@ def audit_labels(
         tasks: the planned tasks.
 
     Returns:
-        The tables `contradictions`, `mixed_patients` and `dropped` of schema.AUDIT_TABLES.
+        The tables `contradictions`, `mixed_patients` and `dropped` of audit.tables.AUDIT_TABLES.
     """
     names = {task.name: dataset_of(task.name) for task in tasks}
     within = {name: duplicates[dataset, dataset] for name, dataset in names.items()}

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from covbench.audit.duplicates import EXACT, KINDS
-from covbench.schema import AUDIT_TABLES, CLASSIFICATION, Task
+from covbench.audit.tables import AUDIT_TABLES
+from covbench.schema import CLASSIFICATION, Task
 
 AUGMENTED = "augmented"
 """Kind of a leaked pair that shows two copies of one image, at least one of them augmented."""

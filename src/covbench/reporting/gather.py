@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_record, examine_runs
-from covbench.schema import AUDIT_TABLES, COMPARE_TABLES, SEGMENTATION, Card, Column, Task
+from covbench.schema import COMPARE_TABLES, SEGMENTATION, Card, Column, Task
 from covbench.system.files import read_table
 
 FROM_ELSEWHERE = ("published", "literature")

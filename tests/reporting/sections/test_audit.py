@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from covbench.audit.duplicates import SIDE, Thumbnails
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.audit.thumbnails import write_thumbnails
 from covbench.reporting.page import build_report
 from covbench.reporting.sections.audit import choose_examples
-from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
 from tests.synthetic_results import plan_runs
 

@@ -65,7 +65,7 @@ class ContradictionSection:
 
 
 def build_contradiction_section(audit: Mapping[str, pd.DataFrame]) -> ContradictionSection:
-    """Build the tables without pictures. audit: the tables of schema.AUDIT_TABLES by name."""
+    """Build the tables without pictures. audit: the tables of audit.tables.AUDIT_TABLES by name."""
     pairs, dropped = audit["contradictions"], audit["dropped"]
     patients = _count_patients(audit["mixed_patients"])
     if len(dropped):
@@ -96,7 +96,7 @@ def _count_patients(rows: pd.DataFrame) -> pd.DataFrame:
 def flag_labels(audit: Mapping[str, pd.DataFrame], tasks: Sequence[str]) -> list[tuple[str, str]]:
     """Count the findings about some tasks, for the card of their dataset.
 
-    audit: the tables of schema.AUDIT_TABLES by name. tasks: names of the dataset's tasks.
+    audit: the tables of audit.tables.AUDIT_TABLES by name. tasks: names of the dataset's tasks.
 
     Returns a word and a sentence per kind of finding.
     """
@@ -125,7 +125,7 @@ def draw_contradictions(data: Path, folder: Path, audit: Mapping[str, pd.DataFra
     Args:
         data: Folder that holds thumbnails/.
         folder: The report's folder, below which the pictures are written.
-        audit: The tables of schema.AUDIT_TABLES by name, rows of one task.
+        audit: The tables of audit.tables.AUDIT_TABLES by name, rows of one task.
 
     Returns:
         The gallery, with at most SHOWN pairs and SHOWN patients. None: nothing was found, or no thumbnails are there.

@@ -40,7 +40,7 @@ def build_dataset_sections(data: Path, tasks: Sequence[str], audit: Mapping[str,
     Args:
         data: Folder that holds index/.
         tasks: Names of the tasks.
-        audit: The tables of schema.AUDIT_TABLES by name.
+        audit: The tables of audit.tables.AUDIT_TABLES by name.
 
     Returns:
         A section per dataset.

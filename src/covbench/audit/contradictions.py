@@ -100,17 +100,17 @@ def compare_labels(
     one = rows[["image_id", *FACTS]]
     two = others[["image_id", *FACTS]].add_prefix("other_").rename(columns={"other_image_id": "other_id"})
     pairs = duplicates.merge(one, on="image_id").merge(two, on="other_id")
-    meaning, other_meaning = ({name: name for name in labelled.classes} for labelled in (task, other))
-    if task != other:
-        meaning, other_meaning = _share_meaning(task), _share_meaning(other)
-        pairs = pairs if {*meaning.values()} == {*other_meaning.values()} == {0, 1} else pairs[:0]
-    differs = pairs["label"].map(meaning) != pairs["other_label"].map(other_meaning)
-    table = pairs[differs].assign(task=task.name, other_task=other.name)
+    table = pairs[_differ(pairs, task, other)].assign(task=task.name, other_task=other.name)
     return table.sort_values(["image_id", "other_id"])[list(AUDIT_TABLES["contradictions"])].reset_index(drop=True)
 
 
-def _share_meaning(task: Task) -> dict[str, int]:
-    return dict(zip(task.classes, share_labels(task).tolist(), strict=True))
+def _differ(pairs: pd.DataFrame, task: Task, other: Task) -> pd.Series:
+    """Return whether `label` and `other_label` contradict each other: bool, (N,)."""
+    if task == other:
+        return pairs["label"] != pairs["other_label"]
+    one, two = (dict(zip(shared.classes, share_labels(shared).tolist(), strict=True)) for shared in (task, other))
+    comparable = {*one.values()} == {*two.values()} == {0, 1}
+    return (pairs["label"].map(one) != pairs["other_label"].map(two)) & comparable
 
 
 def find_mixed_patients(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,9 @@ from covbench.reporting.wording import count, plain, show, slug
 log = logging.getLogger(__name__)
 SHOWN, PICTURES, TILE = 20, 8, 144
 """Findings and pictures of a patient that are drawn at most, and pixels of a picture."""
+ONE = ("task", "image_id", "label", "official_fold", "audited")
+OTHER = ("other_task", "other_id", "other_label", "other_official_fold", "other_audited")
+"""What is told about the first and the second image of a pair."""
 PAIRS = {
     "task": "Task",
     "image_id": "Image",
@@ -70,12 +72,18 @@ def build_contradiction_section(audit: Mapping[str, pd.DataFrame]) -> Contradict
     patients = _count_patients(audit["mixed_patients"])
     if len(dropped):
         dropped = dropped.assign(labels=np.where(dropped["contradictory"] == 1, "contradictory", ""))
-    captions = (
-        (f"Contradictory labels: {count(len(pairs), 'pair')} of duplicates", pairs, PAIRS),
-        (f"Contradictory labels: {count(len(patients), 'patient')} with images of several classes", patients, PATIENTS),
-        (f"{count(len(dropped), 'row')} dropped from the authors' folds by the audited split", dropped, DROPPED),
+    of_patients = f"Contradictory labels: {count(len(patients), 'patient')} with images of several classes"
+    of_dropped = f"{count(len(dropped), 'row')} dropped from the authors' folds by the audited split"
+    return ContradictionSection(
+        _tabulate(f"Contradictory labels: {count(len(pairs), 'pair')} of duplicates", pairs, PAIRS),
+        _tabulate(of_patients, patients, PATIENTS),
+        _tabulate(of_dropped, dropped, DROPPED),
+        None,
     )
-    return ContradictionSection(*[build_plain_table(*shown) if len(shown[1]) else None for shown in captions], None)
+
+
+def _tabulate(caption: str, rows: pd.DataFrame, headings: Mapping[str, str]) -> Table | None:
+    return build_plain_table(caption, rows, headings) if len(rows) else None
 
 
 def _count_patients(rows: pd.DataFrame) -> pd.DataFrame:
@@ -133,14 +141,12 @@ def draw_contradictions(data: Path, folder: Path, audit: Mapping[str, pd.DataFra
     pairs, mixed = audit["contradictions"], audit["mixed_patients"]
     pictures = {task: _read_pictures(data, task) for task in {*pairs["task"], *pairs["other_task"], *mixed["task"]}}
     rows = []
-    for pair in pairs.head(SHOWN).to_dict("records"):
-        other = {name: pair[f"other_{name}"] for name in ("task", "label", "official_fold", "audited")}
+    for _, pair in pairs.head(SHOWN).iterrows():
+        both = pd.DataFrame([pair[list(ONE)].tolist(), pair[list(OTHER)].tolist()], columns=ONE)
         words = f"{pair['kind']}, correlation {show(pair['correlation'])}"
-        rows.append(
-            ("Duplicates", words, _draw_tiles(folder, pictures, [pair, other | {"image_id": pair["other_id"]}]))
-        )
+        rows.append(("Duplicates", words, _draw_tiles(folder, pictures, both)))
     for (_, patient), images in list(mixed.groupby(["task", "patient_id"], sort=False))[:SHOWN]:
-        tiles = _draw_tiles(folder, pictures, images.head(PICTURES).to_dict("records"))
+        tiles = _draw_tiles(folder, pictures, images.head(PICTURES))
         rows.append((f"Patient {plain(patient)}", count(len(images), "image"), tiles))
     rows = [row for row in rows if row[2]]
     if not rows:
@@ -164,24 +170,24 @@ def _read_pictures(data: Path, task: str) -> dict[str, tuple[int, np.ndarray]]:
 
 
 def _draw_tiles(
-    folder: Path, pictures: Mapping[str, Mapping[str, tuple[int, np.ndarray]]], images: Sequence[Mapping[str, Any]]
+    folder: Path, pictures: Mapping[str, Mapping[str, tuple[int, np.ndarray]]], images: pd.DataFrame
 ) -> list[Tile]:
     """Write the pictures of some images, as far as their thumbnails are there.
 
     Args:
         folder: The report's folder.
         pictures: What _read_pictures returns, by task.
-        images: task, image_id, label, official_fold and audited of each image.
+        images: The columns ONE of each image.
 
     Returns:
         Their tiles.
     """
     tiles = []
-    for image in images:
-        if image["image_id"] in pictures[image["task"]]:
-            number, picture = pictures[image["task"]][image["image_id"]]
-            path = f"figures/audit/{slug(image['task'])}-{number}.png"
+    for task, image, label, official, audited in images[list(ONE)].itertuples(index=False):
+        if image in pictures[task]:
+            number, picture = pictures[task][image]
+            path = f"figures/audit/{slug(task)}-{number}.png"
             save_picture(folder / path, picture, TILE)
-            fold = f", authors' {image['official_fold']} fold" if image["official_fold"] else ""
-            tiles.append(Tile(path, f"{image['label']}: {plain(image['image_id'])}{fold} ({image['audited']})"))
+            fold = f", authors' {official} fold" if official else ""
+            tiles.append(Tile(path, f"{label}: {plain(image)}{fold} ({audited})"))
     return tiles

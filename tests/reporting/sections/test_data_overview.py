@@ -11,7 +11,7 @@ from covbench.reporting.sections.data_overview import (
     build_dataset_table,
     build_split_table,
 )
-from covbench.schema import AUDIT_TABLES
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.system.files import write_table
 from tests.synthetic_results import draw_tree, plan_runs
 

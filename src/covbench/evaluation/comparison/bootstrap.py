@@ -17,7 +17,7 @@ from scipy import stats
 from scipy.sparse import csr_array
 
 from covbench.evaluation.classification import rate_classes
-from covbench.evaluation.comparison.intervals import DEFINED, LEVEL
+from covbench.evaluation.comparison.intervals import DEFINED, SIGNIFICANT
 from covbench.evaluation.metrics.classification import ClassifiedFold
 from covbench.evaluation.metrics.registry import draw_metrics
 from covbench.evaluation.metrics.segmentation import LESION, SCORES, SegmentedFold
@@ -292,5 +292,5 @@ def expand_tail(groups: int) -> float:
     that the spread is itself estimated. The expanded percentile interval (Hesterberg 2015, Am. Stat. 69:371) corrects
     both.
     """
-    reach = stats.t.ppf((1 + LEVEL) / 2, groups - 1) * np.sqrt(groups / (groups - 1))
+    reach = stats.t.ppf(1 - SIGNIFICANT / 2, groups - 1) * np.sqrt(groups / (groups - 1))
     return float(stats.norm.sf(reach))

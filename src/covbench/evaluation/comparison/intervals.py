@@ -8,12 +8,13 @@ docs/explanation/statistics.md has the simulations behind each choice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
-LEVEL = 0.95
+SIGNIFICANT = 0.05
 DEFINED = 0.9
 STILL = 1e-6
 """Sums of draws are in float32, so that draws closer than this are the same."""
@@ -26,19 +27,73 @@ BOTH, PATIENTS = "patients and training", "patients"
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds, or a difference of two, with its error.
+class Error:
+    """The variance of a mean over S trainings, by its causes.
 
-    se: standard error, NaN where there is none. df: its degrees of freedom; the t quantile of these gives the interval.
-    low, high: the 95 % interval, NaN where there is none. run_se: standard error of a single run over patients.
-    training_sd: standard deviation of a score over trainings alone, NaN with fewer than FEWEST_SEEDS seeds.
-    covers: BOTH, PATIENTS or empty without interval. reason: why there is no interval, or what it is where it is exact.
+    patients: what the draws of groups explain, measured with `groups` - 1 degrees of freedom. training: what the noise
+    of training adds. between: the variance between seeds / S, from which `training` was measured with `seeds` - 1
+    degrees of freedom; it includes the patients of each seed.
+    """
+
+    patients: float
+    groups: int
+    training: float = 0.0
+    between: float = 0.0
+    seeds: int = 1
+
+    @property
+    def se(self) -> float:
+        """Standard error of the mean."""
+        return float(np.sqrt(self.patients + self.training))
+
+    def reach(self, p: float) -> float:
+        """Return how far an estimate lies from the truth, at most, in all studies but a share of p.
+
+        Two approximations of the quantile are known. Satterthwaite (1946) weighs degrees of freedom, and is too short
+        where the noise of training is most of the error. Graybill and Wang (1980) give each variance its own quantile,
+        and are too short where patients explain all of `between`. The wider one is taken.
+        """
+        level, groups = 1 - p / 2, self.groups - 1
+        total = self.patients + self.training
+        by_groups = float(special.stdtrit(groups, level))
+        if self.seeds == 1 or not total:
+            return by_groups * self.se
+        by_seeds = min(self.between, total)
+        df = total**2 / (by_seeds**2 / (self.seeds - 1) + (total - by_seeds) ** 2 / groups)
+        own = by_groups**2 * self.patients + float(special.stdtrit(self.seeds - 1, level)) ** 2 * self.training
+        return max(float(special.stdtrit(df, level)) * self.se, float(np.sqrt(own)))
+
+    @property
+    def df(self) -> float:
+        """The degrees of freedom whose t quantile gives the 95 % interval, between 1 and a million."""
+        return _bisect(lambda df: special.stdtrit(df, 1 - SIGNIFICANT / 2) * self.se > self.reach(SIGNIFICANT), 0, 6)
+
+    def test(self, difference: float) -> float:
+        """Return the two-sided p-value of a difference: below .05 exactly where its 95 % interval excludes 0."""
+        return _bisect(lambda p: self.reach(p) > abs(difference), -16, 0)
+
+
+def _bisect(beyond: Callable[[float], bool], low: float, high: float) -> float:
+    """Find where a falling function crosses a limit, in 10**low … 10**high. beyond: whether it is above."""
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if beyond(10**middle) else (low, middle)
+    return float(10 ** ((low + high) / 2))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, or a difference of two, with its 95 % interval.
+
+    error: None where there is no interval, or an exact one. low, high: the interval, NaN where there is none. run_se:
+    standard error of a single run over patients. training_sd: standard deviation of a score over trainings alone, NaN
+    with fewer than FEWEST_SEEDS seeds. covers: BOTH, PATIENTS or empty without interval. reason: why there is no
+    interval, or what it is where it is exact.
     """
 
     value: float
     groups: int
-    se: float = np.nan
-    df: float = np.nan
+    error: Error | None = None
     low: float = np.nan
     high: float = np.nan
     run_se: float = np.nan
@@ -47,9 +102,20 @@ class Estimate:
     reason: str = ""
 
     @property
+    def se(self) -> float:
+        """Standard error. An exact interval has that of a normal distribution with the same reach."""
+        exact = (self.high - self.low) / float(special.ndtri(1 - SIGNIFICANT / 2))
+        return self.error.se if self.error else exact
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of the standard error; NaN where it has none."""
+        return self.error.df if self.error else np.nan
+
+    @property
     def p(self) -> float:
-        """The two-sided p-value of a value of 0: below .05 exactly where a symmetric interval excludes 0."""
-        return float(2 * special.stdtr(self.df, -abs(self.value) / self.se)) if self.se > 0 else np.nan
+        """The two-sided p-value of a difference; NaN without interval."""
+        return self.error.test(self.value) if self.error else np.nan
 
 
 def estimate_score(values: np.ndarray, draws: np.ndarray, groups: int, rate: bool = False) -> Estimate:
@@ -67,9 +133,9 @@ def estimate_score(values: np.ndarray, draws: np.ndarray, groups: int, rate: boo
     found = _measure(values, draws, groups)
     if rate and groups and found.value in (0, 1):
         return _bound_exactly(found)
-    if np.isnan(found.se):
+    if not found.error:
         return found
-    reach = float(special.stdtrit(found.df, (1 + LEVEL) / 2)) * found.se
+    reach = found.error.reach(SIGNIFICANT)
     if 0 < found.value < 1 and np.nanmin(draws) >= 0 and np.nanmax(draws) <= 1:
         middle = special.logit(found.value)
         reach /= found.value * (1 - found.value)
@@ -91,7 +157,7 @@ def estimate_difference(values: np.ndarray, draws: np.ndarray, groups: int) -> E
         The estimate of the mean difference.
     """
     found = _measure(values, draws, groups)
-    reach = float(special.stdtrit(found.df, (1 + LEVEL) / 2)) * found.se
+    reach = found.error.reach(SIGNIFICANT) if found.error else np.nan
     return replace(found, low=found.value - reach, high=found.value + reach)
 
 
@@ -118,46 +184,12 @@ def _measure(values: np.ndarray, draws: np.ndarray, groups: int) -> Estimate:
     patients = float(defined.mean(axis=0).var() * expand)
     found = replace(found, run_se=float(np.sqrt(defined.var(axis=1).mean() * expand)))
     if len(values) < FEWEST_SEEDS:
-        return replace(found, se=patients**0.5, df=float(groups - 1), covers=PATIENTS)
+        return replace(found, error=Error(patients, groups), covers=PATIENTS)
     between = float(np.var(values, ddof=1))
     explained = float((defined - defined.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).mean() * expand)
     training = max(between - explained, 0.0)
-    se, df = combine_errors(patients, training, between, len(values), groups)
-    return replace(found, se=se, df=df, training_sd=training**0.5, covers=BOTH)
-
-
-def combine_errors(patients: float, training: float, between: float, seeds: int, groups: int) -> tuple[float, float]:
-    """Combine the variance over patients with that over trainings: standard error and degrees of freedom of a mean.
-
-    Two approximations of the quantile are known. Satterthwaite (1946) weighs degrees of freedom, and is too short where
-    the noise of training is most of the error. Graybill and Wang (1980) give each variance its own quantile, and are
-    too short where `patients` explains all of `between`. The wider one is taken.
-
-    Args:
-        patients: variance of the mean over patients.
-        training: variance of a score over trainings alone.
-        between: variance between the seeds' scores, which was measured with `seeds` - 1 degrees of freedom.
-        seeds: number of trainings.
-        groups: number of groups of images.
-
-    Returns:
-        The standard error, and the degrees of freedom whose t quantile is the chosen one.
-    """
-    total = patients + training / seeds
-    by_seeds = min(between / seeds, total)
-    satterthwaite = total**2 / (by_seeds**2 / (seeds - 1) + (total - by_seeds) ** 2 / (groups - 1))
-    quantiles = special.stdtrit(np.array([satterthwaite, groups - 1, seeds - 1]), (1 + LEVEL) / 2)
-    own = np.sqrt((quantiles[1] ** 2 * patients + quantiles[2] ** 2 * training / seeds) / total)
-    return float(np.sqrt(total)), satterthwaite if quantiles[0] >= own else find_freedom(float(own))
-
-
-def find_freedom(quantile: float) -> float:
-    """Find the degrees of freedom whose two-sided 95 % t quantile is this one, between 1 and a million."""
-    low, high = 0.0, 6.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if special.stdtrit(10**middle, (1 + LEVEL) / 2) > quantile else (low, middle)
-    return float(10 ** ((low + high) / 2))
+    error = Error(patients, groups, training / len(values), between / len(values), len(values))
+    return replace(found, error=error, training_sd=training**0.5, covers=BOTH)
 
 
 def _moves(draws: np.ndarray) -> bool:
@@ -167,8 +199,7 @@ def _moves(draws: np.ndarray) -> bool:
 
 def _bound_exactly(found: Estimate) -> Estimate:
     """The interval of Clopper and Pearson (1934) for a rate of 0 or 1, with a group as the unit."""
-    bound = ((1 - LEVEL) / 2) ** (1 / found.groups)
+    bound = (SIGNIFICANT / 2) ** (1 / found.groups)
     low, high = (bound, 1.0) if found.value == 1 else (0.0, 1 - bound)
-    error = (1 - bound) / special.ndtri((1 + LEVEL) / 2)
     reason = f"exact interval of a rate of {found.value:.0f} in {found.groups} groups of images"
-    return replace(found, low=low, high=high, se=float(error), df=float("inf"), covers=PATIENTS, reason=reason)
+    return replace(found, low=low, high=high, covers=PATIENTS, reason=reason)

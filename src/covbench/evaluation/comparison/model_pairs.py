@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from covbench.evaluation.comparison.contestants import Contestant, estimate_contestant, estimate_gap
 from covbench.evaluation.comparison.evidence import count_differing, read_answers
-from covbench.evaluation.comparison.intervals import BOTH, Estimate, explain_scope
+from covbench.evaluation.comparison.intervals import BOTH, SIGNIFICANT, Error, Estimate, explain_scope
 from covbench.evaluation.comparison.ranks import correct_holm, range_ranks, resolvable_difference
 from covbench.evaluation.definitions import METRICS
 from covbench.schema import CLASSIFICATION, SEGMENTATION
@@ -27,7 +28,6 @@ TESTS = {
     ARCHITECTURES: "t test of the difference, groups and seeds",
     TRAINED: "t test of the difference, groups",
 }
-SIGNIFICANT = 0.05
 
 
 def compare_model_pairs(contestants: Sequence[Contestant]) -> dict[str, list[dict[str, Any]]]:
@@ -56,7 +56,7 @@ def _test_pairs(metric: str, contestants: Sequence[Contestant], lower: bool) -> 
     found = [estimate_gap(*pair, metric) for pair in pairs]
     differing = [_count_differing(*pair, metric) for pair in pairs]
     smallest = np.array([min(1.0, 2.0 ** (1 - groups)) for groups in differing])
-    values = np.array([each.p for each in found])
+    values = np.maximum([each.p for each in found], smallest)
     values[smallest >= SIGNIFICANT] = np.nan
     corrected = correct_holm(values)
     reachable = correct_holm(np.where(np.isnan(values), np.nan, smallest))
@@ -144,14 +144,19 @@ def _resolve(metric: str, contestants: Sequence[Contestant], gaps: Sequence[Esti
     """
     row: dict[str, Any] = {"metric": metric, "seeds": len(contestants[0].runs), "models": len(contestants)}
     row |= {"groups": max(contestant.groups[metric] for contestant in contestants)}
-    known = sorted((gap for gap in gaps if gap.se > 0), key=lambda gap: gap.se)
-    basis, widen = "median over pairs of models", 1.0
+    errors = sorted((gap.error for gap in gaps if gap.error), key=lambda error: error.se)
+    basis = "median over pairs of models"
     if len(contestants) == 1:
-        alone = estimate_contestant(contestants[0], metric)
-        known, basis, widen = [alone] * (alone.se > 0), "one model; a contestant independent of it", 2**0.5
-    if not known:
+        alone = estimate_contestant(contestants[0], metric).error
+        errors, basis = [double_error(alone)] if alone else [], "one model; a contestant independent of it"
+    if not errors:
         return row | {"error": None, "df": None, "resolvable": None, "basis": "no pair has an interval"}
-    chosen = known[len(known) // 2]
-    error = chosen.se * widen
-    resolvable = resolvable_difference(error, chosen.df, max(len(known), 1))
-    return row | {"error": error, "df": chosen.df, "resolvable": resolvable, "basis": basis}
+    chosen = errors[len(errors) // 2]
+    row |= {"error": chosen.se, "df": chosen.df, "basis": basis}
+    return row | {"resolvable": resolvable_difference(chosen, len(errors))}
+
+
+def double_error(error: Error) -> Error:
+    """Return the error of a difference between two models with this error each, independent of each other."""
+    parts = {"patients": error.patients, "training": error.training, "between": error.between}
+    return replace(error, **{name: 2 * part for name, part in parts.items()})

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from scipy import special
 
-LEVEL, POWER = 0.95, 0.8
+from covbench.evaluation.comparison.intervals import SIGNIFICANT, Error
+
+POWER = 0.8
 
 
 def range_ranks(models: Sequence[str], better: Iterable[tuple[str, str]]) -> Mapping[str, tuple[int, int]]:
@@ -29,18 +31,12 @@ def range_ranks(models: Sequence[str], better: Iterable[tuple[str, str]]) -> Map
     return {name: (1 + ahead[name], len(models) - behind[name]) for name in models}
 
 
-def resolvable_difference(error: float, df: float, pairs: int) -> float:
+def resolvable_difference(error: Error, pairs: int) -> float:
     """Compute the true difference that 80 % of such studies find in one pair, in the first step of Holm's correction.
 
-    Args:
-        error: standard error of a difference.
-        df: its degrees of freedom.
-        pairs: number of pairs that are tested together.
-
-    Returns:
-        The difference, in the unit of the error.
+    error: of a difference. pairs: number of pairs that are tested together.
     """
-    return float((special.stdtrit(df, 1 - (1 - LEVEL) / 2 / pairs) + special.stdtrit(df, POWER)) * error)
+    return error.reach(SIGNIFICANT / pairs) + float(special.stdtrit(error.df, POWER)) * error.se
 
 
 def correct_holm(values: np.ndarray) -> np.ndarray:

@@ -35,4 +35,5 @@ def _predict(model: int) -> pd.DataFrame:
     truth = images.integers(0, 2, IMAGES)
     p = (1 / (1 + np.exp(-rng.normal(truth * 2.0 - 1, 1.5)))).astype(np.float32)
     rows = pd.DataFrame({"image_id": np.arange(IMAGES).astype(str), "copy": 0, "patient_id": patients, "source": ""})
+    rows = rows.assign(group=patients, duplicate_set=rows["image_id"])
     return rows.assign(fold="test", truth=truth, seed=0, p_0=1 - p, p_1=p)

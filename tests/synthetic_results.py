@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from covbench.data.datasets import TASKS, dataset_of
+from covbench.data.datasets import DATASETS, TASKS, dataset_of, publishes_patients
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.compare import compare_runs
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.experiment.plan import PlannedRun, plan_run
 from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.protocols import protocol_options
-from covbench.schema import CLASSIFICATION, Run, Task
+from covbench.schema import CLASSIFICATION, PREDICTION_COLUMNS, Run, Task
 from covbench.system.files import write_json, write_table
 
 SIDE, IMAGES, EPOCHS = 64, 90, 14
@@ -72,7 +72,7 @@ def compare_tree(root: Path, plan: Sequence[PlannedRun]) -> None:
 
 
 def draw_data(data: Path, task: Task, images: int) -> None:
-    """Write index and prepared arrays of a task: blobs on a body, three images per patient."""
+    """Write index and prepared arrays of a task: blobs on a body, three images per patient where patients are known."""
     rng = np.random.default_rng(abs(hash_name(task.name)))
     ids = [f"{task.name}_{number:03d}" for number in range(images)]
     labels = np.arange(images) % len(task.classes) if task.kind == CLASSIFICATION else np.full(images, -1)
@@ -86,7 +86,9 @@ def draw_data(data: Path, task: Task, images: int) -> None:
         folder / "rows.parquet",
         pd.DataFrame({"image_id": ids, "label": labels.astype(np.int64), "height": SIDE, "width": SIDE}),
     )
-    index = pd.DataFrame({"image_id": ids, "patient_id": [f"p{number // 3}" for number in range(images)]})
+    unknown = DATASETS[dataset_of(task.name)].CARD.patients == "none"
+    patients = ids if unknown else [f"p{number // 3}" for number in range(images)]
+    index = pd.DataFrame({"image_id": ids, "patient_id": patients})
     names = [task.classes[label] if label >= 0 else "" for label in labels]
     index = index.assign(label=names, source="north", sha256=ids, phash=[f"{n % 80:016x}" for n in range(images)])
     index["excluded"] = index.index >= images - 2
@@ -120,11 +122,13 @@ def draw_picture(rng: np.random.Generator, label: int, classes: int) -> tuple[np
 def draw_split(data: Path, run: Run) -> None:
     """Write a split by image (published) or by patient (audited)."""
     index = pd.read_parquet(data / "index" / f"{dataset_of(run.task)}.parquet").query("~excluded")
-    unit = index["image_id"] if run.protocol == "published" else index["patient_id"]
+    group = index["patient_id"]
+    unit = index["image_id"] if run.protocol == "published" else group
     rng = np.random.default_rng(run.seed)
     fold = {name: ("test", "val", "train", "train")[rng.integers(4)] for name in unit.unique()}
     classes = TASKS[run.task].classes
-    split = index[["image_id", "patient_id", "source"]].assign(copy=0, group=unit, fold=unit.map(fold))
+    split = index[["image_id", "patient_id", "source"]].assign(copy=0, group=group, duplicate_set=index["image_id"])
+    split["fold"] = unit.map(fold)
     split["label"] = [classes.index(label) if label else -1 for label in index["label"]]
     write_table(data / "splits" / run.task / run.protocol / f"{run.seed}.parquet", split)
 
@@ -138,16 +142,17 @@ def draw_run(root: Path, run: Run) -> None:
     skill = min(1.0, skill + 0.1 * (run.protocol == "published"))
     split = pd.read_parquet(root / "data" / "splits" / run.task / run.protocol / f"{run.seed}.parquet")
     rows = split[split["fold"] != "train"].rename(columns={"label": "truth"}).assign(seed=run.seed)
-    rows = rows[["image_id", "copy", "patient_id", "source", "fold", "truth", "seed"]].reset_index(drop=True)
+    rows = rows[list(PREDICTION_COLUMNS)].reset_index(drop=True)
+    published = publishes_patients(task.name)
     if task.kind == CLASSIFICATION:
-        metrics, cases = evaluate_classification(draw_probabilities(rng, rows, task, skill), task)
+        metrics, cases = evaluate_classification(draw_probabilities(rng, rows, task, skill), task, published)
     else:
         prepared = root / "data" / "prepared" / run.task / str(SIDE)
         position = {name: row for row, name in enumerate(pd.read_parquet(prepared / "rows.parquet")["image_id"])}
         truth = np.load(prepared / "masks.npy")[[position[name] for name in rows["image_id"]]]
         predicted = np.stack([spoil_mask(rng, mask, skill) for mask in truth])
         np.savez_compressed(folder / "predicted_masks.npz", masks=predicted)
-        metrics, cases = evaluate_segmentation(rows, truth, predicted, task)
+        metrics, cases = evaluate_segmentation(rows, truth, predicted, task, published)
     write_table(folder / "predictions.parquet", rows)
     write_table(folder / "cases.parquet", cases)
     write_json(folder / "metrics.json", metrics)

@@ -34,7 +34,16 @@ def draw_inputs(folder: Path, count: int = 60) -> None:
         images[number, top : top + 10, left : left + 10] += 60
     ids = [f"image_{number}" for number in range(count)]
     folds = np.resize(["train", "train", "train", "train", "val", "test"], count)
-    split = {"image_id": ids, "copy": 0, "patient_id": ids, "source": "", "label": labels, "fold": folds}
+    split = {
+        "image_id": ids,
+        "copy": 0,
+        "patient_id": ids,
+        "group": ids,
+        "duplicate_set": ids,
+        "source": "",
+        "label": labels,
+        "fold": folds,
+    }
     np.save(folder / "images.npy", images)
     pd.DataFrame({"image_id": ids}).to_parquet(folder / "rows.parquet")
     pd.DataFrame(split).to_parquet(folder / "split.parquet")

@@ -33,7 +33,7 @@ def third(monkeypatch):
 def test_published_splits_by_image_and_audited_by_patient_and_duplicates():
     task = TASKS[TASK]
     assert split_rule(PUBLISHED, task) == SplitRule("image", (0.75, 0.0, 0.25))
-    assert split_rule(AUDITED, task) == SplitRule("group", (0.6, 0.15, 0.25), official=True)
+    assert split_rule(AUDITED, task) == SplitRule("group", (8 / 15, 2 / 15, 1 / 3), official=True, parts=3)
     assert protocol_options(PUBLISHED, task).scaling == "unit"
     assert protocol_options(AUDITED, task).scaling == "own"
     assert protocol_options(PUBLISHED, TASKS["medseg_multiclass"]).size == 512

@@ -1,4 +1,4 @@
-"""What the protocols mean: `published` repeats the study, `audited` mends its flaws.
+"""What the protocols mean: `published` repeats the study, `audited` mends its flaws, and a third tells the two apart.
 
 A protocol is one entry of PROTOCOLS. Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its
 notebooks; docs/explanation/protocols.md says where they are silent and what was chosen instead.
@@ -13,6 +13,7 @@ from typing import Any
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 
 PUBLISHED = "published"
+PUBLISHED_AUDITED_SPLIT = "published_audited_split"
 AUDITED = "audited"
 
 EVERY_EPOCH = "every_epoch"
@@ -64,12 +65,18 @@ class SplitRule:
     fractions: train, val, test; a val of 0 means that the test fold also validates, as the study did.
     official: use the authors' own split where the dataset publishes one.
     pool: rows drawn before splitting, half of them augmented copies; 0: every image once.
+    parts: for groups. Seed s tests part s % parts of partition s // parts, so that as many seeds test every group
+        once; the share of test images is then 1 / parts. 1: each seed draws its own test fold.
+    base: rule whose folds are taken. This rule then draws its pool within them and says whether the test fold also
+        validates, and divides nothing itself.
     """
 
     unit: str
     fractions: tuple[float, float, float]
     official: bool = False
     pool: int = 0
+    parts: int = 1
+    base: SplitRule | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,14 @@ class Protocol:
     """One way to split, train and choose models.
 
     meaning: in a sentence or two, for the report. options: from a task to its training choices, before the config
-    changes any. split: from a task to the rule that divides it.
+    changes any. split: from a task to the rule that divides it. repeats: protocol whose options it has, with all
+    changes that the config makes to them; empty: it has options of its own.
     """
 
     meaning: str
     options: Callable[[Task], Options]
     split: Callable[[Task], SplitRule]
+    repeats: str = ""
 
 
 _PUBLISHED_BINARY = Options(
@@ -178,7 +187,7 @@ _PUBLISHED_SPLITS = {
     "medseg_multiclass": SplitRule("image", (651 / 929, 138 / 929, 140 / 929)),
 }
 _PUBLISHED_SPLIT = SplitRule("image", (0.7, 0.1, 0.2))
-_AUDITED_SPLIT = SplitRule("group", (0.6, 0.15, 0.25), official=True)
+_AUDITED_SPLIT = SplitRule("group", (8 / 15, 2 / 15, 1 / 3), official=True, parts=3)
 
 
 def _published_split(task: Task) -> SplitRule:
@@ -197,6 +206,10 @@ def _audited_split(_: Task) -> SplitRule:
     return _AUDITED_SPLIT
 
 
+def _published_audited_split(task: Task) -> SplitRule:
+    return replace(_published_split(task), base=_audited_split(task))
+
+
 def _audited_options(task: Task) -> Options:
     return _AUDITED_CLASSIFICATION if task.kind == CLASSIFICATION else _AUDITED_SEGMENTATION
 
@@ -208,6 +221,13 @@ PROTOCOLS: dict[str, Protocol] = {
         "Compare these scores with the study's, but do not rely on them.",
         _published_options,
         _published_split,
+    ),
+    PUBLISHED_AUDITED_SPLIT: Protocol(
+        "Repeats the study's training on the audited folds, with the test images of `audited`. Nothing else differs from "
+        "`published`, so the difference between the two is what the split alone does.",
+        _published_options,
+        _published_audited_split,
+        repeats=PUBLISHED,
     ),
     AUDITED: Protocol(
         "Fixes the study's flaws. Patients and duplicates never cross the split. Each backbone gets its own input "
@@ -244,6 +264,7 @@ def resolve_options(protocol: str, task: Task, changes: Mapping[str, Mapping[str
         CovbenchError: a key is no option.
     """
     options = asdict(protocol_options(protocol, task))
+    protocol = PROTOCOLS[protocol].repeats or protocol
     for level in (task.kind, task.name):
         for key, value in changes.get(protocol, {}).get(level, {}).items():
             if key not in options:

@@ -9,6 +9,7 @@ from pathlib import Path
 CLASSIFICATION = "classification"
 SEGMENTATION = "segmentation"
 BACKGROUND = "background"
+PATIENTS = ("published", "inferred", "none")
 
 
 class CovbenchError(Exception):
@@ -78,6 +79,7 @@ class Card:
 
     mirror_folders: names under which a local mirror may hold it, tried in order.
     modality: `xray` or `ct`.
+    patients: one of PATIENTS: the authors publish them, the parser infers them, or nothing is known about them.
     """
 
     title: str
@@ -88,11 +90,17 @@ class Card:
     licence: str
     citation: str
     homepage: str = ""
+    patients: str = PATIENTS[0]
 
     @property
     def synthetic(self) -> bool:
         """Whether its images are drawn here: they show one anatomy, and need no mirror."""
         return bool(self.sources) and all(isinstance(source, Synthetic) for source in self.sources)
+
+    @property
+    def publishes_patients(self) -> bool:
+        """Whether its patients can be counted: neither inferred nor unknown."""
+        return self.patients == PATIENTS[0]
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,8 @@ SPLIT_COLUMNS: dict[str, Column] = {
     "image_id": Column("str", "as in the index"),
     "copy": Column("int64", "0: the image itself; k > 0: its k-th augmented copy (published Zenodo splits)"),
     "patient_id": Column("str", "as in the index"),
-    "group": Column("str", "what the split kept together"),
+    "group": Column("str", "the patient with all near-duplicates; named after its first patient"),
+    "duplicate_set": Column("str", "images that are duplicates of each other, of any kind; named after the first"),
     "source": Column("str", "as in the index"),
     "label": Column("int64", "class number; -1 for segmentation"),
     "fold": Column("str", "train, val or test; an image may stand in val and test where a protocol did so"),
@@ -155,6 +164,8 @@ PREDICTION_COLUMNS: dict[str, Column] = {
     "image_id": Column("str", "as in the split"),
     "copy": Column("int64", "as in the split"),
     "patient_id": Column("str", "as in the split"),
+    "group": Column("str", "as in the split"),
+    "duplicate_set": Column("str", "as in the split"),
     "source": Column("str", "as in the split"),
     "fold": Column("str", "val or test"),
     "truth": Column("int64", "class number; -1 for segmentation"),
@@ -339,10 +350,11 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
             for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
         },
         "images": Column("float64", "new images of the other dataset; empty: not tested"),
-        "patients": Column("float64", "patients among them"),
+        "patients": Column("float64", "patients among them; empty: the dataset publishes none"),
+        "groups": Column("float64", "groups among them: patients with all near-duplicates"),
         "usable": Column("float64", "images of the other dataset that can be used"),
         "duplicates": Column("float64", "of these, images that the own dataset holds too"),
-        "removed": Column("float64", "images left out: duplicates and all others of their patients"),
+        "removed": Column("float64", "images left out: duplicates and all others of their groups"),
         **_COVERS,
         "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
     },
@@ -363,7 +375,8 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "git_commit": Column("str", "commit of the code that trained it"),
         "finished": Column("str", "when, ISO 8601, UTC"),
         "images": Column("float64", "in the test fold"),
-        "patients": Column("float64", "in the test fold"),
+        "patients": Column("float64", "in the test fold; empty: the dataset publishes none"),
+        "groups": Column("float64", "in the test fold: patients with all near-duplicates"),
     },
 }
 """Columns of results/compare/{name}.csv, in their order."""
@@ -377,7 +390,9 @@ AUDIT_TABLES: dict[str, dict[str, Column]] = {
         "image_in_val": Column("int64", "test images that are also in the validation fold"),
         "image_in_train": Column("int64", "the very image is in the training fold"),
         "augmented_copy_in_train": Column("int64", "an augmented copy of the image is, or the image of such a copy"),
-        "patient_in_train": Column("int64", "another image of the patient is, as published or inferred"),
+        "patient_in_train": Column(
+            "float64", "another image of the patient is, as published or inferred; empty: nothing is known of patients"
+        ),
         "duplicate_in_train": Column("int64", "an image with the same bytes is"),
         "near_duplicate_in_train": Column("int64", "a near or mirrored duplicate is"),
         "leaked": Column("int64", "test images that any of these columns counts, validation left out"),

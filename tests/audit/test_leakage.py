@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from covbench.audit.duplicates import DUPLICATE_COLUMNS
-from covbench.audit.groups import group_images
+from covbench.audit.groups import find_duplicate_sets, group_images
 from covbench.audit.leakage import audit_split, count_duplicates, find_leaked_pairs
 from covbench.audit.shortcuts import predict_from_shortcuts
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
@@ -20,7 +20,7 @@ def copies_of(*pairs):
 
 def split_rows(*rows):
     table = pd.DataFrame(rows, columns=["image_id", "copy", "patient_id", "label", "fold"])
-    return table.assign(group=table["patient_id"], source="")
+    return table.assign(group=table["patient_id"], duplicate_set=table["image_id"], source="")
 
 
 def test_groups_join_patients_and_copies_in_chains_and_take_the_first_name():
@@ -33,6 +33,17 @@ def test_a_dataset_without_patients_is_grouped_by_its_chains_of_copies():
     rows = pd.DataFrame({"image_id": list("abcde"), "patient_id": list("abcde")})
     duplicates = copies_of(("a", "b", "near", 0.9), ("b", "c", "near", 0.9))
     assert group_images(rows, duplicates).tolist() == ["a", "a", "a", "d", "e"]
+
+
+def test_a_duplicate_set_joins_pictures_that_look_alike_and_not_the_images_of_a_patient():
+    rows = pd.DataFrame({"image_id": list("zyxwvu"), "patient_id": list("ppqqrs")})
+    duplicates = copies_of(("z", "x", "near", 0.9), ("x", "u", "exact", 1.0), ("v", "gone", "exact", 1.0))
+    assert find_duplicate_sets(rows, duplicates).tolist() == ["u", "y", "u", "w", "v", "u"]
+
+
+def test_leaks_by_patient_are_empty_where_no_patient_is_known():
+    split = split_rows(("t", 0, "t", 0, "train"), ("a", 0, "a", 1, "test"))
+    assert [row["patient_in_train"] for row in audit_split(split, copies_of(), TWO)] == [None, None, None]
 
 
 def test_each_kind_of_leak_is_counted_per_class_and_an_image_once_in_all():

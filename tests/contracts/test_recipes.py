@@ -131,7 +131,7 @@ from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.schema import Task
 truth, found = np.array([1, 1, 1, 1, 0, 0]), np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.1])
 rows = pd.DataFrame({"image_id": list("abcdef"), "copy": 0, "patient_id": list("abcdef"), "source": "", "fold": "test"})
-rows = rows.assign(truth=truth, p_0=1 - found, p_1=found)
+rows = rows.assign(group=rows["patient_id"], duplicate_set=rows["image_id"], truth=truth, p_0=1 - found, p_1=found)
 metrics, _ = evaluate_classification(rows, Task("t", "classification", ("healthy", "ill"), positive="ill"))
 print(metrics["metrics"]["youden"], label_metric("youden"), "youden" in list_reported("classification"))
 """
@@ -144,13 +144,14 @@ from covbench.data.datasets import TASKS
 from covbench.protocols import PROTOCOLS, protocol_options, split_rule
 task = TASKS["sarscov2_ct"]
 print(*PROTOCOLS)
-print(protocol_options("grouped", task) == protocol_options("published", task))
-print(split_rule("grouped", task) == split_rule("audited", task))
+print(protocol_options("ungrouped", task) == protocol_options("audited", task))
+print(split_rule("ungrouped", task) == split_rule("published", task))
 from covbench.experiment.config import check_config
-grid = {"tasks": ["sarscov2_ct"], "architectures": {"classification": ["vgg16"]}, "protocols": ["grouped"]}
+grid = {"tasks": ["sarscov2_ct"], "architectures": {"classification": ["vgg16"]}, "protocols": ["ungrouped"]}
 print(check_config(grid)["protocols"])
 """
-    assert run_in(pasted, code).splitlines() == ["published audited grouped", "True", "True", "['grouped']"]
+    known = "published published_audited_split audited ungrouped"
+    assert run_in(pasted, code).splitlines() == [known, "True", "True", "['ungrouped']"]
 
 
 def test_no_recipe_makes_a_run_stale(pasted):

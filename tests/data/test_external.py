@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from covbench.data.datasets import TASKS
+from covbench.audit.groups import add_groups
+from covbench.data.datasets import TASKS, usable_rows
 from covbench.data.external import (
     external_folder,
     find_external_tasks,
@@ -85,9 +86,19 @@ def test_copies_of_the_own_dataset_go_with_all_images_of_their_patients(trained,
     index = index_of(["covid", "covid", "normal" if tested == "radiography" else "non_covid", "unusable"], list("ppqr"))
     other = {"image_id": "other_id", "other_id": "image_id"}[column]
     duplicates = pd.DataFrame({column: ["x0"], other: ["foreign"], "kind": "near", "correlation": 0.9})
-    unseen, counts = select_unseen(index, duplicates, trained, tested)
+    rows = add_groups(usable_rows(index, TASKS[tested]), pd.DataFrame({"image_id": ["x2"], "other_id": ["x3"]}))
+    unseen, counts = select_unseen(rows, duplicates, trained, tested)
     assert unseen["image_id"].tolist() == ["x2"]
     assert unseen["label"].tolist() == [0]
+    assert counts == {"usable": 3, "duplicates": 1, "removed": 2}
+
+
+def test_a_near_duplicate_of_a_known_image_is_known_whoever_its_patient_is():
+    index = index_of(["covid", "non_covid", "covid"], list("pqr"))
+    rows = add_groups(index, pd.DataFrame({"image_id": ["x0"], "other_id": ["x1"]}))
+    duplicates = pd.DataFrame({"image_id": ["x0"], "other_id": ["foreign"]})
+    unseen, counts = select_unseen(rows, duplicates, "radiography", "ieee8023_xray")
+    assert unseen["image_id"].tolist() == ["x2"]
     assert counts == {"usable": 3, "duplicates": 1, "removed": 2}
 
 
@@ -100,6 +111,7 @@ def draw_classifier(root, seeds=(0, 1)):
     write_table(root / "rows.parquet", index[["image_id"]])
     write_table(root / "index.parquet", index)
     write_table(root / "duplicates.parquet", pd.DataFrame({"image_id": ["x3"], "other_id": ["y"]}))
+    write_table(root / "within.parquet", pd.DataFrame({"image_id": ["x4"], "other_id": ["x7"]}))
     paths = []
     for seed in seeds:
         keras.utils.set_random_seed(seed)
@@ -116,9 +128,8 @@ def predict(root, paths, run=RUN, external="ieee8023_xray"):
     runs = [Run(run.task, run.protocol, run.architecture, seed) for seed in range(len(paths))]
     options = resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}})
     prepared = [str(path) for name in ("images.npy", "rows.parquet", "masks.npy") if (path := root / name).exists()]
-    job = ExternalJob(
-        runs, paths, options, external, str(root / "index.parquet"), str(root / "duplicates.parquet"), prepared
-    )
+    tables = [str(root / f"{name}.parquet") for name in ("index", "duplicates", "within")]
+    job = ExternalJob(runs, paths, options, external, *tables, prepared)
     outputs = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
     predict_external(job, outputs | ({"masks": root / "predicted_masks.npz"} if (root / "masks.npy").exists() else {}))
 
@@ -142,6 +153,8 @@ def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_
         mine = table[table["seed"] == seed]
         assert mine["image_id"].tolist() == [f"x{number}" for number in unseen]
         assert mine["truth"].tolist() == [int(number % 2 == 0) for number in unseen]
+        assert mine["group"].tolist() == ["p0", "p0", "p2", "p2", "p2", "p2", "p4", "p4", "p5", "p5"]
+        assert mine["duplicate_set"].tolist() == ["x0", "x1", "x4", "x5", "x6", "x4", "x8", "x9", "x10", "x11"]
         shown = np.repeat(images[unseen][..., None], 3, axis=-1)
         expected = keras.saving.load_model(path).predict(shown, verbose=0)
         assert mine[["p_0", "p_1", "p_2"]].to_numpy() == pytest.approx(expected, abs=1e-6)
@@ -154,6 +167,7 @@ def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_
         "removed": 2,
         "images": 10,
         "patients": 5,
+        "groups": 4,
         "fingerprints": {"0": "print 0", "1": "print 1"},
     }
 
@@ -163,7 +177,7 @@ def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tm
     predict(tmp_path, paths)
     metrics, cases = score(tmp_path)
     unseen = [number for number in range(12) if number not in (2, 3)]
-    counts = {"usable": 12, "duplicates": 1, "removed": 2, "images": 10, "patients": 5}
+    counts = {"usable": 12, "duplicates": 1, "removed": 2, "images": 10, "patients": 5, "groups": 4}
     assert {name: metrics[name] for name in counts} == counts
     for seed, path in enumerate(paths):
         shown = np.repeat(images[unseen][..., None], 3, axis=-1)
@@ -195,7 +209,8 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
     write_table(tmp_path / "rows.parquet", index[["image_id"]])
     write_table(tmp_path / "index.parquet", index)
-    write_table(tmp_path / "duplicates.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
+    for name in ("duplicates", "within"):
+        write_table(tmp_path / f"{name}.parquet", pd.DataFrame({"image_id": ["none"], "other_id": ["none"]}))
     keras.utils.set_random_seed(0)
     network = build_segmenter("unet_small", SIDE, len(TASKS["medseg_multiclass"].classes), "own")
     model = tmp_path / "0" / "model.keras"
@@ -241,7 +256,8 @@ def predictions(task, count, skill, rng, patients=3):
     scores = np.exp(rng.normal(0, 1, (count, classes)) + skill * np.eye(classes)[truth])
     shares = scores / scores.sum(axis=1, keepdims=True)
     table = pd.DataFrame({"image_id": [f"{task}{number}" for number in range(count)], "copy": 0, "source": ""})
-    table = table.assign(patient_id=[f"p{number // patients}" for number in range(count)], fold="test", truth=truth)
+    names = [f"p{number // patients}" for number in range(count)]
+    table = table.assign(patient_id=names, group=names, duplicate_set=table["image_id"], fold="test", truth=truth)
     return table.assign(**{f"p_{number}": shares[:, number] for number in range(classes)})
 
 
@@ -264,7 +280,7 @@ def results(tmp_path):
         scores[str(seed)] = {**metrics, "fingerprint": fingerprint}
         tables.append(cases.assign(seed=seed))
     there = tmp_path / external_folder("radiography", "audited", "vgg16", "ieee8023_xray")
-    counts = {"usable": 70, "duplicates": 4, "removed": 10, "images": 60, "patients": 20}
+    counts = {"usable": 70, "duplicates": 4, "removed": 10, "images": 60, "patients": 20, "groups": 20}
     write_json(there / "metrics.json", {**counts, "seeds": scores})
     write_table(there / "cases.parquet", pd.concat(tables, ignore_index=True))
     return tmp_path, plan

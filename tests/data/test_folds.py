@@ -16,6 +16,7 @@ def split_of(ids, folds, copies=None, labels=None):
             "copy": copies or [0] * count,
             "patient_id": ids,
             "group": ids,
+            "duplicate_set": ids,
             "source": "",
             "label": labels or [0] * count,
             "fold": folds,

@@ -19,6 +19,8 @@ def predictions(truth, probabilities, fold="test"):
         "image_id": [f"image{i}" for i in range(rows)],
         "copy": 0,
         "patient_id": [f"patient{i // 2}" for i in range(rows)],
+        "group": [f"patient{i // 4}" for i in range(rows)],
+        "duplicate_set": [f"image{i}" for i in range(rows)],
         "source": "hospital",
         "fold": fold,
         "truth": np.asarray(truth, np.int64),

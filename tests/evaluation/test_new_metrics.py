@@ -103,6 +103,7 @@ def test_its_definition_stands_beside_the_others(added):
 def test_a_segmentation_metric_is_worked_out_by_hand(added):
     task = Task("infection", SEGMENTATION, ("background", "infection"), lesions=("infection",))
     rows = pd.DataFrame({"image_id": ["a", "b"], "copy": 0, "patient_id": ["p", "q"], "source": "", "fold": "test"})
+    rows = rows.assign(group=rows["patient_id"], duplicate_set=rows["image_id"])
     truth = np.array([[[1, 1, 1, 0]], [[0, 0, 0, 1]]], np.uint8)
     guess = np.array([[[1, 0, 0, 0]], [[0, 1, 1, 1]]], np.uint8)
     assert evaluate_segmentation(rows, truth, guess, task)[0]["metrics"]["area_error"] == 2  # 3 - 1, and 3 - 1
@@ -115,6 +116,7 @@ def test_an_undefined_metric_is_null_with_a_reason(added):
 
     task = Task("infection", SEGMENTATION, ("background", "infection"), lesions=("infection",))
     rows = pd.DataFrame({"image_id": ["a"], "copy": 0, "patient_id": ["p"], "source": "", "fold": "test"})
+    rows = rows.assign(group=rows["patient_id"], duplicate_set=rows["image_id"])
     masks = np.ones((1, 2, 2), np.uint8)
     metrics = evaluate_segmentation(rows, masks, masks, task)[0]
     assert metrics["metrics"]["nothing"] is None

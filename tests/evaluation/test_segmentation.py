@@ -18,6 +18,8 @@ def rows(patients, fold="test"):
             "image_id": [f"slice{i}" for i in range(len(patients))],
             "copy": 0,
             "patient_id": list(patients),
+            "group": list(patients),
+            "duplicate_set": [f"slice{i}" for i in range(len(patients))],
             "source": "",
             "fold": fold,
             "truth": -1,

@@ -24,7 +24,7 @@ def mistakes_of(**changes):
 
 def test_defaults_are_filled_in():
     config = check_config(SMALL)
-    assert config["protocols"] == ["published", "audited"]
+    assert config["protocols"] == ["published", "published_audited_split", "audited"]
     assert config["architectures"]["segmentation"] == []
     assert config["fetch"] == {"mirror": None}
     assert config["weights"] == {"mirror": None}

@@ -33,7 +33,9 @@ def root(tmp_path):
     write_table(folder / "predictions.parquet", pd.DataFrame({"image_id": ["a"]}))
     write_table(folder / "cases.parquet", pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["p", "q"]}))
     metrics = {"kind": "classification", "classes": ["non_covid", "covid"], "positive": "covid", "metrics": {}}
-    write_json(folder / "metrics.json", metrics | {"per_class": {}, "undefined": {}, "images": 2, "patients": 2})
+    write_json(
+        folder / "metrics.json", metrics | {"per_class": {}, "undefined": {}, "images": 2, "patients": 2, "groups": 2}
+    )
     return tmp_path
 
 

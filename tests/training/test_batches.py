@@ -16,7 +16,8 @@ COUNT, SIDE = 10, 32
 
 def fold_of(images, masks=None, classes=3):
     ids = [f"image{number}" for number in range(len(images))]
-    split = pd.DataFrame({"image_id": ids, "copy": 0, "patient_id": ids, "source": "", "fold": "train"})
+    split = pd.DataFrame({"image_id": ids, "copy": 0, "patient_id": ids, "group": ids, "source": "", "fold": "train"})
+    split["duplicate_set"] = ids
     split["label"] = np.arange(len(images)) % classes
     return select_fold(images, masks, pd.DataFrame({"image_id": ids}), split, "train", classes)
 

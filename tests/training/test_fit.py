@@ -39,7 +39,8 @@ def drawn_folds(count=40, masks=False):
         truth[number, top : top + 14, left : left + 14] = 1
     images[truth == 1] += 120
     ids = [f"image_{number}" for number in range(count)]
-    split = pd.DataFrame({"image_id": ids, "copy": 0, "patient_id": ids, "source": "", "label": labels})
+    split = pd.DataFrame({"image_id": ids, "copy": 0, "patient_id": ids, "group": ids, "source": "", "label": labels})
+    split["duplicate_set"] = ids
     split["fold"] = np.resize(["train", "train", "train", "train", "val", "val", "test", "test"], count)
     rows = pd.DataFrame({"image_id": ids})
     folds = ("train", "val", "test")

@@ -57,7 +57,10 @@ def draw_images(seed=0):
 
 def fold_of(images, copies=0):
     ids = [f"image_{number}" for number in range(len(images))]
-    split = pd.DataFrame({"image_id": ids, "copy": copies, "patient_id": ids, "source": "", "fold": "train"})
+    split = pd.DataFrame(
+        {"image_id": ids, "copy": copies, "patient_id": ids, "group": ids, "source": "", "fold": "train"}
+    )
+    split["duplicate_set"] = ids
     split["label"] = np.arange(len(images)) % 2
     return select_fold(images, None, pd.DataFrame({"image_id": ids}), split, "train", 2)
 

@@ -8,6 +8,7 @@ rule predict_external:
         manifests=seeds_of("manifest.json"),
         index=lambda wildcards: index_path(wildcards.external),
         duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
+        within=lambda wildcards: duplicates_path(wildcards.external, wildcards.external),
         prepared=lambda wildcards: prepared_at(wildcards, wildcards.external).values(),
     output:
         predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",

@@ -14,5 +14,5 @@ name = snakemake.wildcards.dataset
 dataset = dataset_named(name)
 table = dataset.index(Path("data/raw") / name)
 check_index(table, dataset.CARD)
-log_counts(name, table)
+log_counts(name, table, dataset.CARD)
 write_table(snakemake.output[0], table)

@@ -22,6 +22,7 @@ job = ExternalJob(
     w.external,
     index=i.index,
     duplicates=i.duplicates,
+    within=i.within,
     prepared=i.prepared,
 )
 predict_external(job, dict(snakemake.output.items()))

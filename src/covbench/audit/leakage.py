@@ -27,7 +27,8 @@ PAIR_COLUMNS = [name for name in AUDIT_TABLES["pairs"] if name not in SPLIT_KEYS
 def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
     """Count the test images that training has seen, or whose patient it has seen.
 
-    An image counts once per column. `leaked` counts the images that any column of LEAKS counts.
+    An image counts once per column. `leaked` counts the images that any column of LEAKS counts. If no patient is known,
+    `patient_in_train` is None.
 
     Args:
         split: schema.SPLIT_COLUMNS.
@@ -38,10 +39,12 @@ def audit_split(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> li
         Rows of the table `splits` without SPLIT_KEYS: all classes together, then each class of a classification task.
     """
     signs = _mark_leaks(split, find_leaked_pairs(split, duplicates, task))
+    known = bool((split["patient_id"] != split["image_id"]).any())
     parts = [("", signs)]
     if task.kind == CLASSIFICATION:
         parts += [(name, signs[signs["label"] == number]) for number, name in enumerate(task.classes)]
-    return [_count_leaks(name, part) for name, part in parts]
+    rows = [_count_leaks(name, part) for name, part in parts]
+    return rows if known else [row | {"patient_in_train": None} for row in rows]
 
 
 def find_leaked_pairs(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:

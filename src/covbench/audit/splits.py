@@ -1,4 +1,4 @@
-"""Divide a task's images into train, val and test: by patient, or by image as the study did."""
+"""Divide a task's images into train, val and test: by patient, by image as the study did, or both recipes in one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from covbench.audit.groups import group_images
+from covbench.audit.groups import add_groups
 from covbench.protocols import SplitRule
 from covbench.schema import CLASSIFICATION, SPLIT_COLUMNS, CovbenchError, Task
 
@@ -38,31 +38,40 @@ def assign_folds(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task, rule:
     Raises:
         CovbenchError: a class has too few images or groups to be in each fold.
     """
-    table = _start_table(rows, task)
+    if rule.base is None:
+        table = _divide(rows, duplicates, task, rule, seed)
+    else:
+        table = assign_folds(rows, duplicates, task, rule.base, seed)
+        table = draw_pool_of_folds(table, rule, seed) if rule.pool else table
+    if rule.fractions[1] == 0:
+        table = validate_on_test(table)
+    dtypes = {name: column.dtype for name, column in SPLIT_COLUMNS.items()}
+    return table.reset_index(drop=True)[[*SPLIT_COLUMNS]].astype(dtypes)
+
+
+def _divide(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
+    """Divide the images by a rule that has no base. Arguments and errors are those of assign_folds."""
+    table = _start_table(rows, duplicates, task)
     if rule.pool:
         table = draw_pool(table, rule.pool, seed)
-        table["group"] = table["image_id"] + "#" + table["copy"].astype(str)
-    elif rule.unit == "group":
-        table["group"] = group_images(rows, duplicates).to_numpy()
     strata = _strata(table, rows, task)
-    _require_supply(table["group"], strata, rule, task)
+    _require_supply(table, strata, rule, task)
     if rule.official and (rows["official_fold"] != "").all():
         table = keep_official(table, rows["official_fold"].to_numpy())
         strata = strata.loc[table.index]
+    elif rule.parts > 1:
+        table["fold"] = divide_parts(table["group"], strata, rule, task, seed)
     elif rule.unit == "group":
         table["fold"] = divide_groups(table["group"], strata, rule.fractions, task, seed)
     else:
         table["fold"] = divide_images(strata, rule.fractions, task, seed)
     _check_folds(table["fold"], strata, rule, task)
-    if rule.fractions[1] == 0:
-        table = pd.concat([table, table[table["fold"] == "test"].assign(fold="val")])
-    dtypes = {name: column.dtype for name, column in SPLIT_COLUMNS.items()}
-    return table.reset_index(drop=True)[[*SPLIT_COLUMNS]].astype(dtypes)
+    return table
 
 
-def _start_table(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
-    table = rows[["image_id", "patient_id", "source"]].reset_index(drop=True)
-    table["copy"], table["group"], table["label"] = 0, table["image_id"], -1
+def _start_table(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
+    table = add_groups(rows, duplicates)[["image_id", "patient_id", "group", "duplicate_set", "source"]]
+    table = table.reset_index(drop=True).assign(copy=0, label=-1)
     if task.kind == CLASSIFICATION:
         table["label"] = rows["label"].map({name: n for n, name in enumerate(task.classes)}).to_numpy()
     return table
@@ -94,6 +103,29 @@ def draw_pool(table: pd.DataFrame, pool: int, seed: int) -> pd.DataFrame:
     sampled = shuffled.loc[turn.sort_values(kind="stable").index[: pool // 2]]
     both = pd.concat([sampled, sampled.assign(copy=1)])
     return both.sample(frac=1, random_state=seed + 1).reset_index(drop=True)
+
+
+def draw_pool_of_folds(table: pd.DataFrame, rule: SplitRule, seed: int) -> pd.DataFrame:
+    """Draw the training and the validation rows of a pool from their folds. The test fold keeps every image once.
+
+    Args:
+        table: a row per image, with patient_id, copy and fold.
+        rule: its pool and fractions say how many rows of train and val to draw.
+        seed: seed of the samples and of their order.
+
+    Returns:
+        The drawn rows of train and of val, and the rows of test in their order.
+    """
+    parts = {fold: table[table["fold"] == fold] for fold in FOLDS}
+    for fold, share in zip(FOLDS[:2], rule.fractions, strict=False):
+        parts[fold] = draw_pool(parts[fold], round(rule.pool * share), seed)
+    return pd.concat(parts.values())
+
+
+def validate_on_test(table: pd.DataFrame) -> pd.DataFrame:
+    """Train on train and val together, and let the test rows stand twice: as val and as test."""
+    train, test = (table[(table["fold"] == "test") == chosen] for chosen in (False, True))
+    return pd.concat([train.assign(fold="train"), test, test.assign(fold="val")])
 
 
 def divide_images(strata: pd.Series, fractions: tuple[float, float, float], task: Task, seed: int) -> np.ndarray:
@@ -131,6 +163,33 @@ def _hold_out(strata: pd.Series, share: float, task: Task, seed: int) -> pd.Inde
         ) from error
 
 
+def divide_parts(groups: pd.Series, strata: pd.Series, rule: SplitRule, task: Task, seed: int) -> np.ndarray:
+    """Assign whole groups to folds so that `rule.parts` seeds in a row test every group once.
+
+    Seed s tests part s % parts of partition s // parts. The validation fold is drawn from the other parts. The folds of
+    a seed depend on no other seed.
+
+    Args:
+        groups: str, (N,), the group of each image.
+        strata: str, (N,), the class of each image.
+        rule: its parts, and its fractions of train and val.
+        task: the task to split, for error messages.
+        seed: seed of the run.
+
+    Returns:
+        The fold of each image: str, (N,).
+
+    Raises:
+        CovbenchError: no order gives each part, or train and val, an image of each class.
+    """
+    partition, tested = divmod(seed, rule.parts)
+    fold = np.full(len(groups), "test", object)
+    rest = _assign_groups(groups, strata, np.full(rule.parts, 1 / rule.parts), task, partition) != tested
+    train, val, _ = rule.fractions
+    fold[rest] = divide_groups(groups[rest], strata[rest], (train / (train + val), val / (train + val), 0), task, seed)
+    return fold
+
+
 def divide_groups(
     groups: pd.Series, strata: pd.Series, fractions: tuple[float, float, float], task: Task, seed: int
 ) -> np.ndarray:
@@ -153,18 +212,21 @@ def divide_groups(
     Raises:
         CovbenchError: no order gives each fold an image of each class.
     """
+    folds = np.flatnonzero(fractions)
+    return np.array(FOLDS)[folds][_assign_groups(groups, strata, np.array(fractions)[folds], task, seed)]
+
+
+def _assign_groups(groups: pd.Series, strata: pd.Series, share: np.ndarray, task: Task, seed: int) -> np.ndarray:
+    """Return the fold number of each image: int64, (N,). share: float64, (F,), the folds' shares of the images."""
     counts = pd.crosstab(groups, strata)
-    folds = [number for number in range(3) if fractions[number] > 0]
-    needed = (counts > 0).sum().to_numpy() >= len(folds)
-    sizes = counts.to_numpy()
-    best = _choose_positions(sizes, np.array(fractions)[folds], needed, seed)
+    needed = (counts > 0).sum().to_numpy() >= len(share)
+    best = _choose_positions(counts.to_numpy(), share, needed, seed)
     if best is None:
         raise CovbenchError(
-            f"{task.name}: its {len(sizes)} groups cannot be divided so that each fold holds each class; "
+            f"{task.name}: its {len(counts)} groups cannot be divided so that each fold holds each class; "
             f"add images or take {task.name} out of `tasks` in the config"
         )
-    names = np.array(FOLDS)[folds][best]
-    return groups.map(dict(zip(counts.index, names, strict=True))).to_numpy()
+    return best[counts.index.get_indexer(pd.Index(groups))]
 
 
 def _choose_positions(sizes: np.ndarray, share: np.ndarray, needed: np.ndarray, seed: int) -> np.ndarray | None:
@@ -232,9 +294,11 @@ def keep_official(table: pd.DataFrame, official: np.ndarray) -> pd.DataFrame:
     return table[~crossing]
 
 
-def _require_supply(groups: pd.Series, strata: pd.Series, rule: SplitRule, task: Task) -> None:
+def _require_supply(table: pd.DataFrame, strata: pd.Series, rule: SplitRule, task: Task) -> None:
     folds = sum(share > 0 for share in rule.fractions)
-    unit = "groups (a patient with all duplicates)" if rule.unit == "group" else "images"
+    by_group = rule.unit == "group"
+    unit = "groups (a patient with all duplicates)" if by_group else "images"
+    groups = table["group"] if by_group else pd.Series(table.index, table.index)
     supply = {name: groups[strata == name].nunique() for name in task.classes}
     if task.kind != CLASSIFICATION:
         supply = {", ".join(task.lesions): groups.nunique()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from covbench.data.datasets import DATASETS, TASKS, dataset_of, usable_rows
+from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.schema import CLASSIFICATION, SEGMENTATION, SPLIT_COLUMNS, Task
 
 COVID = "covid"
@@ -60,14 +60,14 @@ def external_folder(task: str, protocol: str, architecture: str, external: str) 
 
 
 def select_unseen(
-    index: pd.DataFrame, duplicates: pd.DataFrame, name: str, external: str
+    rows: pd.DataFrame, duplicates: pd.DataFrame, name: str, external: str
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The images of another task that are new to a task's models, as a test fold, and how many there were.
 
-    Left out are duplicates of any image of the models' dataset, and all images of patients with such a duplicate.
+    Left out are duplicates of any image of the models' dataset, and all images of groups with such a duplicate.
 
     Args:
-        index: schema.INDEX_COLUMNS of the dataset of `external`.
+        rows: schema.INDEX_COLUMNS of the images that `external` uses, with group and duplicate_set as in a split.
         duplicates: audit.duplicates.DUPLICATE_COLUMNS between both datasets.
         name: the models' task.
         external: the task that they are tested on.
@@ -76,14 +76,13 @@ def select_unseen(
         Rows of schema.SPLIT_COLUMNS, labels as in SHARED; and counts of `usable`, `duplicates` and `removed` images.
     """
     task = TASKS[external]
-    rows = usable_rows(index, task)
     mine, theirs = dataset_of(name), dataset_of(external)
     duplicated = rows["image_id"].isin(duplicates["image_id" if theirs < mine else "other_id"])
-    known = rows["patient_id"].isin(rows.loc[duplicated, "patient_id"])
+    known = rows["group"].isin(rows.loc[duplicated, "group"])
     unseen = rows[~known].reset_index(drop=True)
     labels = dict(zip(task.classes, share_labels(task).tolist(), strict=True))
     numbers = unseen["label"].map(labels) if task.kind == CLASSIFICATION else -1
-    unseen = unseen.assign(copy=0, group=unseen["patient_id"], label=numbers, fold="test")
+    unseen = unseen.assign(copy=0, label=numbers, fold="test")
     counts = {"usable": len(rows), "duplicates": int(duplicated.sum()), "removed": int(known.sum())}
     return unseen[list(SPLIT_COLUMNS)].astype({"label": "int64"}), counts
 

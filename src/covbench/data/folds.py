@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.augmentation import AUGMENTATIONS, augment, image_key
+from covbench.schema import PREDICTION_COLUMNS, SPLIT_COLUMNS
 from covbench.system.files import write_predictions
 
 COPY_KEY = (0, 2**31)  # seed and epoch of augmented copies; no training reaches this epoch
@@ -173,11 +174,17 @@ def tabulate_predictions(fold: Fold, fold_name: str, seed: int, probabilities: n
     Returns:
         A table with schema.PREDICTION_COLUMNS, and the columns p_0 to p_(C-1) if there are probabilities.
     """
-    table = fold.rows[["image_id", "copy", "patient_id", "source"]].copy()
+    table = fold.rows[[name for name in PREDICTION_COLUMNS if name in SPLIT_COLUMNS and name != "fold"]].copy()
     table["fold"], table["truth"], table["seed"] = fold_name, fold.labels, seed
     for number in range(0 if probabilities is None else probabilities.shape[1]):
         table[f"p_{number}"] = probabilities[:, number]  # type: ignore[index]
     return table
+
+
+def count_subjects(rows: pd.DataFrame, patients_published: bool) -> dict[str, int | None]:
+    """Count the patients and the groups of a fold's rows. `patients` is None where the dataset publishes none."""
+    patients = int(rows["patient_id"].nunique()) if patients_published else None
+    return {"patients": patients, "groups": int(rows["group"].nunique())}
 
 
 class Predicted(NamedTuple):

@@ -24,7 +24,7 @@ from covbench.data.images import (
     read_masks,
     show_frame,
 )
-from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, SEGMENTATION, Card, CovbenchError, Task
+from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, PATIENTS, SEGMENTATION, Card, CovbenchError, Task
 
 LISTED = 50  # errors that one message lists
 DEFAULTS: dict[str, Any] = {"str": "", "int64": -1, "float64": np.nan, "bool": False}
@@ -91,6 +91,24 @@ def check_index(table: pd.DataFrame, card: Card) -> None:
     ]
     if errors:
         raise CovbenchError(f"index of {card.title}: {len(errors)} rows are wrong\n  {_list_errors(errors)}")
+    _check_patients(table, card)
+
+
+def _check_patients(table: pd.DataFrame, card: Card) -> None:
+    """Compare what the card says of patients with the rows. A row whose patient is unknown has its image_id instead."""
+    if card.patients not in PATIENTS:
+        raise CovbenchError(f"card of {card.title}: patients is {card.patients!r}; known: {', '.join(PATIENTS)}")
+    known = int((table["patient_id"] != table["image_id"]).sum())
+    if card.patients == "none" and known:
+        raise CovbenchError(
+            f"index of {card.title}: {known} rows name a patient, but its card says patients='none'; write "
+            "'published' or 'inferred' there, or leave patient_id empty"
+        )
+    if card.publishes_patients and not known:
+        raise CovbenchError(
+            f"index of {card.title}: no row names a patient, but its card says patients='published'; write "
+            "'none' there, or fill patient_id"
+        )
 
 
 def _list_errors(errors: Sequence[str]) -> str:
@@ -245,10 +263,17 @@ def usable_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:
     return index[~index["excluded"] & fits].reset_index(drop=True)
 
 
-def log_counts(name: str, index: pd.DataFrame) -> None:
-    """Log the number of rows, of images per class, and of excluded rows per reason."""
+def log_counts(name: str, index: pd.DataFrame, card: Card) -> None:
+    """Log the number of rows, of patients, of images per class, and of excluded rows per reason.
+
+    Args:
+        name: of the dataset.
+        index: schema.INDEX_COLUMNS.
+        card: of the dataset, which says whether it publishes patients.
+    """
     usable = index[~index["excluded"]]
-    logger.info("%s: %d rows, %d usable, %d patients", name, len(index), len(usable), usable["patient_id"].nunique())
+    patients = f"{usable['patient_id'].nunique()} patients" if card.publishes_patients else "patients not published"
+    logger.info("%s: %d rows, %d usable, %s", name, len(index), len(usable), patients)
     for label, count in usable["label"].replace("", "(pixels labelled)").value_counts().items():
         logger.info("%s: %6d %s", name, count, label)
     for reason, count in index.loc[index["excluded"], "reason"].value_counts().items():

@@ -20,6 +20,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from covbench.data.folds import count_subjects
 from covbench.evaluation.metrics.classification import ClassifiedFold
 from covbench.evaluation.metrics.registry import score_metrics
 from covbench.evaluation.predictions import KEPT, refuse_predictions
@@ -29,13 +30,22 @@ from covbench.schema import Task
 CURVE_POINTS = 200
 
 
-def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict[str, Any], pd.DataFrame]:
+def evaluate_classification(
+    predictions: pd.DataFrame, task: Task, patients_published: bool = True
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the test fold of a run.
 
-    predictions: schema.PREDICTION_COLUMNS and p_0 … p_{C-1}, of any folds.
+    Args:
+        predictions: schema.PREDICTION_COLUMNS and p_0 … p_{C-1}, of any folds.
+        task: the task.
+        patients_published: whether the dataset publishes patients, so that they can be counted.
 
-    Returns the content of metrics.json and the cases, a row per test image. A score is None where it is undefined, and
-    "undefined" has the reason. Raises CovbenchError if there is no test image, or if a probability is not a number.
+    Returns:
+        The content of metrics.json and the cases, a row per test image. A score is None where it is undefined, and
+        "undefined" has the reason.
+
+    Raises:
+        CovbenchError: There is no test image, or a probability is not a number.
     """
     test = predictions[predictions["fold"] == "test"].reset_index(drop=True)
     probabilities = read_probabilities(test, task)
@@ -55,7 +65,7 @@ def evaluate_classification(predictions: pd.DataFrame, task: Task) -> tuple[dict
         "classes": list(task.classes),
         "positive": task.positive,
         "images": len(test),
-        "patients": int(test["patient_id"].nunique()),
+        **count_subjects(test, patients_published),
         "metrics": metrics,
         "per_class": per_class,
         "undefined": undefined | why,

@@ -20,9 +20,9 @@ from covbench.system.files import write_json, write_table
 
 log = logging.getLogger(__name__)
 
-COUNTS = ("usable", "duplicates", "removed", "images", "patients")
+COUNTS = ("usable", "duplicates", "removed", "images", "patients", "groups")
 """What is counted of an external dataset: its usable images, those with a duplicate in the models' dataset, the images
-removed together with their patients, and the images and patients that are left.
+removed together with their groups, and the images, patients (None where it publishes none) and groups that are left.
 """
 
 Scores = tuple[Mapping[str, Any], pd.DataFrame]
@@ -54,7 +54,7 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
             metrics, cases = score_masks(rows, masks[mine.to_numpy()], task, truth)
         else:
             metrics, cases = score_probabilities(rows, task)
-        scores[seed] = {**metrics, "fingerprint": fingerprint}
+        scores[seed] = {**metrics, "patients": manifest["patients"], "fingerprint": fingerprint}
         tables.append(cases.assign(seed=int(seed)))
         log.info("seed %s: %s", seed, metrics["metrics"])
     none = pd.DataFrame({"image_id": [], "patient_id": [], "seed": []})

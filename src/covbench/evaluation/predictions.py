@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covbench.schema import CovbenchError, Task
 
-KEPT = ["image_id", "copy", "patient_id", "source"]
+KEPT = ["image_id", "copy", "patient_id", "group", "duplicate_set", "source"]
 """Columns of schema.PREDICTION_COLUMNS that cases.parquet keeps."""
 
 

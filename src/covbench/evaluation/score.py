@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covbench.data.datasets import TASKS
+from covbench.data.datasets import TASKS, publishes_patients
 from covbench.data.folds import open_truth
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.segmentation import evaluate_segmentation
@@ -32,12 +32,13 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     folder, task = root / run.folder, TASKS[run.task]
     predictions = pd.read_parquet(folder / "predictions.parquet")
     if masks_path is None:
-        metrics, cases = evaluate_classification(predictions, task)
+        metrics, cases = evaluate_classification(predictions, task, publishes_patients(task.name))
     else:
         test = open_truth(predictions, root / rows_path, root / masks_path, len(task.classes))
         with np.load(folder / "predicted_masks.npz") as predicted:
             masks = predicted["masks"][(predictions["fold"] == "test").to_numpy()]
-        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task)
+        known = publishes_patients(task.name)
+        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task, known)
     write_table(folder / "cases.parquet", cases)
     write_json(folder / "metrics.json", metrics)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.data.folds import count_subjects
 from covbench.evaluation.metrics.registry import score_metrics
 from covbench.evaluation.metrics.segmentation import LESION, POOLINGS, SCORES, SegmentedFold, explain_undefined
 from covbench.evaluation.predictions import KEPT, refuse_predictions
@@ -23,7 +24,7 @@ from covbench.schema import CovbenchError, Task
 
 
 def evaluate_segmentation(
-    predictions: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, task: Task
+    predictions: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, task: Task, patients_published: bool = True
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the test fold of a run.
 
@@ -32,6 +33,7 @@ def evaluate_segmentation(
         truth: uint8, (R, H, W), class numbers, in the order of the predictions.
         predicted: uint8, (R, H, W), in the same order.
         task: the task.
+        patients_published: whether the dataset publishes patients, so that they can be counted.
 
     Returns:
         The content of metrics.json (None where undefined, with the reason in "undefined"), and the cases: a row per
@@ -57,7 +59,7 @@ def evaluate_segmentation(
         "classes": list(task.classes),
         "lesions": list(task.lesions),
         "images": len(test),
-        "patients": int(test["patient_id"].nunique()),
+        **count_subjects(test, patients_published),
         "metrics": metrics,
         "per_class": per_class,
         "undefined": undefined | why,

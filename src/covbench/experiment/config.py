@@ -214,6 +214,8 @@ def _unknown_levels(config: Config) -> Iterator[str]:
     for protocol, changes in config["options"].items():
         if protocol not in PROTOCOLS:
             yield f"options.{protocol}: unknown protocol; {suggest(protocol, list(PROTOCOLS))}"
+        elif repeated := PROTOCOLS[protocol].repeats:
+            yield f"options.{protocol}: it has the options of {repeated}; write changes under options.{repeated}"
         for level in changes:
             if level not in levels:
                 yield f"options.{protocol}.{level}: neither a kind of task nor a task; {suggest(level, levels)}"

@@ -229,10 +229,10 @@ def describe_record(record: RunRecord) -> dict[str, Any]:
         "state": record.state.value,
         "reason": record.reason,
         **{fact: record.manifest.get(fact) if scored else None for fact in FACTS},
-        **{count: record.metrics.get(count) for count in ("images", "patients")},
+        **{count: record.metrics.get(count) for count in ("images", "patients", "groups")},
     }
 
 
-def count_patients(runs: Iterable[RunRecord]) -> int:
-    """Count the patients in the largest of the runs' test folds."""
-    return max(int(run.metrics["patients"]) for run in runs)
+def count_groups(runs: Iterable[RunRecord]) -> int:
+    """Count the groups in the largest of the runs' test folds: patients with all near-duplicates."""
+    return max(int(run.metrics["groups"]) for run in runs)

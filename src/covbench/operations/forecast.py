@@ -16,7 +16,7 @@ from covbench.experiment.config import suggest
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import RunRecord, RunState, examine_runs
 from covbench.operations.step_timings import StepTimings
-from covbench.protocols import split_rule
+from covbench.protocols import SplitRule, split_rule
 from covbench.schema import SEGMENTATION, CovbenchError
 from covbench.system.disk import show_bytes
 from covbench.training.checkpoints import KEPT_STATES
@@ -176,7 +176,18 @@ def count_folds(planned: PlannedRun, root: Path) -> dict[str, int]:
         images = int((~pd.read_parquet(index, columns=["excluded"])["excluded"]).sum())
     else:
         images = PUBLISHED_IMAGES.get(task.name, 300)
+    return estimate_folds(rule, images)
+
+
+def estimate_folds(rule: SplitRule, images: int) -> dict[str, int]:
+    """Estimate the rows in train, val and test when a rule divides so many images. An official split may differ."""
     train, val, test = (round(fraction * (rule.pool or images)) for fraction in rule.fractions)
+    if rule.base:
+        base = estimate_folds(rule.base, images)
+        test = base["test"]
+        if not rule.pool:
+            val = base["val"] if val else 0
+            train = images - test - val
     return {"train": train, "val": val or test, "test": test}
 
 

@@ -182,7 +182,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "grids": list(build_grids(results.runs, tasks, protocols)),
         "tasks": sections,
         "datasets": datasets,
-        "dataset_table": data_overview.build_dataset_table(datasets),
+        "dataset_table": data_overview.build_dataset_table(datasets, results.audit["sources"]),
         "split_table": data_overview.build_split_table(data, results, names),
         "audit": audit.build_audit_section(results),
         "external": external.build_external_section(results.compare["external"]),
@@ -282,10 +282,10 @@ def draw_galleries(folder: Path, data: Path, task: Task, results: Results) -> It
 
 
 def describe_size(results: Results, task: Task) -> str:
-    """Describe the size of each protocol's test fold: `audited: 40 test images of 12 patients`."""
+    """Describe the size of each protocol's test fold: `audited: 40 test images of 12 patients in 11 groups`."""
     parts = []
     for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
         scores = results.of(task.name, protocol)[0].metrics
-        images, patients = scores.get("images", 0), scores.get("patients", 0)
-        parts.append(f"{protocol}: {wording.count(images, 'test image')} of {wording.count(patients, 'patient')}")
+        subjects = wording.describe_subjects(scores.get("patients"), scores.get("groups", 0))
+        parts.append(f"{protocol}: {wording.count(scores.get('images', 0), 'test image')} of {subjects}")
     return "; ".join(parts)

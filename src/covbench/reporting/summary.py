@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from covbench.evaluation.definitions import label_metric
-from covbench.protocols import AUDITED, PUBLISHED
+from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
 from covbench.reporting.tables import count_states, order_protocols, rank_models, signed_cell
@@ -65,13 +65,15 @@ class Leader:
 
 
 def list_protocols(names: Iterable[str]) -> list[str]:
-    """The study's protocol and the audited one, then others by name."""
-    return [PUBLISHED, AUDITED, *sorted(set(names) - {PUBLISHED, AUDITED})]
+    """The study's protocol, its repetition on the audited folds if it was run, the audited one, then others by name."""
+    found = set(names)
+    between = sorted(found & {PUBLISHED_AUDITED_SPLIT})
+    return [PUBLISHED, *between, AUDITED, *sorted(found - {PUBLISHED, *between, AUDITED})]
 
 
 def name_columns(protocols: Iterable[str]) -> tuple[str, ...]:
     """Headings of a table of leaders."""
-    scores = [name.capitalize() for name in protocols]
+    scores = [name.capitalize().replace("_", " ") for name in protocols]
     return ("Task", "Metric", "Study", "Best model", *scores, "Change", "Best baseline")
 
 

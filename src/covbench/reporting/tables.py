@@ -13,7 +13,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import CLASS_METRICS, label_metric, list_reported
 from covbench.experiment.runs import RunState
-from covbench.protocols import AUDITED, PUBLISHED
+from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.wording import DASH, is_number, show, show_interval
 
 BASELINE_TAG = "baseline"
@@ -109,8 +109,9 @@ def signed_cell(value: object, low: object, high: object) -> Cell:
 
 
 def order_protocols(names: Iterable[str]) -> list[str]:
-    """Protocols in the order of the report: audited, published, then others by name."""
-    return sorted(set(names), key=lambda name: ({AUDITED: 0, PUBLISHED: 1}.get(name, 2), name))
+    """Protocols in the order of the report: from audited back to published, then others by name."""
+    known = {name: rank for rank, name in enumerate((AUDITED, PUBLISHED_AUDITED_SPLIT, PUBLISHED))}
+    return sorted(set(names), key=lambda name: (known.get(name, len(known)), name))
 
 
 def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:

@@ -75,6 +75,12 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def describe_subjects(patients: object, groups: object) -> str:
+    """`12 patients in 11 groups`, or `11 groups (patients not published)` where patients is no number."""
+    known = f"{count(int(patients), 'patient')} in " if is_number(patients) else ""  # type: ignore[call-overload]
+    return f"{known}{count(int(groups), 'group')}{'' if known else ' (patients not published)'}"  # type: ignore[call-overload]
+
+
 def join_words(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else " and ".join([", ".join(words[:-1]), words[-1]]) if words else ""

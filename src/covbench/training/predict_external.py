@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from covbench.data.datasets import TASKS
+from covbench.audit.groups import add_groups
+from covbench.data.datasets import TASKS, publishes_patients, usable_rows
 from covbench.data.external import select_unseen
-from covbench.data.folds import Fold, Predicted, open_prepared, select_fold, write_predicted
+from covbench.data.folds import Fold, Predicted, count_subjects, open_prepared, select_fold, write_predicted
 from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.files import write_json
@@ -29,7 +30,7 @@ class ExternalJob:
 
     runs, models: the seeds of one model, and the path of model.keras of each. options: of these runs.
     external: the task that they are tested on. index, prepared: paths of its dataset's index and of its arrays at the
-    models' size. duplicates: path of the duplicates between both datasets.
+    models' size. duplicates: path of the duplicates between both datasets. within: of those within the external one.
     """
 
     runs: Sequence[Run]
@@ -38,15 +39,17 @@ class ExternalJob:
     external: str
     index: str
     duplicates: str
+    within: str
     prepared: Sequence[str]
 
-    def select_images(self) -> tuple[Fold, dict[str, int]]:
+    def select_images(self) -> tuple[Fold, dict[str, int | None]]:
         """Select the images that are new to the models' dataset, as a test fold, and the counts of manifest.json."""
-        index, duplicates = pd.read_parquet(self.index), pd.read_parquet(self.duplicates)
-        unseen, counts = select_unseen(index, duplicates, self.runs[0].task, self.external)
-        counts |= {"images": len(unseen), "patients": int(unseen["patient_id"].nunique())}
+        index, duplicates, within = map(pd.read_parquet, (self.index, self.duplicates, self.within))
+        rows = add_groups(usable_rows(index, TASKS[self.external]), within)
+        unseen, counts = select_unseen(rows, duplicates, self.runs[0].task, self.external)
+        subjects = {"images": len(unseen)} | count_subjects(unseen, publishes_patients(self.external))
         classes = len(TASKS[self.external].classes)
-        return select_fold(*open_prepared(self.prepared), unseen, "test", classes), counts
+        return select_fold(*open_prepared(self.prepared), unseen, "test", classes), counts | subjects
 
 
 def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:

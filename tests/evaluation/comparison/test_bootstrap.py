@@ -25,7 +25,8 @@ FOUR = Task("four", SEGMENTATION, ("background", "glass", "solid", "lungs"), les
 
 def drawn_rows(rng, number, patients):
     table = pd.DataFrame({"image_id": [f"image{i}" for i in range(number)], "copy": 0, "source": "", "fold": "test"})
-    return table.assign(patient_id=[f"p{k}" for k in rng.integers(0, patients, number)], truth=-1, seed=1)
+    names = [f"p{k}" for k in rng.integers(0, patients, number)]
+    return table.assign(patient_id=names, group=names, duplicate_set=table["image_id"], truth=-1, seed=1)
 
 
 def drawn_classification(task, seed=0, number=60, patients=17):

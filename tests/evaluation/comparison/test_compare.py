@@ -38,6 +38,7 @@ REPORTED = pd.DataFrame(
 def predict_rows(rng, number):
     patients = [f"p{k:02d}" for k in rng.choice(40, number)]
     table = pd.DataFrame({"image_id": [f"image{i}" for i in range(number)], "copy": 0, "patient_id": patients})
+    table = table.assign(group=patients, duplicate_set=table["image_id"])
     return table.assign(source="north", fold="test", truth=-1, seed=1)
 
 

@@ -16,6 +16,7 @@ def draw_rows(number, patients, seed=0):
     rng = np.random.default_rng(seed)
     names = [f"p{k:03d}" for k in (np.arange(number) if patients == number else rng.integers(0, patients, number))]
     rows = pd.DataFrame({"image_id": [f"i{k}" for k in range(number)], "copy": 0, "patient_id": names})
+    rows = rows.assign(group=names, duplicate_set=rows["image_id"])
     return rows.assign(source="", fold="test", seed=seed, truth=rng.integers(0, 2, number))
 
 

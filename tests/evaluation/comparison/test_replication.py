@@ -26,7 +26,7 @@ def test_a_reported_value_is_judged_by_our_interval(reported, ours, verdict, why
 
 
 def contestant(protocol, draws, patients=50):
-    run = score_record(Run("covid_ct", protocol, "vgg16", 0), {"patients": patients})
+    run = score_record(Run("covid_ct", protocol, "vgg16", 0), {"groups": patients})
     return Contestant("vgg16", "deep", {0: run}, {"auroc": float(draws.mean())}, {"auroc": draws})
 
 

@@ -8,9 +8,18 @@ import pkgutil
 from types import ModuleType
 
 from covbench.data.index import log_counts, usable_rows
-from covbench.schema import CovbenchError, Task
+from covbench.schema import Card, CovbenchError, Task
 
-__all__ = ["DATASETS", "TASKS", "dataset_named", "dataset_of", "log_counts", "task_named", "usable_rows"]
+__all__ = [
+    "DATASETS",
+    "TASKS",
+    "dataset_named",
+    "dataset_of",
+    "log_counts",
+    "publishes_patients",
+    "task_named",
+    "usable_rows",
+]
 
 
 def _find_datasets() -> dict[str, ModuleType]:
@@ -47,3 +56,9 @@ def dataset_of(task_name: str) -> str:
     """Return the name of the dataset that a task belongs to."""
     task = task_named(task_name)
     return next(name for name, module in DATASETS.items() if task in module.CARD.tasks)
+
+
+def publishes_patients(task_name: str) -> bool:
+    """Return whether the dataset of a task publishes patients, so that they can be counted."""
+    card: Card = DATASETS[dataset_of(task_name)].CARD
+    return card.publishes_patients

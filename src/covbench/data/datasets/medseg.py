@@ -40,6 +40,7 @@ CARD = Card(
         "Transactions on Medical Imaging 2020;39(8):2626-2637"
     ),
     homepage="https://www.kaggle.com/c/covid-segmentation",
+    patients="inferred",
 )
 WINDOW = (-1500.0, 500.0)
 ONE_HOT = "0:ground_glass 1:consolidation 2:lungs_other 3:background"
@@ -155,7 +156,6 @@ def _index_pictures(raw: Path) -> Iterator[dict[str, Any]]:
         several = path.parent.parent.name.startswith("MultiClassInfection")
         yield {
             "image_id": name,
-            "patient_id": f"slice_{path.stem}",
             "path": name,
             "mask": mask.relative_to(raw).as_posix() if several else "",
             "mask_values": "1:ground_glass 2:consolidation" if several else "",

@@ -28,6 +28,7 @@ CARD = Card(
         "COVID-19 detection using chest X-ray images. Computers in Biology and Medicine 2021;132:104319"
     ),
     homepage="https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
+    patients="none",
 )
 FOLDERS = {
     "covid": "covid",

@@ -28,6 +28,7 @@ CARD = Card(
         "CT scans for SARS-CoV-2 identification. medRxiv 2020.04.24.20078584"
     ),
     homepage="https://www.kaggle.com/datasets/plameneduardo/sarscov2-ctscan-dataset",
+    patients="inferred",
 )
 FOLDERS = {"covid": "covid", "non-covid": "non_covid"}
 SAME_SCAN = 0.5

@@ -19,6 +19,7 @@ from covbench.evaluation.comparison.bootstrap import Draws, draw_blocks, list_gr
 from covbench.evaluation.comparison.evidence import RATES, count_evidence
 from covbench.evaluation.comparison.intervals import estimate_difference, estimate_score, explain_scope
 from covbench.evaluation.external import COUNTS, Scores
+from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, Task
@@ -102,10 +103,7 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
     columns = [f"p_{number}" for number in range(len(task.classes))]
     shared = share_probabilities(scored.cases[columns].to_numpy(), task)
     truth = share_labels(task)[scored.cases["truth"]].astype(np.int64)
-    table = scored.cases[
-        [name for name in ("image_id", "copy", "patient_id", "group", "source") if name in scored.cases]
-    ]
-    table = table.assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
+    table = scored.cases[KEPT].assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
     return evaluate_classification(table, SHARED[CLASSIFICATION])
 
 

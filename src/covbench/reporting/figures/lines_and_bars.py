@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from covbench.evaluation.definitions import label_metric
-from covbench.protocols import AUDITED, PUBLISHED
+from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.wording import plain
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
@@ -38,7 +38,7 @@ LINE_COLOURS = (BLUE, RED, GREEN, ORANGE, SKY, PINK)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 INK, GRID = "#1b1b1f", "#d4d4da"
 DARK = {INK: "#e8e8ec", GRID: "#43434c", BLUE: "#4aa8e8"}
-PROTOCOL_BARS = {PUBLISHED: (ORANGE, "///"), AUDITED: (BLUE, "")}
+PROTOCOL_BARS = {PUBLISHED: (ORANGE, "///"), PUBLISHED_AUDITED_SPLIT: (SKY, "---"), AUDITED: (BLUE, "")}
 WIDTH = 9.0
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -135,7 +135,7 @@ def draw_metric_bars(
     figure = Figure(figsize=(WIDTH, 1.7 * len(metrics) + 1.1))
     panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(hspace=0.28)
-    protocols = [name for name in (PUBLISHED, AUDITED) if name in set(values["protocol"])]
+    protocols = [name for name in PROTOCOL_BARS if name in set(values["protocol"])]
     protocols += sorted(set(values["protocol"]) - set(protocols))
     for axes, metric in zip(panels, metrics, strict=True):
         rows = values[values["metric"] == metric].set_index(["protocol", "architecture"])

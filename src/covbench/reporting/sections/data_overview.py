@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from covbench.data.folds import count_subjects
 from covbench.experiment.runs import RunState
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
-from covbench.reporting.wording import DASH, count
+from covbench.reporting.wording import DASH, describe_subjects
 from covbench.schema import CLASSIFICATION, Task
+
+NOT_PUBLISHED = Cell("not published", note="the dataset publishes no patients", kind="undefined")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class DatasetSection:
     citation: str
     homepage: str
     index: pd.DataFrame | None
+    publishes_patients: bool = True
 
 
 def build_dataset_sections(data: Path, tasks: Sequence[str]) -> list[DatasetSection]:
@@ -42,17 +46,20 @@ def build_dataset_sections(data: Path, tasks: Sequence[str]) -> list[DatasetSect
             datasets.append(DatasetSection(name, name, "", of_dataset, "", "", "", index))
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
-        datasets.append(
-            DatasetSection(name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage, index)
-        )
+        words = (name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage)
+        datasets.append(DatasetSection(*words, index, card.publishes_patients))
     return datasets
 
 
-def build_dataset_table(datasets: Sequence[DatasetSection]) -> Table:
-    """A row per dataset: images, patients, sources, exclusions and duplicates within it."""
+def build_dataset_table(datasets: Sequence[DatasetSection], sources: pd.DataFrame) -> Table:
+    """A row per dataset: images, patients, groups, sources, exclusions and duplicates within it.
+
+    sources: results/audit/sources.csv, which counts the groups of each task.
+    """
     headings = [("Dataset", ""), ("Modality", ""), ("Tasks", ""), ("Images", "rows of the index"), ("Usable", "")]
     headings += [
-        ("Patients", "as published or inferred; an image without a patient counts as one patient"),
+        ("Patients", "as the authors publish them"),
+        ("Groups", "patients with all near-duplicates, of the task with most images"),
         ("Sources", ""),
     ]
     headings += [
@@ -65,19 +72,28 @@ def build_dataset_table(datasets: Sequence[DatasetSection]) -> Table:
         cells = [Cell(dataset.name, dataset.name), Cell(dataset.modality or DASH), Cell(", ".join(dataset.tasks))]
         if dataset.index is None:
             missing = Cell(DASH, note="not indexed yet", kind="undefined")
-            rows.append([*cells, *[missing] * 7])
+            rows.append([*cells, *[missing] * 8])
             continue
-        rows.append(cells + [Cell(f"{number:,}", float(number)) for number in _count_index(dataset.index)])
+        counts: list[Cell | int] = [*_count_index(dataset.index)]
+        groups = sources.loc[sources["task"].isin(dataset.tasks), "groups"].max() if len(sources) else None
+        counts[2:2] = [_count_patients(dataset), Cell(DASH) if pd.isna(groups) else int(groups)]
+        rows.append(cells + [n if isinstance(n, Cell) else Cell(f"{n:,}", float(n)) for n in counts])
     return Table("Datasets", headings, rows)
+
+
+def _count_patients(dataset: DatasetSection) -> Cell | int:
+    if dataset.index is None or not dataset.publishes_patients:
+        return NOT_PUBLISHED
+    return int(dataset.index.loc[~dataset.index["excluded"], "patient_id"].nunique())
 
 
 def _count_index(index: pd.DataFrame) -> list[int]:
     used = index[~index["excluded"]]
     exact = used["sha256"].duplicated() & (used["sha256"] != "")
     similar = used.loc[~exact, "phash"]
-    patients, sources = used["patient_id"].nunique(), used.loc[used["source"] != "", "source"].nunique()
+    sources = used.loc[used["source"] != "", "source"].nunique()
     alike = int((similar.duplicated() & (similar != "")).sum())
-    return [len(index), len(used), patients, sources, len(index) - len(used), int(exact.sum()), alike]
+    return [len(index), len(used), sources, len(index) - len(used), int(exact.sum()), alike]
 
 
 def build_exclusion_table(datasets: Sequence[DatasetSection]) -> Table:
@@ -94,7 +110,7 @@ def build_exclusion_table(datasets: Sequence[DatasetSection]) -> Table:
 
 
 def build_split_table(data: Path, results: Results, tasks: Sequence[str]) -> Table:
-    """Images and patients per fold, and patients in both train and test; a row per task and protocol.
+    """Images, patients and groups per fold, and what train and test share; a row per task and protocol.
 
     Args:
         data: Folder that holds splits/.
@@ -108,23 +124,29 @@ def build_split_table(data: Path, results: Results, tasks: Sequence[str]) -> Tab
     for task in tasks:
         for protocol in order_protocols(results.runs.loc[results.runs["task"] == task, "protocol"]):
             split = read_split(data, task, protocol)
+            card = find_card(task)[1]
             if split is not None:
-                rows.append([Cell(task, task), Cell(protocol), *_count_folds(split)])
-    headings = [("Task", ""), ("Protocol", ""), ("Train", "images · patients"), ("Validation", "images · patients")]
-    headings += [("Test", "images · patients"), ("Shared patients", "patients in both train and test")]
-    headings += [("Test images of shared patients", "share of the test fold")]
+                cells = _count_folds(split, card is None or card.publishes_patients)
+                rows.append([Cell(task, task), Cell(protocol), *cells])
+    headings = [("Task", ""), ("Protocol", "")]
+    headings += [(name, "images · patients and groups") for name in ("Train", "Validation", "Test")]
+    headings += [("Shared patients", "patients in both train and test")]
+    headings += [("Shared groups", "patients with all near-duplicates in both train and test")]
+    headings += [("Test images of shared groups", "share of the test fold")]
     return Table("Folds of the lowest seed", headings, rows, ("Protocol",))
 
 
-def _count_folds(split: pd.DataFrame) -> list[Cell]:
+def _count_folds(split: pd.DataFrame, published: bool) -> list[Cell]:
+    """Count a split. published: whether its patients are, so that they can be counted."""
     cells = []
     for fold in ("train", "val", "test"):
         rows = split[split["fold"] == fold]
-        cells.append(Cell(f"{len(rows):,}", float(len(rows)), count(rows["patient_id"].nunique(), "patient")))
-    train, test = (split.loc[split["fold"] == fold, "patient_id"] for fold in ("train", "test"))
-    shared = set(train) & set(test)
-    share = float(test.isin(shared).mean()) if len(test) else 0.0
-    return [*cells, Cell(f"{len(shared):,}", float(len(shared))), Cell(f"{share:.0%}", share)]
+        cells.append(Cell(f"{len(rows):,}", float(len(rows)), describe_subjects(**count_subjects(rows, published))))
+    train, test = (split[split["fold"] == fold] for fold in ("train", "test"))
+    shared, groups = (set(train[name]) & set(test[name]) for name in ("patient_id", "group"))
+    share = float(test["group"].isin(groups).mean()) if len(test) else 0.0
+    cells.append(Cell(f"{len(shared):,}", float(len(shared))) if published else NOT_PUBLISHED)
+    return [*cells, Cell(f"{len(groups):,}", float(len(groups))), Cell(f"{share:.0%}", share)]
 
 
 def build_class_counts(data: Path, results: Results, task: Task) -> Table | None:

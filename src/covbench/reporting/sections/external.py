@@ -9,7 +9,7 @@ import pandas as pd
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting.headlines import HEADLINES
 from covbench.reporting.tables import Cell, Table, number_cell, order_protocols, signed_cell
-from covbench.reporting.wording import count
+from covbench.reporting.wording import count, describe_subjects
 
 SORTED_BY = ["task", "protocol", "tested_on"]
 
@@ -40,7 +40,7 @@ def _read_pair(rows: pd.DataFrame) -> str:
     words = f"{first['task']} models on {first['tested_on']}: "
     if pd.isna(first["images"]):
         return words + f"{first['reason']}."
-    words += f"{count(int(first['images']), 'image')} of {count(int(first['patients']), 'patient')}, "
+    words += f"{count(int(first['images']), 'image')} of {describe_subjects(first['patients'], first['groups'])}, "
     words += f"{int(first['removed']):,} left out ({count(int(first['duplicates']), 'duplicate')})."
     drops = []
     for protocol in order_protocols(rows["protocol"]):

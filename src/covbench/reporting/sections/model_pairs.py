@@ -75,14 +75,14 @@ def _build_pairs(pairs: pd.DataFrame) -> Table:
     for row in pairs.to_dict("records"):
         cells = [Cell(f"{row['one']} minus {row['other']}"), Cell(name_protocol(row["protocol"]))]
         cells += [Cell(label_metric(row["metric"])), signed_cell(row["difference"], row["low"], row["high"])]
-        cells += [Cell(row["verdict"], note="of the first model"), Cell(row["scope"]), Cell(row["reason"], kind="why")]
-        cells += [_p_cell(row["p_holm"], row["reason"]), _p_cell(row["p"], row["reason"])]
-        rows.append([*cells, _p_cell(row["smallest_p"], ""), Cell(row["test"])])
+        cells += [Cell(row["verdict"], note="of the first model"), Cell(row["scope"])]
+        cells += [_p_cell(row[name], row["reason"]) for name in ("p_holm", "p", "smallest_p")]
+        rows.append([*cells, Cell(row["reason"], kind="why"), Cell(row["test"])])
     headings = [("Pair", ""), ("Protocol", ""), ("Metric", ""), ("Difference", "mean over seeds · 95 % interval")]
     headings += [("First model is", "verdict: better or worse if the corrected p is below .05"), ("Speaks of", "")]
-    headings += [("Why", "why a pair cannot be decided, or why the verdict speaks of trained models")]
     headings += [("p, Holm", "corrected for all pairs of this metric (Holm)"), ("p", "not corrected")]
-    headings += [("Smallest p", "smallest p that so many groups can give"), ("Test", "")]
+    headings += [("Smallest p", "smallest p that so many groups can give")]
+    headings += [("Why", "why a pair cannot be decided, or why the verdict speaks of trained models"), ("Test", "")]
     filters = ("Protocol", "Metric", "First model is")
     return Table("Every pair of models on the same test images", headings, rows, filters)
 

@@ -55,6 +55,8 @@ def build_metric_table(
     names = [name for name in list_reported(kind) if name in present]
     shown = summary[summary["metric"].isin(names)]
     covers = describe_cover(shown["covers"])
+    repeated = shown.loc[shown["metric"] == headline, "without_duplicates"].notna().any()
+    beside = BESIDE if repeated else BESIDE[:1]
     values = {(row["architecture"], row["protocol"], row["metric"]): row for row in shown.to_dict("records")}
     reasons = collect_reasons(metrics[metrics["class"] == ""])
     rows = []
@@ -72,12 +74,12 @@ def build_metric_table(
             key = (architecture, protocol, name)
             cells.append(_metric_cell(values.get(key), reasons.get(key, missing), covers == MIXED_COVER))
             if name == headline:
-                cells += _list_beside(values.get(key, {}))
+                cells += _list_beside(values.get(key, {}))[: len(beside)]
         rows.append(cells)
     headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "scored / planned")]
     for name in names:
         headings.append((label_metric(name), "mean ± sd over seeds · 95 % interval"))
-        headings += BESIDE if name == headline else []
+        headings += beside if name == headline else []
     return Table(f"All metrics; {covers}", headings, rows, ("Protocol", "Family"), list_notes(reasons))
 
 

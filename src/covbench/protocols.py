@@ -223,8 +223,8 @@ PROTOCOLS: dict[str, Protocol] = {
         _published_split,
     ),
     PUBLISHED_AUDITED_SPLIT: Protocol(
-        "Repeats the study's training on the audited folds, with the test images of `audited`. Nothing else differs from "
-        "`published`, so the difference between the two is what the split alone does.",
+        "Repeats the study's training on the audited folds, with the test images of `audited`. Nothing else differs "
+        "from `published`, so the difference between the two is what the split alone does.",
         _published_options,
         _published_audited_split,
         repeats=PUBLISHED,

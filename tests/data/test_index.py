@@ -1,5 +1,7 @@
 """What is wrong with a dataset's rows is told with the row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,26 @@ def test_rows_whose_reason_was_dropped_are_told_apart(tmp_path):
     assert dict(zip(table["label"], table["excluded"], strict=True))["lung_opacity"]
     with pytest.raises(CovbenchError, match=r"excluded and reason '' disagree"):
         check_index(table.assign(reason=""), CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("patients", "patient_id", "words"),
+    [
+        (
+            "none",
+            "p",
+            "1 rows name a patient, but its card says patients='none'; write 'published' or 'inferred' there",
+        ),
+        ("published", "a.png", "no row names a patient, but its card says patients='published'; write 'none' there"),
+        ("guessed", "p", "patients is 'guessed'; known: published, inferred, none"),
+    ],
+)
+def test_what_the_card_says_of_patients_and_what_the_rows_say_have_to_agree(patients, patient_id, words):
+    card = replace(CLASSES, patients=patients)
+    with pytest.raises(CovbenchError, match=f"of {CLASSES.title}: {words}"):
+        check_index(tabulate(GOOD | {"patient_id": patient_id}), card)
+
+
+@pytest.mark.parametrize(("patients", "patient_id"), [("none", "a.png"), ("inferred", "a.png"), ("inferred", "p")])
+def test_patients_may_be_unknown_or_inferred_where_the_card_says_so(patients, patient_id):
+    check_index(tabulate(GOOD | {"patient_id": patient_id}), replace(CLASSES, patients=patients))

@@ -1,6 +1,7 @@
 """A config's mistakes are told before the first job, all at once, with the nearest known name."""
 
 import copy
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 import yaml
 
 from covbench.data.augmentation import AUGMENTATIONS
+from covbench.data.datasets import TASKS
 from covbench.experiment.config import HEADS, SCHEMA, check_config
+from covbench.experiment.plan import plan_runs
 from covbench.protocols import Options
-from covbench.schema import CovbenchError
+from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"tasks": ["radiography"], "architectures": {"classification": ["vgg16"]}}
@@ -45,6 +48,13 @@ def test_an_unknown_option_is_named_with_its_whole_path():
     assert "options.audited.classification.batchsize: unknown key; did you mean 'batch_size'?" in message
 
 
+def test_the_repeated_protocol_has_no_options_of_its_own():
+    message = mistakes_of(options={"published_audited_split": {"classification": {"size": 96}}})
+    assert (
+        "options.published_audited_split: it has the options of published; write changes under options.pub" in message
+    )
+
+
 def test_an_option_of_an_older_config_is_answered_with_its_new_name():
     message = mistakes_of(options={"published": {"classification": {"views": 8}}})
     assert "options.published.classification.views: renamed to augmented_views" in message
@@ -70,6 +80,22 @@ def test_a_rate_that_yaml_reads_as_text_gets_the_right_spelling():
 def test_weights_none_is_an_explicit_choice_and_other_words_are_refused():
     assert check_config(SMALL | {"weights": "none"})["weights"] == "none"
     assert "weights" in mistakes_of(weights="imagenett")
+
+
+def test_the_readme_counts_the_trainings_of_the_whole_study():
+    config = check_config(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
+    product = re.search(
+        r"\((\d+) classification tasks x (\d+) classifiers \+ (\d+) segmentation tasks x (\d+) segmenters\)"
+        r" x (\d+) protocols x (\d+) seeds = ([\d,]+) trainings",
+        (ROOT / "config" / "README.md").read_text(),
+    )
+    counted = [int(number.replace(",", "")) for number in product.groups()]
+    kinds = [TASKS[name].kind for name in config["tasks"]]
+    sizes = []
+    for kind in (CLASSIFICATION, SEGMENTATION):
+        sizes += [kinds.count(kind), len(config["architectures"][kind])]
+    assert counted[:6] == [*sizes, len(config["protocols"]), len(config["seeds"])]
+    assert counted[6] == sum(planned.is_deep for planned in plan_runs(config))
 
 
 def test_the_schema_describes_every_training_option_and_nothing_else():

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from covbench.audit.splits import assign_folds
+from covbench.data.datasets import TASKS
 from covbench.experiment.config import check_config
 from covbench.experiment.plan import plan_runs
 from covbench.experiment.runs import RunRecord, RunState
@@ -14,6 +17,7 @@ from covbench.operations.forecast import (
     choose_trainings,
     count_folds,
     estimate_cost,
+    estimate_folds,
     forecast_line,
     forecast_trainings,
     group_trainings,
@@ -22,6 +26,7 @@ from covbench.operations.forecast import (
     wall_clock,
 )
 from covbench.operations.step_timings import StepTimings, describe_setting
+from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CovbenchError
 
 CONFIG = {
@@ -112,6 +117,19 @@ def test_a_drawn_split_says_how_many_images_there_are(entry, tmp_path):
     split.parent.mkdir(parents=True)
     pd.DataFrame({"fold": ["train"] * 5 + ["val", "test", "test"]}).to_parquet(split)
     assert count_folds(entry, tmp_path) == {"train": 5, "val": 1, "test": 2}
+
+
+@pytest.mark.parametrize("protocol", list(PROTOCOLS))
+@pytest.mark.parametrize("name", ["sarscov2_ct", "radiography", "zenodo_infection"])
+def test_the_images_of_a_rule_are_about_those_of_the_split_that_it_makes(name, protocol):
+    task, number = TASKS[name], 1800
+    rows = pd.DataFrame({"image_id": [f"i{i}" for i in range(number)]})
+    rows["patient_id"] = [f"p{i // 3}" for i in range(number)]
+    rows = rows.assign(label=np.resize(task.classes, number // 3).repeat(3), source="", official_fold="")
+    pairs = pd.DataFrame({"image_id": [], "other_id": []})
+    rule = split_rule(protocol, task)
+    made = assign_folds(rows, pairs, task, rule, 0)["fold"].value_counts().to_dict()
+    assert estimate_folds(rule, number) == pytest.approx(made, rel=0.03)
 
 
 def test_only_trainings_that_are_still_to_do_are_forecast(plan):

@@ -117,6 +117,17 @@ def test_a_second_store_reads_what_the_first_computed(extractor, store, fold, tm
     assert not has_computed(second)
 
 
+def test_another_split_of_the_same_images_computes_no_feature_again(extractor, store, fold, tmp_path):
+    every = np.arange(len(fold))
+    first = load(store, fold, every)
+    order = np.random.default_rng(1).permutation(len(fold))
+    split = fold.rows.iloc[order].reset_index(drop=True)
+    other = select_fold(fold.images, None, pd.DataFrame({"image_id": fold.rows["image_id"]}), split, "train", 2)
+    again = FeatureStore(extractor, fold.images, tmp_path)
+    np.testing.assert_array_equal(load(again, other, every), first[order])
+    assert not has_computed(again)
+
+
 def test_only_the_images_asked_for_are_computed(extractor, store, fold, tmp_path):
     load(store, fold, [3, 5])
     marks = np.fromfile(store.folder / "rotation_0.marks", np.uint64)

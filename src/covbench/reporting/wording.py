@@ -106,29 +106,28 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def describe_subjects(patients: object, groups: object) -> str:
-    """`12 patients in 11 groups`, or `11 groups; patients not published` where patients is no number."""
-    known = count(int(patients), "patient") if pd.notna(patients) else ""  # type: ignore[call-overload]
-    grouped = count(int(groups), "group") if pd.notna(groups) else ""  # type: ignore[call-overload]
-    if known:
-        return " in ".join(filter(None, [known, grouped]))
-    return "; ".join(filter(None, [grouped, "patients not published"]))
+def describe_subjects(patients: float | None, groups: float | None) -> str:
+    """`12 patients in 11 groups`, or `11 groups (patients not published)` where patients is empty."""
+    shown = count(int(groups or 0), "group")
+    if patients is None or pd.isna(patients):
+        return f"{shown} (patients not published)"
+    return f"{count(int(patients), 'patient')} in {shown}"
 
 
-def describe_size(images: object, patients: object, groups: object, noun: str = "image") -> str:
-    """The size of a fold: `40 images of 12 patients in 11 groups` or `40 images in 11 groups; patients not published`.
+def describe_size(images: float, patients: float | None, groups: float | None, noun: str = "image") -> str:
+    """The size of a fold: `40 images of 12 patients in 11 groups` or `40 images in 11 groups (patients not published)`.
 
     Args:
         images: How many.
-        patients: How many; no number where the dataset publishes none.
-        groups: Patients with all near-duplicates; no number where they are not counted.
+        patients: How many; empty where the dataset publishes none.
+        groups: Patients with all near-duplicates.
         noun: What an image is called.
 
     Returns:
         The words.
     """
-    joint = " of " if pd.notna(patients) else " in " if pd.notna(groups) else "; "
-    return f"{count(int(images), noun)}{joint}{describe_subjects(patients, groups)}"  # type: ignore[call-overload]
+    joint = "in" if patients is None or pd.isna(patients) else "of"
+    return f"{count(int(images), noun)} {joint} {describe_subjects(patients, groups)}"
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -19,16 +19,21 @@ def row(architecture, external, drop, low, reason="", **changes):
     }
     values |= {"external": external, "external_low": 0.5, "external_high": 0.7}
     values |= {"drop": drop, "drop_low": low, "drop_high": 0.5}
-    return values | {"images": 1200, "patients": 300, "duplicates": 1, "removed": 7} | changes
+    return values | {"images": 1200, "patients": 300, "groups": 290, "duplicates": 1, "removed": 7} | changes
 
 
 def test_a_pair_of_datasets_is_read_in_a_sentence():
     section = build_external_section(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1), row("xception", 0.8, 0.1, -0.1)]))
     (reading,) = section.readings
     assert reading == (
-        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients, 7 left out (1 duplicate). "
+        "covid_ct models on sarscov2_ct: 1,200 images of 300 patients in 290 groups, 7 left out (1 duplicate). "
         "Median drop in AUROC: audited +0.200 (interval above 0 for 1 of 2 models)."
     )
+
+
+def test_patients_that_are_not_published_are_not_counted():
+    section = build_external_section(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1, patients=None)]))
+    assert "1,200 images in 290 groups (patients not published), 7 left out" in section.readings[0]
 
 
 def test_models_are_sorted_by_external_score_and_other_metrics_are_left_to_the_file():

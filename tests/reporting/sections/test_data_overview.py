@@ -1,0 +1,68 @@
+"""What a page says about the data, above all where no patients are published."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from covbench.data.datasets import TASKS
+from covbench.reporting.gather import read_results
+from covbench.reporting.page import describe_size
+from covbench.reporting.sections.data_overview import (
+    build_dataset_sections,
+    build_dataset_table,
+    build_split_table,
+)
+from covbench.schema import AUDIT_TABLES
+from covbench.system.files import write_table
+from tests.synthetic_results import draw_tree, plan_runs
+
+TASK_NAMES = ["radiography", "ieee8023_xray"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A dataset without patients and one with three images of each patient."""
+    root = tmp_path_factory.mktemp("data")
+    plan = plan_runs({name: ["vgg16"] for name in TASK_NAMES}, protocols=("published",), seeds=(0,))
+    draw_tree(root, plan)
+    audited = [(name, "source", 88, groups) for name, groups in zip(TASK_NAMES, (88, 30), strict=True)]
+    columns = ["task", "predictor", "images", "groups"]
+    table = pd.DataFrame(audited, columns=columns).reindex(columns=list(AUDIT_TABLES["sources"]))
+    write_table(root / "results" / "audit" / "sources.csv", table)
+    results = read_results(root / "results", plan, root / "results" / "compare", root / "results" / "report")
+    return root, results
+
+
+def columns_of(table):
+    headings = [heading for heading, _ in table.columns]
+    return {row[0].text: dict(zip(headings, row, strict=True)) for row in table.rows}
+
+
+def test_a_dataset_without_patients_shows_its_groups_and_no_number_of_patients(root):
+    folder, results = root
+    sections = build_dataset_sections(folder / "data", TASK_NAMES)
+    rows = columns_of(build_dataset_table(sections, results.audit["sources"]))
+    assert (rows["radiography"]["Patients"].text, rows["radiography"]["Groups"].text) == ("not published", "88")
+    assert (rows["ieee8023"]["Patients"].text, rows["ieee8023"]["Groups"].text) == ("30", "30")
+
+
+def test_folds_without_patients_share_groups_but_no_number_of_patients(root):
+    folder, results = root
+    rows = columns_of(build_split_table(folder / "data", results, TASK_NAMES))
+    unknown, known = rows["radiography"], rows["ieee8023_xray"]
+    assert unknown["Shared patients"].text == "not published"
+    assert int(unknown["Shared groups"].text) > 0
+    assert unknown["Test"].detail.endswith("groups (patients not published)")
+    assert int(known["Shared patients"].text) == int(known["Shared groups"].text) > 0
+
+
+def test_the_size_of_a_test_fold_names_patients_only_where_they_are_published(root):
+    _, results = root
+    unknown, known = (describe_size(results, TASKS[name]) for name in TASK_NAMES)
+    assert re.fullmatch(r"published: \d+ test images in \d+ groups \(patients not published\)", unknown)
+    assert " patients in " in known
+    runs = results.runs.set_index("task")
+    assert pd.isna(runs.loc["radiography", "patients"])
+    assert runs.loc["radiography", "groups"] < runs.loc["radiography", "images"]
+    assert runs.loc["ieee8023_xray", "patients"] == runs.loc["ieee8023_xray", "groups"]

@@ -24,7 +24,7 @@ from covbench.schema import CLASSIFICATION, Run, Task
 from covbench.system.files import write_json, write_table
 
 SIDE, IMAGES, EPOCHS = 64, 90, 14
-CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 BASELINES = {
     "majority": 0.0,
     "hog_logistic": 0.55,

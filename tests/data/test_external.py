@@ -117,7 +117,7 @@ def predict(root, paths, run=RUN, external="ieee8023_xray"):
     options = resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}})
     prepared = [str(path) for name in ("images.npy", "rows.parquet", "masks.npy") if (path := root / name).exists()]
     job = ExternalJob(
-        runs, paths, options, external, str(root / "index.parquet"), str(root / "duplicates.parquet"), prepared
+        runs, paths, options, external, str(root / "index.parquet"), str(root / "duplicates.parquet"), prepared, 1
     )
     outputs = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
     predict_external(job, outputs | ({"masks": root / "predicted_masks.npz"} if (root / "masks.npy").exists() else {}))

@@ -26,6 +26,10 @@ SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
 
 RENAMED = {"views": "augmented_views"}
 """Keys of older configs -> what they are called now."""
+REPLACED = {
+    ("precision", "auto"): "write float32, which every machine has, or mixed_bfloat16 for GPUs from Ampere on",
+}
+"""Key and choice of older configs -> why there is no such choice, and what to write."""
 TYPES = {
     "array": "list",
     "object": "set of keys with values",
@@ -117,7 +121,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "oneOf":
         return f"{key_path}: {error.instance!r}; write none, or mirror: DIR"
     if error.validator == "enum":
-        return f"{key_path}: {error.instance!r} is no choice; {suggest(str(error.instance), error.validator_value)}"
+        hint = REPLACED.get((key_path, error.instance)) or suggest(str(error.instance), error.validator_value)
+        return f"{key_path}: {error.instance!r} is no choice; {hint}"
     if error.validator == "pattern":
         shown = re.sub(r"//[^/]*@", "//…@", error.instance)  # a password stays out of logs
         return f"{key_path}: {shown!r}; {error.schema['description']}"

@@ -25,6 +25,7 @@ class Settings:
 
     deterministic: bool
     precision: str
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
         run,
         BASELINE if baseline else DEEP,
         None if baseline else options,
-        Settings(config["deterministic"], config["precision"]),
+        Settings(config["deterministic"], config["precision"], config["threads"]),
         InputFiles(
             split=split_path(run),
             weights=_weights_path(config, run),

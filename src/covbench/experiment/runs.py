@@ -24,7 +24,8 @@ from covbench.system.files import read_table
 MODEL_KEYS = ["task", "protocol", "architecture"]
 """Columns that name a model. With `seed` they name a run."""
 FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
-FACTS += ["device", "weights", "fingerprint", "git_commit", "finished"]
+FACTS += ["device", "cpu", "instruction_set", "threads", "precision"]
+FACTS += ["weights", "fingerprint", "git_commit", "finished"]
 """Keys of manifest.json that are columns of runs.csv."""
 TRAINED_FILES = ("manifest.json", "predictions.parquet")
 SCORED_FILES = ("metrics.json", "cases.parquet")

@@ -176,6 +176,7 @@ _TASK = {"task": Column("str", "task: a dataset with a label scheme")}
 _CELL = {**_TASK, "protocol": Column("str", "published or audited")}
 _MODEL = {**_CELL, "architecture": Column("str", "network or baseline")}
 _FAMILY = {"family": Column("str", "deep or baseline")}
+_WEIGHTS = {"weights": Column("str", "file of pretrained weights, or none")}
 _METRIC = {"metric": Column("str", "key of metrics.json")}
 _INTERVAL = {
     "low": Column("float64", "lower end of the 95 % interval over patients; empty: none"),
@@ -217,6 +218,7 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "mean": Column("float64", "over these seeds; empty: undefined in all"),
         "sd": Column("float64", "standard deviation over seeds; empty for a single one"),
         **_INTERVAL,
+        **_WEIGHTS,
     },
     "protocols": {
         **_TASK,
@@ -307,6 +309,7 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "duplicates": Column("float64", "of these, images that the own dataset holds too"),
         "removed": Column("float64", "images left out: duplicates and all others of their patients"),
         "reason": Column("str", "why there is no score; else empty"),
+        **_WEIGHTS,
     },
     "runs": {
         **_MODEL,
@@ -324,7 +327,7 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "instruction_set": Column("str", "widest one that oneDNN may use on it"),
         "threads": Column("float64", "of the training"),
         "precision": Column("str", "numbers that the network was trained in"),
-        "weights": Column("str", "file of pretrained weights, or none"),
+        **_WEIGHTS,
         "fingerprint": Column("str", "sha256 of everything that decided the run"),
         "git_commit": Column("str", "commit of the code that trained it"),
         "finished": Column("str", "when, ISO 8601, UTC"),

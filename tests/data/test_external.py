@@ -27,6 +27,8 @@ from covbench.models.segmenter import build_segmenter
 from covbench.protocols import resolve_options
 from covbench.schema import PREDICTION_COLUMNS, Run
 from covbench.system.files import write_json, write_table
+from covbench.system.processors import describe_processor
+from covbench.training.devices import describe_device
 from covbench.training.predict_external import ExternalJob, predict_external
 
 SIDE = 32
@@ -155,6 +157,9 @@ def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_
         "images": 10,
         "patients": 5,
         "fingerprints": {"0": "print 0", "1": "print 1"},
+        "device": describe_device(),
+        **describe_processor(),
+        "threads": 1,
     }
 
 

@@ -17,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 from covbench.data.datasets import TASKS
+from covbench.data.sources.pretrained_weights import list_substitutes
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
@@ -194,11 +195,17 @@ def _unknown_names(config: Config) -> Iterator[str]:
         "architectures.segmentation": (config["architectures"][SEGMENTATION], list(SEGMENTERS)),
         "baselines.classification": (config["baselines"][CLASSIFICATION], baselines[CLASSIFICATION]),
         "baselines.segmentation": (config["baselines"][SEGMENTATION], baselines[SEGMENTATION]),
+        "weights.substitutes": (_substitutes(config), [weights.key for weights in list_substitutes()]),
     }
     for key, (names, choices) in known.items():
         for name in names:
             if name not in choices:
                 yield f"{key}: unknown name '{name}'; {_other_kind(key, name) or suggest(name, choices)}"
+
+
+def _substitutes(config: Config) -> list[str]:
+    names: list[str] = [] if config["weights"] == "none" else config["weights"]["substitutes"]
+    return names
 
 
 def _other_kind(key: str, name: str) -> str:
@@ -226,6 +233,8 @@ def _unknown_levels(config: Config) -> Iterator[str]:
 
 def _misfits(config: Config) -> Iterator[str]:
     """Find known names that do not fit together."""
+    if _substitutes(config) and not config["weights"]["mirror"]:
+        yield "weights.substitutes: nobody publishes these files; set weights.mirror to a folder that holds them"
     for kind in dict.fromkeys(TASKS[name].kind for name in config["tasks"]):
         if not config["architectures"][kind] and not config["baselines"][kind]:
             yield f"tasks: a {kind} task, but architectures.{kind} and baselines.{kind} are both empty"

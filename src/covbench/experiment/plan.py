@@ -147,7 +147,9 @@ def prepared_paths(task: str, size: int) -> dict[str, str]:
 
 def _weights_path(config: Config, run: Run) -> str | None:
     key = None if run.architecture in BASELINES else architecture(run.architecture).weights
-    return f"data/weights/{weights_file(key)}" if key and config["weights"] != "none" else None
+    if not key or config["weights"] == "none":
+        return None
+    return f"data/weights/{weights_file(key, tuple(config['weights'].get('substitutes', ())))}"
 
 
 def planned_datasets(config: Config) -> list[str]:

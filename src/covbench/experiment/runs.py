@@ -234,6 +234,25 @@ def describe_record(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def name_machine(device: str, cpu: str, instruction_set: str) -> str:
+    """Name the machine that decides the last digits of a training.
+
+    Args:
+        device: name of the GPU, or `cpu`.
+        cpu: model of the processor.
+        instruction_set: widest one that oneDNN may use on it.
+
+    Returns:
+        The GPU; without one, the processor and its instruction set.
+    """
+    return device if device != "cpu" else f"{cpu} ({instruction_set})"
+
+
+def name_weights(seeds: Iterable[RunRecord]) -> str:
+    """Name the weight files that the seeds of a model started from; empty without a manifest."""
+    return ", ".join(dict.fromkeys(run.manifest["weights"] for run in seeds if run.manifest.get("weights")))
+
+
 def count_patients(runs: Iterable[RunRecord]) -> int:
     """Count the patients in the largest of the runs' test folds."""
     return max(int(run.metrics["patients"]) for run in runs)

@@ -16,6 +16,7 @@ from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
+from covbench.reporting.origins import name_model
 from covbench.reporting.tables import count_states, order_protocols, rank_models, signed_cell
 from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
@@ -111,7 +112,7 @@ def _find_leader(
         task=task,
         metric=metric,
         study=f"{show(reported.min(), 2)}{DASH}{show(reported.max(), 2)}" if len(reported) else DASH,
-        model=deep,
+        model=name_model(deep, next(iter(scores.loc[scores["architecture"] == deep, "weights"]), "")),
         scores={protocol: _show_score(scores, deep, protocol) for protocol in protocols},
         change=_show_change(changes[changes["architecture"] == deep]),
         baseline=f"{simple} {baseline}".strip(),

@@ -21,6 +21,7 @@ from covbench.experiment.runs import (
     count_patients,
     describe_record,
     examine_runs,
+    name_weights,
     require_planned,
 )
 from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
@@ -104,9 +105,8 @@ def _compare_task(runs: list[RunRecord]) -> Rows:
         for scored, drawn in zip(seeds, draws, strict=True):
             rows["metrics"] += _tabulate(scored, drawn)
         summary, averaged = _average_seeds(seeds, draws)
-        rows["summary"] += [
-            {"protocol": protocol, "architecture": architecture, "family": family} | row for row in summary
-        ]
+        model = {"protocol": protocol, "architecture": architecture, "family": family}
+        rows["summary"] += [{**model, **row, "weights": name_weights(seeds)} for row in summary]
         scores = {row["metric"]: row["mean"] for row in summary}
         contestants[protocol][architecture] = Contestant(
             architecture, family, {scored.seed: scored for scored in seeds}, scores, averaged

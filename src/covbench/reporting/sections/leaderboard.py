@@ -13,6 +13,7 @@ from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline
+from covbench.reporting.origins import describe_origins
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.tables import (
     BASELINE_TAG,
@@ -76,7 +77,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
             study = find_study(kind, published, metric) if metric == headline else read_study(published, metric)
             ranks = show_ranks(results.compare["ranks"], metric)
             boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, ranks, links, flags)
-    return Leaderboards(boards, list(describe_flags(leaks, results.audit["sources"])))
+    return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"]), *describe_origins(runs)])
 
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:

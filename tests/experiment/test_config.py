@@ -98,13 +98,11 @@ def test_words_that_options_may_take_are_those_the_code_knows():
     assert set(described["head"]["enum"]) == {head for heads in HEADS.values() for head in heads}
 
 
-def test_substitute_weights_have_known_names_and_come_from_a_mirror():
+def test_substitute_weights_have_known_names():
     named = {"mirror": "weights", "substitutes": ["mobilenetv2_dequantised"]}
     assert check_config(SMALL | {"weights": named})["weights"] == named
     message = mistakes_of(weights={"mirror": "weights", "substitutes": ["mobilenetv2_dequantized"]})
     assert "weights.substitutes: unknown name 'mobilenetv2_dequantized'; did you mean" in message
-    message = mistakes_of(weights={"substitutes": named["substitutes"]})
-    assert "weights.substitutes: nobody publishes these files; set weights.mirror to a folder" in message
 
 
 def test_the_precision_of_older_configs_is_answered_with_what_to_write():

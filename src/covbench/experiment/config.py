@@ -233,8 +233,6 @@ def _unknown_levels(config: Config) -> Iterator[str]:
 
 def _misfits(config: Config) -> Iterator[str]:
     """Find known names that do not fit together."""
-    if _substitutes(config) and not config["weights"]["mirror"]:
-        yield "weights.substitutes: nobody publishes these files; set weights.mirror to a folder that holds them"
     for kind in dict.fromkeys(TASKS[name].kind for name in config["tasks"]):
         if not config["architectures"][kind] and not config["baselines"][kind]:
             yield f"tasks: a {kind} task, but architectures.{kind} and baselines.{kind} are both empty"

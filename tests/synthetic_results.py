@@ -26,7 +26,7 @@ from covbench.system.files import write_json, write_table
 SIDE, IMAGES, EPOCHS = 64, 90, 14
 UNEVEN = "ieee8023_xray"
 """The classification most of whose images are of one class."""
-CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 BASELINES = {
     "majority": 0.0,
     "hog_logistic": 0.55,

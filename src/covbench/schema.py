@@ -187,6 +187,7 @@ _TASK = {"task": Column("str", "task: a dataset with a label scheme")}
 _CELL = {**_TASK, "protocol": Column("str", "published, published_audited_split or audited")}
 _MODEL = {**_CELL, "architecture": Column("str", "network or baseline")}
 _FAMILY = {"family": Column("str", "deep or baseline")}
+_WEIGHTS = {"weights": Column("str", "file of pretrained weights, or none")}
 _METRIC = {"metric": Column("str", "key of metrics.json")}
 _INTERVAL = {
     "low": Column("float64", "lower end of the 95 % interval; empty: none"),
@@ -250,6 +251,7 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "without_duplicates": Column("float64", "mean on one image per duplicate_set; headline metrics only"),
         "duplicates_dropped": Column("float64", "test images left out for it, mean over seeds"),
         "reason": Column("str", "why there is no interval, or why it covers patients alone; else empty"),
+        **_WEIGHTS,
     },
     "protocols": {
         **_TASK,
@@ -357,6 +359,7 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "removed": Column("float64", "images left out: duplicates and all others of their groups"),
         **_COVERS,
         "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
+        **_WEIGHTS,
     },
     "runs": {
         **_MODEL,
@@ -369,8 +372,12 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "epochs_run": Column("float64", "trained epochs"),
         "best_epoch": Column("float64", "epoch of the kept weights, counted from 0"),
         "peak_memory_mb": Column("float64", "resident memory of the job at its peak"),
-        "device": Column("str", "where it was trained"),
-        "weights": Column("str", "file of pretrained weights, or none"),
+        "device": Column("str", "where it was trained: name of the GPU, or cpu"),
+        "cpu": Column("str", "model of the processor"),
+        "instruction_set": Column("str", "widest one that oneDNN may use on it"),
+        "threads": Column("float64", "of the training"),
+        "precision": Column("str", "numbers that the network was trained in"),
+        **_WEIGHTS,
         "fingerprint": Column("str", "sha256 of everything that decided the run"),
         "git_commit": Column("str", "commit of the code that trained it"),
         "finished": Column("str", "when, ISO 8601, UTC"),

@@ -19,6 +19,7 @@ from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.balance import ACCURACY, BALANCED, accompany, find_majorities, read_majorities
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
+from covbench.reporting.origins import name_model
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import BOTH_STEPS, RECIPE, SPLIT, STEP_NAMES, show_step, step_target
 from covbench.reporting.tables import BASELINE_TAG, count_states, order_protocols, prefer_protocols, rank_models
@@ -139,7 +140,7 @@ def _find_leader(task: str, metric: str, tables: Mapping[str, pd.DataFrame], pro
         task=task,
         metric=metric,
         study=DASH,
-        model=deep,
+        model=name_model(deep, next(iter(scores.loc[scores["architecture"] == deep, "weights"]), "")),
         rank=show_ranks(tables["ranks"], metric).get(deep, ""),
         scores={protocol: _show_score(scores, deep, protocol) for protocol in protocols},
         steps={step: show_step(change, step) if change else DASH for step in choose_steps(protocols)},

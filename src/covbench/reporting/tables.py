@@ -214,9 +214,11 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
         ("epochs_run", "Epochs", "{:.0f}"),
         ("best_epoch", "Best epoch", "{:.0f}"),
         ("seconds", "Seconds", "{:,.0f}"),
+        ("threads", "Threads", "{:.0f}"),
         ("peak_memory_mb", "Peak memory, MB", "{:,.0f}"),
     ]
-    words = [("device", "Device"), ("weights", "Weights"), ("git_commit", "Commit")]
+    words = [("device", "Device"), ("instruction_set", "Instruction set"), ("precision", "Precision")]
+    words += [("weights", "Weights"), ("git_commit", "Commit")]
     rows = []
     for _, run in runs[runs["state"] == RunState.SCORED].iterrows():
         cells = [Cell(run["architecture"], run["architecture"]), Cell(name_protocol(run["protocol"]))]

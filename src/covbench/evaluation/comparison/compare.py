@@ -32,6 +32,7 @@ from covbench.experiment.runs import (
     RunState,
     describe_record,
     examine_runs,
+    name_weights,
     require_planned,
 )
 from covbench.schema import COMPARE_TABLES
@@ -116,7 +117,7 @@ def _compare_task(runs: list[RunRecord]) -> Rows:
         entered = enter_contestant(seeds, draws)
         contestants.setdefault(protocol, {})[architecture] = entered
         keys = {"protocol": protocol, "architecture": architecture, "family": family}
-        rows["summary"] += [keys | row for row in summarize(entered)]
+        rows["summary"] += [keys | row | {"weights": name_weights(seeds)} for row in summarize(entered)]
     for protocol, entries in contestants.items():
         for name, found in compare_model_pairs(list(entries.values())).items():
             rows[name] += [{"protocol": protocol} | row for row in found]

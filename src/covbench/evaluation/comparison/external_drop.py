@@ -21,7 +21,7 @@ from covbench.evaluation.comparison.intervals import estimate_difference, estima
 from covbench.evaluation.external import COUNTS, Scores
 from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
-from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs
+from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs, name_weights
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.Data
     for key, group in groupby(sorted(examine_runs(deep, root), key=_model), key=_model):
         seeds, names = list(group), dict(zip(MODEL_KEYS, key, strict=True))
         for other in find_external_tasks(key[0], planned):
-            rows += [{**names, "tested_on": other} | row for row in _compare_seeds(seeds, other, root)]
+            weights = {"weights": name_weights(seeds)}
+            rows += [{**names, "tested_on": other} | row | weights for row in _compare_seeds(seeds, other, root)]
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["external"]))
 
 

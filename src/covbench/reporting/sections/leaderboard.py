@@ -20,6 +20,7 @@ from covbench.reporting.balance import (
 )
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline, prefers_lower
+from covbench.reporting.origins import describe_origins
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import list_step_lines
 from covbench.reporting.tables import (
@@ -121,7 +122,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
                 notes=read_majorities(majorities) if metric == ACCURACY else (),
             )
             boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, beside)
-    return Leaderboards(boards, list(describe_flags(leaks, results.audit["sources"])))
+    return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"]), *describe_origins(runs)])
 
 
 def list_lines(

@@ -168,7 +168,8 @@ def link_others(results: Results, task: str, protocol: str) -> dict[str, str]:
 def describe_origin(seeds: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """Word and value: what decided the first of a model's runs and where it came from, and edits accepted for any."""
     manifest = seeds[0].manifest
-    facts = ("fingerprint", "git_commit", "finished", "device", "precision", "weights", "parameters", "scheduler_job")
+    facts = ["fingerprint", "git_commit", "finished", "device", "cpu", "instruction_set", "threads", "precision"]
+    facts += ["weights", "parameters", "scheduler_job"]
     chosen = {**manifest["options"], **{key: manifest[key] for key in facts if manifest.get(key) is not None}}
     shown = [(key.replace("_", " "), str(value)) for key, value in chosen.items()]
     return shown + [(f"seed {run.seed}", str(run.acceptance)) for run in seeds if run.acceptance]

@@ -5,7 +5,7 @@
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
 BIN := .venv/bin
-TWO_CORES := --cores 2 --resources gpu=2 --set-threads train_classifier=1 train_segmenter=1 predict_external=1 predict_external_masks=1
+TWO_CORES := --cores 2 --resources gpu=2
 
 help: ## print these targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-16s%s\n", $$1, $$2}' Makefile

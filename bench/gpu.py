@@ -59,7 +59,7 @@ def train(name: str, compiled: bool) -> list[float]:
     from covbench.models.segmenter import build_segmenter
     from covbench.training.devices import set_precision
 
-    set_precision("auto")
+    set_precision("mixed_bfloat16")
     kind = architecture(name).kind
     side = SIDES[kind]
     images = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3)).astype(np.float32)

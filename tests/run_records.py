@@ -22,7 +22,9 @@ ONE_NETWORK = {
 
 def plan_unknown(run, options=None):
     """A planned run of any name, also one that no catalogue knows."""
-    return PlannedRun(run, DEEP, options, Settings(True, "auto"), InputFiles("split.parquet", "images.npy", "rows"))
+    return PlannedRun(
+        run, DEEP, options, Settings(True, "float32", 1), InputFiles("split.parquet", "images.npy", "rows")
+    )
 
 
 def score_record(run, metrics, cases=None):

@@ -24,7 +24,9 @@ from covbench.schema import CLASSIFICATION, PREDICTION_COLUMNS, Run, Task
 from covbench.system.files import write_json, write_table
 
 SIDE, IMAGES, EPOCHS = 64, 90, 14
-CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+UNEVEN = "ieee8023_xray"
+"""The classification most of whose images are of one class."""
+CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 BASELINES = {
     "majority": 0.0,
     "hog_logistic": 0.55,
@@ -75,7 +77,7 @@ def draw_data(data: Path, task: Task, images: int) -> None:
     """Write index and prepared arrays of a task: blobs on a body, three images per patient where patients are known."""
     rng = np.random.default_rng(abs(hash_name(task.name)))
     ids = [f"{task.name}_{number:03d}" for number in range(images)]
-    labels = np.arange(images) % len(task.classes) if task.kind == CLASSIFICATION else np.full(images, -1)
+    labels = draw_labels(task, images)
     pictures, masks = zip(*(draw_picture(rng, int(label), len(task.classes)) for label in labels), strict=True)
     folder = data / "prepared" / task.name / str(SIDE)
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,16 @@ def draw_data(data: Path, task: Task, images: int) -> None:
     index["excluded"] = index.index >= images - 2
     index["reason"] = np.where(index["excluded"], "lateral view", "")
     write_table(data / "index" / f"{dataset_of(task.name)}.parquet", index)
+
+
+def draw_labels(task: Task, images: int) -> np.ndarray:
+    """Classes in turn; of UNEVEN, four of five images are of the positive class. -1 for a segmentation."""
+    if task.kind != CLASSIFICATION:
+        return np.full(images, -1)
+    if task.name == UNEVEN:
+        positive = task.classes.index(task.positive)
+        return np.where(np.arange(images) % 5 == 3, 1 - positive, positive)
+    return np.arange(images) % len(task.classes)
 
 
 def hash_name(name: str) -> int:
@@ -120,14 +132,16 @@ def draw_picture(rng: np.random.Generator, label: int, classes: int) -> tuple[np
 
 
 def draw_split(data: Path, run: Run) -> None:
-    """Write a split by image (published) or by patient (audited)."""
+    """Write a split by image (published) or by patient (the others). One of nine images repeats the one before it."""
     index = pd.read_parquet(data / "index" / f"{dataset_of(run.task)}.parquet").query("~excluded")
-    group = index["patient_id"]
+    repeats = np.arange(len(index)) % 9 == 1
+    duplicate_set = index["image_id"].where(~repeats, index["image_id"].shift())
+    group = index["patient_id"] if publishes_patients(run.task) else duplicate_set
     unit = index["image_id"] if run.protocol == "published" else group
     rng = np.random.default_rng(run.seed)
     fold = {name: ("test", "val", "train", "train")[rng.integers(4)] for name in unit.unique()}
     classes = TASKS[run.task].classes
-    split = index[["image_id", "patient_id", "source"]].assign(copy=0, group=group, duplicate_set=index["image_id"])
+    split = index[["image_id", "patient_id", "source"]].assign(copy=0, group=group, duplicate_set=duplicate_set)
     split["fold"] = unit.map(fold)
     split["label"] = [classes.index(label) if label else -1 for label in index["label"]]
     write_table(data / "splits" / run.task / run.protocol / f"{run.seed}.parquet", split)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covbench.experiment.plan import Settings
 from covbench.protocols import AUDITED, protocol_options
 from covbench.schema import Run, Task
+from covbench.system.threads import fix_threads
 
 BINARY = Task("drawn", "classification", ("dark", "bright"), positive="bright")
 OPTIONS = replace(
@@ -58,7 +60,7 @@ def train_here(folder, results="results", architecture="small_cnn", changes=None
     from concurrent.futures import ThreadPoolExecutor
 
     os.chdir(folder)
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    fix_threads(1)
     from covbench.system.logs import log_to
     from covbench.training import batches as loading
     from covbench.training import job as running
@@ -71,8 +73,8 @@ def train_here(folder, results="results", architecture="small_cnn", changes=None
     names = {"model": "model.keras", "history": "history.csv", "manifest": "manifest.json"}
     outputs = {name: f"{results}/{file}" for name, file in (names | {"predictions": "predictions.parquet"}).items()}
     run, options = Run("phantom_xray", AUDITED, architecture, 0), replace(OPTIONS, **(changes or {}))
-    prepared = ["images.npy", "rows.parquet"]
-    running.train_run(running.TrainingJob(run, options, "split.parquet", prepared, None, outputs, True))
+    prepared, settings = ["images.npy", "rows.parquet"], Settings(deterministic=True, precision="float32", threads=1)
+    running.train_run(running.TrainingJob(run, options, "split.parquet", prepared, None, outputs, settings))
 
 
 def read_result(results: Path) -> dict:

@@ -28,6 +28,8 @@ from covbench.models.segmenter import build_segmenter
 from covbench.protocols import resolve_options
 from covbench.schema import PREDICTION_COLUMNS, Run
 from covbench.system.files import write_json, write_table
+from covbench.system.processors import describe_processor
+from covbench.training.devices import describe_device
 from covbench.training.predict_external import ExternalJob, predict_external
 
 SIDE = 32
@@ -129,7 +131,7 @@ def predict(root, paths, run=RUN, external="ieee8023_xray"):
     options = resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}})
     prepared = [str(path) for name in ("images.npy", "rows.parquet", "masks.npy") if (path := root / name).exists()]
     tables = [str(root / f"{name}.parquet") for name in ("index", "duplicates", "within")]
-    job = ExternalJob(runs, paths, options, external, *tables, prepared)
+    job = ExternalJob(runs, paths, options, external, *tables, prepared, 1)
     outputs = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
     predict_external(job, outputs | ({"masks": root / "predicted_masks.npz"} if (root / "masks.npy").exists() else {}))
 
@@ -170,6 +172,9 @@ def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_
         "patients": 5,
         "groups": 4,
         "fingerprints": {"0": "print 0", "1": "print 1"},
+        "device": describe_device(),
+        **describe_processor(),
+        "threads": 1,
     }
 
 

@@ -16,7 +16,7 @@ from covbench.protocols import protocol_options
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json, write_table
 
-CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 OPTIONS = replace(protocol_options("audited", TASKS["covid_ct"]), size=64)
 PLAN = [plan_run(CONFIG, Run("covid_ct", "audited", "vgg16", seed), OPTIONS) for seed in (0, 1)]
 FOLDERS = [planned.run.folder for planned in PLAN]
@@ -108,7 +108,7 @@ def test_snakemake_is_told_the_fingerprint_of_the_training_as_long_as_the_edits_
     ("part", "name", "value", "shown"),
     [
         ("options", "batch_size", 7, "batch_size 7 (planned 32)"),
-        ("settings", "precision", "float32", "precision 'float32' (planned 'auto')"),
+        ("settings", "precision", "mixed_float16", "precision 'mixed_float16' (planned 'float32')"),
         ("files", "split", "2" * 64, "split changed"),
         ("network", "alpha", 0.5, "alpha 0.5"),
     ],

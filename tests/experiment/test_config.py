@@ -30,7 +30,7 @@ def test_defaults_are_filled_in():
     assert config["protocols"] == ["published", "published_audited_split", "audited"]
     assert config["architectures"]["segmentation"] == []
     assert config["fetch"] == {"mirror": None}
-    assert config["weights"] == {"mirror": None}
+    assert config["weights"] == {"mirror": None, "substitutes": []}
     assert config["tracking"]["uri"].startswith("sqlite:///")
 
 
@@ -124,6 +124,18 @@ def test_words_that_options_may_take_are_those_the_code_knows():
     assert set(HEADS["classification"]) == set(CLASSIFIER_HEADS)
     assert set(HEADS["segmentation"]) == set(SEGMENTER_HEADS)
     assert set(described["head"]["enum"]) == {head for heads in HEADS.values() for head in heads}
+
+
+def test_substitute_weights_have_known_names():
+    named = {"mirror": "weights", "substitutes": ["mobilenetv2_dequantised"]}
+    assert check_config(SMALL | {"weights": named})["weights"] == named
+    message = mistakes_of(weights={"mirror": "weights", "substitutes": ["mobilenetv2_dequantized"]})
+    assert "weights.substitutes: unknown name 'mobilenetv2_dequantized'; did you mean" in message
+
+
+def test_the_precision_of_older_configs_is_answered_with_what_to_write():
+    message = mistakes_of(precision="auto")
+    assert "precision: 'auto' is no choice; write float32, which every machine has, or mixed_bfloat16" in message
 
 
 def test_a_wrong_word_gets_the_nearest_choice():

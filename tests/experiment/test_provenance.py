@@ -36,7 +36,7 @@ from covbench.system.files import hash_file
 
 RUN = Run("covid_ct", "audited", "vgg16", 3)
 OPTIONS = replace(protocol_options("audited", TASKS["covid_ct"]), size=224, head_rate=1e-4)
-CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 PLANNED = plan_run(CONFIG, RUN, OPTIONS)
 
 
@@ -86,10 +86,11 @@ def test_this_environment_is_the_locked_one():
 
 def test_each_difference_names_its_input_with_both_values(data):
     manifest = {"inputs": expect_inputs(PLANNED, data)}
-    changed = plan_run(CONFIG | {"precision": "float32"}, RUN, replace(OPTIONS, head_rate=0.5))
+    changed = plan_run(CONFIG | {"precision": "mixed_float16", "threads": 2}, RUN, replace(OPTIONS, head_rate=0.5))
     (data / PLANNED.inputs.split).write_text("other rows")
     assert list_differences(find_differences(changed, manifest, data)) == (
-        "head_rate 0.0001 (planned 0.5), precision 'auto' (planned 'float32'), split changed"
+        "head_rate 0.0001 (planned 0.5), precision 'float32' (planned 'mixed_float16'), threads 1 (planned 2), "
+        "split changed"
     )
     manifest["inputs"]["code"]["covbench.training.fit"] = "0" * 64
     manifest["inputs"]["packages"]["keras"] = "3.0.0"

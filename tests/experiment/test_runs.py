@@ -19,7 +19,7 @@ from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json, write_table
 
 RUN = Run("covid_ct", "audited", "vgg16", 0)
-CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 OPTIONS = replace(protocol_options("audited", TASKS["covid_ct"]), size=64)
 PLANNED = plan_run(CONFIG, RUN, OPTIONS)
 STUDY = pd.DataFrame(columns=["task", "kind", "architecture", "backbone", "metric", "value", "source"])

@@ -6,10 +6,10 @@ import yaml
 from covbench.experiment.config import read_config
 from covbench.experiment.plan import plan_runs
 from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoints
-from covbench.experiment.runs import examine_runs
-from covbench.experiment.status import count_states, describe_status, shorten_seeds, show_runs
+from covbench.experiment.runs import RunRecord, RunState, examine_runs
+from covbench.experiment.status import count_states, describe_status, list_machines, shorten_seeds, show_runs
 from covbench.schema import CovbenchError, Run
-from tests.run_records import ONE_NETWORK, finish_training
+from tests.run_records import ONE_NETWORK, finish_training, plan_unknown
 
 
 def write_config(folder, **changes):
@@ -43,6 +43,18 @@ def test_runs_are_counted_by_state_and_a_stale_one_says_why(results):
     assert lines[3][:5] == ["covid_ct", "audited", "majority", "trained", "0-2"]
     assert ["covid_ct", "audited", "vgg16", "stale", "1", "batch_size 7 (planned 32)"] in lines
     assert ["covid_ct", "audited", "vgg16", "missing", "2"] in lines
+
+
+def test_networks_from_different_machines_are_counted_and_those_of_one_machine_are_not_mentioned():
+    def record(seed, **machine):
+        manifest = {"device": "cpu", "cpu": "EPYC", "instruction_set": "AVX512_CORE"} | machine
+        return RunRecord(plan_unknown(Run("covid_ct", "audited", "vgg16", seed)), RunState.TRAINED, manifest=manifest)
+
+    assert list_machines([record(0), record(1)]) == []
+    runs = [record(0), record(1), record(2, instruction_set="AVX2"), record(3, device="NVIDIA A100")]
+    (line,) = list_machines(runs)
+    assert line.endswith("numbers: 2 on EPYC (AVX512_CORE), 1 on EPYC (AVX2), 1 on NVIDIA A100")
+    assert line in show_runs(runs)
 
 
 def test_a_run_whose_lock_is_held_is_running_and_missing_again_when_its_process_is_gone(results):

@@ -2,7 +2,7 @@
 
 from covbench.data.datasets import TASKS
 from covbench.experiment.config import check_config
-from covbench.experiment.plan import find_options, plan_run, plan_runs, prepared_paths
+from covbench.experiment.plan import Settings, find_options, plan_run, plan_runs, prepared_paths
 from covbench.experiment.workflow_files import (
     duplicates_path,
     group_explained,
@@ -27,6 +27,7 @@ CONFIG = check_config(
         "options": {},
         "deterministic": False,
         "precision": "float32",
+        "threads": 3,
         "tracking": {"uri": "sqlite:///mlflow.db"},
     }
 )
@@ -37,7 +38,7 @@ def test_a_run_of_a_network_has_options_settings_and_every_file_that_it_reads():
     planned = next(p for p in PLAN if p.run == Run("radiography", "published", "vgg16", 3))
     assert (planned.family, planned.is_deep) == ("deep", True)
     assert isinstance(planned.options, Options)
-    assert (planned.settings.deterministic, planned.settings.precision) == (False, "float32")
+    assert planned.settings == Settings(deterministic=False, precision="float32", threads=3)
     assert planned.inputs.split == "data/splits/radiography/published/3.parquet"
     assert planned.inputs.prepared == [
         "data/prepared/radiography/240-nearest/images.npy",

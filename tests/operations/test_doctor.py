@@ -153,6 +153,20 @@ def test_weight_files_are_here_in_the_mirror_or_at_a_host(tmp_path):
     assert (none.level, none.message) == ("ok", "none needed")
 
 
+def test_weights_that_are_not_the_published_ones_are_named_with_where_they_come_from(tmp_path):
+    substitutes = {"mirror": "mirror", "substitutes": ["mobilenetv2_dequantised"]}
+    networks = {"classification": ["mobilenetv2"], "segmentation": ["unet_mobilenetv2"]}
+    config = config_of(CONFIG, architectures=networks, weights=substitutes)
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "keras_mobilenetv2.h5").touch()
+    found = list(check_weights(config, plan_runs(config), tmp_path))
+    assert [(finding.level, finding.subject) for finding in found] == [
+        ("ok", "weights"),
+        ("warning", "weights mobilenetv2_dequantised.h5"),
+    ]
+    assert "not the published file: ImageNet weights of MobileNetV2 1.0, dequantised" in found[1].message
+
+
 def forecast(folder, parameters):
     """A timing of the demo's network, as a forecast would have left it."""
     plan = plan_runs(config_of(DEMO))

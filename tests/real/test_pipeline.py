@@ -41,8 +41,6 @@ def run_sample(folder, *targets, protocols):
     shorter.write_text(yaml.safe_dump(SHORTER))
     command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", ROOT / "config/sample.yaml", shorter, "--cores", "2", "--resources", "gpu=2"]
-    command += ["--set-threads", "train_classifier=1", "train_segmenter=1"]
-    command += ["predict_external=1", "predict_external_masks=1"]
     command += ["--config", f"protocols={protocols}"]
     command += [f"fetch={{mirror: '{SAMPLES}'}}", f"weights={{mirror: '{SAMPLES / 'weights'}'}}"]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=3600)

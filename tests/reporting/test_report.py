@@ -255,7 +255,7 @@ SUMMARY = pd.DataFrame(
         ("t", "audited", "hog_logistic", "baseline", "auroc", 3, 0.86, 0.01, 0.80, 0.92),
     ],
     columns=["task", "protocol", "architecture", "family", "metric", "seeds", "mean", "sd", "low", "high"],
-)
+).assign(weights="none")
 NO_STUDY = pd.DataFrame(columns=["task", "architecture", "metric", "reported", "our_metric"])
 NO_CHANGE = pd.DataFrame(columns=["task", "architecture", "metric", "change"])
 

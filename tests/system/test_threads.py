@@ -1,4 +1,4 @@
-"""Thread counts reach the numerical libraries, and what the user set stays."""
+"""Thread counts reach the numerical libraries, whatever the user's environment says."""
 
 import json
 import os
@@ -7,11 +7,14 @@ import sys
 
 REPORT = """
 import json, os, sys
-from covbench.system.threads import limit_threads
-limit_threads(3)
-heavy = [name for name in ("numpy", "tensorflow", "keras") if name in sys.modules]
-names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "TF_FORCE_GPU_ALLOW_GROWTH")
-print(json.dumps({"heavy": heavy} | {name: os.environ[name] for name in names}))
+from covbench.system.threads import fix_threads
+fix_threads(3)
+heavy = [name for name in ("numpy", "tensorflow", "keras", "cv2") if name in sys.modules]
+import cv2, sklearn.linear_model, threadpoolctl
+pools = sorted({(pool["user_api"], pool["num_threads"]) for pool in threadpoolctl.threadpool_info()})
+names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS", "TF_FORCE_GPU_ALLOW_GROWTH")
+found = {"heavy": heavy, "pools": pools, "opencv": cv2.getNumThreads()}
+print(json.dumps(found | {name: os.environ[name] for name in names}))
 """
 
 
@@ -21,17 +24,20 @@ def report(**environment):
     return json.loads(done.stdout)
 
 
-def test_the_limit_is_set_before_any_numerical_library_is_imported():
+def test_the_threads_reach_every_library_and_are_set_before_one_is_imported():
     assert report() == {
         "heavy": [],
+        "pools": [["blas", 1], ["openmp", 3]],
+        "opencv": 1,
         "TF_NUM_INTRAOP_THREADS": "3",
         "TF_NUM_INTEROP_THREADS": "1",
-        "OMP_NUM_THREADS": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "1",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
 
 
-def test_what_the_user_set_stays():
-    found = report(TF_NUM_INTRAOP_THREADS="7", TF_FORCE_GPU_ALLOW_GROWTH="false")
-    assert (found["TF_NUM_INTRAOP_THREADS"], found["OMP_NUM_THREADS"]) == ("7", "3")
-    assert found["TF_FORCE_GPU_ALLOW_GROWTH"] == "false"
+def test_the_users_environment_changes_no_number_but_decides_how_a_gpu_is_shared():
+    numbers = {"OMP_NUM_THREADS": "7", "OPENBLAS_NUM_THREADS": "7", "TF_NUM_INTRAOP_THREADS": "7"}
+    numbers |= {"TF_ENABLE_ONEDNN_OPTS": "0", "OPENCV_FOR_THREADS_NUM": "7"}
+    assert report(**numbers) == report()
+    assert report(TF_FORCE_GPU_ALLOW_GROWTH="false")["TF_FORCE_GPU_ALLOW_GROWTH"] == "false"

@@ -5,17 +5,18 @@ import gc
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.catalogue import input_size
 from covbench.models.classifier import build_classifier
 from covbench.models.losses import build_loss
 from covbench.models.segmenter import build_segmenter
+from covbench.schema import CovbenchError
 from covbench.training.devices import (
     compute_in_float32,
-    describe_device,
     is_out_of_memory,
-    resolve_precision,
+    require_capable,
     set_precision,
 )
 
@@ -32,24 +33,41 @@ def _float32_again():
     gc.collect()
 
 
-@pytest.mark.parametrize(
-    ("capability", "expected"),
-    [(None, "float32"), ((7, 5), "mixed_float16"), ((8, 0), "mixed_bfloat16"), ((12, 0), "mixed_bfloat16")],
-)
-def test_auto_is_bfloat16_from_ampere_on_float16_before_and_float32_without_a_gpu(capability, expected):
-    assert resolve_precision("auto", capability) == expected
-
-
 @pytest.mark.parametrize("name", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_a_precision_asked_for_by_name_is_taken_on_every_machine(name):
-    assert {resolve_precision(name, capability) for capability in (None, (7, 0), (9, 0))} == {name}
-    assert set_precision(name) == name
+def test_a_precision_is_taken_as_it_is_named(name):
+    set_precision(name)
     assert keras.layers.Dense(1).dtype_policy.name == name
 
 
-@pytest.mark.skipif(describe_device() != "cpu", reason="this machine has a GPU")
-def test_auto_is_float32_here():
-    assert set_precision("auto") == "float32"
+def test_float32_is_not_rounded_to_tensorfloat_on_a_gpu():
+    allowed = tf.config.experimental.tensor_float_32_execution_enabled
+    set_precision("mixed_bfloat16")
+    assert allowed()
+    set_precision("float32")
+    assert not allowed()
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("float32", (6, 0)),
+        ("float32", None),
+        ("mixed_float16", (7, 5)),
+        ("mixed_bfloat16", (8, 0)),
+        ("mixed_bfloat16", (12, 0)),
+        ("mixed_bfloat16", None),
+    ],
+)
+def test_a_device_that_can_compute_in_a_precision_is_accepted(name, capability):
+    require_capable(name, capability)
+
+
+def test_a_gpu_without_bfloat16_is_refused_with_what_to_write():
+    message = (
+        r"precision: mixed_bfloat16 needs a GPU of compute capability 8\.0, and this one has 7\.5; choose mixed_float16"
+    )
+    with pytest.raises(CovbenchError, match=message):
+        require_capable("mixed_bfloat16", (7, 5))
 
 
 @pytest.mark.parametrize(

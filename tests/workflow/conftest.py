@@ -28,12 +28,12 @@ BASELINES_ONLY = {
 }
 
 
-def run_snakemake(folder, config, *arguments, python=sys.executable, environment=None, project=ROOT):
+def run_snakemake(folder, config, *arguments, python=sys.executable, environment=None, project=ROOT, cores=2):
     """Run a project's workflow on `config` in `folder`; returns the finished process with its output as text."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [str(python), "-m", "snakemake", *arguments, "--snakefile", str(project / "Snakefile"), "--cores", "2"]
-    command += ["--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
+    command = [str(python), "-m", "snakemake", *arguments, "--snakefile", str(project / "Snakefile")]
+    command += ["--cores", str(cores), "--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
     return subprocess.run(
         command,
         capture_output=True,

@@ -20,7 +20,7 @@ rule predict_external:
         external=CLASSIFICATION_TASKS,
     conda:
         "../../envs/cpu.conda.yaml"
-    threads: 4
+    threads: config["threads"]
     resources:
         gpu=1,
         mem_mb=8000,
@@ -28,6 +28,7 @@ rule predict_external:
     params:
         options=options_for,
         seeds=config["seeds"],
+        threads=config["threads"],
         made_by=made_by("predict_external"),
     script:
         "../scripts/predict_external.py"

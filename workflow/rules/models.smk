@@ -18,15 +18,14 @@ rule train_classifier:
         architecture="|".join(CLASSIFIERS),
     conda:
         "../../envs/cpu.conda.yaml"
-    threads: 4
+    threads: config["threads"]
     resources:
         gpu=1,
         mem_mb=12000,
         runtime="8h",
     params:
         options=options_for,
-        deterministic=config["deterministic"],
-        precision=config["precision"],
+        settings=lambda wildcards: asdict(planned_for(wildcards).settings),
         decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
     script:
         "../scripts/train.py"

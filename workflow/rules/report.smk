@@ -15,11 +15,12 @@ rule explain:
         task=CLASSIFICATION_TASKS,
     conda:
         "../../envs/cpu.conda.yaml"
-    threads: 4
+    threads: config["threads"]
     resources:
         gpu=1,
         mem_mb=8000,
     params:
+        threads=config["threads"],
         made_by=made_by("explain"),
     script:
         "../scripts/explain.py"

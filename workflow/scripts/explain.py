@@ -1,8 +1,8 @@
 """Trained classifiers of a task and the cases that they were tested on -> where each looked, for the worst of them."""
 
-from covbench.system.threads import limit_threads
+from covbench.system.threads import fix_threads
 
-limit_threads(snakemake.threads)
+fix_threads(snakemake.params.threads)
 
 from covbench.system.gpu_leases import lease_gpus
 from covbench.system.logs import log_to

@@ -1,5 +1,9 @@
 """Prepared arrays and a split -> the predictions and manifest of a baseline; no TensorFlow."""
 
+from covbench.system.threads import BASELINE_THREADS, fix_threads
+
+fix_threads(BASELINE_THREADS)
+
 from covbench.system.logs import log_to
 
 log_to(snakemake.log[0])

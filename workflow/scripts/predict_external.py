@@ -1,8 +1,8 @@
 """Trained models of some seeds and prepared arrays of another dataset -> what they predict for its unseen images."""
 
-from covbench.system.threads import limit_threads
+from covbench.system.threads import fix_threads
 
-limit_threads(snakemake.threads)
+fix_threads(snakemake.params.threads)
 
 from covbench.system.gpu_leases import lease_gpus
 from covbench.system.logs import log_to
@@ -24,5 +24,6 @@ job = ExternalJob(
     duplicates=i.duplicates,
     within=i.within,
     prepared=i.prepared,
+    threads=p.threads,
 )
 predict_external(job, dict(snakemake.output.items()))

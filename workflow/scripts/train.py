@@ -1,8 +1,8 @@
 """Prepared arrays and a split -> a trained model, its learning curves, manifest and predictions."""
 
-from covbench.system.threads import limit_threads
+from covbench.system.threads import fix_threads
 
-limit_threads(snakemake.threads)
+fix_threads(snakemake.params.settings["threads"])
 
 from covbench.system.gpu_leases import lease_gpus
 from covbench.system.logs import log_to
@@ -12,6 +12,7 @@ lease_gpus(snakemake.resources.get("gpu", 0))
 
 from functools import partial
 
+from covbench.experiment.plan import Settings
 from covbench.operations.mlflow.live import follow_run
 from covbench.protocols import Options
 from covbench.schema import Run
@@ -26,7 +27,6 @@ job = TrainingJob(
     prepared=i.prepared,
     weights=weights[0] if weights else None,
     outputs=dict(snakemake.output.items()),
-    deterministic=p.deterministic,
-    precision=p.precision,
+    settings=Settings(**p.settings),
 )
 train_run(job, follow=partial(follow_run, snakemake.config["tracking"]))

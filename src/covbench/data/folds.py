@@ -205,6 +205,8 @@ class ClassMaps(NamedTuple):
 
     numbers: np.ndarray
     unsure: np.ndarray | None = None
+
+
 def count_subjects(rows: pd.DataFrame, patients_published: bool) -> dict[str, int | None]:
     """Count the patients and the groups of a fold's rows. `patients` is None where the dataset publishes none."""
     patients = int(rows["patient_id"].nunique()) if patients_published else None

@@ -17,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 from covbench.data.datasets import TASKS
+from covbench.data.sources.pretrained_weights import list_substitutes
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
@@ -26,6 +27,10 @@ SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
 
 RENAMED = {"views": "augmented_views"}
 """Keys of older configs -> what they are called now."""
+REPLACED = {
+    ("precision", "auto"): "write float32, which every machine has, or mixed_bfloat16 for GPUs from Ampere on",
+}
+"""Key and choice of older configs -> why there is no such choice, and what to write."""
 TYPES = {
     "array": "list",
     "object": "set of keys with values",
@@ -122,7 +127,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "oneOf":
         return f"{key_path}: {error.instance!r}; write none, or mirror: DIR"
     if error.validator == "enum":
-        return f"{key_path}: {error.instance!r} is no choice; {suggest(str(error.instance), error.validator_value)}"
+        hint = REPLACED.get((key_path, error.instance)) or suggest(str(error.instance), error.validator_value)
+        return f"{key_path}: {error.instance!r} is no choice; {hint}"
     if error.validator == "pattern":
         shown = re.sub(r"//[^/]*@", "//…@", error.instance)  # a password stays out of logs
         return f"{key_path}: {shown!r}; {error.schema['description']}"
@@ -197,6 +203,7 @@ def _unknown_names(config: Config) -> Iterator[str]:
         },
         "baselines.classification": (config["baselines"][CLASSIFICATION], baselines[CLASSIFICATION]),
         "baselines.segmentation": (config["baselines"][SEGMENTATION], baselines[SEGMENTATION]),
+        "weights.substitutes": (_substitutes(config), [weights.key for weights in list_substitutes()]),
     }
     for key, (names, choices) in known.items():
         for name in names:
@@ -207,6 +214,11 @@ def _unknown_names(config: Config) -> Iterator[str]:
 def _kind_of(level: str) -> str:
     """Return the kind of a level of the config, which is a kind itself or the name of a task."""
     return TASKS[level].kind if level in TASKS else level
+
+
+def _substitutes(config: Config) -> list[str]:
+    names: list[str] = [] if config["weights"] == "none" else config["weights"]["substitutes"]
+    return names
 
 
 def _other_kind(key: str, name: str) -> str:

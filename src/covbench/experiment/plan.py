@@ -24,6 +24,7 @@ class Settings:
 
     deterministic: bool
     precision: str
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
         run,
         BASELINE if baseline else DEEP,
         None if baseline else options,
-        Settings(config["deterministic"], config["precision"]),
+        Settings(config["deterministic"], config["precision"], config["threads"]),
         InputFiles(
             split=split_path(run),
             weights=_weights_path(config, run),
@@ -170,7 +171,9 @@ def native_masks_path(task: str) -> str:
 
 def _weights_path(config: Config, run: Run) -> str | None:
     key = None if run.architecture in BASELINES else architecture(run.architecture).weights
-    return f"data/weights/{weights_file(key)}" if key and config["weights"] != "none" else None
+    if not key or config["weights"] == "none":
+        return None
+    return f"data/weights/{weights_file(key, tuple(config['weights'].get('substitutes', ())))}"
 
 
 def planned_datasets(config: Config) -> list[str]:

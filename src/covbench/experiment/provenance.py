@@ -23,6 +23,7 @@ from covbench.models.catalogue import BASELINES, architecture, input_size
 from covbench.schema import Run
 from covbench.system.content_hashes import hash_content
 from covbench.system.files import PACKAGE
+from covbench.system.processors import describe_processor
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def gather_inputs(
         run: the run.
         options: resolved, as covbench.protocols.Options; empty for a baseline.
         input_files: paths relative to `root`, as name_inputs returns them.
-        settings: `deterministic` and `precision`; empty for a baseline.
+        settings: `deterministic`, `precision` and `threads`; empty for a baseline.
         root: the folder that holds data/.
 
     Returns:
@@ -76,7 +77,7 @@ def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, A
     Args:
         run: the run.
         options: resolved, as covbench.protocols.Options; empty for a baseline.
-        settings: `deterministic` and `precision`; empty for a baseline.
+        settings: `deterministic`, `precision` and `threads`; empty for a baseline.
 
     Returns:
         The inputs as plain JSON values.
@@ -197,6 +198,7 @@ def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
         "packages": installed_packages(),
         "unlocked": unlocked,
         "python": platform.python_version(),
+        **describe_processor(),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "scheduler_job": os.environ.get("SLURM_JOB_ID"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

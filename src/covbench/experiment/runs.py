@@ -24,7 +24,8 @@ from covbench.system.files import read_table
 MODEL_KEYS = ["task", "protocol", "architecture"]
 """Columns that name a model. With `seed` they name a run."""
 FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
-FACTS += ["device", "weights", "fingerprint", "git_commit", "finished"]
+FACTS += ["device", "cpu", "instruction_set", "threads", "precision"]
+FACTS += ["weights", "fingerprint", "git_commit", "finished"]
 """Keys of manifest.json that are columns of runs.csv."""
 TRAINED_FILES = ("manifest.json", "predictions.parquet")
 SCORED_FILES = ("metrics.json", "cases.parquet")
@@ -231,6 +232,25 @@ def describe_record(record: RunRecord) -> dict[str, Any]:
         **{fact: record.manifest.get(fact) if scored else None for fact in FACTS},
         **{count: record.metrics.get(count) for count in ("images", "patients", "groups")},
     }
+
+
+def name_machine(device: str, cpu: str, instruction_set: str) -> str:
+    """Name the machine that decides the last digits of a training.
+
+    Args:
+        device: name of the GPU, or `cpu`.
+        cpu: model of the processor.
+        instruction_set: widest one that oneDNN may use on it.
+
+    Returns:
+        The GPU; without one, the processor and its instruction set.
+    """
+    return device if device != "cpu" else f"{cpu} ({instruction_set})"
+
+
+def name_weights(seeds: Iterable[RunRecord]) -> str:
+    """Name the weight files that the seeds of a model started from; empty without a manifest."""
+    return ", ".join(dict.fromkeys(run.manifest["weights"] for run in seeds if run.manifest.get("weights")))
 
 
 def count_groups(runs: Iterable[RunRecord]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from covbench.experiment.runs import RunRecord, RunState
+from covbench.experiment.runs import RunRecord, RunState, name_machine
 
 STATES = {
     RunState.SCORED: "trained with exactly the inputs that are planned now, or with accepted edits, and scored",
@@ -57,7 +57,18 @@ def show_runs(runs: Sequence[RunRecord]) -> str:
         rows.append((*keys[:4], shorten_seeds(run.seed for run in group), keys[4]))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows]
-    return "\n".join([f"{len(runs)} runs planned: {counts}", "", *lines])
+    return "\n".join([f"{len(runs)} runs planned: {counts}", *list_machines(runs), "", *lines])
+
+
+def list_machines(runs: Iterable[RunRecord]) -> list[str]:
+    """Say on which machines the networks were trained, if there are several: the same seed may differ between them."""
+    keys = ("device", "cpu", "instruction_set")
+    trained = [run.manifest for run in runs if run.planned.is_deep and all(run.manifest.get(key) for key in keys)]
+    counts = Counter(name_machine(*(manifest[key] for key in keys)) for manifest in trained)
+    if len(counts) < 2:
+        return []
+    shown = ", ".join(f"{number} on {machine}" for machine, number in counts.most_common())
+    return [f"networks were trained on different machines, where the same seed can give other numbers: {shown}"]
 
 
 def shorten_seeds(seeds: Iterable[int]) -> str:

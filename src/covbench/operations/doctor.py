@@ -25,7 +25,7 @@ from covbench.data.datasets import DATASETS
 from covbench.data.sources.kaggle_archive import KAGGLE, find_credentials
 from covbench.data.sources.manifests import manifest_path
 from covbench.data.sources.origins import find_in_mirror, name_source
-from covbench.data.sources.pretrained_weights import find_origin
+from covbench.data.sources.pretrained_weights import find_origin, list_substitutes
 from covbench.experiment.code_fingerprint import read_lock
 from covbench.experiment.plan import PlannedRun, planned_datasets
 from covbench.experiment.provenance import find_unlocked
@@ -176,6 +176,9 @@ def check_weights(config: Mapping[str, Any], plan: Sequence[PlannedRun], root: P
         origins.setdefault(where, []).append(path.name)
     for where, names in origins.items():
         yield Finding(OK, "weights", f"{len(names)} of {len(paths)} files {where}: {', '.join(names)}")
+    for weights in list_substitutes():
+        if weights.file in {path.name for path in paths}:
+            yield Finding(WARNING, f"weights {weights.file}", f"not the published file: {weights.note}")
 
 
 def check_disk(plan: Sequence[PlannedRun], root: Path, at_once: int) -> Iterator[Finding]:

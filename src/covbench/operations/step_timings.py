@@ -18,6 +18,8 @@ from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import installed_packages
 from covbench.schema import CovbenchError
 from covbench.system.files import write_json
+from covbench.system.processors import describe_processor
+from covbench.system.threads import name_variables
 
 Timing = Mapping[str, float]
 
@@ -35,6 +37,7 @@ def describe_setting(planned: PlannedRun) -> dict[str, Any]:
         "head": options.head,
         "phases": [name for name in ("head_epochs", "fine_tune_epochs") if getattr(options, name)],
         "precision": planned.settings.precision,
+        "threads": planned.settings.threads,
         "size": options.size,
         "batch_size": options.batch_size,
     }
@@ -42,11 +45,9 @@ def describe_setting(planned: PlannedRun) -> dict[str, Any]:
 
 def describe_machine() -> str:
     """Describe the processor, cores, GPUs and package versions for which a timing is valid, without machine names."""
-    cpu = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.+)", cpu.read_text()) if cpu.exists() else None
     gpus = sorted(path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information"))
     models = [found[1].strip() for gpu in gpus if (found := re.search(r"Model:\s*(.+)", gpu))]
-    return json.dumps([model[1] if model else "", os.cpu_count(), models, installed_packages()])
+    return json.dumps([describe_processor(), os.cpu_count(), models, installed_packages()])
 
 
 class StepTimings:
@@ -114,7 +115,7 @@ def _read_kept(file: Path) -> dict[str, Any]:
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    same = ("architecture", "kind", "phases", "head", "precision")
+    same = ("architecture", "kind", "phases", "head", "precision", "threads")
     return all(one[name] == other[name] for name in same)
 
 
@@ -125,7 +126,8 @@ def _pixels(setting: Mapping[str, Any]) -> int:
 def time_setting(planned: PlannedRun, answer: Path) -> dict[str, float]:
     """Time a setting in a separate process, because memory grows if one process times several networks."""
     command = [sys.executable, "-m", "covbench.operations.time_steps", json.dumps(planned.describe()), str(answer)]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST)
+    environment = os.environ | name_variables(planned.settings.threads)
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST, env=environment)
     timing: dict[str, float] = json.loads(answer.read_text(encoding="utf-8"))
     answer.unlink()
     return timing

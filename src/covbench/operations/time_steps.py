@@ -65,8 +65,8 @@ def measure_setting(task: str, architecture: str, options: Options, settings: Ma
         Seconds, memory and number of parameters.
     """
     started = time.monotonic()
-    set_precision(settings.get("precision", "auto"))
-    seed_everything(0, settings.get("deterministic", False))
+    set_precision(settings["precision"])
+    seed_everything(0, settings["deterministic"])
     run = Run(task, "timing", architecture, 0)
     model = build_model(run, options, len(TASKS[task].classes), None)
     x, y = _draw_batch(task, options)

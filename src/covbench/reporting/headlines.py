@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from covbench.evaluation.definitions import METRICS
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 HEADLINES = {CLASSIFICATION: "auroc", SEGMENTATION: "dice_lesion"}
@@ -21,3 +22,8 @@ def choose_headline(kind: str, published: pd.DataFrame) -> str:
     if kind != SEGMENTATION and studied in set(published["our_metric"]):
         return studied
     return HEADLINES.get(kind, HEADLINES[CLASSIFICATION])
+
+
+def prefers_lower(metric: str) -> bool:
+    """Whether a smaller value of a metric is the better one."""
+    return any(table[metric].lower_is_better for table in METRICS.values() if metric in table)

@@ -24,14 +24,14 @@ from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import read_commit
 from covbench.experiment.runs import RunState
 from covbench.protocols import PROTOCOLS
-from covbench.reporting import tables, wording
+from covbench.reporting import balance, leading, tables, wording
 from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.report_figure import PRINTED, Gallery, ReportFigure
 from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.headlines import choose_headline
 from covbench.reporting.render import write_library, write_page
-from covbench.reporting.sections import audit, data_overview, external, model_pairs, study
+from covbench.reporting.sections import audit, data_overview, external, model_pairs, scores, study
 from covbench.reporting.sections.audit import AuditSection
 from covbench.reporting.sections.data_overview import DatasetSection
 from covbench.reporting.sections.external import ExternalSection
@@ -48,13 +48,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskSection:
-    """What the report shows about one task."""
+    """What the report shows about one task.
+
+    readings: a sentence per protocol on the models that lead. lead: the one that the first page shows. duplicates: what
+    near-duplicates within test folds change.
+    """
 
     task: Task
     path: str
     dataset: DatasetSection
     images: str
-    reading: str
+    readings: Sequence[str]
+    lead: str
+    duplicates: Sequence[str]
     leaders: Leaderboards
     metrics: Table
     model_pairs: ModelPairsSection
@@ -192,7 +198,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         "unscored": data_overview.build_unscored_table(results.runs),
         "accepted": data_overview.build_accepted_table(results.runs),
         "unweighted": list_unweighted(results.runs),
-        "protocols": {name: PROTOCOLS[name].meaning for name in protocols if name in PROTOCOLS},
+        "protocols": {wording.name_protocol(name): PROTOCOLS[name].meaning for name in protocols if name in PROTOCOLS},
         "definitions": [METRICS[kind] for kind in dict.fromkeys(task.kind for task in tasks) if kind in METRICS],
     }
 
@@ -212,7 +218,7 @@ def build_grids(runs: pd.DataFrame, tasks: Sequence[Task], protocols: Sequence[s
         names = [task.name for task in tasks if task.kind == kind]
         chosen = runs[(runs["protocol"] == protocol) & runs["task"].isin(names)]
         if len(chosen):
-            yield tables.build_grid(chosen, f"{protocol}, {kind or 'unknown kind'}")
+            yield tables.build_grid(chosen, f"{wording.name_protocol(protocol)}, {kind or 'unknown kind'}")
 
 
 def list_unweighted(runs: pd.DataFrame) -> list[str]:
@@ -237,6 +243,8 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
     """
     part = results.select(task.name)
     headline = choose_headline(task.kind, part.published)
+    metrics = balance.accompany(headline, balance.find_majorities(part.metrics))
+    readings = leading.read_leaders(part.summary, part.compare["pairs"], headline)
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
     counts = {name: len(positions) for name, positions in members.items()}
@@ -245,12 +253,14 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         path=f"tasks/{wording.slug(task.name)}.html",
         dataset=data_overview.build_dataset_sections(data, [task.name], results.audit)[0],
         images=describe_size(part, task),
-        reading=wording.read_leaders(part.summary, headline),
+        readings=list(readings.values()),
+        duplicates=leading.read_duplicates(part.summary, headline),
+        lead=next((readings[name] for name in tables.prefer_protocols(readings)), ""),
         leaders=build_leaderboards(task.kind, part, link_models(part.scored)),
-        metrics=tables.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
-        model_pairs=model_pairs.build_model_pairs_section(part.compare, headline),
+        metrics=scores.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
+        model_pairs=model_pairs.build_model_pairs_section(part.compare, metrics),
         study=study.build_study_section(part.published, part.compare["literature"]),
-        classes=tables.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
+        classes=scores.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),
         folds=data_overview.build_split_table(data, part, [task.name]),
         class_counts=data_overview.build_class_counts(data, part, task),
@@ -285,7 +295,7 @@ def describe_size(results: Results, task: Task) -> str:
     """Describe the size of each protocol's test fold: `audited: 40 test images of 12 patients in 11 groups`."""
     parts = []
     for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
-        scores = results.of(task.name, protocol)[0].metrics
-        subjects = wording.describe_subjects(scores.get("patients"), scores.get("groups", 0))
-        parts.append(f"{protocol}: {wording.count(scores.get('images', 0), 'test image')} of {subjects}")
+        fold = results.of(task.name, protocol)[0].metrics
+        size = wording.describe_size(fold.get("images", 0), fold.get("patients"), fold.get("groups"), "test image")
+        parts.append(f"{wording.name_protocol(protocol)}: {size}")
     return "; ".join(parts)

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from covbench.reporting.wording import show
+from covbench.reporting.wording import name_protocol, show
 
 
 def write_page(folder: Path, path: str, template: str, context: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["show"] = show
+    environment.filters |= {"show": show, "name_protocol": name_protocol}
     return environment
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -13,17 +14,24 @@ from rich.table import Table
 from rich.text import Text
 
 from covbench.evaluation.definitions import label_metric
+from covbench.experiment.plan import DEEP
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
+from covbench.reporting.balance import ACCURACY, BALANCED, accompany, find_majorities, read_majorities
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, STUDY_HEADLINES
-from covbench.reporting.tables import count_states, order_protocols, rank_models, signed_cell
-from covbench.reporting.wording import DASH, is_number, plain, show, show_interval
+from covbench.reporting.origins import name_model
+from covbench.reporting.sections.model_pairs import show_ranks
+from covbench.reporting.steps import BOTH_STEPS, RECIPE, SPLIT, STEP_NAMES, show_step, step_target
+from covbench.reporting.tables import BASELINE_TAG, count_states, order_protocols, prefer_protocols, rank_models
+from covbench.reporting.wording import DASH, name_protocol, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
 
 HELP = """\
-Print the best network and the best baseline of every task: AUROC for classification, Dice of the lesion for
-segmentation, with the 95 % interval over patients. Below the table: how many planned runs are in which state.
+Print the network with the highest score and the best baseline of every task: AUROC for classification, Dice of the
+lesion for segmentation, with 95 % intervals, under each protocol, and what the split alone and the recipe change.
+Where most test images belong to one class, accuracy and balanced accuracy follow. Below the table: how many planned
+runs are in which state.
 
 The same table with the study's own metrics lies beside the report: results/report/summary.md.
 """
@@ -36,95 +44,108 @@ examples:
 
 
 READING = (
-    "Mean over seeds, with the 95 % interval over patients in brackets. Study: the lowest and the highest value of its "
-    "models. Change: audited minus published. Patients in both test folds are resampled together."
+    "Mean over seeds, with the 95 % interval in brackets. Study: the lowest and the highest value of its models. The "
+    "network is the one with the highest score, with the ranks that it may hold: the test folds cannot separate models "
+    "that share a rank. Split alone: the published recipe on the audited folds minus published. Recipe: audited minus "
+    "that. Groups of images in both test folds are drawn for both."
 )
 
 
 @dataclass(frozen=True)
 class Leader:
-    """The best deep model and the best baseline of a task on one metric, as text with intervals.
+    """The network with the highest score and the best baseline of a task on one metric, as text with intervals.
 
-    study: the lowest and highest value that the study reports for its models. scores: by protocol, those of
-    list_protocols. change: audited minus published.
+    study: the lowest and highest value that the study reports for its models. rank: the ranks that the network may
+    hold. scores: by protocol. steps: by column of the table `protocols`. warning: why accuracy misleads; else empty.
     """
 
     task: str
     metric: str
     study: str
     model: str
+    rank: str
     scores: Mapping[str, str]
-    change: str
+    steps: Mapping[str, str]
     baseline: str
+    warning: str = ""
+
+    @property
+    def name(self) -> str:
+        """The model with its rank."""
+        return f"{self.model} ({self.rank})" if self.rank else self.model
 
     @property
     def cells(self) -> tuple[str, ...]:
         """In the order of name_columns."""
-        values = (self.task, label_metric(self.metric), self.study, self.model, *self.scores.values())
-        return tuple(plain(value) for value in (*values, self.change, self.baseline))
+        story = {**self.scores, **self.steps}
+        shown = (story[name] for name in order_story(self.scores, self.steps))
+        return tuple(map(plain, (self.task, label_metric(self.metric), self.study, self.name, *shown, self.baseline)))
 
 
-def list_protocols(names: Iterable[str]) -> list[str]:
-    """The study's protocol, its repetition on the audited folds if it was run, the audited one, then others by name."""
-    found = set(names)
-    between = sorted(found & {PUBLISHED_AUDITED_SPLIT})
-    return [PUBLISHED, *between, AUDITED, *sorted(found - {PUBLISHED, *between, AUDITED})]
+def order_story(protocols: Iterable[str], steps: Iterable[str]) -> list[str]:
+    """Protocols and the steps between them: each step precedes the protocol that it leads to."""
+    arrivals = {step_target(step): step for step in steps}
+    return [name for protocol in order_protocols(protocols) for name in (arrivals.get(protocol, ""), protocol) if name]
 
 
-def name_columns(protocols: Iterable[str]) -> tuple[str, ...]:
+def name_columns(protocols: Iterable[str], steps: Iterable[str]) -> tuple[str, ...]:
     """Headings of a table of leaders."""
-    scores = [name.capitalize().replace("_", " ") for name in protocols]
-    return ("Task", "Metric", "Study", "Best model", *scores, "Change", "Best baseline")
+    names = [STEP_NAMES.get(name, name_protocol(name)) for name in order_story(protocols, steps)]
+    shown = [name[:1].upper() + name[1:] for name in names]
+    return ("Task", "Metric", "Study", "Best network", *shown, "Best baseline")
 
 
-def find_leaders(summary: pd.DataFrame, published: pd.DataFrame, protocols: pd.DataFrame) -> Iterator[Leader]:
+def choose_steps(protocols: Iterable[str]) -> tuple[str, ...]:
+    """The two steps if the protocol between them is there, otherwise both together if the two ends are."""
+    found = set(protocols)
+    if PUBLISHED_AUDITED_SPLIT in found:
+        return (SPLIT, RECIPE)
+    return (BOTH_STEPS,) if {PUBLISHED, AUDITED} <= found else ()
+
+
+def find_leaders(compare: Mapping[str, pd.DataFrame]) -> Iterator[Leader]:
     """The leaders of every task with scores, by audited score where there is one.
 
-    Args:
-        summary: Rows of results/compare/summary.csv.
-        published: Rows of results/compare/published.csv.
-        protocols: Rows of results/compare/protocols.csv.
+    compare: the tables of schema.COMPARE_TABLES by name.
 
-    Yields:
-        A leader by AUROC or lesion Dice, and one by the metric that corresponds to the study's accuracy or F1.
+    Yields a leader by AUROC or lesion Dice, and one by the metric that corresponds to the study's accuracy or F1. Where
+    accuracy misleads, one by balanced accuracy follows.
     """
-    shown = list_protocols(summary["protocol"])
+    summary, published = compare["summary"], compare["published"]
     for task, rows in summary.groupby("task", sort=False):
         kind = SEGMENTATION if (rows["metric"] == "dice_lesion").any() else CLASSIFICATION
         values = published[(published["task"] == task) & (published["metric"] == STUDY_HEADLINES[kind])]
-        for metric in dict.fromkeys([HEADLINES[kind], *values["our_metric"]]):
-            scores = rows[rows["metric"] == metric]
-            reported = values.loc[values["our_metric"] == metric, "reported"]
-            changes = protocols[(protocols["task"] == task) & (protocols["metric"] == metric)]
-            if metric == HEADLINES[kind] or scores.loc[scores["family"] == "deep", "mean"].notna().any():
-                yield _find_leader((str(task), metric), scores, changes, reported, shown)
+        tables = {name: table[table["task"] == task] for name, table in compare.items() if "task" in table}
+        majorities = find_majorities(tables["metrics"])
+        chosen = [HEADLINES[kind], *(name for ours in values["our_metric"] for name in accompany(ours, majorities))]
+        for metric in dict.fromkeys(chosen):
+            scored = rows.loc[(rows["metric"] == metric) & (rows["family"] == DEEP), "mean"].notna().any()
+            if metric == HEADLINES[kind] or scored:
+                reported = values.loc[values["our_metric"] == metric, "reported"]
+                warning = " ".join(read_majorities(majorities)) if metric == ACCURACY else ""
+                leader = _find_leader(str(task), metric, tables, order_protocols(summary["protocol"]))
+                study = f"{show(reported.min(), 2)}{DASH}{show(reported.max(), 2)}" if len(reported) else DASH
+                yield replace(leader, study=study, warning=warning)
 
 
-def _find_leader(
-    names: tuple[str, str], scores: pd.DataFrame, changes: pd.DataFrame, reported: pd.Series, protocols: Sequence[str]
-) -> Leader:
-    task, metric = names
+def _find_leader(task: str, metric: str, tables: Mapping[str, pd.DataFrame], protocols: Sequence[str]) -> Leader:
+    scores, changes = (table[table["metric"] == metric] for table in (tables["summary"], tables["protocols"]))
     deep, simple = (
-        (rank_models(scores[scores["family"] == family], metric) or [DASH])[0] for family in ("deep", "baseline")
+        (rank_models(scores[scores["family"] == family], metric) or [DASH])[0] for family in (DEEP, BASELINE_TAG)
     )
-    baselines = [_show_score(scores, simple, protocol) for protocol in order_protocols(protocols)]
+    baselines = [_show_score(scores, simple, protocol) for protocol in prefer_protocols(protocols)]
     baseline = next((score for score in baselines if score != DASH), "")
+    change = next(iter(changes[changes["architecture"] == deep].to_dict("records")), {})
     return Leader(
         task=task,
         metric=metric,
-        study=f"{show(reported.min(), 2)}{DASH}{show(reported.max(), 2)}" if len(reported) else DASH,
-        model=deep,
+        study=DASH,
+        model=name_model(deep, next(iter(scores.loc[scores["architecture"] == deep, "weights"]), "")),
+        rank=show_ranks(tables["ranks"], metric).get(deep, ""),
         scores={protocol: _show_score(scores, deep, protocol) for protocol in protocols},
-        change=_show_change(changes[changes["architecture"] == deep]),
+        steps={step: show_step(change, step) if change else DASH for step in choose_steps(protocols)},
         baseline=f"{simple} {baseline}".strip(),
     )
-
-
-def _show_change(rows: pd.DataFrame) -> str:
-    if rows.empty or not is_number(rows.iloc[0]["change"]):
-        return DASH
-    cell = signed_cell(*rows.iloc[0][["change", "change_low", "change_high"]])
-    return f"{cell.text} ({cell.detail})" if cell.detail else cell.text
 
 
 def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:
@@ -146,11 +167,13 @@ def write_summary(path: Path, results: Results, title: str) -> None:
     """
     counts = ", ".join(f"{number} {state}" for state, number in count_states(results.runs).items())
     lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
-    columns = name_columns(list_protocols(results.summary["protocol"]))
+    protocols = order_protocols(results.summary["protocol"])
+    columns = name_columns(protocols, choose_steps(protocols))
     lines += ["| " + " | ".join(map(_escape, columns)) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
-    leaders = list(find_leaders(results.summary, results.compare["published"], results.compare["protocols"]))
+    leaders = list(find_leaders(results.compare))
     lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
-    lines += ["", READING if leaders else "No run is scored yet.", ""]
+    lines += [""] + [f"{_escape(leader.task)}: {_escape(leader.warning)}\n" for leader in leaders if leader.warning]
+    lines += [READING if leaders else "No run is scored yet.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -173,35 +196,52 @@ def require_tables(results: Path) -> None:
 def print_summary(results: Path) -> None:
     """Print the leaders of every task and the number of runs in each state. results: the folder that holds compare/."""
     console = Console()
-    compare = results / "compare"
-    summary, published, protocols, runs = (
-        read_table(compare / f"{name}.csv", COMPARE_TABLES[name])
-        for name in ("summary", "published", "protocols", "runs")
-    )
-    leaders = list(find_leaders(summary, published, protocols)) if len(summary) else []
-    leaders = [leader for leader in leaders if leader.metric in HEADLINES.values()]
-    if leaders:
-        console.print(_tabulate(leaders))
+    names = ("summary", "metrics", "published", "protocols", "ranks", "runs")
+    compare = {name: read_table(results / "compare" / f"{name}.csv", COMPARE_TABLES[name]) for name in names}
+    leaders = list(find_leaders(compare)) if len(compare["summary"]) else []
+    shown = [leader for leader in leaders if leader.metric in (*HEADLINES.values(), BALANCED) or leader.warning]
+    if shown:
+        console.print(_tabulate(shown))
     else:
         console.print(Text(f"{results}: no run is scored yet"), soft_wrap=True)
-    states = runs["state"].value_counts()
+    for leader in leaders:
+        if leader.warning:
+            console.print(Text(f"{leader.task}: {leader.warning}"))
+    states = compare["runs"]["state"].value_counts()
     if len(states):
         console.print(Text("Runs: " + ", ".join(f"{number} {state}" for state, number in states.items())))
 
 
 def _tabulate(leaders: Sequence[Leader]) -> Table:
-    """A table that fits 80 columns: names and intervals get their own lines, columns without values are left out."""
-    table = Table(title="Best models, mean over seeds (95 % interval)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("Task, metric, model", no_wrap=True)
-    columns = name_columns(leaders[0].scores)[3:]
-    rows = []
+    """A table that fits 80 columns: a row per protocol, intervals on lines of their own."""
+    table = Table(title="Networks with the highest score (95 % interval)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("Task, metric, network", no_wrap=True)
+    for heading in ("Protocol", "Mean over seeds", "Change to here"):
+        table.add_column(heading, overflow="fold")
     for leader in leaders:
-        task, metric, _, model, *scores, change, baseline = leader.cells
-        cells = [*scores, change.split(" (")[0], baseline.replace(" ", "\n", 1)]
-        rows.append([f"{task}\n{metric}\n{model}", *(cell.replace(" (", "\n(") for cell in cells)])
-    shown = [number for number, column in enumerate(zip(*rows, strict=True)) if set(column) != {DASH}]
-    for number in shown[1:]:
-        table.add_column(columns[number], overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[number]) for number in shown))
+        titles = [(leader.task, label_metric(leader.metric)), (leader.model, leader.rank)]
+        lines = list(_list_lines(leader))
+        for title, line in zip_longest(titles, lines, fillvalue=("", "")):
+            cells = [_stack(*title), *line, *[""] * (3 - len(line))]
+            table.add_row(*map(Text, cells), end_section=line == lines[-1])
     return table
+
+
+def _list_lines(leader: Leader) -> Iterator[tuple[str, str, str]]:
+    """Protocol, score, and the step that leads to it; last the best baseline."""
+    arrivals = {step_target(step): (STEP_NAMES[step], text) for step, text in leader.steps.items() if text != DASH}
+    for protocol, score in leader.scores.items():
+        if score != DASH:
+            name, change = arrivals.get(protocol, ("", ""))
+            number, _, interval = change.partition(" ")
+            first, _, second = name_protocol(protocol).partition(", ")
+            value, _, spread = score.partition(" ")
+            yield _stack(first, second), _stack(value, spread), _stack(f"{name} {number}".strip(), interval)
+    baseline, _, score = leader.baseline.partition(" ")
+    if score:
+        value, _, spread = score.partition(" ")
+        yield _stack("best baseline", baseline), _stack(value, spread), ""
+
+
+def _stack(*lines: str) -> str:
+    return "\n".join(plain(line) for line in lines if line)

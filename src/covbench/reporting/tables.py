@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from covbench.evaluation.definitions import CLASS_METRICS, label_metric, list_reported
+from covbench.evaluation.comparison.intervals import BOTH, PATIENTS
 from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
-from covbench.reporting.wording import DASH, is_number, show, show_interval
+from covbench.reporting.headlines import prefers_lower
+from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_interval, show_signed
 
 BASELINE_TAG = "baseline"
+MIXED_COVER = f"intervals cover {BOTH}, or patients alone"
+"""What the caption of a table says if its cells have to say which is which."""
 STATE_MARKS = {
     RunState.FAILED: "✗ failed",
     RunState.STALE: "↻ stale",
@@ -29,25 +30,30 @@ STATE_MARKS = {
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval bar in fractions of the cell's width. None: not drawn. A mean below 0 lies left of the bar."""
+    """An interval bar in fractions of the cell's width. None: not drawn. A mean below 0 lies left of the bar.
+
+    seeds: the score of each seed, drawn as ticks.
+    """
 
     low: float | None
     mean: float
     high: float | None
     study: float | None = None
+    seeds: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Cell:
     """One cell of a table.
 
-    sort: the value that sorting compares. detail: a second, smaller line. note: shown as tooltip and footnote. facts:
-    data-* attributes by which the page's script filters rows.
+    sort: the value that sorting compares. detail: a second, smaller line. more: further such lines. note: shown as
+    tooltip and footnote. facts: data-* attributes by which the page's script filters rows.
     """
 
     text: str
     sort: float | str | None = None
     detail: str = ""
+    more: Sequence[str] = ()
     note: str = ""
     kind: str = ""
     tag: str = ""
@@ -88,7 +94,8 @@ def number_cell(value: object, low: object = None, high: object = None, sd: obje
     if not is_number(value):
         return Cell(DASH, None, note=note or "not measured", kind="undefined")
     parts = [f"±{show(sd)}" if is_number(sd) else "", show_interval(low, high)]
-    return Cell(show(value), float(value), " · ".join(part for part in parts if part), note)  # type: ignore[arg-type]
+    detail = " · ".join(part for part in parts if part)
+    return Cell(show(value), float(value), detail, note=note)  # type: ignore[arg-type]
 
 
 def signed_cell(value: object, low: object, high: object) -> Cell:
@@ -104,27 +111,65 @@ def signed_cell(value: object, low: object, high: object) -> Cell:
     """
     if not is_number(value):
         return Cell(DASH)
-    interval = f"{low:+.3f} to {high:+.3f}" if is_number(low) and is_number(high) else ""
-    return Cell(f"{value:+.3f}".replace("-", "−"), float(value), interval.replace("-", "−"))  # type: ignore[arg-type]
+    number, _, interval = show_signed(value, low, high).partition(" ")
+    return Cell(number, float(value), interval.strip("()"))  # type: ignore[arg-type]
+
+
+def score_cell(row: Mapping[Any, Any], marked: bool = False) -> Cell:
+    """A mean over seeds with its spread and interval, or with the reason why it has no interval.
+
+    row: of the table `summary`, with a defined mean. marked: whether to say it if the interval covers patients alone.
+    """
+    cell = number_cell(row["mean"], row["low"], row["high"], row["sd"], describe_spread(row))
+    if not is_number(row["low"]):
+        return replace(cell, more=[row["reason"]] if row["reason"] else [])
+    return replace(cell, more=["covers patients alone"] if marked and row["covers"] == PATIENTS else [])
+
+
+def describe_spread(row: Mapping[Any, Any]) -> str:
+    """The score of each seed, what the interval covers and why. row: of the table `summary`."""
+    parts = [
+        f"each seed: {row['values']}" if row["values"] else "",
+        f"interval: {row['covers']}" if row["covers"] else "",
+    ]
+    if is_number(row["without_duplicates"]):
+        left_out = f"{row['duplicates_dropped']:.0f} near-duplicates in the test fold"
+        parts.append(f"{show(row['without_duplicates'])} without {left_out}")
+    return "; ".join(filter(None, [*parts, row["reason"]]))
+
+
+def describe_cover(covers: Iterable[str]) -> str:
+    """What the intervals of a table cover, for its caption. covers: column of the table `summary`."""
+    found = set(covers) - {""}
+    if found == {BOTH, PATIENTS}:
+        return MIXED_COVER
+    return {BOTH: f"intervals cover {BOTH}", PATIENTS: "intervals cover patients, not training"}.get(
+        next(iter(found), ""), "no intervals"
+    )
 
 
 def order_protocols(names: Iterable[str]) -> list[str]:
-    """Protocols in the order of the report: from audited back to published, then others by name."""
-    known = {name: rank for rank, name in enumerate((AUDITED, PUBLISHED_AUDITED_SPLIT, PUBLISHED))}
+    """Protocols in the order of the report: from published over its repetition on the audited folds to audited.
+
+    Others follow by name.
+    """
+    known = {name: rank for rank, name in enumerate((PUBLISHED, PUBLISHED_AUDITED_SPLIT, AUDITED))}
     return sorted(set(names), key=lambda name: (known.get(name, len(known)), name))
 
 
+def prefer_protocols(names: Iterable[str]) -> list[str]:
+    """Protocols in the order in which one of them stands for a model: audited first, then as order_protocols."""
+    return sorted(order_protocols(names), key=lambda name: name != AUDITED)
+
+
 def rank_models(summary: pd.DataFrame, metric: str) -> list[str]:
-    """Architectures from best to worst, by audited mean or, without one, by published mean."""
+    """Architectures from best to worst mean, under the first protocol of prefer_protocols that has one."""
     rows = summary[summary["metric"] == metric]
     means = rows.pivot_table(index="architecture", columns="protocol", values="mean", aggfunc="first")
-    order = [name for name in (AUDITED, PUBLISHED) if name in means] + [
-        name for name in means if name not in (AUDITED, PUBLISHED)
-    ]
-    if not order:
+    if means.empty:
         return []
-    first = means[order].bfill(axis=1).iloc[:, 0]
-    return [str(name) for name in first.sort_values(ascending=False, kind="stable").index]
+    first = means[prefer_protocols(means.columns)].bfill(axis=1).iloc[:, 0]
+    return [str(name) for name in first.sort_values(ascending=prefers_lower(metric), kind="stable").index]
 
 
 def count_states(runs: pd.DataFrame) -> dict[str, int]:
@@ -162,111 +207,6 @@ def build_grid(runs: pd.DataFrame, caption: str) -> Table:
     return Table(f"{caption}: scored / planned seeds", headings, rows)
 
 
-def build_metric_table(
-    summary: pd.DataFrame, metrics: pd.DataFrame, runs: pd.DataFrame, kind: str, headline: str
-) -> Table:
-    """Every metric of a task: a row per model and protocol, with mean ± sd over seeds and the 95 % interval.
-
-    Args:
-        summary: Rows of one task, as results/compare/summary.csv.
-        metrics: Rows of the task, as results/compare/metrics.csv; they give the reasons of undefined values.
-        runs: Rows of the task, as gather.Results.runs.
-        kind: The kind of task.
-        headline: The metric that orders the models.
-
-    Returns:
-        The table, with a column for each metric that occurs in `summary`.
-    """
-    present = set(summary["metric"])
-    names = [name for name in list_reported(kind) if name in present]
-    values = {(row["architecture"], row["protocol"], row["metric"]): row for _, row in summary.iterrows()}
-    reasons = collect_reasons(metrics[metrics["class"] == ""])
-    rows = []
-    groups = dict(list(runs.groupby(["architecture", "protocol"])))
-    ranked = list(dict.fromkeys([*rank_models(summary, headline), *runs["architecture"]]))
-    for architecture, protocol in product(ranked, order_protocols(runs["protocol"])):
-        group = groups.get((architecture, protocol))
-        if group is None:
-            continue
-        tag = BASELINE_TAG if (group["family"] == "baseline").any() else ""
-        seeds = state_cell(group)
-        cells = [Cell(architecture, architecture, tag=tag), Cell(protocol), Cell(f"{tag or 'deep'}"), seeds]
-        for name in names:
-            key = (architecture, protocol, name)
-            cells.append(
-                _metric_cell(values.get(key), reasons.get(key, "" if seeds.kind == RunState.SCORED else seeds.kind))
-            )
-        rows.append(cells)
-    headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "scored / planned")]
-    headings += [(label_metric(name), "mean ± sd over seeds · 95 % interval") for name in names]
-    return Table("All metrics", headings, rows, ("Protocol", "Family"), list_notes(reasons))
-
-
-def _metric_cell(row: pd.Series | None, note: str) -> Cell:
-    if row is None:
-        return number_cell(None, note=note)
-    return number_cell(row["mean"], row["low"], row["high"], row["sd"], note)
-
-
-def collect_reasons(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """(architecture, protocol, metric) -> why the metric is undefined for some seed."""
-    undefined = metrics[metrics["value"].isna() & (metrics["reason"] != "")]
-    return {
-        (str(architecture), str(protocol), str(metric)): "; ".join(dict.fromkeys(rows["reason"]))
-        for (architecture, protocol, metric), rows in undefined.groupby(["architecture", "protocol", "metric"])
-    }
-
-
-def list_notes(reasons: Mapping[tuple[str, str, str], str]) -> list[str]:
-    """Footnotes: a line per metric and reason, with the models concerned."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for (architecture, protocol, metric), reason in reasons.items():
-        grouped.setdefault((metric, reason), []).append(f"{architecture} ({protocol})")
-    return [
-        f"{label_metric(metric)} of {', '.join(models)}: {reason}"
-        for (metric, reason), models in sorted(grouped.items())
-    ]
-
-
-def build_class_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
-    """Scores per class: a row per model, protocol and class, mean ± sd over seeds.
-
-    metrics: rows of one task with a class, as results/compare/metrics.csv.
-    """
-    scores: dict[tuple[str, str, str], dict[str, list[Mapping[Any, Any]]]] = {}
-    for row in metrics[(metrics["class"] != "") & metrics["metric"].isin(names)].to_dict("records"):
-        key = (row["architecture"], row["protocol"], row["class"])
-        scores.setdefault(key, {}).setdefault(row["metric"], []).append(row)
-    names = [name for name in names if any(name in found for found in scores.values())]
-    rows: list[list[Cell]] = []
-    notes: dict[tuple[str, str, str], str] = {}
-    for (architecture, protocol, label), found in scores.items():
-        cells = [Cell(architecture, architecture), Cell(protocol), Cell(label)]
-        for name in names:
-            cells.append(_class_cell(found.get(name, [])))
-            if cells[-1].note:
-                notes[architecture, protocol, f"{CLASS_METRICS[name].label} ({label})"] = cells[-1].note
-        rows.append(cells)
-    headings = [
-        ("Model", ""),
-        ("Protocol", ""),
-        ("Class", ""),
-        *[(CLASS_METRICS[name].label, "mean over seeds") for name in names],
-    ]
-    return Table("Per class", headings, rows, ("Protocol", "Class"), list_notes(notes))
-
-
-def _class_cell(seeds: Sequence[Mapping[Any, Any]]) -> Cell:
-    values = [row["value"] for row in seeds if is_number(row["value"])]
-    reason = "; ".join(dict.fromkeys(row["reason"] for row in seeds if not is_number(row["value"])))
-    if not values:
-        return number_cell(None, note=reason)
-    if len(values) > 1:
-        return number_cell(float(np.mean(values)), sd=float(np.std(values, ddof=1)), note=reason)
-    first = next(row for row in seeds if is_number(row["value"]))
-    return number_cell(values[0], first["low"], first["high"], note=reason)
-
-
 def build_cost_table(runs: pd.DataFrame) -> Table:
     """Cost and origin of each scored run. runs: rows of one task, as gather.Results.runs."""
     numbers = [
@@ -274,12 +214,14 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
         ("epochs_run", "Epochs", "{:.0f}"),
         ("best_epoch", "Best epoch", "{:.0f}"),
         ("seconds", "Seconds", "{:,.0f}"),
+        ("threads", "Threads", "{:.0f}"),
         ("peak_memory_mb", "Peak memory, MB", "{:,.0f}"),
     ]
-    words = [("device", "Device"), ("weights", "Weights"), ("git_commit", "Commit")]
+    words = [("device", "Device"), ("instruction_set", "Instruction set"), ("precision", "Precision")]
+    words += [("weights", "Weights"), ("git_commit", "Commit")]
     rows = []
     for _, run in runs[runs["state"] == RunState.SCORED].iterrows():
-        cells = [Cell(run["architecture"], run["architecture"]), Cell(run["protocol"])]
+        cells = [Cell(run["architecture"], run["architecture"]), Cell(name_protocol(run["protocol"]))]
         cells.append(Cell(str(run["seed"]), float(run["seed"])))
         for key, _, pattern in numbers:
             value = float(run.get(key, math.nan))

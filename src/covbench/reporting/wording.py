@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
+from covbench.protocols import PUBLISHED_AUDITED_SPLIT
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 DASH = "–"
+PROTOCOL_NAMES = {PUBLISHED_AUDITED_SPLIT: "published recipe, audited folds"}
+"""Protocol -> its name in the report, where it differs from the name in config and files."""
 
 BAR_METRICS = {
     CLASSIFICATION: ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
@@ -61,6 +64,34 @@ def show_interval(low: object, high: object) -> str:
     return f"{show(low)}{DASH}{show(high)}" if is_number(low) and is_number(high) else ""
 
 
+def show_signed(value: object, low: object = None, high: object = None) -> str:
+    """A difference with its sign, and its interval if there is one.
+
+    Args:
+        value: The difference.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+
+    Returns:
+        `−0.100 (−0.150 to −0.050)` with true minus signs; a dash if the value is undefined.
+    """
+    if not is_number(value):
+        return DASH
+    interval = f" ({low:+.3f} to {high:+.3f})" if is_number(low) and is_number(high) else ""
+    return f"{value:+.3f}{interval}".replace("-", "−")
+
+
+def name_protocol(protocol: object) -> str:
+    """A protocol's name in the report."""
+    return PROTOCOL_NAMES.get(str(protocol), str(protocol))
+
+
+def name_metric(metric: str) -> str:
+    """A metric's heading as it is written within a sentence: `balanced accuracy`, `AUROC`."""
+    label = label_metric(metric)
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """`1 image`, `2 images`.
 
@@ -83,31 +114,25 @@ def describe_subjects(patients: float | None, groups: float | None) -> str:
     return f"{count(int(patients), 'patient')} in {shown}"
 
 
+def describe_size(images: float, patients: float | None, groups: float | None, noun: str = "image") -> str:
+    """The size of a fold: `40 images of 12 patients in 11 groups` or `40 images in 11 groups (patients not published)`.
+
+    Args:
+        images: How many.
+        patients: How many; empty where the dataset publishes none.
+        groups: Patients with all near-duplicates.
+        noun: What an image is called.
+
+    Returns:
+        The words.
+    """
+    joint = "in" if patients is None or pd.isna(patients) else "of"
+    return f"{count(int(images), noun)} {joint} {describe_subjects(patients, groups)}"
+
+
 def join_words(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else " and ".join([", ".join(words[:-1]), words[-1]]) if words else ""
-
-
-def read_leaders(summary: pd.DataFrame, metric: str) -> str:
-    """A sentence on the best network under each protocol and its distance from the best baseline.
-
-    summary: rows of one task, columns as results/compare/summary.csv.
-    """
-    sentences = []
-    for protocol, rows in summary[summary["metric"] == metric].dropna(subset="mean").groupby("protocol", sort=True):
-        deep, simple = (rows[rows["family"] == family].nlargest(1, "mean") for family in ("deep", "baseline"))
-        if deep.empty:
-            continue
-        best = deep.iloc[0]
-        first = rows.loc[(rows["family"] == "deep") & (rows["mean"] == best["mean"]), "architecture"]
-        interval = show_interval(best["low"], best["high"])
-        behind = not simple.empty and simple.iloc[0]["mean"] > best["mean"]
-        words = f"{protocol}: {_name_some(list(first), behind)} with {label_metric(metric)} {show(best['mean'])}"
-        words += f" ({interval})" if interval else ""
-        if not simple.empty:
-            words += _compare_baseline(best, simple.iloc[0])
-        sentences.append(words)
-    return "; ".join(sentences) + "." if sentences else ""
 
 
 def read_model(summary: pd.DataFrame, metric: str) -> str:
@@ -117,22 +142,11 @@ def read_model(summary: pd.DataFrame, metric: str) -> str:
         return ""
     row = rows.iloc[0]
     interval = show_interval(row["low"], row["high"])
-    return f"{label_metric(metric)} {show(row['mean'])}" + (f" (95 % interval {interval})" if interval else "") + "."
-
-
-def _name_some(names: Sequence[str], behind: bool) -> str:
-    shown = list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} others"]
-    if behind:
-        best = "the best one is" if len(names) == 1 else "the best ones are"
-        return f"no network leads; {best} {join_words(shown)}"
-    return f"{names[0]} leads" if len(names) == 1 else f"{join_words(shown)} share the lead"
-
-
-def _compare_baseline(best: pd.Series, baseline: pd.Series) -> str:
-    gap = best["mean"] - baseline["mean"]
-    overlap = is_number(best["low"]) and is_number(baseline["high"]) and best["low"] <= baseline["high"]
-    words = f", {show(abs(gap))} {'above' if gap >= 0 else 'below'} the best baseline, {baseline['architecture']}"
-    return words + (" (the intervals overlap)" if overlap else "")
+    words = f"{label_metric(metric)} {show(row['mean'])}"
+    words += f" (95 % interval {interval}, which covers {row['covers']})" if interval else ""
+    seeds = f" Each seed: {row['values']}." if row["seeds"] > 1 else ""
+    reason = f" {row['reason'][:1].upper()}{row['reason'][1:]}." if row["reason"] else ""
+    return f"{words}.{seeds}{reason}"
 
 
 def read_confusions(total: np.ndarray, classes: Sequence[str]) -> str:

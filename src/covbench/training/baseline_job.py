@@ -13,6 +13,7 @@ from covbench.experiment.provenance import describe_run, gather_inputs, name_inp
 from covbench.models.baselines import Baseline, fit_baseline, predict_baseline
 from covbench.schema import Run
 from covbench.system.files import write_json
+from covbench.system.threads import BASELINE_THREADS
 
 
 def _predict(fitted: Baseline, fold: Fold) -> np.ndarray | ClassMaps:
@@ -36,5 +37,6 @@ def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], o
     fitted = fit_baseline(run.architecture, train.load_images(), train.load_targets(), classes, run.seed)
     parts = [Predicted(fold, name, run.seed, _predict(fitted, fold)) for name, fold in (("val", val), ("test", test))]
     write_predicted(parts, outputs)
-    facts = {"device": "cpu", "parameters": 0, "epochs_run": 0, "best_epoch": 0, "weights": "none"}
-    write_json(outputs["manifest"], describe_run(inputs, seconds=round(time.monotonic() - started, 1), **facts))
+    facts = {"device": "cpu", "threads": BASELINE_THREADS, "weights": "none"}
+    facts |= {"seconds": round(time.monotonic() - started, 1), "parameters": 0, "epochs_run": 0, "best_epoch": 0}
+    write_json(outputs["manifest"], describe_run(inputs, **facts))

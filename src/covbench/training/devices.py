@@ -1,4 +1,4 @@
-"""Find the device that networks run on, and choose their precision, with TensorFlow or JAX."""
+"""Find the device that networks run on, and set their precision, with TensorFlow or JAX."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ from typing import Any
 
 import keras
 
+from covbench.schema import CovbenchError
+
+BFLOAT16_CAPABILITY = (8, 0)
 NO_MEMORY = ("RESOURCE_EXHAUSTED", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def set_precision(name: str) -> str:
+def set_precision(name: str) -> None:
     """Set the precision of every network that is built from now on. `name` is a choice of `precision` in the config.
 
-    Returns the dtype policy. Weights, heads, losses and metrics are float32 under every policy.
+    Weights, heads, losses and metrics are float32 under every choice. Under `float32`, a GPU computes in float32 too,
+    and not in TensorFloat-32, which rounds as float16 does.
     """
-    resolved = resolve_precision(name, _compute_capability())
-    keras.config.set_dtype_policy(resolved)
-    return resolved
+    require_capable(name, _compute_capability())
+    if not _on_jax():
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(name != "float32")
+    keras.config.set_dtype_policy(name)
 
 
-def resolve_precision(name: str, capability: tuple[int, ...] | None) -> str:
-    """Choose the dtype policy of `auto`: bfloat16 on GPUs from Ampere on, float16 on older GPUs, float32 on a CPU.
+def require_capable(name: str, capability: tuple[int, ...] | None) -> None:
+    """Raise CovbenchError if the GPU cannot compute in this precision.
 
-    capability: the GPU's CUDA compute capability, (major, minor); None if there is no GPU.
+    Args:
+        name: a choice of `precision` in the config.
+        capability: the GPU's CUDA compute capability, (major, minor); None if there is no GPU.
     """
-    if name != "auto":
-        return name
-    if capability is None:
-        return "float32"
-    return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
+    if name == "mixed_bfloat16" and capability is not None and capability < BFLOAT16_CAPABILITY:
+        shown, needed = (".".join(map(str, version)) for version in (capability, BFLOAT16_CAPABILITY))
+        raise CovbenchError(
+            f"precision: mixed_bfloat16 needs a GPU of compute capability {needed}, and this one has {shown}; choose "
+            "mixed_float16 or float32, or another GPU"
+        )
 
 
 def compute_in_float32(model: keras.Model) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from covbench.system.processors import describe_processor
 from covbench.training.devices import describe_device
 
 BATCH = 32  # without TensorFlow Lite; a fixed shape, so that the number of images does not choose the kernel
@@ -30,9 +31,12 @@ def prepare_extraction(network: keras.Model) -> Extraction:
 
 def describe_extraction() -> str:
     """Describe how this process extracts features. Two ways agree to float rounding, but not bit for bit."""
+    instructions = describe_processor()["instruction_set"]
     if _takes_lite():
-        return "tensorflow lite"
-    return f"{keras.backend.backend()}, {keras.config.dtype_policy().name}, {describe_device()}"
+        return f"tensorflow lite, {instructions}"
+    threads = os.environ.get("TF_NUM_INTRAOP_THREADS", "all")
+    policy = keras.config.dtype_policy().name
+    return f"{keras.backend.backend()}, {policy}, {describe_device()}, {instructions}, {threads} threads"
 
 
 def _takes_lite() -> bool:

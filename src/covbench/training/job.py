@@ -17,6 +17,7 @@ import pandas as pd
 
 from covbench.data.datasets import TASKS
 from covbench.data.folds import Fold, open_folds, write_predicted
+from covbench.experiment.plan import Settings
 from covbench.experiment.provenance import describe_run, fingerprint_inputs, gather_inputs, name_inputs
 from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
@@ -43,7 +44,7 @@ class TrainingJob:
 
     split, prepared, weights: paths of its input files; weights is None for random weights.
     outputs: paths by `model`, `history`, `manifest`, `predictions` and, where pixels are labelled, `masks`.
-    deterministic, precision: as in the config.
+    settings: the keys of the config that decide every training.
     """
 
     run: Run
@@ -52,14 +53,12 @@ class TrainingJob:
     prepared: Sequence[str]
     weights: str | None
     outputs: Mapping[str, str]
-    deterministic: bool
-    precision: str = "auto"
+    settings: Settings
 
     def gather_inputs(self) -> dict[str, Any]:
         """Gather everything that decides what this job makes, as experiment.provenance.gather_inputs."""
         files = name_inputs(self.split, self.prepared, self.weights)
-        settings = {"deterministic": self.deterministic, "precision": self.precision}
-        return gather_inputs(self.run, asdict(self.options), files, settings)
+        return gather_inputs(self.run, asdict(self.options), files, asdict(self.settings))
 
     def open_folds(self) -> dict[str, Fold]:
         """Open the folds `train`, `val` and `test`."""
@@ -88,7 +87,7 @@ def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
             return
         folds = job.open_folds()
         log.info("%s: %s", job.run.folder, ", ".join(f"{len(fold)} {name}" for name, fold in folds.items()))
-        policy = set_precision(job.precision)
+        set_precision(job.settings.precision)
         with follow(job.run, fingerprint) as show_curves:
             model, progress = fit_network(job, folds, session.checkpointer, show_curves)
         compute_in_float32(model)
@@ -97,7 +96,8 @@ def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
         predict_run(model, {"val": folds["val"], "test": folds["test"]}, job)
         spent = time.monotonic() - session.started + progress.seconds_before
         weights = Path(job.weights).name if job.weights else "none"
-        facts = _describe_training(model, progress, job.options.keep, spent) | {"precision": policy, "weights": weights}
+        facts = _describe_training(model, progress, job.options.keep, spent) | {"weights": weights}
+        facts |= {"precision": job.settings.precision, "threads": job.settings.threads}
         write_json(job.outputs["manifest"], describe_run(inputs, **facts))
 
 
@@ -139,9 +139,8 @@ def fit_network(
         if not is_out_of_memory(error):
             raise
         log.warning("out of memory with batches of %d: trying two micro-batches per batch", job.options.batch_size)
-    policy = keras.config.dtype_policy().name
-    keras.backend.clear_session()  # also resets the policy
-    set_precision(policy)
+    keras.backend.clear_session()  # also resets the precision
+    set_precision(job.settings.precision)
     gc.collect()
     return _fit_once(job, folds, checkpointer, after_epoch, micro_batches=2)
 
@@ -154,7 +153,7 @@ def _fit_once(
     micro_batches: int,
 ) -> tuple[keras.Model, Progress]:
     train, val, seed = folds["train"], folds["val"], job.run.seed
-    seed_everything(seed, job.deterministic)
+    seed_everything(seed, job.settings.deterministic)
     model = build_model(job.run, job.options, train.classes, job.weights)
     with fused_batch_norm():
         progress = train_model(model, train, val, job.options, seed, after_epoch, checkpointer, micro_batches)

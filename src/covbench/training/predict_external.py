@@ -27,6 +27,8 @@ from covbench.data.folds import (
 from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.files import write_json
+from covbench.system.processors import describe_processor
+from covbench.training.devices import describe_device
 from covbench.training.predict import predict_fold
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class ExternalJob:
     runs, models: the seeds of one model, and the path of model.keras of each. options: of these runs.
     external: the task that they are tested on. index, prepared: paths of its dataset's index and of its arrays at the
     models' size. duplicates: path of the duplicates between both datasets. within: of those within the external one.
+    threads: as in the config.
     """
 
     runs: Sequence[Run]
@@ -49,6 +52,7 @@ class ExternalJob:
     duplicates: str
     within: str
     prepared: Sequence[str]
+    threads: int
 
     def select_images(self) -> tuple[Fold, dict[str, int | None]]:
         """Select the images that are new to the models' dataset, as a test fold, and the counts of manifest.json."""
@@ -69,7 +73,8 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
         job: the models and the images.
         outputs: three paths. `predictions` has schema.PREDICTION_COLUMNS with `truth` as in data.external.SHARED, and
             p_0 … of the models' own classes. `masks`, only where pixels are labelled, has the models' own classes in
-            the order of the rows. `manifest` has the counts of images and the fingerprint of each run by its seed.
+            the order of the rows. `manifest` has the counts of images, the fingerprint of each run by its seed, and
+            the machine.
     """
     classes = TASKS[job.runs[0].task].classes
     fold, counts = job.select_images()
@@ -82,7 +87,8 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     write_predicted(parts, outputs)
     fingerprints = {str(run.seed): _read_fingerprint(path) for run, path in zip(job.runs, job.models, strict=True)}
     facts = {"external": job.external, "classes": list(classes), **counts, "fingerprints": fingerprints}
-    write_json(outputs["manifest"], facts)
+    machine = {"device": describe_device(), **describe_processor(), "threads": job.threads}
+    write_json(outputs["manifest"], facts | machine)
 
 
 def _predict(path: str, fold: Fold, options: Options, seed: int) -> Predicted:

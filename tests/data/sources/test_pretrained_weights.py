@@ -11,13 +11,23 @@ import h5py
 import pytest
 
 from covbench.data.sources import downloads
-from covbench.data.sources.pretrained_weights import TABLE, Weights, fetch_weights, read_weights_table, weights_file
+from covbench.data.sources.pretrained_weights import (
+    TABLE,
+    Weights,
+    fetch_weights,
+    find_origin,
+    list_substitutes,
+    read_weights_table,
+    weights_file,
+)
 from covbench.models.catalogue import CLASSIFIERS, SEGMENTERS
 from covbench.schema import CovbenchError
 from tests.local_server import LocalServer, Served
 
 SAMPLES = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "weights"
 VGG16, MOBILENET, OTHER_MOBILENET = "keras_vgg16.h5", "keras_mobilenetv2.h5", "sm_mobilenetv2.h5"
+SUBSTITUTE, REBUILT = "rebuilt.h5", b"\x89HDF\r\n\x1a\nrebuilt"
+REBUILT_SUM = f"sha256:{hashlib.sha256(REBUILT).hexdigest()}"
 
 
 @pytest.fixture
@@ -42,6 +52,16 @@ def table(tmp_path, hdf5, server) -> Path:
         ("keras/vgg16", VGG16, "vgg16_notop.h5", f"{server.url}/vgg16_notop.h5", md5, "", ""),
         ("keras/mobilenetv2", MOBILENET, "mobilenet.h5", f"{server.url}/google/mobilenet.h5", "", "", ""),
         ("sm/mobilenetv2", OTHER_MOBILENET, "mobilenet.h5", f"{server.url}/github/mobilenet.h5", "", "", ""),
+        (
+            "rebuilt",
+            SUBSTITUTE,
+            MOBILENET,
+            "",
+            REBUILT_SUM,
+            "",
+            "rebuilt from 8 bits",
+            "keras/mobilenetv2 sm/mobilenetv2",
+        ),
     ]
     with open(tmp_path / "weights.csv", "w", newline="") as file:
         csv.writer(file).writerows([list(Weights.__dataclass_fields__), *lines])
@@ -59,12 +79,18 @@ def files_in(folder: Path) -> set[str]:
 
 def test_every_network_of_the_catalogue_has_its_line_and_every_line_its_network():
     wanted = {entry.weights for entry in (*CLASSIFIERS.values(), *SEGMENTERS.values()) if entry.weights}
-    assert {weights.key for weights in read_weights_table()} == wanted
+    published = {weights.key: weights.file for weights in read_weights_table() if not weights.replaces}
+    assert published.keys() == wanted
+    for substitute in list_substitutes():
+        assert set(substitute.replaces.split()) <= wanted
+        assert substitute.file not in published.values()
+        assert (substitute.url, substitute.checksum[:7]) == ("", "sha256:")
+        assert "Apache-2.0" in substitute.note
 
 
 def test_local_names_are_unique_although_upstream_names_are_not():
     table = read_weights_table()
-    assert len({weights.file for weights in table}) == len(table) == 22 + 28
+    assert len({weights.file for weights in table}) == len(table) == 22 + 28 + 1
     assert weights_file("keras/mobilenetv2") == "keras_mobilenetv2.h5"
     assert weights_file("sm/mobilenetv2") == "sm_mobilenetv2.h5"
 
@@ -75,7 +101,8 @@ def test_checksums_have_the_length_of_their_kind_and_only_two_mobilenets_have_no
         for checksum in filter(None, (weights.checksum, weights.accepted_checksum)):
             kind, _, value = checksum.partition(":")
             assert len(value) == digits[kind], weights.key
-        assert bool(weights.checksum) == (weights.key != "keras/mobilenet" and "mobilenetv2" not in weights.key)
+        unverified = "/mobilenetv2" in weights.key or weights.key == "keras/mobilenet"
+        assert bool(weights.checksum) != unverified
 
 
 def test_an_unknown_key_or_file_is_answered_with_the_known_ones(folder):
@@ -171,3 +198,43 @@ def test_the_real_mobilenet_file_is_accepted_from_its_mirror_without_a_warning(f
     assert caplog.text == ""
     with h5py.File(folder / "keras_mobilenetv2_035.h5") as file:
         assert len(file) > 0
+
+
+def test_a_network_starts_from_a_substitute_only_where_the_config_names_it():
+    named = ("mobilenetv2_dequantised",)
+    for key in ("keras/mobilenetv2", "sm/mobilenetv2"):
+        assert weights_file(key, named) == "mobilenetv2_dequantised.h5"
+    assert weights_file("keras/mobilenetv2_035", named) == "keras_mobilenetv2_035.h5"
+    assert weights_file("keras/mobilenetv2") == MOBILENET
+
+
+@pytest.mark.parametrize("name", [SUBSTITUTE, MOBILENET])
+def test_a_substitute_is_fetched_under_its_own_name_whatever_the_mirror_calls_it(tmp_path, table, folder, name):
+    (tmp_path / name).write_bytes(REBUILT)
+    assert fetch_weights(SUBSTITUTE, folder, tmp_path, table).read_bytes() == REBUILT
+    assert files_in(folder) == {SUBSTITUTE, f"{SUBSTITUTE}.sha256"}
+    assert find_origin(SUBSTITUTE, tmp_path, table) == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("wanted", [MOBILENET, OTHER_MOBILENET, VGG16])
+def test_a_substitute_is_never_taken_for_the_published_file_of_its_name(tmp_path, table, folder, wanted):
+    (tmp_path / wanted).write_bytes(REBUILT)
+    message = rf"{wanted} from .*: this is not the published file but rebuilt .*set weights\.substitutes: \[rebuilt\]"
+    with pytest.raises(CovbenchError, match=message):
+        fetch_weights(wanted, folder, tmp_path, table)
+    assert files_in(folder) == set()
+
+
+def test_the_published_file_is_not_taken_for_its_substitute(tmp_path, table, folder, hdf5):
+    (tmp_path / MOBILENET).write_bytes(hdf5)
+    with pytest.raises(CovbenchError, match=r"rebuilt\.h5 from .*wrong sha256"):
+        fetch_weights(SUBSTITUTE, folder, tmp_path, table)
+    assert files_in(folder) == set()
+
+
+def test_a_substitute_that_no_mirror_holds_is_named_with_what_to_do(tmp_path, table, folder):
+    with pytest.raises(CovbenchError, match=r"holds no rebuilt\.h5 or keras_mobilenetv2\.h5; its checksum is sha256:"):
+        fetch_weights(SUBSTITUTE, folder, tmp_path, table)
+    for ask in (lambda: fetch_weights(SUBSTITUTE, folder, table=table), lambda: find_origin(SUBSTITUTE, None, table)):
+        with pytest.raises(CovbenchError, match=r"nobody publishes this file; set weights\.mirror to a folder"):
+            ask()

@@ -19,7 +19,7 @@ from covbench.system.files import read_table, write_json, write_table
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 LESIONS = Task("zenodo_infection", SEGMENTATION, ("background", "infection"), lesions=("infection",))
 OPTIONS = replace(protocol_options(AUDITED, BINARY), size=224, head_rate=1e-4)
-CONFIG = {"weights": "none", "deterministic": True, "precision": "auto"}
+CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 LITERATURE = pd.DataFrame(
     [("covid_ct", "own split", "xDNN", "f1", 0.97), ("radiography", "own split", "CNN", "accuracy", 0.98)],
     columns=["task", "protocol", "model", "metric", "value"],

@@ -1,5 +1,7 @@
 """What a page says about the data, above all where no patients are published."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -50,7 +52,7 @@ def test_folds_without_patients_share_groups_but_no_number_of_patients(root):
     rows = columns_of(build_split_table(folder / "data", results, TASK_NAMES))
     unknown, known = rows["radiography"], rows["ieee8023_xray"]
     assert unknown["Shared patients"].text == "not published"
-    assert unknown["Shared groups"].text == "0"
+    assert int(unknown["Shared groups"].text) > 0
     assert unknown["Test"].detail.endswith("groups (patients not published)")
     assert int(known["Shared patients"].text) == int(known["Shared groups"].text) > 0
 
@@ -58,9 +60,9 @@ def test_folds_without_patients_share_groups_but_no_number_of_patients(root):
 def test_the_size_of_a_test_fold_names_patients_only_where_they_are_published(root):
     _, results = root
     unknown, known = (describe_size(results, TASKS[name]) for name in TASK_NAMES)
-    assert "groups (patients not published)" in unknown
+    assert re.fullmatch(r"published: \d+ test images in \d+ groups \(patients not published\)", unknown)
     assert " patients in " in known
     runs = results.runs.set_index("task")
     assert pd.isna(runs.loc["radiography", "patients"])
-    assert runs.loc["radiography", "groups"] == runs.loc["radiography", "images"]
+    assert runs.loc["radiography", "groups"] < runs.loc["radiography", "images"]
     assert runs.loc["ieee8023_xray", "patients"] == runs.loc["ieee8023_xray", "groups"]

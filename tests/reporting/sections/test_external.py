@@ -33,7 +33,7 @@ def test_a_pair_of_datasets_is_read_in_a_sentence():
 
 def test_patients_that_are_not_published_are_not_counted():
     section = build_external_section(pd.DataFrame([row("vgg16", 0.6, 0.3, 0.1, patients=None)]))
-    assert "1,200 images of 290 groups (patients not published), 7 left out" in section.readings[0]
+    assert "1,200 images in 290 groups (patients not published), 7 left out" in section.readings[0]
 
 
 def test_models_are_sorted_by_external_score_and_other_metrics_are_left_to_the_file():

@@ -1,7 +1,8 @@
 """ImageNet weight files: which exist, where they come from, and how each is fetched and verified.
 
 The table is workflow/resources/weights.csv. A file's local name includes the library (`keras_mobilenetv2.h5`), because
-two libraries publish different files under one name.
+two libraries publish different files under one name. A substitute is a file that nobody publishes for a network, but
+that a network can start from. It has a name and a checksum of its own and is used only if the config names it.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 class Weights:
     """One line of the table.
 
-    key: name in the catalogue, `library/network`.
+    key: name in the catalogue, `library/network`; of a substitute, the name in `weights.substitutes` of the config.
     file: name in data/weights.
-    upstream_file: name at `url`, or the name under which the library caches it.
+    upstream_file: name at `url`, or the name under which the library caches it; of a substitute, a name in a mirror.
+    url: address; empty for a substitute, which comes from a mirror.
     checksum: `md5:…` or `sha256:…` as published; empty if none is.
     accepted_checksum: checksum of another file that holds the same arrays; empty if none is known.
+    replaces: keys of the files that a substitute stands in for, separated by spaces; empty for a published file.
     """
 
     key: str
@@ -45,22 +48,33 @@ class Weights:
     checksum: str
     accepted_checksum: str
     note: str
+    replaces: str
 
 
 @functools.cache
 def read_weights_table(table: Path = TABLE) -> tuple[Weights, ...]:
     """Read every weight file that the catalogue's networks can start from."""
     with open(table, newline="", encoding="utf-8") as file:
-        return tuple(Weights(**line) for line in csv.DictReader(file))
+        return tuple(Weights(**line) for line in csv.DictReader(file, restval=""))
 
 
 @functools.cache
-def weights_file(key: str) -> str:
-    """Return the name in data/weights of the file with a key such as `keras/vgg16` or `sm/vgg19`."""
+def weights_file(key: str, substitutes: tuple[str, ...] = ()) -> str:
+    """Return the name in data/weights of the file that a network starts from.
+
+    key: such as `keras/vgg16` or `sm/vgg19`. substitutes: as in the config; the first that replaces the file is used.
+    """
     keys = {weights.key: weights for weights in read_weights_table()}
     if key not in keys:
         raise CovbenchError(f"unknown weights {key!r}; known: {', '.join(keys)}")
-    return keys[key].file
+    known = {weights.key: weights for weights in list_substitutes()}
+    fitting = [known[name].file for name in substitutes if key in known[name].replaces.split()]
+    return fitting[0] if fitting else keys[key].file
+
+
+def list_substitutes(table: Path = TABLE) -> tuple[Weights, ...]:
+    """List the weight files that the config may use instead of published ones."""
+    return tuple(weights for weights in read_weights_table(table) if weights.replaces)
 
 
 def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Path = TABLE) -> Path:
@@ -89,6 +103,7 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
     with explain_full_disk(folder, file):
         origin = _bring(weights, tuple(known.values()), mirror, temporary)
         try:
+            _refuse_substitute(weights, temporary, origin, list_substitutes(table))
             _verify(weights, temporary, origin, target)
         except CovbenchError:
             temporary.unlink()
@@ -115,7 +130,10 @@ def find_origin(file: str, mirror: Path | None = None, table: Path = TABLE) -> s
     known = {weights.file: weights for weights in read_weights_table(table)}
     if file not in known:
         raise CovbenchError(f"unknown weight file {file!r}; known: {', '.join(known)}")
-    return str(_find_in_mirror(known[file], mirror, tuple(known.values()))) if mirror else known[file].url
+    if mirror:
+        return str(_find_in_mirror(known[file], mirror, tuple(known.values())))
+    _require_address(known[file])
+    return known[file].url
 
 
 def _bring(weights: Weights, table: tuple[Weights, ...], mirror: Path | None, target: Path) -> str:
@@ -125,6 +143,7 @@ def _bring(weights: Weights, table: tuple[Weights, ...], mirror: Path | None, ta
         require_space(target.parent, origin.stat().st_size, weights.file)
         shutil.copyfile(origin, target)
         return str(origin)
+    _require_address(weights)
     names = " or ".join(_mirror_names(weights, table))
     remedy = (
         f"download {weights.url} elsewhere, put it into a folder as {names}, and set weights.mirror to that "
@@ -134,9 +153,17 @@ def _bring(weights: Weights, table: tuple[Weights, ...], mirror: Path | None, ta
     return weights.url
 
 
+def _require_address(weights: Weights) -> None:
+    if not weights.url:
+        raise CovbenchError(
+            f"{weights.file}: nobody publishes this file; set weights.mirror to a folder that holds it, or take "
+            f"{weights.key} out of weights.substitutes"
+        )
+
+
 def _mirror_names(weights: Weights, table: tuple[Weights, ...]) -> list[str]:
     """List the names that a mirror may give the file, without an upstream name that two unverifiable files share."""
-    upstream = list(dict.fromkeys([weights.upstream_file, Path(urlsplit(weights.url).path).name]))
+    upstream = list(dict.fromkeys(filter(None, [weights.upstream_file, Path(urlsplit(weights.url).path).name])))
     shared = [other.key for other in table if other.upstream_file == weights.upstream_file]
     return [weights.file] if len(shared) > 1 and not weights.checksum else [weights.file, *upstream]
 
@@ -148,10 +175,20 @@ def _find_in_mirror(weights: Weights, mirror: Path, table: tuple[Weights, ...]) 
     for name in names:
         if (mirror / name).is_file():
             return mirror / name
+    remedy = f"download it from {weights.url}" if weights.url else f"its checksum is {weights.checksum}"
     raise CovbenchError(
-        f"weights.mirror: {mirror} holds no {' or '.join(names)}; download it from {weights.url}, "
-        "or train without it: `weights: none`"
+        f"weights.mirror: {mirror} holds no {' or '.join(names)}; {remedy}, or train without it: `weights: none`"
     )
+
+
+def _refuse_substitute(weights: Weights, path: Path, origin: str, substitutes: tuple[Weights, ...]) -> None:
+    """Raise CovbenchError if a file that has a published one's name is a known substitute."""
+    for other in substitutes:
+        if other.key != weights.key and not find_wrong_sum(path, other.checksum):
+            raise CovbenchError(
+                f"{weights.file} from {origin}: this is not the published file but {other.key} ({other.note}); "
+                f"to use it under its own name, set weights.substitutes: [{other.key}]"
+            )
 
 
 def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:

@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 SENT_TAG, SUPERSEDED_TAG, PARENT_TAG = "covbench.sent", "covbench.superseded_by", "mlflow.parentRunId"
-LAYOUT = 2
+LAYOUT = 3
 """Increase it when the copy of a run gets more content. Every run is then sent again."""
 BATCH = 1000  # metrics that MLflow takes at once
-FACTS = ("git_commit", "scheduler_job", "device", "weights", "precision", "restarts")
+FACTS = ["git_commit", "scheduler_job", "device", "cpu", "instruction_set"]
+FACTS += ["threads", "weights", "precision", "restarts"]
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from covbench.reporting.figures.report_figure import ALL_TASKS, ReportFigure, wr
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.tables import order_protocols
-from covbench.reporting.wording import count, show
+from covbench.reporting.wording import count, name_protocol, show
 from covbench.schema import SEGMENTATION, Task
 
 
@@ -69,7 +69,7 @@ def _draw_calibration(
     )
     caption += "perfect calibration. A model is overconfident where its line lies below the dotted one."
     numbers = pd.concat([table.assign(model=name) for name, table in binned.items()], ignore_index=True)
-    name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {protocol}"
+    name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {name_protocol(protocol)}"
     yield write_figure(cache, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)
 
 
@@ -95,7 +95,8 @@ def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results)
     )
     reading += "same or lower cost."
     caption = "Median training time over seeds, on the machine that trained each network. Lines are 95 % intervals."
-    name, title = f"cost-{task.name}-{protocol}", f"{label_metric(headline)} against training time, {protocol}"
+    name = f"cost-{task.name}-{protocol}"
+    title = f"{label_metric(headline)} against training time, {name_protocol(protocol)}"
     figure = partial(draw_cost_front, models, label_metric(headline))
     yield write_figure(cache, name, figure, title, caption, reading, models, task.name)
 
@@ -123,7 +124,7 @@ def _draw_matrices(cache: FigureCache, external: pd.DataFrame, metric: str) -> I
         caption += "the other dataset."
         name, title = (
             f"external-{metric}-{protocol}",
-            f"{label_metric(metric)}: internal and external validation, {protocol}",
+            f"{label_metric(metric)}: internal and external validation, {name_protocol(protocol)}",
         )
         figure = partial(draw_matrix, cells, label_metric(metric))
         yield write_figure(cache, name, figure, title, caption, reading, cells, ALL_TASKS)

@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
-from covbench.reporting.wording import plain
+from covbench.reporting.wording import name_protocol, plain
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#e69f00",
@@ -171,7 +171,7 @@ def _draw_bars(
         yerr=errors,
         ecolor=INK,
         error_kw={"elinewidth": 1},
-        label=plain(protocol),
+        label=plain(name_protocol(protocol)),
         **look,
     )
     for position in x[np.isnan(mean)]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.comparison.bootstrap import band_curves, draw_patients
+from covbench.evaluation.comparison.bootstrap import band_curves, draw_groups, name_groups
 from covbench.evaluation.definitions import label_metric
 from covbench.experiment.runs import RunRecord
 from covbench.reporting import wording
@@ -25,8 +25,9 @@ from covbench.reporting.figures.figure_tables import (
 from covbench.reporting.figures.overlays import choose_spread, colour_masks, fit_classes, overlay_errors, save_picture
 from covbench.reporting.figures.report_figure import ALL_TASKS, Gallery, ReportFigure, Tile, write_figure
 from covbench.reporting.gather import Prepared, Results, read_prepared
-from covbench.reporting.tables import order_protocols, rank_models
-from covbench.reporting.wording import plain, show, slug
+from covbench.reporting.leading import read_leaders
+from covbench.reporting.tables import describe_cover, order_protocols, rank_models
+from covbench.reporting.wording import name_protocol, plain, show, slug
 from covbench.schema import SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
@@ -110,10 +111,11 @@ def _draw_bars(cache: FigureCache, task: Task, results: Results) -> Iterator[Rep
     }
     models = rank_models(summary, metrics[0])
     title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"
-    caption = "Mean over seeds. Lines are 95 % intervals. Models are sorted from best to worst. “–”: undefined."
     shown = summary[summary["metric"].isin(metrics)]
+    caption = f"Mean over seeds. Lines are 95 % intervals; {describe_cover(shown['covers'])}. "
+    caption += "Models are sorted from best to worst. “–”: undefined."
     figure = partial(lines_and_bars.draw_metric_bars, shown, models, metrics, study)
-    reading = wording.read_leaders(summary, metrics[0])
+    reading = " ".join(read_leaders(summary, results.compare["pairs"], metrics[0]).values())
     yield write_figure(cache, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
 
 
@@ -135,7 +137,7 @@ def _draw_confusions(cache: FigureCache, task: Task, protocol: str, runs: Sequen
     )
     reading = wording.read_confusions(np.sum([matrix for _, matrix in sums], axis=0), task.classes)
     figure = partial(lines_and_bars.draw_confusions, sums, task.classes)
-    name, title = f"confusion-{task.name}-{protocol}", f"Confusion matrices, {protocol}"
+    name, title = f"confusion-{task.name}-{protocol}", f"Confusion matrices, {name_protocol(protocol)}"
     return write_figure(cache, name, figure, title, caption, reading, tabulate_confusions(sums, task), task.name)
 
 
@@ -146,7 +148,7 @@ def _draw_histories(cache: FigureCache, task: Task, protocol: str, runs: Sequenc
     histories = {model: tables for model, tables in histories.items() if tables}
     caption = "One line per seed. Dashed: training. Solid: validation. Dotted vertical line: start of fine-tuning."
     figure = partial(lines_and_bars.draw_learning_curves, histories)
-    title, reading = f"Loss and accuracy during training, {protocol}", wording.read_curves(histories)
+    title, reading = f"Loss and accuracy during training, {name_protocol(protocol)}", wording.read_curves(histories)
     numbers = tabulate_histories(runs)
     return write_figure(cache, f"learning-{task.name}-{protocol}", figure, title, caption, reading, numbers, task.name)
 
@@ -164,13 +166,14 @@ def _draw_curves(
     bands = band_classes(first[ranked[0]], task, shown)
     caption = (
         "Test images of the lowest seed. In brackets: AUROC, mean over seeds, and its 95 % interval. The curve of "
-        f"{plain(ranked[0])} has a pointwise 95 % band from {CURVE_DRAWS} bootstrap draws of patients. Dotted: chance."
+        f"{plain(ranked[0])} has a pointwise 95 % band from {CURVE_DRAWS} bootstrap draws of groups of images. Dotted: "
+        "chance."
     )
     defined = ranked[0] in rows.index and wording.is_number(rows.loc[ranked[0], "mean"])
     reading = f"Highest AUROC: {ranked[0]} with {_show_score(rows, ranked[0])}." if defined else ""
     labelled = [(label, points) for label, (_, points) in zip(labels, curves, strict=True)]
     figure = partial(lines_and_bars.draw_roc_pr, labelled, shown, bands)
-    name, title = f"roc-{task.name}-{protocol}", f"ROC and precision-recall, {protocol}"
+    name, title = f"roc-{task.name}-{protocol}", f"ROC and precision-recall, {name_protocol(protocol)}"
     numbers = pd.concat([tabulate_curves(curves, shown), bands.assign(model=ranked[0])], ignore_index=True)
     return write_figure(cache, name, figure, title, caption, reading, numbers, task.name)
 
@@ -196,8 +199,8 @@ def band_classes(run: RunRecord, task: Task, classes: Sequence[str]) -> pd.DataF
     """
     if run.cases.empty:
         return lines_and_bars.NO_BANDS
-    positions, patients = pd.factorize(run.cases["patient_id"])
-    weights = draw_patients(len(patients), CURVE_DRAWS)
+    positions, groups = pd.factorize(name_groups(run.cases))
+    weights = draw_groups(len(groups), CURVE_DRAWS)
     tables = []
     for name in classes:
         number = task.classes.index(name)
@@ -316,12 +319,12 @@ def _draw_truth(
         words = f"Dice {show(case['dice_lesion'])}, Jaccard {show(case['jaccard_lesion'])}"
         rows.append((plain(case["image_id"]), words, tiles))
     caption = (
-        f"{run.architecture}, {run.protocol}, seed {run.seed}. Test slices from the worst to the best "
-        "lesion Dice, evenly spaced in rank. Slices without a true or predicted lesion are left out."
+        f"{run.architecture}, {name_protocol(run.protocol)}, seed {run.seed}. Test slices from the worst to the best "
+        "lesion Dice, evenly spaced in rank. Slices without a true lesion are left out."
     )
     name = f"truth-{task.name}-{run.protocol}"
     legend = (*class_legend(task, prepared), *ERROR_LEGEND)
-    return Gallery(name, f"Ground truth against prediction, {run.protocol}", caption, rows, legend)
+    return Gallery(name, f"Ground truth against prediction, {name_protocol(run.protocol)}", caption, rows, legend)
 
 
 def _draw_models(
@@ -343,7 +346,7 @@ def _draw_models(
     caption = f"Lesion of {plain(image_id)}, the median case of the best model by Dice. The best model comes first."
     return Gallery(
         f"overlays-{task.name}-{protocol}",
-        f"Every model on one case, {protocol}",
+        f"Every model on one case, {name_protocol(protocol)}",
         caption,
         [("", "", tiles)],
         ERROR_LEGEND,

@@ -13,7 +13,7 @@ from covbench.experiment.runs import RunState
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.sections.contradictions import flag_labels
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
-from covbench.reporting.wording import DASH, describe_subjects
+from covbench.reporting.wording import DASH, describe_subjects, name_protocol
 from covbench.schema import CLASSIFICATION, Task
 
 NOT_PUBLISHED = Cell("not published", note="the dataset publishes no patients", kind="undefined")
@@ -141,7 +141,7 @@ def build_split_table(data: Path, results: Results, tasks: Sequence[str]) -> Tab
             card = find_card(task)[1]
             if split is not None:
                 cells = _count_folds(split, card is None or card.publishes_patients)
-                rows.append([Cell(task, task), Cell(protocol), *cells])
+                rows.append([Cell(task, task), Cell(name_protocol(protocol)), *cells])
     headings = [("Task", ""), ("Protocol", "")]
     headings += [(name, "images · patients and groups") for name in ("Train", "Validation", "Test")]
     headings += [("Shared patients", "patients in both train and test")]
@@ -185,7 +185,7 @@ def build_class_counts(data: Path, results: Results, task: Task) -> Table | None
             found = split.loc[split["label"] == number, "fold"]
             counts = [int((found == fold).sum()) for fold in ("train", "val", "test")]
             cells = [Cell(f"{images:,}", float(images)) for images in (*counts, sum(counts))]
-            rows.append([Cell(name.replace("_", " "), name), Cell(protocol), *cells])
+            rows.append([Cell(name.replace("_", " "), name), Cell(name_protocol(protocol)), *cells])
     headings = [(word, "") for word in ("Class", "Protocol", "Train", "Validation", "Test", "All")]
     return Table("Images per class and fold of the lowest seed", headings, rows, ("Protocol",))
 
@@ -210,7 +210,14 @@ def build_unscored_table(runs: pd.DataFrame) -> Table:
         seeds = ", ".join(str(seed) for seed in group["seed"])
         why = "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason))
         why = why or ("not run yet" if state == RunState.MISSING else DASH)
-        cells = [Cell(task, task), Cell(protocol), Cell(model), Cell(seeds), Cell(state, kind=state), Cell(why)]
+        cells = [
+            Cell(task, task),
+            Cell(name_protocol(protocol)),
+            Cell(model),
+            Cell(seeds),
+            Cell(state, kind=state),
+            Cell(why),
+        ]
         log = next((log for log in group["log"] if log), "")
         rows.append([*cells, link_log(log, log.lstrip("./"))])
     headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seeds", "State", "Reason")]
@@ -222,6 +229,7 @@ def build_accepted_table(runs: pd.DataFrame) -> Table:
     """Scored runs whose code or packages were edited after training, and why this was declared harmless."""
     accepted = runs[(runs["state"] == RunState.SCORED) & (runs["reason"] != "")]
     names = ("task", "protocol", "architecture", "seed", "reason")
+    accepted = accepted.assign(protocol=accepted["protocol"].map(name_protocol))
     rows = [[Cell(str(row[name])) for name in names] for row in accepted.to_dict("records")]
     headings = [(word, "") for word in ("Task", "Protocol", "Model", "Seed", "Accepted edits")]
     return Table("Runs whose edits were declared harmless", headings, rows, ("Task", "Protocol"))

@@ -9,7 +9,7 @@ import pandas as pd
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting.headlines import HEADLINES
 from covbench.reporting.tables import Cell, Table, number_cell, order_protocols, signed_cell
-from covbench.reporting.wording import count, describe_subjects
+from covbench.reporting.wording import count, describe_size, name_protocol
 
 SORTED_BY = ["task", "protocol", "tested_on"]
 
@@ -40,14 +40,16 @@ def _read_pair(rows: pd.DataFrame) -> str:
     words = f"{first['task']} models on {first['tested_on']}: "
     if pd.isna(first["images"]):
         return words + f"{first['reason']}."
-    words += f"{count(int(first['images']), 'image')} of {describe_subjects(first['patients'], first['groups'])}, "
+    words += f"{describe_size(first['images'], first['patients'], first['groups'])}, "
     words += f"{int(first['removed']):,} left out ({count(int(first['duplicates']), 'duplicate')})."
     drops = []
     for protocol in order_protocols(rows["protocol"]):
         found = rows[rows["protocol"] == protocol].dropna(subset="drop")
         if len(found):
             clear, drop = int((found["drop_low"] > 0).sum()), signed_cell(found["drop"].median(), None, None).text
-            drops.append(f"{protocol} {drop} (interval above 0 for {clear} of {count(len(found), 'model')})")
+            drops.append(
+                f"{name_protocol(protocol)} {drop} (interval above 0 for {clear} of {count(len(found), 'model')})"
+            )
     return words + (f" Median drop in {label_metric(first['metric'])}: {'; '.join(drops)}." if drops else "")
 
 
@@ -55,14 +57,13 @@ def _build_table(external: pd.DataFrame) -> Table:
     rows, notes = [], []
     for row in external.sort_values([*SORTED_BY, "external"], ascending=[True] * 3 + [False]).to_dict("records"):
         cells = [Cell(row["architecture"], row["architecture"]), Cell(row["task"]), Cell(row["tested_on"])]
-        cells += [Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
+        cells += [Cell(name_protocol(row["protocol"])), Cell(label_metric(row["metric"]))]
         for side in ("internal", "external"):
             cells.append(number_cell(row[side], row[f"{side}_low"], row[f"{side}_high"], note=row["reason"]))
         rows.append([*cells, signed_cell(row["drop"], row["drop_low"], row["drop_high"])])
         if row["reason"]:
-            notes.append(
-                f"{row['architecture']}, {row['task']} on {row['tested_on']}, {row['protocol']}: {row['reason']}"
-            )
+            names = (row["architecture"], f"{row['task']} on {row['tested_on']}", name_protocol(row["protocol"]))
+            notes.append(f"{', '.join(names)}: {row['reason']}")
     headings = [("Model", ""), ("Trained on", ""), ("Tested on", ""), ("Protocol", ""), ("Metric", "")]
     headings += [
         ("Internal", "test fold of the model's own dataset, with the labels that both datasets share · 95 % interval")

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.protocols import AUDITED, PUBLISHED
+from covbench.reporting.balance import (
+    ACCURACY,
+    BALANCED,
+    accompany,
+    find_majorities,
+    list_balanced_lines,
+    read_majorities,
+)
 from covbench.reporting.gather import Results
-from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline
+from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline, prefers_lower
+from covbench.reporting.origins import describe_origins
 from covbench.reporting.sections.model_pairs import show_ranks
+from covbench.reporting.steps import list_step_lines
 from covbench.reporting.tables import (
     BASELINE_TAG,
+    MIXED_COVER,
     Bar,
     Cell,
     Table,
+    describe_cover,
     label_study,
     order_protocols,
+    prefer_protocols,
     rank_models,
+    score_cell,
     state_cell,
 )
-from covbench.reporting.wording import DASH, is_number, show, show_interval
+from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_interval
 from covbench.schema import CLASSIFICATION
 
 TOP = 5
@@ -55,6 +68,32 @@ class Leaderboards:
     warnings: Sequence[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a leaderboard shows beside its scores.
+
+    ranks: model -> the ranks that it may hold. links: model -> path of its page. flags: protocol -> the warning in its
+    heading. lines: (model, protocol) -> lines below its score. notes: sentences below the table.
+    """
+
+    ranks: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
+    lines: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+NOTHING = Beside()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What all cells of a leaderboard share. floor: left end of the bars. covers: as tables.describe_cover."""
+
+    floor: float
+    covers: str
+
+
 def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) -> Leaderboards:
     """Leaderboards of one task.
 
@@ -70,13 +109,39 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
     headline = choose_headline(kind, published)
     leaks = measure_leaks(results.audit["splits"])
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
+    majorities = find_majorities(results.metrics)
     boards = {}
     for metric in dict.fromkeys([headline, *list_reported(kind)]):
         if metric == headline or metric in set(summary["metric"]):
             study = find_study(kind, published, metric) if metric == headline else read_study(published, metric)
-            ranks = show_ranks(results.compare["ranks"], metric)
-            boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, ranks, links, flags)
-    return Leaderboards(boards, list(describe_flags(leaks, results.audit["sources"])))
+            beside = Beside(
+                ranks=show_ranks(results.compare["ranks"], metric),
+                links=links,
+                flags=flags,
+                lines=list_lines(results, metric, majorities),
+                notes=read_majorities(majorities) if metric == ACCURACY else (),
+            )
+            boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, beside)
+    return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"]), *describe_origins(runs)])
+
+
+def list_lines(
+    results: Results, metric: str, majorities: Mapping[str, tuple[str, float]]
+) -> dict[tuple[str, str], list[str]]:
+    """What is shown below each score: balanced accuracy where accuracy misleads, and what a step changed.
+
+    Args:
+        results: The results of the task alone.
+        metric: The metric of the leaderboard.
+        majorities: As balance.find_majorities.
+
+    Returns:
+        (architecture, protocol) -> lines.
+    """
+    steps = list_step_lines(results.compare["protocols"], metric)
+    misleads = BALANCED in accompany(metric, majorities)
+    balanced = list_balanced_lines(results.summary) if misleads else {}
+    return {key: [*balanced.get(key, ()), *steps.get(key, ())] for key in {**balanced, **steps}}
 
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:
@@ -131,7 +196,7 @@ def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterato
     """Word and sentence per flag. sources: rows of one task, as results/audit/sources.csv."""
     for protocol, share in leaks.items():
         words = f"for {_show_share(share)} of the test images, training has seen the image, a duplicate or the patient."
-        yield f"leak, {protocol}", words
+        yield f"leak, {name_protocol(protocol)}", words
     if sources.empty:
         return
     clues = {"source": "the source of an image predicts", "file": "file type and size predict"}
@@ -146,13 +211,7 @@ def _show_share(share: float) -> str:
 
 
 def build_leaderboard(
-    summary: pd.DataFrame,
-    runs: pd.DataFrame,
-    metric: str,
-    reported: Study,
-    ranks: Mapping[str, str] = MappingProxyType({}),
-    links: Mapping[str, str] = MappingProxyType({}),
-    flags: Mapping[str, str] = MappingProxyType({}),
+    summary: pd.DataFrame, runs: pd.DataFrame, metric: str, reported: Study, beside: Beside = NOTHING
 ) -> Table:
     """Models from best to worst on one metric: a bar per protocol, the study's number beside it; baselines are marked.
 
@@ -161,9 +220,7 @@ def build_leaderboard(
         runs: Rows of the same task, as gather.Results.runs.
         metric: The metric that orders the models.
         reported: The study's values.
-        ranks: Model -> the ranks that it may hold, shown below its name.
-        links: Model -> path of its page.
-        flags: Protocol -> the warning in its heading.
+        beside: What else is shown.
 
     Returns:
         The table; rows outside the top have the fact `top` set to `no`.
@@ -177,21 +234,55 @@ def build_leaderboard(
     scores = summary[summary["metric"] == metric].to_dict("records")
     values = {(row["architecture"], row["protocol"]): row for row in scores}
     shown = [row for row in scores if row["architecture"] in top]
-    floor = _find_floor(shown, [marks[name] for name in top if name in marks])
+    look = Look(
+        floor=_find_floor(shown, [marks[name] for name in top if name in marks]),
+        covers=describe_cover(row["covers"] for row in scores),
+    )
     rows = []
     for name in ranked:
         named = _name_cell(name, str(families.get(name, "deep")), name in top)
-        cells = [replace(named, detail=ranks.get(name, ""), link=links.get(name, ""))]
-        cells += [_bar_cell(values.get((name, p)), name, p, runs, floor, marks.get(name)) for p in protocols]
+        cells = [replace(named, detail=beside.ranks.get(name, ""), link=beside.links.get(name, ""))]
+        for protocol in protocols:
+            planned = runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)]
+            cell = _bar_cell(values.get((name, protocol)), planned, look, marks.get(name))
+            cells.append(replace(cell, more=[*cell.more, *beside.lines.get((name, protocol), ())]))
         rows.append([*cells, *_study_cells(reported, name)])
-    caption = f"{label_metric(metric)}; bars span {floor:.1f} to 1"
-    notes = [reported.note] if reported.numbers and reported.note else []
-    flagged = {name: flags.get(name, "") for name in protocols}
+    caption = (
+        f"{label_metric(metric)}; {_explain_order(metric, protocols)}; bars span {look.floor:.1f} to 1; {look.covers}"
+    )
+    notes = [*beside.notes, *([reported.note] if reported.numbers and reported.note else []), *_list_missing(scores)]
+    flagged = {name_protocol(name): beside.flags.get(name, "") for name in protocols}
     return Table(caption, _list_headings(protocols, reported), rows, notes=notes, protocols=flagged)
 
 
+def _explain_order(metric: str, protocols: Sequence[str]) -> str:
+    order = f"sorted by {name_protocol(prefer_protocols(protocols)[0])}" if protocols else "not planned"
+    return f"smaller is better; {order}" if prefers_lower(metric) else order
+
+
+def _list_missing(scores: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Name the models whose score has no interval, a line per reason."""
+    grouped: dict[str, dict[str, list[str]]] = {}
+    for row in scores:
+        if is_number(row["mean"]) and not is_number(row["low"]) and row["reason"]:
+            models = grouped.setdefault(row["reason"], {})
+            models.setdefault(row["architecture"], []).append(row["protocol"])
+    every = {row["protocol"] for row in scores}
+    return [
+        f"{'; '.join(_name_where(name, found, every) for name, found in models.items())}: {reason}"
+        for reason, models in grouped.items()
+    ]
+
+
+def _name_where(model: str, protocols: Sequence[str], every: Collection[str]) -> str:
+    """A model, with the protocols unless they are all."""
+    if set(protocols) == set(every):
+        return model
+    return f"{model} ({'; '.join(map(name_protocol, order_protocols(protocols)))})"
+
+
 def _list_headings(protocols: Sequence[str], reported: Study) -> list[tuple[str, str]]:
-    headings = [("Model", ""), *[(protocol, "mean over seeds, 95 % interval") for protocol in protocols]]
+    headings = [("Model", ""), *[(name_protocol(name), "mean over seeds, 95 % interval") for name in protocols]]
     if reported.numbers:
         meaning = reported.note or "as reported by the study; below it, ours minus the study's"
         headings.append((reported.heading, meaning))
@@ -224,14 +315,16 @@ def _find_floor(rows: Iterable[Mapping[Any, Any]], others: Sequence[float]) -> f
     return min(max(0.0, int(min(lowest, default=0.0) * 10) / 10), 0.9)
 
 
-def _bar_cell(
-    row: Mapping[Any, Any] | None, name: str, protocol: str, runs: pd.DataFrame, floor: float, study: float | None
-) -> Cell:
+def _bar_cell(row: Mapping[Any, Any] | None, planned: pd.DataFrame, look: Look, study: float | None) -> Cell:
     if row is None or not is_number(row["mean"]):
-        return state_cell(runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)], row is not None)
+        return state_cell(planned, row is not None)
 
     def scale(value: object) -> float | None:
-        return (float(value) - floor) / (1 - floor) if is_number(value) else None  # type: ignore[arg-type]
+        return (float(value) - look.floor) / (1 - look.floor) if is_number(value) else None  # type: ignore[arg-type]
 
-    bar = Bar(scale(row["low"]), scale(row["mean"]) or 0.0, scale(row["high"]), scale(study))
-    return Cell(show(row["mean"]), float(row["mean"]), show_interval(row["low"], row["high"]), bar=bar)
+    seeds = [float(value) for value in str(row["values"]).split()]
+    ticks = [place for value in seeds if (place := scale(value)) is not None and place >= 0] if len(seeds) > 1 else []
+    bar = Bar(scale(row["low"]), scale(row["mean"]) or 0.0, scale(row["high"]), scale(study), ticks)
+    cell = score_cell(row, look.covers == MIXED_COVER)
+    interval = show_interval(row["low"], row["high"])
+    return replace(cell, detail=interval or "no interval", more=cell.more if interval else (), bar=bar)

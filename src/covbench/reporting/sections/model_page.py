@@ -13,7 +13,7 @@ from covbench.experiment.runs import RunRecord
 from covbench.reporting import tables, wording
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import choose_headline
-from covbench.reporting.sections import cases
+from covbench.reporting.sections import cases, scores
 from covbench.reporting.sections.learning_curves import Curves, build_curves
 from covbench.reporting.tables import Cell, Table
 from covbench.schema import SEGMENTATION, Task
@@ -64,7 +64,7 @@ def locate_model(task: str, protocol: str, architecture: str) -> str:
 def link_models(scored: Sequence[RunRecord]) -> dict[str, str]:
     """Model -> its page under the first protocol that has it, audited before others. scored: runs of one task."""
     links: dict[str, str] = {}
-    for protocol in tables.order_protocols(run.protocol for run in scored):
+    for protocol in tables.prefer_protocols(run.protocol for run in scored):
         for run in scored:
             if run.protocol == protocol:
                 links.setdefault(run.architecture, locate_model(run.task, protocol, run.architecture))
@@ -81,7 +81,7 @@ def build_model_sections(results: Results, data: Path, folder: Path, task: Task)
         task: The task of the models.
 
     Yields:
-        One section per protocol and model, audited first.
+        One section per protocol and model.
     """
     for protocol in tables.order_protocols(run.protocol for run in results.of(task.name)):
         runs = results.of(task.name, protocol)
@@ -133,8 +133,8 @@ def _build_model_section(
         path=locate_model(task.name, run.protocol, run.architecture),
         reading=wording.read_model(summary, headline),
         options=describe_origin(seeds),
-        metrics=tables.build_metric_table(summary, metrics, runs, task.kind, headline),
-        classes=tables.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
+        metrics=scores.build_metric_table(summary, metrics, runs, task.kind, headline),
+        classes=scores.build_class_table(metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         confusion=build_confusion(seeds, task),
         cost=tables.build_cost_table(runs),
         curves=build_curves(folder, task, seeds),
@@ -168,7 +168,8 @@ def link_others(results: Results, task: str, protocol: str) -> dict[str, str]:
 def describe_origin(seeds: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """Word and value: what decided the first of a model's runs and where it came from, and edits accepted for any."""
     manifest = seeds[0].manifest
-    facts = ("fingerprint", "git_commit", "finished", "device", "precision", "weights", "parameters", "scheduler_job")
+    facts = ["fingerprint", "git_commit", "finished", "device", "cpu", "instruction_set", "threads", "precision"]
+    facts += ["weights", "parameters", "scheduler_job"]
     chosen = {**manifest["options"], **{key: manifest[key] for key in facts if manifest.get(key) is not None}}
     shown = [(key.replace("_", " "), str(value)) for key, value in chosen.items()]
     return shown + [(f"seed {run.seed}", str(run.acceptance)) for run in seeds if run.acceptance]

@@ -1,36 +1,40 @@
-"""Differences between protocols and between models of a task, and the smallest difference that is detectable."""
+"""Differences between protocols and between models of a task, and the smallest difference that can be resolved."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
-from covbench.protocols import AUDITED, PUBLISHED
-from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, order_protocols, signed_cell
-from covbench.reporting.wording import DASH, count, is_number, join_words, show
+from covbench.reporting.steps import build_step_table, read_steps
+from covbench.reporting.tables import Cell, Table, order_protocols, prefer_protocols, signed_cell
+from covbench.reporting.wording import DASH, count, is_number, join_words, name_metric, name_protocol, show
 
 
 @dataclass(frozen=True)
 class ModelPairsSection:
-    """What a page shows about the model pairs of one task. None: nothing to compare."""
+    """What a page shows about the model pairs of one task. None: nothing to compare.
+
+    steps: sentences about what the split and the recipe change.
+    """
 
     changes: Table | None
+    steps: Sequence[str]
     pairs: Table | None
-    resolution: str
+    resolution: Sequence[str]
 
 
-def build_model_pairs_section(compared: Mapping[str, pd.DataFrame], headline: str) -> ModelPairsSection:
+def build_model_pairs_section(compared: Mapping[str, pd.DataFrame], metrics: Sequence[str]) -> ModelPairsSection:
     """The changes, model pairs and resolution of one task.
 
-    compared: the task's rows of the tables in schema.COMPARE_TABLES. headline: the metric that ranks its models.
+    compared: the task's rows of the tables in schema.COMPARE_TABLES. metrics: those whose changes are shown.
     """
-    changes, pairs = compared["protocols"], compared["pairs"]
-    changes = changes[changes["metric"] == headline]
+    pairs = compared["pairs"]
     return ModelPairsSection(
-        changes=_build_changes(changes, headline) if len(changes) else None,
+        changes=build_step_table(compared["protocols"], metrics),
+        steps=read_steps(compared["protocols"], metrics),
         pairs=_build_pairs(pairs) if len(pairs) else None,
         resolution=read_resolution(compared["resolution"]),
     )
@@ -40,56 +44,50 @@ def show_ranks(ranks: pd.DataFrame, metric: str) -> dict[str, str]:
     """Model -> `rank 1–4 of 12` under the first protocol that ranks it, audited before others."""
     spans: dict[str, str] = {}
     chosen = ranks[ranks["metric"] == metric]
-    for protocol in order_protocols(chosen["protocol"]):
+    for protocol in prefer_protocols(chosen["protocol"]):
         for row in chosen[chosen["protocol"] == protocol].to_dict("records"):
             span = f"{row['best']:.0f}" + (f"{DASH}{row['worst']:.0f}" if row["worst"] > row["best"] else "")
             spans.setdefault(row["architecture"], f"rank {span} of {row['models']:.0f}")
     return spans
 
 
-def read_resolution(resolution: pd.DataFrame) -> str:
-    """A sentence per protocol: the smallest true differences between models that such test folds detect."""
+def read_resolution(resolution: pd.DataFrame) -> list[str]:
+    """A sentence per protocol: the smallest true differences between models that such studies find."""
     sentences = []
     for protocol in order_protocols(resolution["protocol"]):
-        rows = resolution[resolution["protocol"] == protocol]
-        limits = [f"{show(row['resolvable'])} in {label_metric(row['metric'])}" for row in rows.to_dict("records")]
-        patients = count(int(rows["patients"].max()), "patient")
-        basis = rows["basis"].iloc[0]
+        rows = resolution[resolution["protocol"] == protocol].to_dict("records")
+        known = [row for row in rows if is_number(row["resolvable"])]
+        if not known:
+            sentences.append(f"Under {name_protocol(protocol)}, no difference is resolvable: {rows[0]['basis']}.")
+            continue
+        limits = [f"{show(row['resolvable'])} in {name_metric(row['metric'])}" for row in known]
+        groups, seeds = (int(max(row[name] for row in known)) for name in ("groups", "seeds"))
         sentences.append(
-            f"Under {protocol}, 80 % of test folds with {patients} detect a true difference between two models of "
-            f"{join_words(limits)} ({basis})."
+            f"Under {name_protocol(protocol)}, 80 % of studies with {count(groups, 'group')} of images and "
+            f"{count(seeds, 'seed')} find a true difference between two models of {join_words(limits)} "
+            f"({known[0]['basis']})."
         )
-    return " ".join(sentences)
-
-
-def _build_changes(changes: pd.DataFrame, headline: str) -> Table:
-    rows = []
-    for row in changes.sort_values(f"mean_{AUDITED}", ascending=False, kind="stable").to_dict("records"):
-        cells = [Cell(row["architecture"], row["architecture"], tag=BASELINE_TAG * (row["family"] == "baseline"))]
-        for name in (PUBLISHED, AUDITED):
-            cells.append(number_cell(row[f"mean_{name}"], row[f"low_{name}"], row[f"high_{name}"]))
-        rows.append([*cells, signed_cell(row["change"], row["change_low"], row["change_high"])])
-    headings = [("Model", ""), *[(name, "mean over seeds · 95 % interval") for name in (PUBLISHED, AUDITED)]]
-    headings += [
-        ("Change", "audited minus published · 95 % interval; patients in both test folds are resampled together")
-    ]
-    note = "For the change of other metrics, see results/compare/protocols.csv."
-    return Table(f"{label_metric(headline)} under both protocols", headings, rows, notes=[note])
+    return sentences
 
 
 def _build_pairs(pairs: pd.DataFrame) -> Table:
     rows = []
     for row in pairs.to_dict("records"):
-        cells = [Cell(f"{row['one']} minus {row['other']}"), Cell(row["protocol"]), Cell(label_metric(row["metric"]))]
-        cells.append(signed_cell(row["difference"], row["low"], row["high"]))
-        cells += [Cell(row["test"]), _p_cell(row["p"]), _p_cell(row["p_holm"])]
-        rows.append(cells)
+        cells = [Cell(f"{row['one']} minus {row['other']}"), Cell(name_protocol(row["protocol"]))]
+        cells += [Cell(label_metric(row["metric"])), signed_cell(row["difference"], row["low"], row["high"])]
+        cells += [Cell(row["verdict"], note="of the first model"), Cell(row["scope"])]
+        cells += [_p_cell(row[name], row["reason"]) for name in ("p_holm", "p", "smallest_p")]
+        rows.append([*cells, Cell(row["reason"], kind="why"), Cell(row["test"])])
     headings = [("Pair", ""), ("Protocol", ""), ("Metric", ""), ("Difference", "mean over seeds · 95 % interval")]
-    headings += [("Test", ""), ("p", "not corrected"), ("p, Holm", "corrected for all pairs of this metric (Holm)")]
-    return Table("Every pair of models on the same test images", headings, rows, ("Protocol", "Metric"))
+    headings += [("First model is", "verdict: better or worse if the corrected p is below .05"), ("Speaks of", "")]
+    headings += [("p, Holm", "corrected for all pairs of this metric (Holm)"), ("p", "not corrected")]
+    headings += [("Smallest p", "smallest p that so many groups can give")]
+    headings += [("Why", "why a pair cannot be decided, or why the verdict speaks of trained models"), ("Test", "")]
+    filters = ("Protocol", "Metric", "First model is")
+    return Table("Every pair of models on the same test images", headings, rows, filters)
 
 
-def _p_cell(value: object) -> Cell:
+def _p_cell(value: object, reason: str) -> Cell:
     if not is_number(value):
-        return Cell(DASH, note="undefined in these folds")
+        return Cell(DASH, note=reason, kind="undefined")
     return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", float(value))  # type: ignore[operator,arg-type]

@@ -1,0 +1,34 @@
+"""What the scores of a table do not share: pretrained weights that nobody published, and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from covbench.data.sources.pretrained_weights import list_substitutes
+from covbench.experiment.plan import DEEP
+from covbench.experiment.runs import RunState, name_machine
+
+SUBSTITUTES = tuple(weights.file for weights in list_substitutes())
+"""Names in data/weights of files that are used instead of published ones."""
+
+
+def describe_origins(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield a word and a sentence about substitute weights, and about several machines.
+
+    runs: rows of one task, as gather.Results.runs.
+    """
+    scored = runs[(runs["state"] == RunState.SCORED) & (runs["family"] == DEEP)]
+    for file, rows in scored[scored["weights"].isin(SUBSTITUTES)].groupby("weights"):
+        names = ", ".join(dict.fromkeys(rows["architecture"]))
+        yield "weights", f"{names}: trained from {file}, not from the published ImageNet file."
+    machines = [name_machine(*row) for row in scored[["device", "cpu", "instruction_set"]].itertuples(index=False)]
+    if len(counts := pd.Series(machines, dtype=str).value_counts()) > 1:
+        shown = "; ".join(f"{number} on {machine}" for machine, number in counts.items())
+        yield "machines", f"the same seed can give other numbers on another machine. Runs: {shown}."
+
+
+def name_model(architecture: str, weights: str) -> str:
+    """Return a model's name for a table, with the file of its weights if this is a substitute."""
+    return f"{architecture} ({weights})" if weights in SUBSTITUTES else architecture

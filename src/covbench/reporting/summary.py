@@ -112,11 +112,17 @@ def _find_leader(
         task=task,
         metric=metric,
         study=f"{show(reported.min(), 2)}{DASH}{show(reported.max(), 2)}" if len(reported) else DASH,
-        model=name_model(deep, next(iter(scores.loc[scores["architecture"] == deep, "weights"]), "")),
+        model=_name_leader(scores, deep),
         scores={protocol: _show_score(scores, deep, protocol) for protocol in protocols},
         change=_show_change(changes[changes["architecture"] == deep]),
         baseline=f"{simple} {baseline}".strip(),
     )
+
+
+def _name_leader(scores: pd.DataFrame, model: str) -> str:
+    if "weights" not in scores:  # a table of an earlier version
+        return model
+    return name_model(model, next(iter(scores.loc[scores["architecture"] == model, "weights"]), ""))
 
 
 def _show_change(rows: pd.DataFrame) -> str:

@@ -285,6 +285,11 @@ def test_the_summary_names_the_audited_leader_and_the_best_baseline() -> None:
     assert leader.cells == ("t", "AUROC", "–", "b", "–", "0.900 (0.850–0.950)", "–", baseline)
 
 
+def test_the_summary_names_the_weights_of_a_leader_that_are_not_the_published_ones() -> None:
+    (leader,) = find_leaders(SUMMARY.assign(weights="mobilenetv2_dequantised.h5"), NO_STUDY, NO_CHANGE)
+    assert leader.model == "b (mobilenetv2_dequantised.h5)"
+
+
 def test_the_summary_sets_the_study_and_the_change_beside_the_leader_of_the_study_s_metric() -> None:
     summary = SUMMARY.assign(metric="accuracy")
     study = pd.DataFrame(

@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import pytest
 
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import TASKS
 from covbench.reporting.gather import read_results
 from covbench.reporting.page import describe_size
@@ -13,7 +14,6 @@ from covbench.reporting.sections.data_overview import (
     build_dataset_table,
     build_split_table,
 )
-from covbench.audit.tables import AUDIT_TABLES
 from covbench.system.files import write_table
 from tests.synthetic_results import draw_tree, plan_runs
 

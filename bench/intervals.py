@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.rows import Row
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, score_draws
+from covbench.evaluation.comparison.bootstrap import DRAWS, draw_groups, score_draws
 from covbench.schema import CLASSIFICATION, Task
 
 MODELS, IMAGES, PATIENTS = 12, 1500, 900
@@ -22,7 +22,7 @@ def measure() -> list[Row]:
     scored = [evaluate_classification(_predict(model), TASK) for model in range(MODELS)]
     patients = pd.Index(sorted(scored[0][1]["patient_id"].unique()))
     started = time.perf_counter()
-    weights = draw_patients(len(patients))
+    weights = draw_groups(len(patients))
     draws = [score_draws(metrics, cases, patients, weights) for metrics, cases in scored]
     seconds = time.perf_counter() - started
     note = f"{DRAWS:,} draws of {len(patients)} patients, {len(draws[0])} scores a model, per class and in total"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,27 +173,39 @@ HISTORY_COLUMNS: dict[str, Column] = {
 }
 
 _TASK = {"task": Column("str", "task: a dataset with a label scheme")}
-_CELL = {**_TASK, "protocol": Column("str", "published or audited")}
+_CELL = {**_TASK, "protocol": Column("str", "published, published_audited_split or audited")}
 _MODEL = {**_CELL, "architecture": Column("str", "network or baseline")}
 _FAMILY = {"family": Column("str", "deep or baseline")}
 _METRIC = {"metric": Column("str", "key of metrics.json")}
 _INTERVAL = {
-    "low": Column("float64", "lower end of the 95 % interval over patients; empty: none"),
+    "low": Column("float64", "lower end of the 95 % interval; empty: none"),
     "high": Column("float64", "upper end of it"),
 }
-_CHANGE = {
-    "change": Column("float64", "mean under audited minus mean under published"),
-    "change_low": Column("float64", "lower end of its 95 % interval; patients in both test folds are drawn for both"),
-    "change_high": Column("float64", "upper end of it"),
+_COVERS = {
+    "covers": Column("str", "what the interval covers: patients and training, or patients alone; empty: no interval"),
 }
+
+
+def _with_interval(name: str, meaning: str) -> dict[str, Column]:
+    """Three columns: a difference and the two ends of its 95 % interval."""
+    return {
+        name: Column("float64", meaning),
+        f"{name}_low": Column(
+            "float64", "lower end of its 95 % interval; groups in both test folds are drawn for both"
+        ),
+        f"{name}_high": Column("float64", "upper end of it"),
+    }
+
+
+_CHANGE = _with_interval("change", "mean under audited minus mean under published")
 _SEEDS = {"seeds": Column("int64", "runs for which the metric is defined")}
 
 
-def _under_both(names: Mapping[str, str]) -> dict[str, Column]:
-    """Columns of numbers, once per protocol that repeats or mends the study: `{name}_published`, `{name}_audited`."""
+def _under(protocols: Sequence[str], names: Mapping[str, str]) -> dict[str, Column]:
+    """Columns of numbers, once per protocol: `{name}_published`, `{name}_audited`, …."""
     return {
         f"{name}_{protocol}": Column("float64", f"{meaning}, under {protocol}")
-        for protocol in ("published", "audited")
+        for protocol in protocols
         for name, meaning in names.items()
     }
 
@@ -214,17 +226,34 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         **_FAMILY,
         **_METRIC,
         **_SEEDS,
+        "values": Column("str", "score of each seed, in the order of the seeds, with three digits"),
         "mean": Column("float64", "over these seeds; empty: undefined in all"),
         "sd": Column("float64", "standard deviation over seeds; empty for a single one"),
         **_INTERVAL,
+        **_COVERS,
+        "groups": Column("int64", "groups of images that the score rests on, all seeds together"),
+        "se": Column("float64", "standard error of the mean, of what the interval covers"),
+        "df": Column("float64", "degrees of freedom of that error; empty: a normal quantile or no error"),
+        "run_se": Column("float64", "standard error of a single run's score over patients"),
+        "training_sd": Column("float64", "standard deviation of a score over trainings alone; empty: too few seeds"),
+        "without_duplicates": Column("float64", "mean on one image per duplicate_set; headline metrics only"),
+        "duplicates_dropped": Column("float64", "test images left out for it, mean over seeds"),
+        "reason": Column("str", "why there is no interval, or why it covers patients alone; else empty"),
     },
     "protocols": {
         **_TASK,
         "architecture": _MODEL["architecture"],
         **_FAMILY,
         **_METRIC,
-        **_under_both({"mean": "mean over seeds", "low": "lower end of its interval", "high": "upper end of it"}),
+        **_under(
+            ("published", "published_audited_split", "audited"),
+            {"mean": "mean over seeds", "low": "lower end of its interval", "high": "upper end of it"},
+        ),
+        **_with_interval("split_change", "published_audited_split minus published: what the split alone changes"),
+        **_with_interval("recipe_change", "audited minus published_audited_split: what the recipe changes"),
         **_CHANGE,
+        **_COVERS,
+        "reason": Column("str", "why an interval is missing, or covers patients alone; else empty"),
     },
     "pairs": {
         **_CELL,
@@ -232,11 +261,16 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "one": Column("str", "first model"),
         "other": Column("str", "second model"),
         "seeds": Column("int64", "runs of each"),
+        "groups": Column("int64", "groups of images whose answers differ"),
         "difference": Column("float64", "mean over seeds, first minus second"),
         **_INTERVAL,
+        "scope": Column("str", "what the verdict speaks of: architectures, or trained models"),
         "test": Column("str", "name of the paired test"),
-        "p": Column("float64", "of this pair alone; empty: undefined in these folds"),
+        "p": Column("float64", "of this pair alone; below .05 exactly where the interval excludes 0"),
         "p_holm": Column("float64", "corrected for all pairs of this task, protocol and metric (Holm)"),
+        "smallest_p": Column("float64", "smallest p that so many groups can give: 2 of all orders of the two models"),
+        "verdict": Column("str", "of the first model: better, worse, undecided or cannot be decided (p_holm < .05)"),
+        "reason": Column("str", "why it cannot be decided, or why it speaks of trained models; else empty"),
     },
     "ranks": {
         **_CELL,
@@ -244,17 +278,19 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "architecture": _MODEL["architecture"],
         **_FAMILY,
         "score": Column("float64", "mean over seeds"),
-        "best": Column("int64", "best rank that it may hold"),
-        "worst": Column("int64", "worst rank that it may hold"),
+        "best": Column("int64", "1 + the models that the verdicts of `pairs` call better"),
+        "worst": Column("int64", "number of models - those that the verdicts call worse"),
         "models": Column("int64", "ranked models"),
     },
     "resolution": {
         **_CELL,
         **_METRIC,
-        "patients": Column("int64", "in the largest test fold"),
+        "groups": Column("int64", "of the test folds, all seeds together"),
+        "seeds": Column("int64", "runs of each model"),
         "models": Column("int64", "compared models"),
         "error": Column("float64", "standard error of the difference of two models"),
-        "resolvable": Column("float64", "smallest true difference that is found in 80 % of such test folds"),
+        "df": Column("float64", "its degrees of freedom"),
+        "resolvable": Column("float64", "smallest true difference that is found in 80 % of such studies; empty: none"),
         "basis": Column("str", "what the error is taken from"),
     },
     "published": {
@@ -264,13 +300,14 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "reported": Column("float64", "value in the study"),
         "source": Column("str", "where the study reports it"),
         "our_metric": Column("str", "metric of ours that is set beside it"),
-        **_under_both(
+        **_under(
+            ("published", "audited"),
             {
                 "value": "our mean over seeds",
                 "low": "lower end of its interval",
                 "high": "upper end of it",
                 "difference": "our value minus the reported one",
-            }
+            },
         ),
         **_CHANGE,
         "verdict": Column("str", "matches, differs or untestable"),
@@ -306,7 +343,8 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "usable": Column("float64", "images of the other dataset that can be used"),
         "duplicates": Column("float64", "of these, images that the own dataset holds too"),
         "removed": Column("float64", "images left out: duplicates and all others of their patients"),
-        "reason": Column("str", "why there is no score; else empty"),
+        **_COVERS,
+        "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
     },
     "runs": {
         **_MODEL,

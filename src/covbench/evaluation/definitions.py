@@ -37,12 +37,20 @@ CLASS_METRICS = {
     "auroc": Heading("AUROC", "This class against the rest."),
     "average_precision": Heading("Average precision", "This class against the rest."),
     "support": Heading("Images", "Test images of this class."),
-    "dice": Heading("Dice (F1)", "Per slice, then the mean over slices where the class is in truth or prediction."),
-    "jaccard": Heading("Jaccard", "Per slice, then the mean over slices where the class is in truth or prediction."),
-    "dice_volume": Heading("Dice / volume", "Pixels pooled per patient, then the mean over patients."),
-    "jaccard_volume": Heading("Jaccard / volume", "Pixels pooled per patient, then the mean over patients."),
-    "precision_volume": Heading("Precision / volume", "Pixels pooled per patient, then the mean over patients."),
-    "recall_volume": Heading("Recall / volume", "Pixels pooled per patient, then the mean over patients."),
+    "dice": Heading("Dice (F1)", "Per slice, then the mean over slices whose truth holds the class."),
+    "jaccard": Heading("Jaccard", "Per slice, then the mean over slices whose truth holds the class."),
+    "dice_volume": Heading(
+        "Dice / volume", "Pixels pooled per patient, then the mean over patients who have the class."
+    ),
+    "jaccard_volume": Heading(
+        "Jaccard / volume", "Pixels pooled per patient, then the mean over patients who have the class."
+    ),
+    "precision_volume": Heading(
+        "Precision / volume", "Pixels pooled per patient, then the mean over patients who have the class."
+    ),
+    "recall_volume": Heading(
+        "Recall / volume", "Pixels pooled per patient, then the mean over patients who have the class."
+    ),
     "dice_total": Heading("Dice in total", "Every pixel of the test fold pooled."),
     "images_with_class": Heading("Slices", "Test slices whose truth holds this class."),
 }

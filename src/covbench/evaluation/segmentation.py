@@ -2,7 +2,8 @@
 
 Everything follows from one count per image: how many pixels of each true class were predicted as each class. The lesion
 is the union of the task's lesion classes. Scores per image are averaged over the images where they are defined. Scores
-per volume pool the slices of a patient and are averaged over patients. Scores in total pool every pixel of the fold.
+per volume pool the slices of a patient and are averaged over patients. Both count only images or volumes whose truth
+holds the region, so that all models share one denominator. Scores in total pool every pixel of the fold.
 covbench.evaluation.metrics.segmentation has the metrics of the whole fold.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.metrics.registry import score_metrics
-from covbench.evaluation.metrics.segmentation import LESION, REASONS, SCORES, SegmentedFold
+from covbench.evaluation.metrics.segmentation import LESION, POOLINGS, SCORES, SegmentedFold, explain_undefined
 from covbench.evaluation.predictions import KEPT, refuse_predictions
 from covbench.evaluation.ratios import divide, mean_defined, write_down
 from covbench.schema import CovbenchError, Task
@@ -121,6 +122,24 @@ def score_overlap(both: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> 
     }
 
 
+def score_annotated(both: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Score the images or volumes whose truth holds the region, the same ones for every model. All others are NaN.
+
+    Where such an image has no prediction, its precision is 0, like its Dice.
+
+    Args:
+        both: pixels that are true and predicted, (…).
+        true: true pixels, (…).
+        predicted: predicted pixels, (…).
+
+    Returns:
+        float64, (…), by name of the score; NaN where the truth holds no pixel of the region.
+    """
+    scores = score_overlap(both, true, predicted)
+    scores["precision"] = np.where(predicted > 0, scores["precision"], 0.0)
+    return {name: np.where(true > 0, values, np.nan) for name, values in scores.items()}
+
+
 def name_regions(task: Task) -> Iterator[tuple[str, list[int]]]:
     """Yield the regions that are scored, with their class numbers: each class, then the lesion."""
     yield from ((name, [number]) for number, name in enumerate(task.classes))
@@ -143,7 +162,7 @@ def describe_cases(test: pd.DataFrame, confusion: np.ndarray, task: Task) -> pd.
     counts: dict[str, np.ndarray] = {}
     for region, members in name_regions(task):
         both, true, predicted = measure_overlap(confusion, members)
-        scores = score_overlap(both, true, predicted)
+        scores = score_annotated(both, true, predicted)
         columns |= {f"dice_{region}": scores["dice"], f"jaccard_{region}": scores["jaccard"]}
         counts |= {f"both_{region}": both, f"true_{region}": true, f"predicted_{region}": predicted}
     columns["pixel_accuracy"] = divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
@@ -160,8 +179,8 @@ def pool_volumes(cases: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarr
 def score_region(cases: pd.DataFrame, region: str) -> dict[str, float]:
     """Score a region: `dice` … over images, `dice_volume` … over patients, `dice_total` … with all pixels pooled."""
     counts = [cases[f"{count}_{region}"].to_numpy() for count in ("both", "true", "predicted")]
-    images = score_overlap(*counts)
-    volumes = score_overlap(*pool_volumes(cases, region))
+    images = score_annotated(*counts)
+    volumes = score_annotated(*pool_volumes(cases, region))
     totals = score_overlap(*(count.sum() for count in counts))
     scores: dict[str, float] = {name: mean_defined(images[name]) for name in SCORES}
     scores |= {f"{name}_volume": mean_defined(volumes[name]) for name in SCORES}
@@ -172,7 +191,7 @@ def _score_classes(
     cases: pd.DataFrame, regions: Mapping[str, Mapping[str, float]], classes: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """List every score of each class, None where undefined, and the reason for each None."""
-    reasons = {f"{name}{pooling}": REASONS[name] for name in SCORES for pooling in ("", "_volume", "_total")}
+    reasons = {f"{name}{pooling}": explain_undefined(name, pooling) for name in SCORES for pooling in POOLINGS}
     per_class: dict[str, Any] = {}
     undefined: dict[str, str] = {}
     for name in classes:

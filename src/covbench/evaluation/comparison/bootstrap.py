@@ -1,15 +1,13 @@
-"""Bootstrap over patients: compute the scores of a run in every bootstrap draw at once.
+"""Bootstrap over groups of images: compute the scores of a run in every bootstrap draw at once.
 
-A draw takes as many patients as there are, with replacement. An image counts as often as its patient was drawn. Draws
-are stored as weights, (P, B), so every score is a product of matrices, and runs that share weights share their draws.
-
-Intervals are percentile intervals (Efron & Tibshirani 1993, chapter 13), expanded for few patients. The draws take
-patients rather than images, because images of one patient are not independent.
+A group is what no split divides: a patient with all near-duplicates. Its images are not independent. A draw takes as
+many groups as there are, with replacement. An image counts as often as its group was drawn. Draws are stored as
+weights, (P, B), so every score is a product of matrices, and runs that share weights share their draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,17 +17,16 @@ from scipy import stats
 from scipy.sparse import csr_array
 
 from covbench.evaluation.classification import rate_classes
+from covbench.evaluation.comparison.intervals import DEFINED, SIGNIFICANT
 from covbench.evaluation.metrics.classification import ClassifiedFold
 from covbench.evaluation.metrics.registry import draw_metrics
 from covbench.evaluation.metrics.segmentation import LESION, SCORES, SegmentedFold
 from covbench.evaluation.ratios import divide
-from covbench.evaluation.segmentation import score_overlap
+from covbench.evaluation.segmentation import pool_volumes, score_annotated, score_overlap
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 DRAWS = 10_000
 SEED = 0
-LEVEL = 0.95
-DEFINED = 0.9
 BLOCK = 2000
 GRID = 101
 UNDRAWN = "no interval: bootstrap draws do not score this metric"
@@ -37,24 +34,62 @@ UNDRAWN = "no interval: bootstrap draws do not score this metric"
 Draws = dict[tuple[str, str], np.ndarray]
 
 
-def draw_patients(patients: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """Draw patients with replacement, and count how often each is drawn.
+def draw_groups(groups: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """Draw groups with replacement, and count how often each is drawn.
 
     Args:
-        patients: number of patients P.
+        groups: number of groups P.
         draws: number of bootstrap draws B.
         seed: seed of the draws.
 
     Returns:
         float64, (P, B), each column with sum P.
     """
-    chosen = np.random.default_rng(seed).integers(0, patients, (draws, patients))
-    flat = (chosen + np.arange(draws)[:, None] * patients).ravel()
-    counts = np.bincount(flat, minlength=draws * patients).reshape(draws, patients)
+    chosen = np.random.default_rng(seed).integers(0, groups, (draws, groups))
+    flat = (chosen + np.arange(draws)[:, None] * groups).ravel()
+    counts = np.bincount(flat, minlength=draws * groups).reshape(draws, groups)
     return np.ascontiguousarray(counts.T, np.float64)
 
 
-def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, patients: pd.Index, weights: np.ndarray) -> Draws:
+def draw_blocks(groups: int, first_seed: int = SEED) -> Iterator[np.ndarray]:
+    """Yield DRAWS draws in blocks of BLOCK, float64, (P, BLOCK). All draws of 15,000 groups would need gigabytes."""
+    for start in range(0, DRAWS, BLOCK):
+        yield draw_groups(groups, BLOCK, seed=first_seed + start)
+
+
+def keep_draws(groups: int) -> np.ndarray:
+    """Keep DRAWS draws for all runs of a task: uint16, (P, DRAWS), a quarter of the memory of float64."""
+    kept = np.empty((groups, DRAWS), np.uint16)
+    for number, block in enumerate(draw_blocks(groups)):
+        kept[:, number * BLOCK : (number + 1) * BLOCK] = block
+    return kept
+
+
+def score_blocks(
+    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Index, blocks: Iterable[np.ndarray]
+) -> Draws:
+    """Score a run in blocks of draws, as score_draws does in one.
+
+    Args:
+        metrics: the content of metrics.json.
+        cases: the content of cases.parquet.
+        groups: (P,), the groups that are drawn from.
+        blocks: each float64, (P, BLOCK).
+
+    Returns:
+        float32, (DRAWS,), by (class, metric).
+    """
+    found = [score_draws(metrics, cases, groups, weights) for weights in blocks]
+    return {key: np.concatenate([block[key] for block in found], dtype=np.float32) for key in found[0]}
+
+
+def split_draws(weights: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield kept draws, uint16, (P, B), in blocks: float64, (P, BLOCK)."""
+    for start in range(0, weights.shape[1], BLOCK):
+        yield weights[:, start : start + BLOCK].astype(np.float64)
+
+
+def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Index, weights: np.ndarray) -> Draws:
     """Compute every score of a run in each draw.
 
     With weights of 1 these are the scores of metrics.json.
@@ -62,32 +97,42 @@ def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, patients: pd.In
     Args:
         metrics: the content of metrics.json, read for its kind and classes.
         cases: the content of cases.parquet.
-        patients: (P,), the patients that are drawn from. They include all patients of the cases.
-        weights: float64, (P, B), how often each patient is drawn.
+        groups: (P,), the groups that are drawn from. They include all groups of the cases.
+        weights: float64, (P, B), how often each group is drawn.
 
     Returns:
         float64, (B,), by (class, metric). The class is "" for scores of the whole task. A score is NaN in a draw that
         leaves it undefined. Metrics that cannot be drawn are left out.
     """
-    patient_codes = patients.get_indexer(pd.Index(cases["patient_id"]))
+    codes = groups.get_indexer(pd.Index(name_groups(cases)))
     if metrics["kind"] == CLASSIFICATION:
-        return _score_classification(metrics, cases, patient_codes, weights)
-    return _score_segmentation(metrics, cases, patient_codes, weights)
+        return _score_classification(metrics, cases, codes, weights)
+    return _score_segmentation(metrics, cases, codes, weights)
+
+
+def name_groups(cases: pd.DataFrame) -> pd.Series:
+    """Return the group of each image: what the split kept together, or the patient where a table has no groups."""
+    return cases["group"] if "group" in cases else cases["patient_id"]
+
+
+def list_groups(tables: Iterable[pd.DataFrame]) -> pd.Index:
+    """List the groups of several tables of cases, each once and sorted."""
+    return pd.Index(sorted({group for cases in tables for group in name_groups(cases).unique()}))
 
 
 def _score_classification(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, patient_codes: np.ndarray, weights: np.ndarray
+    metrics: Mapping[str, Any], cases: pd.DataFrame, codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
     classes, positive = metrics["classes"], metrics["positive"]
     number = classes.index(positive) if positive else None
     truth, count = cases["truth"].to_numpy(), len(classes)
-    cells = (patient_codes * count + truth) * count + cases["predicted"].to_numpy()
+    cells = (codes * count + truth) * count + cases["predicted"].to_numpy()
     confusion = np.bincount(cells, minlength=len(weights) * count**2).reshape(len(weights), -1)
     drawn = (weights.T @ confusion).reshape(-1, count, count)
     rates = rate_classes(drawn)
-    ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), patient_codes, weights) for c in range(count)]
+    ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), codes, weights) for c in range(count)]
     rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
-    mean = partial(_mean_draws, patient_codes=patient_codes, weights=weights)
+    mean = partial(_mean_draws, codes=codes, weights=weights)
     fold = ClassifiedFold(cases, tuple(classes), number, drawn, rates, mean)
     totals = draw_metrics(CLASSIFICATION, fold, positive=number is not None)
     shown = [rate for rate in rates if rate != "support"]
@@ -96,15 +141,15 @@ def _score_classification(
 
 
 def rank_draws(
-    is_class: np.ndarray, scores: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray
+    is_class: np.ndarray, scores: np.ndarray, codes: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute AUROC (ties count half) and average precision (a step per distinct score) in each draw.
 
     Args:
         is_class: bool, (N,), whether each image is of the class.
         scores: float, (N,), the model's probability of the class.
-        patient_codes: int64, (N,), the patient of each image as a row of `weights`.
-        weights: float64, (P, B), how often each patient is drawn.
+        codes: int64, (N,), the group of each image as a row of `weights`.
+        weights: float64, (P, B), how often each group is drawn.
 
     Returns:
         AUROC and average precision, float64, (B,) each, NaN where undefined. Sums are in float32, so they are exact to
@@ -113,7 +158,7 @@ def rank_draws(
     level = rank_scores(scores)
     shape = (level.max() + 1, len(weights))
     in_class, others = (
-        csr_array((np.ones(part.sum(), np.float32), (level[part], patient_codes[part])), shape)
+        csr_array((np.ones(part.sum(), np.float32), (level[part], codes[part])), shape)
         for part in (is_class, ~is_class)
     )
     auroc, precision = np.empty(weights.shape[1]), np.empty(weights.shape[1])
@@ -127,16 +172,14 @@ def rank_draws(
     return auroc, precision
 
 
-def band_curves(
-    is_class: np.ndarray, scores: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray
-) -> pd.DataFrame:
+def band_curves(is_class: np.ndarray, scores: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
     """Compute pointwise 95 % bands of the ROC and the precision-recall curve, at GRID points between 0 and 1.
 
     Args:
         is_class: bool, (N,), whether each image is of the class.
         scores: float, (N,), the model's probability of the class.
-        patient_codes: int64, (N,), the patient of each image as a row of `weights`.
-        weights: float64, (P, B), how often each patient is drawn.
+        codes: int64, (N,), the group of each image as a row of `weights`.
+        weights: float64, (P, B), how often each group is drawn.
 
     Returns:
         A table with the columns curve, x, low and high. For curve `roc`, x is the false positive rate, and low and high
@@ -144,7 +187,7 @@ def band_curves(
         interval.
     """
     grid, level = np.linspace(0, 1, GRID), rank_scores(scores)
-    drawn = [trace_draw(is_class, level, draw[patient_codes], grid) for draw in weights.T]
+    drawn = [trace_draw(is_class, level, draw[codes], grid) for draw in weights.T]
     tables = []
     for number, curve in enumerate(("roc", "pr")):
         limits = [find_interval(values, len(weights))[:2] for values in np.array([pair[number] for pair in drawn]).T]
@@ -191,61 +234,63 @@ def _accumulate(rows: np.ndarray) -> np.ndarray:
 
 
 def _score_segmentation(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, patient_codes: np.ndarray, weights: np.ndarray
+    metrics: Mapping[str, Any], cases: pd.DataFrame, codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
-    regions = {name: _score_region(cases, name, patient_codes, weights) for name in {*metrics["classes"], LESION}}
-    mean = partial(_mean_draws, patient_codes=patient_codes, weights=weights)
+    regions = {name: _score_region(cases, name, codes, weights) for name in {*metrics["classes"], LESION}}
+    mean = partial(_mean_draws, codes=codes, weights=weights)
     totals = draw_metrics(SEGMENTATION, SegmentedFold(cases, tuple(metrics["classes"]), regions, mean))
     per_class = {(c, name): value for c in metrics["classes"] for name, value in regions[c].items()}
     return {("", name): value for name, value in totals.items()} | per_class
 
 
-def _score_region(
-    cases: pd.DataFrame, region: str, patient_codes: np.ndarray, weights: np.ndarray
-) -> dict[str, np.ndarray]:
+def _score_region(cases: pd.DataFrame, region: str, codes: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     counts = cases[[f"{count}_{region}" for count in ("both", "true", "predicted")]].to_numpy(np.float64)
+    volumes, owners = pool_volumes(cases, region), codes[np.unique(cases["patient_id"], return_index=True)[1]]
     pooled = np.zeros((len(weights), 3))
-    np.add.at(pooled, patient_codes, counts)
-    images, volumes, totals = score_overlap(*counts.T), score_overlap(*pooled.T), score_overlap(*(weights.T @ pooled).T)
-    patients = np.arange(len(weights))
-    found = {name: _mean_draws(images[name], patient_codes, weights) for name in SCORES}
-    found |= {f"{name}_volume": _mean_draws(volumes[name], patients, weights) for name in SCORES}
+    np.add.at(pooled, codes, counts)
+    images, patients, totals = (
+        score_annotated(*counts.T),
+        score_annotated(*volumes),
+        score_overlap(*(weights.T @ pooled).T),
+    )
+    found = {name: _mean_draws(images[name], codes, weights) for name in SCORES}
+    found |= {f"{name}_volume": _mean_draws(patients[name], owners, weights) for name in SCORES}
     return found | {f"{name}_total": totals[name] for name in SCORES}
 
 
-def _mean_draws(values: np.ndarray, patient_codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _mean_draws(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Compute the mean of the defined values in each draw: float64, (B,)."""
     defined = ~np.isnan(values)
-    sums = np.bincount(patient_codes[defined], values[defined], len(weights))
-    counts = np.bincount(patient_codes[defined], minlength=len(weights))
+    sums = np.bincount(codes[defined], values[defined], len(weights))
+    counts = np.bincount(codes[defined], minlength=len(weights))
     return divide(sums @ weights, counts @ weights)
 
 
-def find_interval(draws: np.ndarray, patients: int) -> tuple[float | None, float | None, str]:
+def find_interval(draws: np.ndarray, groups: int) -> tuple[float | None, float | None, str]:
     """Compute the interval that holds the central draws, or say why there is none: low, high, reason.
 
     draws: float64, (B,), a score in each bootstrap draw.
-    patients: number of patients that were drawn from.
+    groups: number of groups that were drawn from.
 
     Only defined draws count, and each tail holds the share of them that expand_tail returns. If a tenth of the draws or
     more is undefined there is no interval, because the others are a biased choice.
     """
-    if patients < 2:
-        return None, None, "no interval: a single patient"
+    if groups < 2:
+        return None, None, "no interval: a single group of images"
     defined = draws[~np.isnan(draws)]
     if len(defined) <= DEFINED * len(draws):
         return None, None, f"no interval: undefined in {1 - len(defined) / len(draws):.0%} of the draws"
-    tail = expand_tail(patients)
+    tail = expand_tail(groups)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high), ""
 
 
-def expand_tail(patients: int) -> float:
-    """Return the share of draws below a 95 % interval for this many patients: 0.025 for many, smaller for few.
+def expand_tail(groups: int) -> float:
+    """Return the share of draws below a 95 % interval for this many groups: 0.025 for many, smaller for few.
 
     The spread of the draws is too small by a factor of sqrt((n - 1) / n), and quantiles of a normal distribution ignore
     that the spread is itself estimated. The expanded percentile interval (Hesterberg 2015, Am. Stat. 69:371) corrects
     both.
     """
-    reach = stats.t.ppf((1 + LEVEL) / 2, patients - 1) * np.sqrt(patients / (patients - 1))
+    reach = stats.t.ppf(1 - SIGNIFICANT / 2, groups - 1) * np.sqrt(groups / (groups - 1))
     return float(stats.norm.sf(reach))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.comparison.bootstrap import UNDRAWN, Draws, draw_patients, find_interval, score_draws
-from covbench.evaluation.comparison.model_pairs import Contestant, compare_model_pairs
-from covbench.evaluation.comparison.replication import compare_protocols, set_beside
+from covbench.evaluation.comparison.bootstrap import (
+    UNDRAWN,
+    Draws,
+    keep_draws,
+    list_groups,
+    score_blocks,
+    split_draws,
+)
+from covbench.evaluation.comparison.contestants import Contestant, enter_contestant, estimate_contestant
+from covbench.evaluation.comparison.duplicate_images import compare_without_duplicates
+from covbench.evaluation.comparison.evidence import RATES, count_evidence
+from covbench.evaluation.comparison.intervals import Estimate, estimate_score, explain_scope
+from covbench.evaluation.comparison.model_pairs import compare_model_pairs
+from covbench.evaluation.comparison.protocol_changes import compare_protocols
+from covbench.evaluation.comparison.replication import set_beside
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import (
     MODEL_KEYS,
     RunRecord,
     RunState,
-    count_patients,
     describe_record,
     examine_runs,
     require_planned,
 )
-from covbench.protocols import AUDITED, PROTOCOLS, PUBLISHED
 from covbench.schema import COMPARE_TABLES
 
 COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution")
@@ -91,64 +101,66 @@ def _model(record: RunRecord) -> tuple[str, str, str]:
 def _compare_task(runs: list[RunRecord]) -> Rows:
     """Make the rows of COMPUTED for all runs of one task. They share their bootstrap draws across protocols and seeds.
 
-    A patient in several test folds is drawn for all of them at once, so differences between models, seeds and protocols
+    A group in several test folds is drawn for all of them at once, so differences between models, seeds and protocols
     are paired as far as possible.
     """
     rows: Rows = {name: [] for name in COMPUTED}
-    patients = pd.Index(sorted({patient for scored in runs for patient in scored.cases["patient_id"]}))
-    weights = draw_patients(len(patients))
-    contestants: dict[str, dict[str, Contestant]] = {protocol: {} for protocol in PROTOCOLS}
-    for (protocol, architecture, family), group in groupby(sorted(runs, key=_model), key=_model):
-        seeds = list(group)
-        draws = [score_draws(scored.metrics, scored.cases, patients, weights) for scored in seeds]
+    groups = list_groups(run.cases for run in runs)
+    weights = keep_draws(len(groups))
+    contestants: dict[str, dict[str, Contestant]] = {}
+    for (protocol, architecture, family), several in groupby(sorted(runs, key=_model), key=_model):
+        seeds = sorted(several, key=lambda run: run.seed)
+        draws = [score_blocks(run.metrics, run.cases, groups, split_draws(weights)) for run in seeds]
         for scored, drawn in zip(seeds, draws, strict=True):
             rows["metrics"] += _tabulate(scored, drawn)
-        summary, averaged = _average_seeds(seeds, draws)
-        rows["summary"] += [
-            {"protocol": protocol, "architecture": architecture, "family": family} | row for row in summary
-        ]
-        scores = {row["metric"]: row["mean"] for row in summary}
-        contestants[protocol][architecture] = Contestant(
-            architecture, family, {scored.seed: scored for scored in seeds}, scores, averaged
-        )
-    for protocol, entered in contestants.items():
-        found = compare_model_pairs(list(entered.values()), patients) if entered else {}
-        for name, several in found.items():
-            rows[name] += [{"protocol": protocol} | row for row in several]
-    rows["protocols"] = list(compare_protocols(rows["summary"], contestants[PUBLISHED], contestants[AUDITED]))
-    return {name: [{"task": runs[0].task} | row for row in several] for name, several in rows.items()}
+        entered = enter_contestant(seeds, draws)
+        contestants.setdefault(protocol, {})[architecture] = entered
+        keys = {"protocol": protocol, "architecture": architecture, "family": family}
+        rows["summary"] += [keys | row for row in summarize(entered)]
+    for protocol, entries in contestants.items():
+        for name, found in compare_model_pairs(list(entries.values())).items():
+            rows[name] += [{"protocol": protocol} | row for row in found]
+    rows["protocols"] = list(compare_protocols(rows["summary"], contestants))
+    return {name: [{"task": runs[0].task} | row for row in found] for name, found in rows.items()}
 
 
 def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:
-    metrics = scored.metrics
+    metrics, evidence = scored.metrics, count_evidence(scored.metrics, scored.cases)
     keys = {key: getattr(scored, key) for key in [*MODEL_KEYS, "family", "seed"]}
     for name, scores in {"": metrics["metrics"], **metrics["per_class"]}.items():
         for metric, value in scores.items():
+            row = {**keys, "class": name, "metric": metric, "value": value}
             key = f"per_class.{name}.{metric}" if name else metric
-            low, high, reason = None, None, metrics["undefined"].get(key, "")
+            row["reason"] = metrics["undefined"].get(key, "")
             if value is not None and (name, metric) in draws:
-                low, high, reason = find_interval(draws[name, metric], metrics["patients"])
+                drawn, groups = draws[name, metric][None], evidence[name, metric]
+                row |= _bound(estimate_score(np.array([value]), drawn, groups, metric in RATES))
             elif value is not None and not name:
-                reason = UNDRAWN
-            yield {**keys, "class": name, "metric": metric, "value": value, "low": low, "high": high, "reason": reason}
+                row["reason"] = UNDRAWN
+            yield row
 
 
-def _average_seeds(group: list[RunRecord], draws: list[Draws]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Average each metric over the seeds for which it is defined: mean, standard deviation, interval and draws.
+def _bound(found: Estimate) -> dict[str, Any]:
+    return {"low": found.low, "high": found.high, "reason": found.reason}
 
-    In each draw of patients, the metric is computed for every seed and averaged over the seeds. The interval therefore
-    covers the choice of patients only.
-    """
-    rows, averaged = [], {}
-    for metric in group[0].metrics["metrics"]:
-        found = [(s.metrics["metrics"].get(metric), d) for s, d in zip(group, draws, strict=True)]
-        values = [value for value, _ in found if value is not None]
-        row: dict[str, Any] = {"metric": metric, "seeds": len(values)} | dict.fromkeys(("mean", "sd", "low", "high"))
-        if values and all(("", metric) in drawn for _, drawn in found):
-            averaged[metric] = np.mean([drawn["", metric] for value, drawn in found if value is not None], axis=0)
-            row["low"], row["high"], _ = find_interval(averaged[metric], count_patients(group))
-        if values:
-            row["mean"] = float(np.mean(values))
-            row["sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        rows.append(row)
-    return rows, averaged
+
+def summarize(contestant: Contestant) -> Iterator[dict[str, Any]]:
+    """Make the rows of `summary` of one model under one protocol, without the columns of these."""
+    without = compare_without_duplicates(contestant)
+    for metric, values in contestant.scores.items():
+        seeds = contestant.list_defined(metric)
+        known = values[~np.isnan(values)]
+        row: dict[str, Any] = {"metric": metric, "seeds": len(seeds), "groups": contestant.groups[metric]}
+        row["values"] = " ".join(f"{value:.3f}" for value in known)
+        row["mean"] = contestant.average(metric)
+        row["sd"] = float(np.std(known, ddof=1)) if len(known) > 1 else None
+        row["covers"] = ""
+        if seeds and metric in contestant.draws:
+            found = estimate_contestant(contestant, metric)
+            row |= {
+                name: getattr(found, name) for name in ("low", "high", "covers", "se", "df", "run_se", "training_sd")
+            }
+            row["reason"] = explain_scope(found, len(seeds))
+        else:
+            row["reason"] = UNDRAWN if seeds else "undefined in every seed"
+        yield row | without.get(metric, {})

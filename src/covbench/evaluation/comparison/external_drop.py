@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ import pandas as pd
 from covbench.data.datasets import TASKS
 from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import DRAWS, draw_patients, find_interval, score_draws
+from covbench.evaluation.comparison.bootstrap import Draws, draw_blocks, list_groups, score_blocks
+from covbench.evaluation.comparison.evidence import RATES, count_evidence
+from covbench.evaluation.comparison.intervals import estimate_difference, estimate_score, explain_scope
 from covbench.evaluation.external import COUNTS, Scores
 from covbench.experiment.plan import PlannedRun
-from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, count_patients, examine_runs
+from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs
 from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
@@ -28,16 +30,15 @@ EXTERNAL_METRICS = {
     SEGMENTATION: ("dice_lesion", "jaccard_lesion", "dice_lesion_volume"),
 }
 """The metrics that are compared, on the labels that both datasets share. Accuracy also depends on COVID's share."""
-BLOCK = 2000
-"""Number of draws at a time. All draws of a dataset with 15,000 patients would need gigabytes."""
 
 
 def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.DataFrame:
     """Make the table `external`: the scores of every planned network on its own dataset and on every other that fits.
 
     `internal` is the score on the run's own test fold, with the labels that both datasets share. `drop` is internal
-    minus external score, with its interval. Patients of the two datasets are drawn independently, and seeds are
-    averaged in each draw. If scores are missing, or come from another training, the row has the reason instead.
+    minus external score, with its interval. Groups of the two datasets are drawn independently. A seed's two scores are
+    paired, because one training made both. If scores are missing, or come from another training, the row has the reason
+    instead.
 
     root: the folder that holds data/ and results/.
     """
@@ -73,12 +74,10 @@ def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterat
         (found["seeds"][str(scored.seed)], cases[cases["seed"] == scored.seed].reset_index(drop=True))
         for scored in seeds
     ]
-    drawn = [_draw_scores(scores, names, side) for side, scores in enumerate((internal, external))]
-    patients = [count_patients(seeds), int(found["patients"])]
+    sides = (internal, external)
+    drawn = [_draw_scores(scores, first_seed=side) for side, scores in enumerate(sides)]
     for metric in names:
-        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(
-            metric, (internal, external), drawn, patients
-        )
+        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, sides, drawn)
 
 
 def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, Any], str]:
@@ -103,37 +102,32 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
     columns = [f"p_{number}" for number in range(len(task.classes))]
     shared = share_probabilities(scored.cases[columns].to_numpy(), task)
     truth = share_labels(task)[scored.cases["truth"]].astype(np.int64)
-    table = scored.cases[["image_id", "copy", "patient_id", "source"]]
+    table = scored.cases[
+        [name for name in ("image_id", "copy", "patient_id", "group", "source") if name in scored.cases]
+    ]
     table = table.assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
     return evaluate_classification(table, SHARED[CLASSIFICATION])
 
 
-def _draw_scores(seeds: Sequence[Scores], names: Sequence[str], side: int) -> dict[str, np.ndarray]:
-    """Compute the scores in each bootstrap draw, averaged over seeds: float64, (DRAWS,), by metric.
-
-    side: 0 for internal, 1 for external. The draws of the two sides are independent.
-    """
-    patients = pd.Index(sorted({patient for _, cases in seeds for patient in cases["patient_id"]}))
-    blocks = []
-    for start in range(0, DRAWS, BLOCK):
-        weights = draw_patients(len(patients), BLOCK, seed=start + side)
-        draws = [score_draws(metrics, cases, patients, weights) for metrics, cases in seeds]
-        blocks.append([np.mean([drawn["", metric] for drawn in draws], axis=0) for metric in names])
-    return dict(zip(names, np.concatenate(blocks, axis=1), strict=True))
+def _draw_scores(seeds: Sequence[Scores], first_seed: int) -> list[Draws]:
+    """Score each seed in the same bootstrap draws. first_seed: 0 for internal, 1 for external: independent draws."""
+    groups = list_groups(cases for _, cases in seeds)
+    return [score_blocks(*scores, groups, draw_blocks(len(groups), first_seed)) for scores in seeds]
 
 
-def _compare(
-    metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Mapping[str, np.ndarray]], patients: Sequence[int]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"reason": ""}
-    means = []
-    for side, scores, draws, count in zip(("internal", "external"), sides, drawn, patients, strict=True):
-        values = [metrics["metrics"][metric] for metrics, _ in scores]
-        if None in values:
+def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Sequence[Draws]]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    values, draws, groups = [], [], []
+    for side, scores, found in zip(("internal", "external"), sides, drawn, strict=True):
+        known = [metrics["metrics"][metric] for metrics, _ in scores]
+        if None in known:
             reasons = {metrics["undefined"].get(metric, "undefined") for metrics, _ in scores}
-            return {"reason": f"{side}: {'; '.join(sorted(reasons))}"}
-        means.append(float(np.mean(values)))
-        low, high, _ = find_interval(draws[metric], count)
-        row |= {side: means[-1], f"{side}_low": low, f"{side}_high": high}
-    low, high, _ = find_interval(drawn[0][metric] - drawn[1][metric], min(patients))
-    return row | {"drop": means[0] - means[1], "drop_low": low, "drop_high": high}
+            return {"covers": "", "reason": f"{side}: {'; '.join(sorted(reasons))}"}
+        values.append(np.array(known, np.float64))
+        draws.append(np.stack([several["", metric] for several in found]))
+        groups.append(count_evidence(scores[0][0], pd.concat([cases for _, cases in scores]))["", metric])
+        estimate = estimate_score(values[-1], draws[-1], groups[-1], metric in RATES)
+        row |= {side: estimate.value, f"{side}_low": estimate.low, f"{side}_high": estimate.high}
+    drop = estimate_difference(values[0] - values[1], draws[0] - draws[1], min(groups))
+    row |= {"drop": drop.value, "drop_low": drop.low, "drop_high": drop.high, "covers": drop.covers}
+    return row | {"reason": explain_scope(drop, len(values[0]))}

@@ -1,39 +1,48 @@
-"""Compute the ranks that a model may hold, and the smallest difference that a test set can resolve."""
+"""Compute the ranks that a model may hold, and the smallest difference that a study can resolve."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
-from scipy import stats
+from scipy import special
 
-LEVEL, POWER = 0.95, 0.8
+from covbench.evaluation.comparison.intervals import SIGNIFICANT, Error
+
+POWER = 0.8
 
 
-def range_ranks(draws: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the best and the worst rank of each model at 95 % confidence: int64, (K,) each; 1 is the best.
+def range_ranks(models: Sequence[str], better: Iterable[tuple[str, str]]) -> Mapping[str, tuple[int, int]]:
+    """Compute the best and the worst rank of each model from verdicts on pairs; 1 is the best.
 
-    draws: float64, (K, B), the score of each model in each bootstrap draw, with the same patients in a column.
-    scores: float64, (K,); larger is better.
+    Verdicts are corrected after Holm: with 95 % confidence none of a table is wrong, so that all ranks hold at once.
 
-    A model's rank is one more than the number of contestants that are better. A contestant is better or worse if its
-    difference lies outside a band. The band holds all differences of this model at once in 95 % of the draws (Mogstad,
-    Romano, Shaikh and Wilhelm 2024, Rev. Econ. Stud. 91:476, marginal sets by single steps). All others are ties. Ranks
-    within draws would give too narrow a range for models that are close.
+    Args:
+        models: names of the K models.
+        better: pairs of models, the first of which is better.
+
+    Returns:
+        Best rank (1 + models that are better) and worst rank (K - models that are worse) by model.
     """
-    usable = draws[:, ~np.isnan(draws).any(axis=0)]
-    best, worst = np.ones(len(scores), np.int64), np.full(len(scores), len(scores))
-    for number in range(len(scores)):
-        contestants = np.delete(np.arange(len(scores)), number)
-        if not len(contestants) or usable.shape[1] < 2:
-            continue
-        behind = scores[contestants] - scores[number]
-        apart = usable[contestants] - usable[number] - behind[:, None]
-        error = np.maximum(apart.std(axis=1), 1e-12)
-        reach = np.quantile(np.abs(apart / error[:, None]).max(axis=0), LEVEL) * error
-        best[number] += (behind > reach).sum()
-        worst[number] -= (behind < -reach).sum()
-    return best, worst
+    ahead, behind = dict.fromkeys(models, 0), dict.fromkeys(models, 0)
+    for winner, loser in better:
+        behind[winner] += 1
+        ahead[loser] += 1
+    return {name: (1 + ahead[name], len(models) - behind[name]) for name in models}
 
 
-def resolvable_difference(error: float) -> float:
-    """Return the true difference that a two-sided test at 5 % finds in 80 % of test sets, given its standard error."""
-    return float((stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)) * error)
+def resolvable_difference(error: Error, pairs: int) -> float:
+    """Compute the true difference that 80 % of such studies find in one pair, in the first step of Holm's correction.
+
+    error: of a difference. pairs: number of pairs that are tested together.
+    """
+    return error.reach(SIGNIFICANT / pairs) + float(special.stdtrit(error.df, POWER)) * error.se
+
+
+def correct_holm(values: np.ndarray) -> np.ndarray:
+    """Correct the p-values of one family after Holm (1979): float64, (K,). NaN stays NaN and does not count."""
+    corrected = np.full(len(values), np.nan)
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected

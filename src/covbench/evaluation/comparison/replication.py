@@ -1,16 +1,14 @@
-"""Compare the study's values with ours: what the protocols change, and whether a reported value can be repeated."""
+"""Compare the study's values with ours: whether a reported value can be repeated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from covbench.evaluation.comparison.bootstrap import find_interval
-from covbench.evaluation.comparison.model_pairs import Contestant
 from covbench.evaluation.definitions import define_metric
-from covbench.experiment.runs import MODEL_KEYS, count_patients
+from covbench.experiment.runs import MODEL_KEYS
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.schema import COMPARE_TABLES
 
@@ -59,36 +57,6 @@ def judge(reported: float, ours: Mapping[str, Any]) -> tuple[str, str]:
     if ours["low"] <= reported <= ours["high"]:
         return MATCHES, "inside our 95 % interval"
     return DIFFERS, f"{'above' if reported > ours['high'] else 'below'} our 95 % interval"
-
-
-def compare_protocols(
-    summary: Sequence[Mapping[str, Any]], published: Mapping[str, Contestant], audited: Mapping[str, Contestant]
-) -> Iterator[dict[str, Any]]:
-    """Compute what `audited` changes in each score of each model, with its interval: rows of `protocols` without task.
-
-    Args:
-        summary: rows of the table `summary` of one task.
-        published: models by name.
-        audited: models by name. Both protocols share their bootstrap draws.
-
-    Yields:
-        A row per model and metric. A metric without bootstrap draws has no interval.
-    """
-    found = {tuple(row[key] for key in ("protocol", "architecture", "metric")): row for row in summary}
-    for name in sorted(published.keys() & audited.keys()):
-        sides = {PUBLISHED: published[name], AUDITED: audited[name]}
-        scored = [{metric for metric, score in side.scores.items() if score is not None} for side in sides.values()]
-        for metric in sorted(set.intersection(*scored)):
-            row: dict[str, Any] = {"architecture": name, "family": published[name].family, "metric": metric}
-            for protocol in sides:
-                score = found[protocol, name, metric]
-                row |= {f"{value}_{protocol}": score[value] for value in ("mean", "low", "high")}
-            low = high = None
-            if all(metric in side.draws for side in sides.values()):
-                drawn = sides[AUDITED].draws[metric] - sides[PUBLISHED].draws[metric]
-                low, high, _ = find_interval(drawn, min(count_patients(side.runs.values()) for side in sides.values()))
-            change = row[f"mean_{AUDITED}"] - row[f"mean_{PUBLISHED}"]
-            yield row | dict(zip(CHANGE, (change, low, high), strict=True))
 
 
 def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.DataFrame) -> pd.DataFrame:

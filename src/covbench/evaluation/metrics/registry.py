@@ -24,6 +24,7 @@ class Metric:
     reason: from such a fold to the reason why the metric is undefined on it.
     drawn: whether `function` works on bootstrap draws; otherwise the metric has no interval.
     positive_only: only for tasks with a positive class. in_report: whether the report's tables show it.
+    lower_is_better: whether a smaller value is the better one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     drawn: bool = True
     positive_only: bool = False
     in_report: bool = True
+    lower_is_better: bool = False
 
 
 METRICS: dict[str, dict[str, Metric]] = {CLASSIFICATION: {}, SEGMENTATION: {}}
@@ -56,7 +58,7 @@ def register_metric(
         definition: what exactly it counts, in a sentence.
         name: the metric's name; if left out, the name of the function.
         reason: from a fold to the reason why the metric is undefined on it.
-        traits: `drawn`, `positive_only` and `in_report` of Metric.
+        traits: `drawn`, `positive_only`, `in_report` and `lower_is_better` of Metric.
 
     Returns:
         The decorator, which returns the function unchanged.

@@ -14,14 +14,16 @@ from covbench.evaluation.metrics.registry import Reason, register_metric
 from covbench.schema import SEGMENTATION
 
 SCORES = ("dice", "jaccard", "precision", "recall")
+POOLINGS = ("", "_volume", "_total")
 LESION = "lesion"
-REASONS = {
+UNTRUE = "no pixel of it in the test fold"
+UNSEEN = {
     "dice": "no pixel of it, true or predicted, in the test fold",
     "jaccard": "no pixel of it, true or predicted, in the test fold",
     "precision": "never predicted",
-    "recall": "no pixel of it in the test fold",
+    "recall": UNTRUE,
 }
-"""Why a score of a region is undefined."""
+"""Why a score of a region is undefined when all pixels are pooled."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,28 @@ class SegmentedFold:
 
 metric = partial(register_metric, SEGMENTATION)
 
+
+def explain_undefined(score: str, pooling: str) -> str:
+    """Explain why a score of a region is undefined. pooling: one of POOLINGS."""
+    return UNSEEN[score] if pooling == "_total" else UNTRUE
+
+
 _LESION_SCORES = {
     "dice": (
         "Lesion Dice (F1)",
-        "2·TP / (2·TP + FP + FN) over the pixels of all lesion classes together, per slice, then the mean over slices. "
-        "A slice where neither the truth nor the prediction holds a lesion is undefined and left out.",
+        "2·TP / (2·TP + FP + FN) over the pixels of all lesion classes together, per slice, then the mean over the "
+        "slices whose truth holds a lesion, the same ones for every model. Other slices have metrics of their own.",
     ),
     "jaccard": ("Lesion Jaccard", "TP / (TP + FP + FN), otherwise as lesion Dice."),
-    "precision": ("Lesion precision", "TP / (TP + FP) per slice; undefined where nothing is predicted."),
-    "recall": ("Lesion recall", "TP / (TP + FN) per slice; undefined where the truth holds no lesion."),
+    "precision": ("Lesion precision", "TP / (TP + FP), otherwise as lesion Dice; 0 where nothing is predicted."),
+    "recall": ("Lesion recall", "TP / (TP + FN), otherwise as lesion Dice."),
     "dice_volume": (
         "Lesion Dice per volume",
-        "Pixels pooled over all test slices of a patient, then the mean over patients.",
+        "Pixels pooled over all test slices of a patient, then the mean over the patients who have a lesion there.",
     ),
     "jaccard_volume": ("Lesion Jaccard per volume", "As lesion Dice per volume, with Jaccard."),
-    "precision_volume": ("Lesion precision per volume", "Pixels pooled per patient, mean over patients."),
-    "recall_volume": ("Lesion recall per volume", "Pixels pooled per patient, mean over patients."),
+    "precision_volume": ("Lesion precision per volume", "Pixels pooled per patient, patients as for Dice per volume."),
+    "recall_volume": ("Lesion recall per volume", "Pixels pooled per patient, patients as for Dice per volume."),
     "dice_total": (
         "Lesion Dice in total",
         "2·TP / (2·TP + FP + FN) over every pixel of the test fold, all lesion classes together: large lesions "
@@ -76,14 +84,49 @@ def _lesion(fold: SegmentedFold, score: str) -> Any:
     return fold.regions[LESION][score]
 
 
-def _explain(score: str) -> Reason:
-    return lambda _: REASONS[score]
+def _explain(score: str, pooling: str) -> Reason:
+    return lambda _: explain_undefined(score, pooling)
 
 
 for _score, (_label, _definition) in _LESION_SCORES.items():
     _base, _, _pooling = _score.partition("_")
     _name = f"{_base}_{LESION}_{_pooling}" if _pooling else f"{_base}_{LESION}"
-    metric(_label, _definition, _name, _explain(_base), in_report=_score in _SHOWN)(partial(_lesion, score=_score))
+    metric(_label, _definition, _name, _explain(_base, f"_{_pooling}"), in_report=_score in _SHOWN)(
+        partial(_lesion, score=_score)
+    )
+
+
+def _lesion_free(fold: SegmentedFold) -> np.ndarray:
+    return fold.cases[f"true_{LESION}"].to_numpy() == 0
+
+
+def _no_lesion_free(_: SegmentedFold) -> str:
+    return "every slice of the test fold holds a lesion"
+
+
+@metric(
+    "False-positive rate",
+    "Share of the slices without a lesion on which a lesion is predicted, be it one pixel. Smaller is better.",
+    reason=_no_lesion_free,
+    lower_is_better=True,
+)
+def false_positive_rate(fold: SegmentedFold) -> Any:
+    """Lesion-free slices with a predicted lesion."""
+    predicted = fold.cases[f"predicted_{LESION}"].to_numpy() > 0
+    return fold.mean(np.where(_lesion_free(fold), predicted.astype(np.float64), np.nan))
+
+
+@metric(
+    "False-positive volume",
+    "Share of the pixels that are predicted as a lesion, mean over the slices without a lesion. Smaller is better.",
+    reason=_no_lesion_free,
+    lower_is_better=True,
+)
+def false_positive_volume(fold: SegmentedFold) -> Any:
+    """Predicted lesion on lesion-free slices."""
+    pixels = fold.cases[[f"true_{name}" for name in fold.classes]].to_numpy(np.float64).sum(axis=1)
+    share = fold.cases[f"predicted_{LESION}"].to_numpy() / pixels
+    return fold.mean(np.where(_lesion_free(fold), share, np.nan))
 
 
 def _missing_classes(fold: SegmentedFold) -> str:
@@ -95,7 +138,11 @@ def _mean_classes(fold: SegmentedFold, score: str, first: int) -> Any:
     return np.mean([fold.regions[name][score] for name in fold.classes[first:]], axis=0)
 
 
-@metric("Mean Dice (F1)", "Mean of the per-slice Dice of every class but the background.", reason=_missing_classes)
+@metric(
+    "Mean Dice (F1)",
+    "Mean over every class but the background of its per-slice Dice, slices as for lesion Dice.",
+    reason=_missing_classes,
+)
 def dice_mean(fold: SegmentedFold) -> Any:
     """Mean over the classes but the background."""
     return _mean_classes(fold, "dice", 1)
@@ -112,7 +159,11 @@ def dice_all_total(fold: SegmentedFold) -> Any:
     return _mean_classes(fold, "dice_total", 0)
 
 
-@metric("Mean Jaccard", "Mean of the per-slice Jaccard of every class but the background.", reason=_missing_classes)
+@metric(
+    "Mean Jaccard",
+    "Mean over every class but the background of its per-slice Jaccard, slices as for lesion Dice.",
+    reason=_missing_classes,
+)
 def jaccard_mean(fold: SegmentedFold) -> Any:
     """Mean over the classes but the background."""
     return _mean_classes(fold, "jaccard", 1)

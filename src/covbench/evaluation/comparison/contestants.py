@@ -1,0 +1,91 @@
+"""A model under one protocol: its runs, their scores, and the same in each bootstrap draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.comparison.bootstrap import Draws
+from covbench.evaluation.comparison.evidence import RATES, count_evidence
+from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score
+from covbench.experiment.runs import RunRecord
+
+WHOLE = ""
+"""The class of scores of the whole task."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model under one protocol.
+
+    runs: its scored runs by seed, in ascending order. scores: by metric, the score of each, float64, (S,), NaN where
+    undefined. draws: by metric, the same in each bootstrap draw, float32, (S, B). groups: by metric, the groups of
+    images that it rests on.
+    """
+
+    architecture: str
+    family: str
+    runs: Mapping[int, RunRecord]
+    scores: Mapping[str, np.ndarray]
+    draws: Mapping[str, np.ndarray]
+    groups: Mapping[str, int]
+
+    @property
+    def unit(self) -> str:
+        """What a group is called: patients, or groups of images where the dataset publishes no patients."""
+        return name_unit(self.runs.values())
+
+    def list_defined(self, metric: str) -> list[int]:
+        """List the seeds for which a metric is defined."""
+        known = self.scores.get(metric, np.full(len(self.runs), np.nan))
+        return [seed for seed, value in zip(self.runs, known, strict=True) if not np.isnan(value)]
+
+    def average(self, metric: str) -> float | None:
+        """Average a metric over the seeds for which it is defined; None if there are none."""
+        return float(np.nanmean(self.scores[metric])) if self.list_defined(metric) else None
+
+    def choose(self, metric: str, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and draws of some seeds: (S,) and (S, B)."""
+        rows = [list(self.runs).index(seed) for seed in seeds]
+        return self.scores[metric][rows], self.draws[metric][rows]
+
+
+def enter_contestant(runs: Sequence[RunRecord], draws: Sequence[Draws]) -> Contestant:
+    """Make the contestant of some runs of one model. draws: of each run, as score_draws returns them."""
+    values = {
+        metric: np.array([run.metrics["metrics"].get(metric) for run in runs], np.float64)
+        for metric in runs[0].metrics["metrics"]
+    }
+    drawn = {
+        metric: np.stack([found[WHOLE, metric] for found in draws]).astype(np.float32)
+        for metric in values
+        if all((WHOLE, metric) in found for found in draws)
+    }
+    evidence = count_evidence(runs[0].metrics, pd.concat([run.cases for run in runs], ignore_index=True))
+    groups = {metric: evidence[WHOLE, metric] for metric in values}
+    return Contestant(runs[0].architecture, runs[0].family, {run.seed: run for run in runs}, values, drawn, groups)
+
+
+def name_unit(runs: Iterable[RunRecord]) -> str:
+    """Name what intervals are drawn from: patients, or groups of images where a dataset publishes no patients."""
+    return "patients" if all(run.metrics.get("patients") is not None for run in runs) else "groups of images"
+
+
+def estimate_contestant(contestant: Contestant, metric: str) -> Estimate:
+    """Estimate the mean over seeds of a metric that has draws and is defined for a seed."""
+    seeds = contestant.list_defined(metric)
+    return estimate_score(*contestant.choose(metric, seeds), contestant.groups[metric], metric in RATES)
+
+
+def estimate_gap(one: Contestant, other: Contestant, metric: str) -> Estimate:
+    """Estimate one minus the other. Seeds are paired where both have the same; else only patients are covered."""
+    mine, theirs = one.list_defined(metric), other.list_defined(metric)
+    groups = min(one.groups[metric], other.groups[metric])
+    (values, draws), (others, other_draws) = one.choose(metric, mine), other.choose(metric, theirs)
+    if mine != theirs:
+        values, others = values.mean(keepdims=True), others.mean(keepdims=True)
+        draws, other_draws = draws.mean(axis=0, keepdims=True), other_draws.mean(axis=0, keepdims=True)
+    return estimate_difference(values - others, draws - other_draws, groups)

@@ -1,0 +1,111 @@
+"""Count the groups of images that each score rests on: a sensitivity rests on patients with the disease alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.evaluation.comparison.bootstrap import name_groups
+from covbench.evaluation.metrics.segmentation import LESION
+from covbench.schema import CLASSIFICATION
+
+RATES = {"accuracy", "sensitivity", "specificity", "precision", "recall", "false_positive_rate"}
+"""Shares of images. A share of 0 or 1 has an exact interval."""
+_OF_POSITIVE = {"sensitivity": "recall"} | {
+    name: name for name in ("specificity", "precision", "f1", "auroc", "average_precision")
+}
+_AVERAGED = {"balanced_accuracy": "recall", "recall_macro": "recall", "precision_macro": "precision", "f1_macro": "f1"}
+_AVERAGED |= {"auroc": "auroc", "average_precision": "average_precision"}
+
+Evidence = dict[tuple[str, str], int]
+
+
+def count_evidence(metrics: Mapping[str, Any], cases: pd.DataFrame) -> Evidence:
+    """Count the groups behind every score, by (class, metric). The class is "" for scores of the whole task.
+
+    An average over K classes rests on K times the groups of its smallest class, at most on all: with classes of one
+    size it rests on all groups, and with a rare class its error is almost that class's own.
+
+    Args:
+        metrics: the content of metrics.json, read for its kind, classes and names of metrics.
+        cases: the content of cases.parquet, of one or more seeds.
+    """
+    names = [("", name) for name in metrics["metrics"]]
+    names += [(c, name) for c, scores in metrics["per_class"].items() for name in scores]
+    groups = name_groups(cases)
+    count = (_count_classified if metrics["kind"] == CLASSIFICATION else _count_segmented)(metrics, cases, groups)
+    everyone = int(groups.nunique())
+    return {key: min(everyone, everyone if (found := count(*key)) is None else found) for key in names}
+
+
+def _count_classified(
+    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Series
+) -> Callable[[str, str], int | None]:
+    classes, positive = metrics["classes"], metrics["positive"]
+    truth, predicted = cases["truth"].to_numpy(), cases["predicted"].to_numpy()
+
+    def behind(number: int, rate: str) -> int:
+        held, free = (int(groups[side].nunique()) for side in (truth == number, truth != number))
+        if rate == "precision":
+            return int(groups[predicted == number].nunique())
+        return {"specificity": free, "auroc": 2 * min(held, free), "average_precision": 2 * min(held, free)}.get(
+            rate, held
+        )
+
+    def count(name: str, metric: str) -> int | None:
+        if name:
+            return behind(classes.index(name), metric)
+        if positive and metric in _OF_POSITIVE:
+            return behind(classes.index(positive), _OF_POSITIVE[metric])
+        if metric not in _AVERAGED:
+            return None
+        smallest = min(behind(number, _AVERAGED[metric]) for number in range(len(classes)))
+        return smallest if metric in ("auroc", "average_precision") else len(classes) * smallest
+
+    return count
+
+
+def _count_segmented(
+    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Series
+) -> Callable[[str, str], int | None]:
+    true = {region: cases[f"true_{region}"].to_numpy() for region in {*metrics["classes"], LESION}}
+    held = {region: int(groups[pixels > 0].nunique()) for region, pixels in true.items()}
+    smallest = {first: min(held[name] for name in metrics["classes"][first:]) for first in (0, 1)}
+
+    def count(name: str, metric: str) -> int | None:
+        if name or LESION in metric.split("_"):
+            return held[name or LESION]
+        if metric.startswith("false_positive"):
+            return int(groups[true[LESION] == 0].nunique())
+        if metric.startswith(("dice", "jaccard")):
+            return smallest[0 if "_all_" in metric else 1]
+        return None
+
+    return count
+
+
+def read_answers(cases: pd.DataFrame, metric: str) -> np.ndarray:
+    """Read what decides a compared metric of each image: float64, (N, K); NaN where the image does not count."""
+    if metric == "auroc":
+        return cases[[name for name in cases if name.startswith("p_")]].to_numpy(np.float64)
+    if metric == "dice_lesion":
+        return cases[["dice_lesion"]].to_numpy(np.float64)
+    if metric == "false_positive_rate":
+        called = np.where(cases["true_lesion"] == 0, cases["predicted_lesion"] > 0, np.nan)
+        return called[:, None].astype(np.float64)
+    return cases[["predicted"]].to_numpy(np.float64)
+
+
+def count_differing(folds: Iterable[tuple[pd.DataFrame, np.ndarray, np.ndarray]]) -> int:
+    """Count the groups with an image on which two models differ, in any seed.
+
+    folds: by seed, the cases, (N,), and both models' answers in their order, float64, (N, K).
+    """
+    differing: set[str] = set()
+    for cases, one, other in folds:
+        apart = ((one != other) & ~(np.isnan(one) & np.isnan(other))).any(axis=1)
+        differing |= set(name_groups(cases)[apart])
+    return len(differing)

@@ -1,0 +1,142 @@
+"""Simulate studies of architectures whose true scores are known, and count how often covbench is right about them.
+
+A study has two architectures with three trainings each. Its patients have one to three images that look
+alike. Whatever is estimated, is estimated by the functions that make the tables.
+
+    python -m tests.evaluation.comparison.simulated_studies 1000
+
+prints the tables of docs/explanation/statistics.md (1,000 studies per cell; about twenty minutes).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from covbench.evaluation.comparison.bootstrap import draw_groups
+from covbench.evaluation.comparison.intervals import SIGNIFICANT, Estimate, estimate_difference, estimate_score
+
+AUROC = 0.85
+SHARED, ARCHITECTURE, TRAINING = 0.5, 0.25, 0.25
+"""Variance of a score within a class: patients that are hard for all, for one architecture, for one training."""
+DESIGNS = ("official", "disjoint", "overlapping")
+NOISES, PATIENTS, SEEDS, DRAWS = (0.008, 0.016, 0.05), (200, 600, 1500), 3, 400
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the studies of one cell have in common.
+
+    design: the seeds' test folds: `official` is one fold of all patients, `disjoint` a third of the patients each, and
+    `overlapping` a random quarter each. patients: of the dataset. noise: standard deviation of AUROC over trainings.
+    gap: true difference of the two architectures.
+    """
+
+    design: str
+    patients: int
+    noise: float
+    gap: float = 0.0
+    seeds: int = SEEDS
+
+
+def choose_folds(rng: np.random.Generator, cell: Cell) -> list[np.ndarray]:
+    """Choose each seed's test patients."""
+    everyone = rng.permutation(cell.patients)
+    if cell.design == "disjoint":
+        return np.array_split(everyone, cell.seeds)
+    if cell.design == "overlapping":
+        return [rng.choice(cell.patients, cell.patients // 4, replace=False) for _ in range(cell.seeds)]
+    return [everyone] * cell.seeds
+
+
+def separate(auroc: np.ndarray | float) -> np.ndarray:
+    """The distance of two normal distributions of variance 1 that gives this AUROC."""
+    return np.sqrt(2) * stats.norm.ppf(auroc)
+
+
+def share_out(is_class: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The share of the other class that each image is ranked correctly against: float64, (N,). Ties count half."""
+    ranks, values = stats.rankdata(scores), np.empty(len(scores))
+    for chosen in (is_class, ~is_class):
+        beaten = (ranks[chosen] - stats.rankdata(scores[chosen])) / (~chosen).sum()
+        values[chosen] = beaten if chosen is is_class else 1 - beaten
+    return values
+
+
+def draw_auroc(is_class: np.ndarray, scores: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> tuple:
+    """AUROC and its bootstrap draws to first order, from each image's share: much faster than ranking in every draw."""
+    values = share_out(is_class, scores)
+    auroc, drawn = values[is_class].mean(), 0.0
+    for chosen in (is_class, ~is_class):
+        sums = np.bincount(groups[chosen], values[chosen] - auroc, len(weights))
+        drawn = drawn + (sums @ weights) / (np.bincount(groups[chosen], minlength=len(weights)) @ weights)
+    return auroc, auroc + drawn
+
+
+def simulate(cell: Cell, studies: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each study's AUROCs, (2, S), and the same in each bootstrap draw, (2, S, B)."""
+    rng = np.random.default_rng([seed, cell.patients, int(1e4 * cell.noise), DESIGNS.index(cell.design)])
+    weights = [draw_groups(cell.patients, DRAWS, seed=number) for number in range(5)]
+    for study in range(studies):
+        groups = np.repeat(np.arange(cell.patients), rng.integers(1, 4, cell.patients))
+        diseased = (rng.random(cell.patients) < 0.5)[groups]
+        hard = rng.normal(0, SHARED**0.5, cell.patients)[groups]
+        own = rng.normal(0, ARCHITECTURE**0.5, (2, cell.patients))[:, groups]
+        folds = [np.isin(groups, fold) for fold in choose_folds(rng, cell)]
+        found = []
+        for number in range(2):
+            for chosen in folds:
+                auroc = np.clip(AUROC + number * cell.gap + rng.normal(0, cell.noise), 0.51, 0.999)
+                scores = separate(auroc) * diseased + hard + own[number] + rng.normal(0, TRAINING**0.5, len(groups))
+                part = diseased[chosen], scores[chosen], groups[chosen]
+                found.append(draw_auroc(*part, weights[study % len(weights)]))
+        values, draws = (np.array(each) for each in zip(*found, strict=True))
+        yield values.reshape(2, -1), draws.reshape(2, cell.seeds, -1)
+
+
+def estimate_gaps(cell: Cell, studies: int) -> Iterator[tuple[Estimate, Estimate, Estimate]]:
+    """Yield of every study: the difference of the architectures, the same without the noise of training, and a score."""
+    for values, draws in simulate(cell, studies):
+        gaps, drawn = values[1] - values[0], draws[1] - draws[0]
+        groups = min(cell.patients // 4 * cell.seeds if cell.design == "overlapping" else cell.patients, cell.patients)
+        ignored = estimate_difference(gaps.mean(keepdims=True), drawn.mean(axis=0, keepdims=True), groups)
+        yield estimate_difference(gaps, drawn, groups), ignored, estimate_score(values[0], draws[0], groups)
+
+
+def measure_shares(cell: Cell, studies: int) -> np.ndarray:
+    """Measure the shares of MEASURES in the studies of a cell: float64, (3,)."""
+    found = [
+        (gap.p < SIGNIFICANT, ignored.p < SIGNIFICANT, score.low <= AUROC <= score.high)
+        for gap, ignored, score in estimate_gaps(cell, studies)
+    ]
+    return np.mean(found, axis=0)
+
+
+MEASURES = ("called different", "called different if the noise of training is ignored", "AUROC covered")
+
+
+def print_tables(gap: float, shown: int, studies: int) -> None:
+    """Print tables of docs/explanation/statistics.md for one true difference. shown: the first so many of MEASURES."""
+    cells = [[[Cell(d, n, noise, gap) for noise in NOISES] for n in PATIENTS] for d in DESIGNS]
+    shares = np.array([[[measure_shares(cell, studies) for cell in row] for row in rows] for rows in cells])
+    for number, measure in enumerate(MEASURES[:shown]):
+        print(
+            f"\nTrue difference {gap}: {measure}\n\n| Design | Patients | sd " + " | sd ".join(map(str, NOISES)) + " |"
+        )
+        print("| --- | --- " + "| --- " * len(NOISES) + "|")
+        for design, rows in zip(DESIGNS, shares[..., number], strict=True):
+            for patients, row in zip(PATIENTS, rows, strict=True):
+                print(
+                    f"| {design} | {patients:,} | {' | '.join(f'{100 * share:.1f} %' for share in row)} |", flush=True
+                )
+
+
+if __name__ == "__main__":
+    number = int(sys.argv[1])
+    print_tables(0.0, 3, number)
+    for difference in (0.02, 0.05, 0.1):
+        print_tables(difference, 1, number)

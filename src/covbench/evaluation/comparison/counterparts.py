@@ -18,7 +18,7 @@ GIVEN = ["network", "our_metric", "class", "averaging", "test_images", "images",
 """What counterparts.csv gives: the last row that speaks of a value and has the cell filled."""
 
 
-def read_counterparts(reported: Path, counterparts: Path, findings: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_counterparts(reported: Path | str, counterparts: Path | str, findings: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the study's values with their counterparts, and what was found about them.
 
     Args:
@@ -38,7 +38,7 @@ def read_counterparts(reported: Path, counterparts: Path, findings: Path) -> tup
     values["network"] = [join_names(*names) for names in zip(values["architecture"], values["backbone"], strict=True)]
     for table, path in ((given, counterparts), (found, findings)):
         if idle := [number + 2 for number, row in table.iterrows() if not select_values(values, row).any()]:
-            raise CovbenchError(f"{path}: line {idle[0]} speaks of no value of {reported.name}; check its names")
+            raise CovbenchError(f"{path}: line {idle[0]} speaks of no value of {reported}; check its names")
     for _, row in given.iterrows():
         filled = [name for name in GIVEN if row[name]]
         values.loc[select_values(values, row), filled] = row[filled].to_list()

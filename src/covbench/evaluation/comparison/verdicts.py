@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from covbench.evaluation.comparison.intervals import FEWEST_SEEDS, SIGNIFICANT
 from covbench.protocols import PUBLISHED
 
-LEVEL = 0.95
-FEWEST_SEEDS = 3
 NOTICED = 0.5
 """Seeds whose variance passes this share of what their test images explain may have noise of training."""
 UNNOTICED_LEVEL = 0.9
@@ -112,7 +111,7 @@ def measure_reach(reported: Reported, ours: Mapping[str, Any], images: float) ->
         return float(np.sqrt(total) * special.stdtrit(ours["groups"] - 1, (1 + UNNOTICED_LEVEL) / 2))
     spread = min((explained + training) * (1 + 1 / seeds), total)
     freedom = total**2 / ((total - spread) ** 2 / (ours["groups"] - 1) + spread**2 / (seeds - 1))
-    return float(np.sqrt(total) * special.stdtrit(freedom, (1 + LEVEL) / 2))
+    return float(np.sqrt(total) * special.stdtrit(freedom, 1 - SIGNIFICANT / 2))
 
 
 def _measure_images(reported: Reported, ours: Mapping[str, Any], mean: float, images: float) -> tuple[float, float]:

@@ -19,8 +19,8 @@ from covbench.protocols import PUBLISHED
 
 NOTICED = 0.5
 """Seeds whose variance passes this share of what their test images explain may have noise of training."""
-UNNOTICED_LEVEL = 0.9
-"""Level of the normal quantile for other seeds. The wide intervals of the first case make up for it (see the docs)."""
+UNNOTICED = 0.1
+"""Two-sided share beyond the quantile of other seeds. The wide intervals of the first case make up for it."""
 MATCHES, DIFFERS, UNTESTABLE = VERDICTS = ("matches", "differs", "untestable")
 
 
@@ -82,7 +82,7 @@ def _find_missing(ours: Mapping[str, Any]) -> str:
     if pd.isna(ours["se"]):
         return "our value has no interval"
     if ours["seeds"] < FEWEST_SEEDS:
-        return f"{ours['seeds']:.0f} seeds are too few to measure the noise of training"
+        return f"{'1 seed is' if ours['seeds'] == 1 else '2 seeds are'} too few to measure the noise of training"
     return ""
 
 
@@ -90,8 +90,8 @@ def measure_reach(reported: Reported, ours: Mapping[str, Any], images: float) ->
     """Measure half the length of the 95 % interval of the difference between our mean and a value of the study.
 
     The variance is that of our mean (test images and training), that of the study's test images, that of its training,
-    and that of a number that is rounded. A few seeds hardly know the noise of training. If they vary enough to show
-    any, their part of the variance has their degrees of freedom (Satterthwaite 1946).
+    and that of a number that is rounded. The part that the spread of the seeds measures has a quantile of its own
+    (Graybill and Wang 1980): that of their few degrees of freedom, if they vary enough to show any noise of training.
 
     Args:
         reported: the value.
@@ -107,11 +107,11 @@ def measure_reach(reported: Reported, ours: Mapping[str, Any], images: float) ->
     single, study = _measure_images(reported, ours, mean, images)
     explained = max(single - mean, 0.0) * seeds / (seeds - 1)
     total = mean + study + reported.step**2 / 12 + training * (1 + 1 / seeds)
-    if ours["sd"] ** 2 <= NOTICED * explained:
-        return float(np.sqrt(total) * special.stdtrit(ours["groups"] - 1, (1 + UNNOTICED_LEVEL) / 2))
     spread = min((explained + training) * (1 + 1 / seeds), total)
-    freedom = total**2 / ((total - spread) ** 2 / (ours["groups"] - 1) + spread**2 / (seeds - 1))
-    return float(np.sqrt(total) * special.stdtrit(freedom, 1 - SIGNIFICANT / 2))
+    noticed = ours["sd"] ** 2 > NOTICED * explained
+    by_seeds = special.stdtrit(seeds - 1, 1 - SIGNIFICANT / 2) if noticed else special.ndtri(1 - UNNOTICED / 2)
+    by_images = special.stdtrit(ours["groups"] - 1, 1 - SIGNIFICANT / 2)
+    return float(np.sqrt(by_images**2 * (total - spread) + by_seeds**2 * spread))
 
 
 def _measure_images(reported: Reported, ours: Mapping[str, Any], mean: float, images: float) -> tuple[float, float]:

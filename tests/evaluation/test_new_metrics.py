@@ -26,7 +26,9 @@ def added(monkeypatch):
     for kind in (CLASSIFICATION, SEGMENTATION):
         monkeypatch.setitem(METRICS, kind, dict(METRICS[kind]))
 
-    @register_metric(CLASSIFICATION, "Error", "Share of test images whose most probable class is not the true one.")
+    @register_metric(
+        CLASSIFICATION, "Error", "Share of images whose most probable class is not the true one.", rate=True
+    )
     def error_rate(fold):
         return fold.mean((fold.cases["truth"] != fold.cases["predicted"]).to_numpy(np.float64))
 

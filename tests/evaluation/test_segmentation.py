@@ -51,20 +51,43 @@ def test_scores_of_three_slices_equal_those_worked_out_by_hand():
     assert found["dice_all_total"] == pytest.approx(background)
 
 
-def test_an_empty_true_mask_with_a_false_alarm_scores_zero_not_nothing():
-    scores, _ = evaluate_segmentation(rows("a"), strips([0, 0]), strips([0, 1]), INFECTION)
-    assert scores["metrics"]["dice_lesion"] == 0.0
-    assert scores["metrics"]["precision_lesion"] == 0.0
-    assert scores["metrics"]["recall_lesion"] is None
-    assert scores["undefined"]["recall_lesion"] == "no pixel of it in the test fold"
+def test_a_false_alarm_on_a_lesion_free_slice_counts_in_metrics_of_its_own_and_leaves_the_dice_alone():
+    truth = strips([0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0])
+    guess = strips([0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0])
+    found = evaluate_segmentation(rows("aab"), truth, guess, INFECTION)[0]["metrics"]
+    assert found["false_positive_rate"] == pytest.approx(1 / 2)
+    assert found["false_positive_volume"] == pytest.approx((1 / 4 + 0) / 2)
+    assert found["dice_lesion"] == found["dice_lesion_volume"] == pytest.approx(2 / 3)
+    assert found["dice_lesion_total"] == pytest.approx(2 / (2 + 2))
+
+
+def test_a_lesion_that_nobody_predicts_scores_zero_not_nothing():
+    found = evaluate_segmentation(rows("a"), strips([0, 1]), strips([0, 0]), INFECTION)[0]["metrics"]
+    assert found["dice_lesion"] == found["precision_lesion"] == found["recall_lesion"] == 0.0
+    assert found["precision_lesion_total"] is None
+    assert found["false_positive_rate"] is None
+
+
+def test_dice_has_one_denominator_whatever_a_model_predicts():
+    truth = strips([1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1])
+    for guess in (strips([0] * 4, [0] * 4, [0] * 4), strips([1] * 4, [1] * 4, [1] * 4)):
+        _, cases = evaluate_segmentation(rows("abc"), truth, guess, INFECTION)
+        assert cases["dice_lesion"].notna().tolist() == [True, False, True]
+
+
+def test_without_a_lesion_free_slice_the_false_positive_rate_says_so():
+    scores, _ = evaluate_segmentation(rows("a"), strips([0, 1]), strips([0, 1]), INFECTION)
+    assert scores["undefined"]["false_positive_rate"] == "every slice of the test fold holds a lesion"
 
 
 def test_two_empty_masks_leave_the_dice_undefined_with_a_reason():
     scores, cases = evaluate_segmentation(rows("ab"), strips([0, 0], [0, 0]), strips([0, 0], [0, 0]), INFECTION)
     assert scores["metrics"]["dice_lesion"] is None
-    assert scores["undefined"]["dice_lesion"] == "no pixel of it, true or predicted, in the test fold"
+    assert scores["undefined"]["dice_lesion"] == "no pixel of it in the test fold"
+    assert scores["undefined"]["dice_lesion_total"] == "no pixel of it, true or predicted, in the test fold"
     assert scores["metrics"]["precision_lesion"] is None
-    assert scores["undefined"]["per_class.infection.precision_volume"] == "never predicted"
+    assert scores["undefined"]["per_class.infection.precision_volume"] == "no pixel of it in the test fold"
+    assert scores["undefined"]["per_class.infection.precision_total"] == "never predicted"
     assert scores["metrics"]["pixel_accuracy"] == 1.0
     assert cases["dice_lesion"].isna().all()
 

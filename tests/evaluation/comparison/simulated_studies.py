@@ -99,7 +99,7 @@ def simulate(cell: Cell, studies: int, seed: int = 0) -> Iterator[tuple[np.ndarr
 
 
 def estimate_gaps(cell: Cell, studies: int) -> Iterator[tuple[Estimate, Estimate, Estimate]]:
-    """Yield of every study: the difference of the architectures, the same without the noise of training, and a score."""
+    """Yield of every study the difference of both, the same without the noise of training, and the score of one."""
     for values, draws in simulate(cell, studies):
         gaps, drawn = values[1] - values[0], draws[1] - draws[0]
         groups = min(cell.patients // 4 * cell.seeds if cell.design == "overlapping" else cell.patients, cell.patients)

@@ -27,10 +27,10 @@ def test_ranks_are_those_of_the_audited_protocol_where_it_ranks_a_model():
 
 
 def test_the_resolution_is_a_sentence_with_patients_metrics_and_its_basis():
-    row = {"protocol": "audited", "metric": "auroc", "patients": 41, "resolvable": 0.1234, "basis": "median over pairs"}
+    row = {"protocol": "audited", "metric": "auroc", "groups": 41, "resolvable": 0.1234, "basis": "median over pairs"}
     assert read_resolution(pd.DataFrame([row])) == (
-        "Under audited, 80 % of test folds with 41 patients detect a true difference between two models of 0.123 in "
-        "AUROC (median over pairs)."
+        "Under audited, 80 % of studies with 41 groups of images detect a true difference between two models of 0.123 "
+        "in AUROC (median over pairs)."
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import Draws
-from covbench.evaluation.comparison.evidence import RATES, count_evidence
+from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score
 from covbench.experiment.runs import RunRecord
 
@@ -32,6 +32,11 @@ class Contestant:
     scores: Mapping[str, np.ndarray]
     draws: Mapping[str, np.ndarray]
     groups: Mapping[str, int]
+
+    @property
+    def kind(self) -> str:
+        """Classification or segmentation."""
+        return str(next(iter(self.runs.values())).metrics["kind"])
 
     @property
     def unit(self) -> str:
@@ -77,7 +82,8 @@ def name_unit(runs: Iterable[RunRecord]) -> str:
 def estimate_contestant(contestant: Contestant, metric: str) -> Estimate:
     """Estimate the mean over seeds of a metric that has draws and is defined for a seed."""
     seeds = contestant.list_defined(metric)
-    return estimate_score(*contestant.choose(metric, seeds), contestant.groups[metric], metric in RATES)
+    rate = is_rate(contestant.kind, metric)
+    return estimate_score(*contestant.choose(metric, seeds), contestant.groups[metric], rate)
 
 
 def estimate_gap(one: Contestant, other: Contestant, metric: str) -> Estimate:

@@ -27,7 +27,7 @@ def compare_without_duplicates(contestant: Contestant) -> dict[str, dict[str, fl
         scores.append(score_draws(run.metrics, kept, groups, np.ones((len(groups), 1))))
     if not any(dropped):
         return {}
-    compared = COMPARED[next(iter(contestant.runs.values())).metrics["kind"]]
+    compared = COMPARED[contestant.kind]
     return {
         metric: {
             "without_duplicates": float(np.mean([found[WHOLE, metric][0] for found in scores])),

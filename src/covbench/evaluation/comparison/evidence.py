@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import name_groups
+from covbench.evaluation.definitions import METRICS
 from covbench.evaluation.metrics.segmentation import LESION
 from covbench.schema import CLASSIFICATION
 
-RATES = {"accuracy", "sensitivity", "specificity", "precision", "recall", "false_positive_rate"}
-"""Shares of images. A share of 0 or 1 has an exact interval."""
+_CLASS_RATES = ("precision", "recall", "specificity")
 _OF_POSITIVE = {"sensitivity": "recall"} | {
     name: name for name in ("specificity", "precision", "f1", "auroc", "average_precision")
 }
@@ -21,6 +21,19 @@ _AVERAGED = {"balanced_accuracy": "recall", "recall_macro": "recall", "precision
 _AVERAGED |= {"auroc": "auroc", "average_precision": "average_precision"}
 
 Evidence = dict[tuple[str, str], int]
+
+
+def is_rate(kind: str, metric: str, of_class: bool = False) -> bool:
+    """Return whether a metric is a share of images, so that 0 and 1 have an exact interval.
+
+    Args:
+        kind: classification or segmentation.
+        metric: its name.
+        of_class: whether it is a score of one class.
+    """
+    if of_class:
+        return kind == CLASSIFICATION and metric in _CLASS_RATES
+    return METRICS[kind][metric].rate
 
 
 def count_evidence(metrics: Mapping[str, Any], cases: pd.DataFrame) -> Evidence:

@@ -16,7 +16,7 @@ from covbench.data.datasets import TASKS
 from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import Draws, draw_blocks, list_groups, score_blocks
-from covbench.evaluation.comparison.evidence import RATES, count_evidence
+from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import estimate_difference, estimate_score, explain_scope
 from covbench.evaluation.external import COUNTS, Scores
 from covbench.experiment.plan import PlannedRun
@@ -126,7 +126,7 @@ def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Seq
         values.append(np.array(known, np.float64))
         draws.append(np.stack([several["", metric] for several in found]))
         groups.append(count_evidence(scores[0][0], pd.concat([cases for _, cases in scores]))["", metric])
-        estimate = estimate_score(values[-1], draws[-1], groups[-1], metric in RATES)
+        estimate = estimate_score(values[-1], draws[-1], groups[-1], is_rate(scores[0][0]["kind"], metric))
         row |= {side: estimate.value, f"{side}_low": estimate.low, f"{side}_high": estimate.high}
     drop = estimate_difference(values[0] - values[1], draws[0] - draws[1], min(groups))
     row |= {"drop": drop.value, "drop_low": drop.low, "drop_high": drop.high, "covers": drop.covers}

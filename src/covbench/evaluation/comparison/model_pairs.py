@@ -38,7 +38,7 @@ def compare_model_pairs(contestants: Sequence[Contestant]) -> dict[str, list[dic
     """
     seeds = max((set(contestant.runs) for contestant in contestants), key=len)
     contestants = [contestant for contestant in contestants if set(contestant.runs) == seeds]
-    kind = next(iter(contestants[0].runs.values())).metrics["kind"]
+    kind = contestants[0].kind
     rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranks": [], "resolution": []}
     for metric in COMPARED[kind]:
         scored = [contestant for contestant in contestants if contestant.average(metric) is not None]
@@ -104,11 +104,7 @@ def _explain(found: Estimate, differing: int, unit: str) -> str:
     if not differing:
         return "both models give the same answers"
     if 2.0 ** (1 - differing) >= SIGNIFICANT:
-        return (
-            f"cannot be decided with {differing} {unit} on whom the models differ"
-            if unit == "patients"
-            else (f"cannot be decided with {differing} {unit} on which the models differ")
-        )
+        return f"cannot be decided with {differing} {unit} whose answers differ"
     return found.reason
 
 

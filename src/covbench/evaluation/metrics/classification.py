@@ -51,7 +51,9 @@ def _missing_auroc(fold: ClassifiedFold) -> str:
 metric = partial(register_metric, CLASSIFICATION)
 
 
-@metric("Accuracy", "Share of test images whose most probable class is the true one.", reason=_missing("recall"))
+@metric(
+    "Accuracy", "Share of test images whose most probable class is the true one.", reason=_missing("recall"), rate=True
+)
 def accuracy(fold: ClassifiedFold) -> np.ndarray:
     """Hits among all images."""
     return divide(np.trace(fold.confusion, axis1=-2, axis2=-1), fold.confusion.sum((-2, -1)))
@@ -104,9 +106,8 @@ for _name, _rate, _label, _definition, _shown in (
     ("precision", "precision", "Precision (positive)", "Two-class tasks: precision of the positive class.", False),
     ("f1", "f1", "F1 (positive)", "Two-class tasks: F1 of the positive class.", False),
 ):
-    metric(_label, _definition, _name, _missing(_rate), positive_only=True, in_report=_shown)(
-        partial(_positive, rate=_rate)
-    )
+    _traits = {"positive_only": True, "in_report": _shown, "rate": _rate != "f1"}
+    metric(_label, _definition, _name, _missing(_rate), **_traits)(partial(_positive, rate=_rate))
 
 
 def _rank(fold: ClassifiedFold, rate: str) -> np.ndarray:

@@ -24,7 +24,8 @@ class Metric:
     reason: from such a fold to the reason why the metric is undefined on it.
     drawn: whether `function` works on bootstrap draws; otherwise the metric has no interval.
     positive_only: only for tasks with a positive class. in_report: whether the report's tables show it.
-    lower_is_better: whether a smaller value is the better one.
+    lower_is_better: whether a smaller value is the better one. rate: whether it is a share of images: 0 and 1 then have
+        an exact interval.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     positive_only: bool = False
     in_report: bool = True
     lower_is_better: bool = False
+    rate: bool = False
 
 
 METRICS: dict[str, dict[str, Metric]] = {CLASSIFICATION: {}, SEGMENTATION: {}}
@@ -58,7 +60,7 @@ def register_metric(
         definition: what exactly it counts, in a sentence.
         name: the metric's name; if left out, the name of the function.
         reason: from a fold to the reason why the metric is undefined on it.
-        traits: `drawn`, `positive_only`, `in_report` and `lower_is_better` of Metric.
+        traits: `drawn`, `positive_only`, `in_report`, `lower_is_better` and `rate` of Metric.
 
     Returns:
         The decorator, which returns the function unchanged.

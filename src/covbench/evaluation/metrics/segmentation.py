@@ -109,6 +109,7 @@ def _no_lesion_free(_: SegmentedFold) -> str:
     "Share of the slices without a lesion on which a lesion is predicted, be it one pixel. Smaller is better.",
     reason=_no_lesion_free,
     lower_is_better=True,
+    rate=True,
 )
 def false_positive_rate(fold: SegmentedFold) -> Any:
     """Lesion-free slices with a predicted lesion."""

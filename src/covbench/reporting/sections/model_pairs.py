@@ -51,12 +51,14 @@ def read_resolution(resolution: pd.DataFrame) -> str:
     """A sentence per protocol: the smallest true differences between models that such test folds detect."""
     sentences = []
     for protocol in order_protocols(resolution["protocol"]):
-        rows = resolution[resolution["protocol"] == protocol]
+        rows = resolution[(resolution["protocol"] == protocol) & resolution["resolvable"].notna()]
+        if rows.empty:
+            continue
         limits = [f"{show(row['resolvable'])} in {label_metric(row['metric'])}" for row in rows.to_dict("records")]
-        patients = count(int(rows["patients"].max()), "patient")
+        groups = count(int(rows["groups"].max()), "group of images", "groups of images")
         basis = rows["basis"].iloc[0]
         sentences.append(
-            f"Under {protocol}, 80 % of test folds with {patients} detect a true difference between two models of "
+            f"Under {protocol}, 80 % of studies with {groups} detect a true difference between two models of "
             f"{join_words(limits)} ({basis})."
         )
     return " ".join(sentences)

@@ -29,7 +29,10 @@ def test_a_value_is_set_beside_the_network_of_its_own_name_except_where_the_stud
     other = VALUES[VALUES["network"] != own]
     assert set(zip(other["task"], own[other.index], other["network"], strict=True)) == {
         ("radiography", "resnet50", "mobilenetv2"),
-        *(("zenodo_infection", f"{name}_seresnet101", f"{name}_seresnext101") for name in ("unet", "pspnet", "linknet")),
+        *(
+            ("zenodo_infection", f"{name}_seresnet101", f"{name}_seresnext101")
+            for name in ("unet", "pspnet", "linknet")
+        ),
     }
     assert set(VALUES[VALUES["kind"] == "classification"]["network"]) <= set(CLASSIFIERS)
 

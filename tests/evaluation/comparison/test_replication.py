@@ -53,7 +53,9 @@ def test_exchanged_precision_and_recall_are_set_beside_sensitivity_and_precision
 
 
 def test_other_images_are_untestable_with_the_nearest_comparison_beside_them():
-    found = compare("covid_ct", "vgg16", summarize(("covid_ct", "published", "vgg16", "accuracy", 0.88))).loc["accuracy"]
+    found = compare("covid_ct", "vgg16", summarize(("covid_ct", "published", "vgg16", "accuracy", 0.88))).loc[
+        "accuracy"
+    ]
     assert found["verdict"] == "untestable"
     assert "544 images" in found["why"]
     assert found["difference"] == pytest.approx(-0.02)

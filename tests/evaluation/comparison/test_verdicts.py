@@ -100,7 +100,7 @@ def test_1000_perfect_replications_of_every_cell_match_in_93_to_97_percent():
     for images in IMAGES:
         for accuracy in ACCURACIES:
             shares = [measure_matches(Cell(images, accuracy, noise), 1000)[0] for noise in NOISES]
-            assert 0.92 < min(shares)  # a share of 94 % varies by 0.8 % over simulations
+            assert min(shares) > 0.92  # a share of 94 % varies by 0.8 % over simulations
             assert max(shares) < 0.975
             assert 0.93 < np.mean(shares) < 0.97
 

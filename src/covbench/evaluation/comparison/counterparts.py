@@ -18,7 +18,9 @@ GIVEN = ["network", "our_metric", "class", "averaging", "test_images", "images",
 """What counterparts.csv gives: the last row that speaks of a value and has the cell filled."""
 
 
-def read_counterparts(reported: Path | str, counterparts: Path | str, findings: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_counterparts(
+    reported: Path | str, counterparts: Path | str, findings: Path | str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the study's values with their counterparts, and what was found about them.
 
     Args:

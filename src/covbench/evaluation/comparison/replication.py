@@ -54,7 +54,9 @@ def _compare_value(value: Mapping[str, Any], scores: Scores, images: float) -> d
     row |= {"architecture": network, "study_model": "_".join(filter(None, (value["architecture"], value["backbone"])))}
     for protocol in (PUBLISHED, SPLIT, AUDITED):
         score = scores.get((task, protocol, network, metric), {})
-        row |= {f"value_{protocol}": score.get("mean")} | {f"{end}_{protocol}": score.get(end) for end in ("low", "high")}
+        row |= {f"value_{protocol}": score.get("mean")} | {
+            f"{end}_{protocol}": score.get(end) for end in ("low", "high")
+        }
     row["empty_mask"] = scores.get((task, PUBLISHED, network, f"{metric}_empty"), {}).get("mean")
     theirs = Reported(value["value"], value["step"], value["test_images"])
     verdict = judge(theirs, scores.get((task, PUBLISHED, network, metric), {}), images, value["untestable"])

@@ -104,8 +104,7 @@ def _draw_bars(cache: FigureCache, task: Task, results: Results) -> Iterator[Rep
     if not metrics:
         return
     study = {
-        (row["architecture"], row["our_metric"]): row["reported"]
-        for _, row in keep_own_values(published).iterrows()
+        (row["architecture"], row["our_metric"]): row["reported"] for _, row in keep_own_values(published).iterrows()
     }
     models = rank_models(summary, metrics[0])
     title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"

@@ -46,8 +46,8 @@ def build_findings_section(findings: pd.DataFrame, published: pd.DataFrame) -> F
     verdicts = ", ".join(f"{judged[verdict]} {verdict}" for verdict in judged.index)
     kinds = ", ".join(f"{_uncapitalize(name)} ({number})" for name, number in _count_values(findings))
     reading = (
-        f"The study reports {count(len(published), 'value')} for the planned tasks. What they are, by number of values, "
-        f"of which one may be in several lines: {kinds}. Verdicts on them: {verdicts}."
+        f"The study reports {count(len(published), 'value')} for the planned tasks. What they are, by number of values "
+        f"(a value may be in several lines): {kinds}. Verdicts on them: {verdicts}."
     )
     return FindingsSection(reading, _tabulate_findings(findings))
 

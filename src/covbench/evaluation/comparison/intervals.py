@@ -49,9 +49,10 @@ class Error:
     def reach(self, p: float) -> float:
         """Return how far an estimate lies from the truth, at most, in all studies but a share of p.
 
-        Two approximations of the quantile are known. Satterthwaite (1946) weighs degrees of freedom, and is too short
-        where the noise of training is most of the error. Graybill and Wang (1980) give each variance its own quantile,
-        and are too short where patients explain all of `between`. The wider one is taken.
+        Two approximations of the quantile are known, and the wider one is taken. Satterthwaite (1946) weighs degrees of
+        freedom, and is too short where the noise of training is most of the error. Graybill and Wang (1980) give each
+        variance its own quantile, and are too short where patients explain most of `between`: a third of what they
+        explain is therefore counted as if it were measured by the seeds alone.
         """
         level, groups = 1 - p / 2, self.groups - 1
         total = self.patients + self.training
@@ -60,7 +61,8 @@ class Error:
             return by_groups * self.se
         by_seeds = min(self.between, total)
         df = total**2 / (by_seeds**2 / (self.seeds - 1) + (total - by_seeds) ** 2 / groups)
-        own = by_groups**2 * self.patients + float(special.stdtrit(self.seeds - 1, level)) ** 2 * self.training
+        uncertain = self.training + (by_seeds - self.training) / 3
+        own = by_groups**2 * (total - uncertain) + float(special.stdtrit(self.seeds - 1, level)) ** 2 * uncertain
         return max(float(special.stdtrit(df, level)) * self.se, float(np.sqrt(own)))
 
     @property

@@ -77,7 +77,7 @@ def is_misfit(value):
 def list_scored():
     matrices = {(row["task"], row["architecture"]): read_matrix(row["matrix"]) for _, row in MATRICES.iterrows()}
     for _, value in VALUES[VALUES["kind"] == "classification"].iterrows():
-        if not value["note"].startswith("The study takes this value from `evaluate`"):
+        if not value["note"].startswith("The study takes this value from evaluate"):
             yield value, matrices[value["task"], value["architecture"]]
 
 

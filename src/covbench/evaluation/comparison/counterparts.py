@@ -39,7 +39,7 @@ def read_counterparts(
     values = values.assign(**dict.fromkeys(GIVEN, ""), untestable="")
     values["network"] = [join_names(*names) for names in zip(values["architecture"], values["backbone"], strict=True)]
     for table, path in ((given, counterparts), (found, findings)):
-        if idle := [number + 2 for number, row in table.iterrows() if not select_values(values, row).any()]:
+        if idle := [line for line, (_, row) in enumerate(table.iterrows(), 2) if not select_values(values, row).any()]:
             raise CovbenchError(f"{path}: line {idle[0]} speaks of no value of {reported}; check its names")
     for _, row in given.iterrows():
         filled = [name for name in GIVEN if row[name]]

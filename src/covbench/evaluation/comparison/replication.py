@@ -18,7 +18,8 @@ CHANGE = ["change", "change_low", "change_high"]
 COPIED = ["task", "metric", "source", "our_metric", "class", "averaging", "test_images", "images", "note"]
 """Columns of the table `published` that describe a value of the study."""
 
-Scores = Mapping[tuple, Mapping[str, Any]]
+Row = Mapping[Any, Any]
+Scores = Mapping[tuple, Row]
 
 
 def set_beside(
@@ -47,7 +48,7 @@ def set_beside(
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["published"]))
 
 
-def _compare_value(value: Mapping[str, Any], scores: Scores, images: float) -> dict[str, Any]:
+def _compare_value(value: Row, scores: Scores, images: float) -> dict[str, Any]:
     """Set one value beside ours. images: in our test fold under `published`, mean over seeds."""
     task, network, metric = value["task"], value["network"], value["our_metric"]
     row = {name: value[name] for name in COPIED} | {"reported": value["value"], "definition": define_metric(metric)}

@@ -47,7 +47,7 @@ class Verdict:
     high: float | None = None
 
 
-def judge(reported: Reported, ours: Mapping[str, Any], images: float, obstacle: str = "") -> Verdict:
+def judge(reported: Reported, ours: Mapping[Any, Any], images: float, obstacle: str = "") -> Verdict:
     """Judge a value of the study by our mean under `published`.
 
     Args:
@@ -77,7 +77,7 @@ def judge(reported: Reported, ours: Mapping[str, Any], images: float, obstacle: 
     return Verdict(DIFFERS, f"ours is {side} the study's value by more than chance explains", difference, low, high)
 
 
-def _find_missing(ours: Mapping[str, Any]) -> str:
+def _find_missing(ours: Mapping[Any, Any]) -> str:
     """Say what of our error is not known; empty if all is."""
     if pd.isna(ours["se"]):
         return "our value has no interval"
@@ -86,7 +86,7 @@ def _find_missing(ours: Mapping[str, Any]) -> str:
     return ""
 
 
-def measure_reach(reported: Reported, ours: Mapping[str, Any], images: float) -> float:
+def measure_reach(reported: Reported, ours: Mapping[Any, Any], images: float) -> float:
     """Measure half the length of the 95 % interval of the difference between our mean and a value of the study.
 
     The variance is that of our mean (test images and training), that of the study's test images, that of its training,
@@ -114,7 +114,7 @@ def measure_reach(reported: Reported, ours: Mapping[str, Any], images: float) ->
     return float(np.sqrt(by_images**2 * (total - spread) + by_seeds**2 * spread))
 
 
-def _measure_images(reported: Reported, ours: Mapping[str, Any], mean: float, images: float) -> tuple[float, float]:
+def _measure_images(reported: Reported, ours: Mapping[Any, Any], mean: float, images: float) -> tuple[float, float]:
     """Measure the variance over test images of one of our runs and of the study's run.
 
     If ours made no error, the study's is that of a share of its images (binomial).

@@ -53,7 +53,7 @@ def build_findings_section(findings: pd.DataFrame, published: pd.DataFrame) -> F
 
 
 def _count_values(findings: pd.DataFrame) -> Sequence[tuple[str, int]]:
-    return list(findings.groupby("finding", sort=False)["values"].sum().items())
+    return [(str(name), int(rows["values"].sum())) for name, rows in findings.groupby("finding", sort=False)]
 
 
 def _uncapitalize(text: str) -> str:

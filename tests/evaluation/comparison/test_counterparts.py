@@ -59,10 +59,10 @@ def score_matrix(matrix, metric):
     with np.errstate(invalid="ignore"):
         rates = {"precision": hits / called, "recall": hits / true, "f1": 2 * hits / (true + called)}
     rates["sensitivity"] = rates["recall"]
-    rate, average, _ = f"{metric.removesuffix('_rounded')}__".split("_", 2)
+    rate, _, average = metric.partition("_")
     if rate == "accuracy":
         return hits.sum() / matrix.sum()
-    return rates[rate].mean() if average == "macro" else rates[rate][0]
+    return rates[rate].mean() if average in ("macro", "rounded") else rates[rate][0]
 
 
 def read_matrix(text):

@@ -38,8 +38,8 @@ def score_both(plan: Sequence[Any]) -> Iterator[dict[str, Any]]:
             keras.backend.clear_session()
             options = replace(planned.options, class_weights=weighted)
             model, _ = train(planned, options)
-            predicted = predict_fold(model, test, options, planned.run.seed)
-            table = tabulate_predictions(test, "test", planned.run.seed, predicted)
+            predicted: Any = predict_fold(model, test, "test", options, planned.run.seed)
+            table = tabulate_predictions(test, "test", planned.run.seed, predicted.values)
             metrics = evaluate_classification(table, task)[0]["metrics"]
             yield {**vars(planned.run), "class_weights": weighted} | {name: metrics[name] for name in SCORES}
 

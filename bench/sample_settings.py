@@ -70,12 +70,12 @@ def try_candidates(plan: Sequence[Any]) -> Iterator[dict[str, Any]]:
             keras.backend.clear_session()
             options = replace(planned.options, **changes)
             model, val = train(planned, options)
-            predicted = predict_fold(model, val, options, planned.run.seed)
+            predicted = predict_fold(model, val, "val", options, planned.run.seed)
             yield {
                 **vars(planned.run),
                 "candidate": name,
                 "metric": "auroc" if kind == "classification" else "dice_lesion_total",
-                "validation": score(TASKS[planned.run.task], val, predicted),
+                "validation": score(TASKS[planned.run.task], val, predicted.values),
                 "cpu_seconds": round(time.process_time() - started, 1),
             }
 
@@ -111,7 +111,7 @@ def score(task: Any, val: Any, predicted: Any) -> float:
         chances = predicted[:, 1] if len(task.classes) == 2 else predicted
         return float(roc_auc_score(truth, chances, multi_class="ovr", labels=np.arange(len(task.classes))))
     lesions = [task.classes.index(name) for name in task.lesions]
-    true, found = np.isin(truth, lesions), np.isin(predicted, lesions)
+    true, found = np.isin(truth, lesions), np.isin(predicted.numbers, lesions)
     return float(2 * (true & found).sum() / (true.sum() + found.sum()))
 
 

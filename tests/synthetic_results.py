@@ -169,7 +169,7 @@ def draw_run(root: Path, run: Run) -> None:
         truth = np.load(prepared / "masks.npy")[[position[name] for name in rows["image_id"]]]
         predicted = np.stack([spoil_mask(rng, mask, skill) for mask in truth])
         np.savez_compressed(folder / "predicted_masks.npz", masks=predicted)
-        metrics, cases = evaluate_segmentation(rows, truth, predicted, task, published)
+        metrics, cases = evaluate_segmentation(rows, truth, predicted, task, patients_published=published)
     write_table(folder / "predictions.parquet", rows)
     write_table(folder / "cases.parquet", cases)
     write_json(folder / "metrics.json", metrics)

@@ -19,11 +19,11 @@ from covbench.reporting.figures.lines_and_bars import draw_confusions, draw_metr
 from covbench.reporting.figures.overlays import choose_spread, overlay_errors
 from covbench.reporting.gather import read_results
 from covbench.reporting.page import build_report
-from covbench.reporting.summary import find_leaders, print_summary
-from covbench.reporting.tables import build_class_table, state_cell
-from covbench.reporting.wording import read_confusions, read_leaders, show, slug
+from covbench.reporting.tables import state_cell
+from covbench.reporting.wording import read_confusions, show, slug
 from covbench.schema import Run
 from covbench.system.files import write_json, write_table
+from tests.reporting.compare_rows import make_row, make_table
 from tests.run_records import plan_unknown
 from tests.synthetic_results import compare_tree, draw_tree, plan_runs
 
@@ -138,9 +138,9 @@ def test_a_missing_run_is_shown_as_missing(report: tuple[Path, str]) -> None:
 
 
 def test_an_undefined_value_is_a_dash_with_its_reason_in_a_note(report: tuple[Path, str]) -> None:
-    shown = read_task(report[0], "phantom_lesions")
-    assert re.search(r'<td class="undefined" title="never predicted"><span class="value">–</span>', shown)
-    assert "Lesion precision of empty_mask (audited), empty_mask (published): never predicted" in shown
+    shown, why = read_task(report[0], "phantom_xray"), "precision is undefined for covid"
+    assert re.search(rf'<td class="undefined" title="{why}"><span class="value">–</span>', shown)
+    assert f"Precision of majority (audited), majority (published): {why}" in shown
 
 
 def test_what_was_excluded_is_counted_by_reason(report: tuple[Path, str]) -> None:
@@ -187,9 +187,8 @@ def test_it_works_from_scores_that_were_not_compared(report: tuple[Path, str], t
 
 def test_hostile_names_are_text_on_the_page_and_in_figures(tmp_path: Path) -> None:
     run = {"task": HOSTILE, "protocol": HOSTILE, "architecture": HOSTILE}
-    summary = pd.DataFrame(
-        [{**run, "family": "deep", "metric": "auroc", "seeds": 1, "mean": 0.9, "low": 0.8, "high": 1}]
-    )
+    score = make_row("summary", **run, family="deep", metric="auroc", seeds=1, mean=0.9, low=0.8, high=1)
+    summary = make_table("summary", [score])
     failure = tmp_path / run_checkpoints(Run(**run, seed=0)) / FAILURE
     failure.parent.mkdir(parents=True)
     failure.write_text(HOSTILE)
@@ -256,74 +255,10 @@ def test_accepted_edits_stand_beside_their_run(report: tuple[Path, str], tmp_pat
     assert words in section_of(of_model.read_text(encoding="utf-8"), "origin")
 
 
-SUMMARY = pd.DataFrame(
-    [
-        ("t", "audited", "a", "deep", "auroc", 3, 0.80, 0.02, 0.70, 0.88),
-        ("t", "audited", "b", "deep", "auroc", 3, 0.90, 0.01, 0.85, 0.95),
-        ("t", "published", "a", "deep", "auroc", 3, 0.99, 0.01, 0.95, 1.00),
-        ("t", "published", "c", "deep", "auroc", 3, 0.85, 0.01, 0.80, 0.90),
-        ("t", "audited", "hog_logistic", "baseline", "auroc", 3, 0.86, 0.01, 0.80, 0.92),
-    ],
-    columns=["task", "protocol", "architecture", "family", "metric", "seeds", "mean", "sd", "low", "high"],
-).assign(weights="none")
-NO_STUDY = pd.DataFrame(columns=["task", "architecture", "study_model", "metric", "reported", "our_metric"])
-NO_CHANGE = pd.DataFrame(columns=["task", "architecture", "metric", "change"])
-
-
-def test_the_reading_names_the_leader_and_says_when_intervals_overlap() -> None:
-    sentence = read_leaders(SUMMARY, "auroc")
-    assert sentence.startswith("audited: b leads with AUROC 0.900 (0.850–0.950), 0.040 above the best baseline")
-    assert "hog_logistic (the intervals overlap)" in sentence
-
-
-def test_a_class_has_a_precision_of_its_own_not_that_of_the_positive_class() -> None:
-    row = {"task": "t", "architecture": "a", "protocol": "audited", "class": "normal", "metric": "precision"}
-    row |= {"value": 0.5, "low": 0.4, "high": 0.6, "reason": ""}
-    table = build_class_table(pd.DataFrame([row]), ("precision", "recall"))
-    assert [heading for heading, _ in table.columns] == ["Model", "Protocol", "Class", "Precision"]
-
-
 def test_one_failed_seed_shows_the_cell_as_failed() -> None:
     runs = pd.DataFrame({"state": ["scored", "failed"], "reason": ["", "out of memory"]})
     cell = state_cell(runs)
     assert (cell.text, cell.kind, cell.note) == ("✗ failed 1/2", "failed", "out of memory")
-
-
-def test_the_summary_names_the_audited_leader_and_the_best_baseline() -> None:
-    (leader,) = find_leaders(SUMMARY, NO_STUDY, NO_CHANGE)
-    baseline = "hog_logistic 0.860 (0.800–0.920)"
-    assert leader.cells == ("t", "AUROC", "–", "b", "–", "0.900 (0.850–0.950)", "–", baseline)
-
-
-def test_the_summary_names_the_weights_of_a_leader_that_are_not_the_published_ones() -> None:
-    (leader,) = find_leaders(SUMMARY.assign(weights="mobilenetv2_dequantised.h5"), NO_STUDY, NO_CHANGE)
-    assert leader.model == "b (mobilenetv2_dequantised.h5)"
-
-
-def test_the_summary_sets_the_study_and_the_change_beside_the_leader_of_the_study_s_metric() -> None:
-    summary = SUMMARY.assign(metric="accuracy")
-    study = pd.DataFrame(
-        [
-            {"task": "t", "architecture": name, "metric": "accuracy", "reported": value, "our_metric": "accuracy"}
-            for name, value in (("b", 0.97), ("x", 0.91))
-        ]
-    )
-    change = {"task": "t", "architecture": "b", "metric": "accuracy", "family": "deep", "change": -0.1}
-    changes = pd.DataFrame([change | {"change_low": -0.25, "change_high": 0.05}])
-    _, leader = find_leaders(summary, study, changes)
-    assert (leader.study, leader.model, leader.change) == ("0.91–0.97", "b", "−0.100 (−0.250 to +0.050)")
-
-
-def test_the_summary_prints_every_task(report: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(report[0] / "results")
-    printed = capsys.readouterr().out
-    assert all(task in printed for task in ("phantom_xray", "radiography", "phantom_lesions"))
-    assert "1 missing" in printed
-
-
-def test_the_summary_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(tmp_path)
-    assert "no run is scored yet" in capsys.readouterr().out
 
 
 def test_overlay_paints_hits_yellow_false_alarms_red_and_misses_green() -> None:

@@ -42,7 +42,7 @@ def read_majorities(majorities: Mapping[str, tuple[str, float]]) -> list[str]:
     for protocol, (name, share) in majorities.items():
         grouped.setdefault((name.replace("_", " "), f"{share:.2f}"), []).append(name_protocol(protocol))
     return [
-        f"{float(share):.0%} of the test images are {name} ({join_words(protocols)}): always answering {name} has "
+        f"{100 * float(share):.0f} % of the test images are {name} ({join_words(protocols)}): always answering {name} has "
         f"accuracy {share}. Balanced accuracy is shown beside it."
         for (name, share), protocols in grouped.items()
     ]

@@ -1,17 +1,23 @@
 """The leaderboard: its order, the study's numbers, and the flags for leaks and shortcuts."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections.leaderboard import (
+    NOTHING,
     TOP,
+    Beside,
     build_leaderboard,
     describe_flags,
     find_study,
+    list_lines,
     measure_leaks,
     read_study,
 )
+from tests.reporting.compare_rows import make_change, make_score, make_table
 
 NO_STUDY = pd.DataFrame(columns=["task", "architecture", "study_model", "metric", "reported", "our_metric"])
 ROWS = [
@@ -25,20 +31,27 @@ ROWS = [
 
 
 def tabulate(rows):
-    summary = pd.DataFrame(rows, columns=["protocol", "architecture", "family", "mean"])
-    summary = summary.assign(task="t", metric="auroc", low=summary["mean"] - 0.05, high=summary["mean"] + 0.05)
+    summary = make_table(
+        "summary",
+        [
+            make_score(
+                protocol, name, mean, mean - 0.05, mean + 0.05, family=family, values=f"{mean - 0.1} {mean + 0.1}"
+            )
+            for protocol, name, family, mean in rows
+        ],
+    )
     return summary, summary[["task", "protocol", "architecture", "family"]].assign(seed=0, state="scored", reason="")
 
 
-def build(rows, study=None):
-    return build_leaderboard(*tabulate(rows), "auroc", study or find_study("classification", NO_STUDY, "auroc"))
+def build(rows, study=None, beside=NOTHING):
+    return build_leaderboard(*tabulate(rows), "auroc", study or find_study("classification", NO_STUDY, "auroc"), beside)
 
 
 def test_models_are_ranked_by_the_audited_protocol_and_by_published_where_there_is_no_other():
     table = build(ROWS)
     assert [row[0].text for row in table.rows] == ["b", "hog_logistic", "c", "a", "majority"]
-    assert [heading for heading, _ in table.columns] == ["Model", "audited", "published"]
-    assert list(table.protocols) == ["audited", "published"]
+    assert [heading for heading, _ in table.columns] == ["Model", "published", "audited"]
+    assert list(table.protocols) == ["published", "audited"]
 
 
 def test_the_best_networks_and_the_best_baseline_are_shown_first():
@@ -51,10 +64,10 @@ def test_the_best_networks_and_the_best_baseline_are_shown_first():
 
 def test_bars_span_what_is_shown_first_and_a_hidden_model_may_lie_left_of_them():
     table = build(ROWS)
-    assert table.caption == "AUROC; bars span 0.7 to 1"
+    assert table.caption == ("AUROC; sorted by audited; bars span 0.7 to 1; intervals cover patients and training")
     last = table.rows[-1]
     assert (last[0].text, last[0].facts["top"]) == ("majority", "no")
-    assert last[1].bar.mean < 0
+    assert last[2].bar.mean < 0
 
 
 def test_the_studys_f1_is_not_drawn_on_the_bars_of_another_metric():
@@ -106,3 +119,66 @@ def test_a_shortcut_is_flagged_where_the_label_is_predicted_without_the_image():
     rows = [("source", 0.97, 0.5), ("file", 0.58, 0.5), ("source", None, None)]
     flags = list(describe_flags({}, pd.DataFrame(rows, columns=columns)))
     assert flags == [("shortcut", "the source of an image predicts the class with AUROC 0.970 (chance: 0.500).")]
+
+
+def test_the_repetition_on_the_audited_folds_lies_between_and_has_a_readable_heading():
+    table = build([*ROWS, ("published_audited_split", "a", "deep", 0.82)])
+    headings = ["Model", "published", "published recipe, audited folds", "audited"]
+    assert [heading for heading, _ in table.columns] == headings
+    assert list(table.protocols) == headings[1:]
+
+
+def test_each_seed_is_a_tick_on_the_bar_and_a_number_in_the_tooltip():
+    cell = build([("audited", "b", "deep", 0.80)]).rows[0][1]
+    assert cell.note == "each seed: 0.7000000000000001 0.9; interval: patients and training"
+    low, high = cell.bar.seeds
+    assert low < cell.bar.mean < high
+
+
+def test_a_score_without_interval_says_so_and_its_reason_is_in_the_notes():
+    summary, runs = tabulate(ROWS)
+    lacking = summary["architecture"].isin(["majority", "a"]) & (summary["protocol"] == "audited")
+    summary.loc[lacking, ["low", "high", "covers"]] = [None, None, ""]
+    summary.loc[lacking, "reason"] = "no interval: the same in all draws"
+    table = build_leaderboard(summary, runs, "auroc", find_study("classification", NO_STUDY, "auroc"))
+    assert {row[0].text: row[2].detail for row in table.rows}["majority"] == "no interval"
+    assert table.notes == ["a (audited); majority (audited): no interval: the same in all draws"]
+    only = build_leaderboard(
+        summary[summary["protocol"] == "audited"], runs, "auroc", find_study("classification", NO_STUDY, "auroc")
+    )
+    assert only.notes == ["a; majority: no interval: the same in all draws"]
+
+
+def test_intervals_that_cover_patients_alone_are_marked_only_beside_others():
+    summary, runs = tabulate(ROWS)
+    study = find_study("classification", NO_STUDY, "auroc")
+    summary.loc[summary["architecture"] == "a", "covers"] = "patients"
+    table = build_leaderboard(summary, runs, "auroc", study)
+    assert table.caption.endswith("intervals cover patients and training, or patients alone")
+    more = {row[0].text: row[2].more for row in table.rows}
+    assert (more["a"], more["b"]) == (["covers patients alone"], [])
+    table = build_leaderboard(summary.assign(covers="patients"), runs, "auroc", study)
+    assert table.caption.endswith("intervals cover patients, not training")
+    assert all(not cell.more for row in table.rows for cell in row)
+
+
+def test_where_smaller_is_better_the_smallest_comes_first():
+    summary, runs = tabulate(ROWS[:2])
+    study = find_study("segmentation", NO_STUDY, "false_positive_rate")
+    table = build_leaderboard(summary.assign(metric="false_positive_rate"), runs, "false_positive_rate", study)
+    assert [row[0].text for row in table.rows] == ["a", "b"]
+    assert table.caption.startswith("False-positive rate; smaller is better; sorted by audited")
+
+
+def test_steps_and_balanced_accuracy_stand_below_the_score():
+    results = SimpleNamespace(
+        compare={"protocols": make_table("protocols", [make_change("a", {"recipe_change": (0.02, -0.03, 0.07)})])},
+        summary=make_table("summary", [make_score("audited", "a", 0.55, 0.5, 0.6, metric="balanced_accuracy")]),
+    )
+    lines = list_lines(results, "accuracy", {"audited": ("covid", 0.81)})
+    shown = ["balanced 0.550", "0.500–0.600", "recipe +0.020", "−0.030 to +0.070"]
+    assert lines == {("a", "audited"): shown}
+    assert list_lines(results, "accuracy", {}) == {("a", "audited"): shown[2:]}
+    rows = build(ROWS, beside=Beside(lines=lines, notes=["81 % are covid"]))
+    assert {row[0].text: row[2].more for row in rows.rows}["a"] == shown
+    assert rows.notes == ["81 % are covid"]

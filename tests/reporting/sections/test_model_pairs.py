@@ -1,7 +1,7 @@
 import pandas as pd
 
 from covbench.reporting.sections.model_pairs import build_model_pairs_section, read_resolution, show_ranks
-from covbench.schema import COMPARE_TABLES
+from tests.reporting.compare_rows import make_change, make_pair, make_row, make_table
 
 
 def rank(architecture, best, worst, protocol="audited", metric="auroc"):
@@ -26,34 +26,65 @@ def test_ranks_are_those_of_the_audited_protocol_where_it_ranks_a_model():
     }
 
 
-def test_the_resolution_is_a_sentence_with_patients_metrics_and_its_basis():
-    row = {"protocol": "audited", "metric": "auroc", "groups": 41, "resolvable": 0.1234, "basis": "median over pairs"}
-    assert read_resolution(pd.DataFrame([row])) == (
-        "Under audited, 80 % of studies with 41 groups of images detect a true difference between two models of 0.123 "
-        "in AUROC (median over pairs)."
-    )
+def resolve(**values):
+    return make_row("resolution", protocol="audited", metric="auroc", groups=41, seeds=3, **values)
 
 
-def test_a_change_has_its_sign_and_interval_and_a_p_value_never_reads_as_zero():
-    change = {"architecture": "vgg16", "family": "deep", "metric": "auroc", "change": -0.1}
-    change |= {f"mean_{name}": 0.9 for name in ("published", "audited")} | {"change_low": -0.2, "change_high": 0.01}
-    change |= {f"{end}_{name}": 0.8 for name in ("published", "audited") for end in ("low", "high")}
-    pair = {"one": "vgg16", "other": "vgg19", "protocol": "audited", "metric": "auroc", "difference": 0.1}
-    pair |= {"low": 0.05, "high": 0.15, "test": "DeLong, by patient", "p": 1e-9, "p_holm": 0.04}
-    frames = {"protocols": [change, change | {"metric": "accuracy"}], "pairs": [pair], "ranks": [], "resolution": []}
-    compared = {
-        name: pd.DataFrame(rows or None, columns=None if rows else list(COMPARE_TABLES[name]))
-        for name, rows in frames.items()
+def test_the_resolution_is_a_sentence_with_groups_seeds_metrics_and_its_basis():
+    found = {"resolvable": 0.1234, "basis": "median over pairs of models"}
+    rows = make_table("resolution", [resolve(**found), resolve(**found) | {"metric": "accuracy", "resolvable": 0.2}])
+    assert read_resolution(rows) == [
+        "Under audited, 80 % of studies with 41 groups of images and 3 seeds find a true difference between two models "
+        "of 0.123 in AUROC and 0.200 in accuracy (median over pairs of models)."
+    ]
+
+
+def test_without_an_interval_no_difference_is_resolvable():
+    rows = make_table("resolution", [resolve(basis="no pair has an interval")])
+    assert read_resolution(rows) == ["Under audited, no difference is resolvable: no pair has an interval."]
+
+
+def build(pairs=(), changes=()):
+    compared = {name: make_table(name) for name in ("ranks", "resolution")}
+    compared |= {"pairs": make_table("pairs", pairs), "protocols": make_table("protocols", changes)}
+    return build_model_pairs_section(compared, ["accuracy"])
+
+
+def read_pair(**values):
+    table = build([make_pair("vgg16", "vgg19", **values)]).pairs
+    return {heading: cell for (heading, _), cell in zip(table.columns, table.rows[0], strict=True)}
+
+
+def test_a_pair_has_one_verdict_its_scope_and_its_corrected_p_value():
+    cells = read_pair(verdict="better", difference=0.1, low=0.05, high=0.15, p=1e-9, p_holm=0.04, smallest_p=1e-12)
+    shown = {heading: cells[heading].text for heading in ("Pair", "First model is", "Speaks of", "p, Holm", "p", "Why")}
+    assert shown == {
+        "Pair": "vgg16 minus vgg19",
+        "First model is": "better",
+        "Speaks of": "architectures",
+        "p, Holm": "0.040",
+        "p": "< 0.001",
+        "Why": "",
     }
-    section = build_model_pairs_section(compared, "auroc")
-    (row,) = section.changes.rows
-    assert (row[-1].text, row[-1].detail) == ("−0.100", "−0.200 to +0.010")
-    assert [cell.text for cell in section.pairs.rows[0]][3:] == ["+0.100", "DeLong, by patient", "< 0.001", "0.040"]
-    assert section.resolution == ""
+    assert (cells["Difference"].text, cells["Difference"].detail) == ("+0.100", "+0.050 to +0.150")
+
+
+def test_a_pair_that_cannot_be_decided_says_why_in_place_of_a_p_value():
+    why = "cannot be decided with 4 patients on whom the models differ"
+    cells = read_pair(verdict="cannot be decided", difference=0.1, smallest_p=0.125, reason=why)
+    assert (cells["First model is"].text, cells["Why"].text, cells["Smallest p"].text) == (
+        "cannot be decided",
+        why,
+        "0.125",
+    )
+    assert (cells["p, Holm"].text, cells["p, Holm"].note) == ("–", why)
 
 
 def test_without_results_there_is_nothing_to_show():
-    section = build_model_pairs_section(
-        {name: pd.DataFrame(columns=list(columns)) for name, columns in COMPARE_TABLES.items()}, "auroc"
-    )
-    assert (section.changes, section.pairs, section.resolution) == (None, None, "")
+    section = build()
+    assert (section.changes, section.steps, section.pairs, section.resolution) == (None, [], None, [])
+
+
+def test_the_steps_are_a_table_and_sentences():
+    section = build(changes=[make_change("vgg16", {"split_change": (-0.1, -0.2, 0.0)})])
+    assert len(section.changes.rows) == len(section.steps) == 1

@@ -16,6 +16,7 @@ from covbench.evaluation.comparison.intervals import (
 )
 from covbench.schema import CLASSIFICATION
 from tests.evaluation.comparison.simulated_patients import measure_coverage
+from tests.evaluation.comparison.simulated_quantiles import measure_misses, measure_reaches
 from tests.evaluation.comparison.simulated_studies import DESIGNS, NOISES, Cell, measure_shares
 
 METRICS = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
@@ -173,3 +174,19 @@ def test_equal_architectures_are_called_different_in_at_most_6_of_100_studies(de
     called, _, covered = measure_shares(Cell(design, patients, noise), 1000)
     assert called <= 0.06 + 0.015  # two standard errors of 1,000 studies
     assert covered >= 0.93 - 0.015
+
+
+def test_the_simulated_rule_is_the_one_of_the_code():
+    between = np.array([0.2, 0.9, 1.7, 40.0])
+    *_, ours = measure_reaches(between, 2.0, 3).values()
+    for variance, reach in zip(between, ours, strict=True):
+        error = Error(2.0 / 3, 10**9, max(variance - 1, 0) / 3, variance / 3, 3)
+        assert error.reach(SIGNIFICANT) * 3**0.5 == pytest.approx(reach, rel=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("ratio", [1, 1.4, 2, 5, 50])
+def test_in_normal_studies_the_interval_misses_the_truth_in_at_most_6_of_100_studies(ratio, seeds):
+    for noise in (1, 4, 10, 100, 1000):
+        *_, ours = measure_misses(ratio, noise, seeds, 50_000).values()
+        assert ours <= 0.06 + 0.002  # two standard errors of 50,000 studies

@@ -1,8 +1,8 @@
 """Compare rules for the quantile of a mean over seeds, in normal studies whose variances are known.
 
 The mean over S seeds varies by patients, R / S, and by the noise of training, (L - 1) / S. The variance between seeds
-is L: the noise of training and 1 for the patients of each seed. R is 1 if the seeds' test folds are disjoint, and larger
-if they share patients. Only the variance between seeds has to be estimated, from S values.
+is L: the noise of training and 1 for the patients of each seed. R is 1 if the seeds' test folds are disjoint, and
+larger if they share patients. Only the variance between seeds has to be estimated, from S values.
 
     python -m tests.evaluation.comparison.simulated_quantiles
 

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
-from covbench.evaluation.comparison.bootstrap import draw_groups, score_draws
+from covbench.evaluation.comparison.bootstrap import draw_groups, rank_draws, score_draws
 from covbench.evaluation.comparison.intervals import (
     BOTH,
     PATIENTS,
@@ -17,7 +18,14 @@ from covbench.evaluation.comparison.intervals import (
 from covbench.schema import CLASSIFICATION
 from tests.evaluation.comparison.simulated_patients import measure_coverage
 from tests.evaluation.comparison.simulated_quantiles import measure_misses, measure_reaches
-from tests.evaluation.comparison.simulated_studies import DESIGNS, NOISES, Cell, measure_shares
+from tests.evaluation.comparison.simulated_studies import (
+    DESIGNS,
+    NOISES,
+    Cell,
+    draw_aurocs,
+    measure_shares,
+    tabulate_shares,
+)
 
 METRICS = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
 
@@ -190,3 +198,15 @@ def test_in_normal_studies_the_interval_misses_the_truth_in_at_most_6_of_100_stu
     for noise in (1, 4, 10, 100, 1000):
         *_, ours = measure_misses(ratio, noise, seeds, 50_000).values()
         assert ours <= 0.06 + 0.002  # two standard errors of 50,000 studies
+
+
+def test_the_simulated_draws_of_an_auroc_are_those_of_the_bootstrap_to_first_order():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), 2)
+    diseased = (rng.random(300) < 0.5)[groups]
+    scores, weights = diseased + rng.normal(size=600), draw_groups(300, 1000)
+    (auroc,), (drawn,) = draw_aurocs(tabulate_shares(diseased, scores, groups, 300)[None], weights)
+    exact, _ = rank_draws(diseased, scores, groups, weights)
+    assert auroc == pytest.approx(roc_auc_score(diseased, scores))
+    assert np.corrcoef(drawn, exact)[0, 1] > 0.995
+    assert drawn.std() == pytest.approx(exact.std(), rel=0.02)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
-from covbench.study_recipes import find_recipe
+from covbench.study.recipes import find_recipe
 
 PUBLISHED = "published"
 AUDITED = "audited"
@@ -25,7 +25,7 @@ class Options:
     """Training choices of one run, resolved from protocol, task and config.
 
     size: side of the square input, pixels.
-    resize: how stored images are brought to this size, a name of covbench.data.images.RESIZES.
+    resize: how stored images are brought to this size, a name of covbench.data.resizing.RESIZES.
     head_epochs, head_rate: first phase, backbone frozen (classification) or skipped (0).
     fine_tune_epochs, fine_tune_rate: second phase, everything trainable; 0 epochs: skipped.
     decay: factor by which the rate falls over one phase, evenly in the logarithm; 1: constant.

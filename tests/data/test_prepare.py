@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from covbench.data.datasets import usable_rows
-from covbench.data.images import RESIZES
 from covbench.data.index import build_index
 from covbench.data.prepare import prepare_images, prepare_masks, prepare_native_masks, split_grid
+from covbench.data.resizing import RESIZES
 from covbench.experiment.plan import prepared_paths
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, SEGMENTATION, CovbenchError, Task
 

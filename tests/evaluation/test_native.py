@@ -4,7 +4,7 @@ import pytest
 
 from covbench.data.augmentation import AUGMENTATIONS, augment
 from covbench.data.folds import COPY_KEY, select_fold
-from covbench.data.images import resize_mask
+from covbench.data.resizing import resize_mask
 from covbench.evaluation.native import count_native
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.schema import SEGMENTATION, CovbenchError, Task

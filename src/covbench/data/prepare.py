@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.data.images import RESIZES, read_images, read_masks, resize_mask
+from covbench.data.images import read_images, read_masks
 from covbench.data.index import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
+from covbench.data.resizing import RESIZES, resize_mask
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 from covbench.system.content_hashes import write_checksum
 from covbench.system.files import write_whole
@@ -38,7 +39,7 @@ def prepare_images(
         task: the task to prepare.
         size: side of the square images, in pixels.
         out: path of the .npy file.
-        resize: a name of covbench.data.images.RESIZES.
+        resize: a name of covbench.data.resizing.RESIZES.
 
     Returns:
         A table in the order of the array: image_id, label (int64 class number, -1 for segmentation), height and width

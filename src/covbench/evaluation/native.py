@@ -10,7 +10,7 @@ import pandas as pd
 
 from covbench.data.external import share_labels
 from covbench.data.folds import Fold
-from covbench.data.images import restore_mask
+from covbench.data.resizing import restore_mask
 from covbench.schema import CovbenchError, Task
 
 

@@ -153,7 +153,7 @@ def prepared_paths(task: str, size: int, resize: str) -> dict[str, str]:
     Args:
         task: name of the task.
         size: side of the images, pixels.
-        resize: how they were brought to this size, a name of covbench.data.images.RESIZES.
+        resize: how they were brought to this size, a name of covbench.data.resizing.RESIZES.
 
     Returns:
         The paths by name: images, rows, and the masks of a segmentation.

@@ -120,8 +120,7 @@ def dice_mean(fold: SegmentedFold) -> Any:
 
 @metric(
     "Dice of all classes in total",
-    "Every pixel of the test fold pooled per class, then the mean over all classes, background too: the nearest to "
-    "the study's F1, whose library pools the pixels of a batch.",
+    "Every pixel of the test fold pooled per class, then the mean over all classes, background too.",
     reason=_missing_classes,
 )
 def dice_all_total(fold: SegmentedFold) -> Any:

@@ -21,29 +21,37 @@ SMOOTH = 1e-5
 BATCH = 16  # test images whose pixels the study pools in its multi-class tasks
 
 Score = Callable[..., Any]
-"""From pixels in both masks, true pixels, predicted pixels and a smoothing term to a score."""
+"""From pixels in both masks, true plus predicted pixels, and a smoothing term to a score."""
 
 metric = partial(register_metric, SEGMENTATION)
 
 
-def smooth_dice(both: Any, true: Any, predicted: Any, smooth: float = SMOOTH) -> Any:
+def smooth_dice(both: Any, sizes: Any, smooth: float = SMOOTH) -> Any:
     """Compute the library's F-score. It is 1 where neither mask holds a pixel, unlike Dice, which is undefined there.
 
     Args:
         both: pixels that are true and predicted, (…).
-        true: true pixels, (…).
-        predicted: predicted pixels, (…).
+        sizes: true pixels plus predicted pixels, (…).
         smooth: what is added to both sides of the ratio.
 
     Returns:
         float64, (…).
     """
-    return (2 * both + smooth) / (true + predicted + smooth)
+    return (2 * both + smooth) / (sizes + smooth)
 
 
-def smooth_jaccard(both: Any, true: Any, predicted: Any, smooth: float = SMOOTH) -> Any:
-    """Compute the library's IoU score, with the arguments of smooth_dice."""
-    return (both + smooth) / (true + predicted - both + smooth)
+def smooth_jaccard(both: Any, sizes: Any, smooth: float = SMOOTH) -> Any:
+    """Compute the library's IoU score.
+
+    Args:
+        both: as in smooth_dice.
+        sizes: as in smooth_dice.
+        smooth: as in smooth_dice.
+
+    Returns:
+        float64, (…).
+    """
+    return (both + smooth) / (sizes - both + smooth)
 
 
 def _background(fold: SegmentedFold, score: Score, empty: bool) -> Any:
@@ -52,9 +60,9 @@ def _background(fold: SegmentedFold, score: Score, empty: bool) -> Any:
     true = cases[f"true_{name}"].to_numpy()
     if empty:
         pixels = cases[[f"true_{each}" for each in fold.classes]].sum(axis=1).to_numpy()
-        return fold.mean(score(true, true, pixels))
+        return fold.mean(score(true, true + pixels))
     both, predicted = cases[f"both_{name}_sure"].to_numpy(), cases[f"predicted_{name}_sure"].to_numpy()
-    return fold.mean(score(both, true, predicted))
+    return fold.mean(score(both, true + predicted))
 
 
 def _batches(fold: SegmentedFold, score: Score) -> Any:
@@ -75,10 +83,11 @@ def cut_batches(images: int) -> Sequence[slice]:
 
 def _pool(fold: SegmentedFold, name: str, batch: slice, score: Score) -> Any:
     """Score a class on the pooled pixels of a batch: their mean over images, so that bootstrap draws weigh images."""
-    columns = (f"both_{name}_sure", f"true_{name}", f"predicted_{name}_sure")
-    inside = np.zeros(len(fold.cases), bool)
+    cases = fold.cases
+    both, sizes = cases[f"both_{name}_sure"], cases[f"true_{name}"] + cases[f"predicted_{name}_sure"]
+    inside = np.zeros(len(cases), bool)
     inside[batch] = True
-    means = [fold.mean(np.where(inside, fold.cases[column].to_numpy(), np.nan)) for column in columns]
+    means = [fold.mean(np.where(inside, counts.to_numpy(), np.nan)) for counts in (both, sizes)]
     return score(*means, smooth=SMOOTH / inside.sum())
 
 
@@ -90,6 +99,7 @@ for _name, _label, _score in _NAMED:
         f"{_label} of the background per slice, then the mean over slices: what the study reports for binary masks. A "
         "pixel is background where the model gives it more than half the probability. It hardly depends on lesions.",
         f"{_name}_background",
+        in_report=_name == "dice",
     )(partial(_background, score=_score, empty=False))
     metric(
         f"Background {_label} of an empty mask",
@@ -104,4 +114,5 @@ for _name, _label, _score in _NAMED:
         "pixel counts to a class that has more than half the probability. An incomplete last batch is left out. "
         "Bootstrap draws keep the batches and draw the slices in them.",
         f"{_name}_study_batches",
+        in_report=_name == "dice",
     )(partial(_batches, score=_score))

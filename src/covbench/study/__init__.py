@@ -1,0 +1,1 @@
+"""What the study chose, read from its notebooks and its thesis."""

@@ -256,7 +256,8 @@ def _audited_options(task: Task, _: str) -> Options:
 PROTOCOLS: dict[str, Protocol] = {
     PUBLISHED: Protocol(
         "Repeats the study, flaws included. Images are split without regard to patients, so a patient can be in both "
-        "train and test. Every backbone gets the same input scaling, and the last epoch is scored. "
+        "train and test. Every backbone gets the same input scaling. The last epoch is scored, or the best one where "
+        "the study loads it. "
         "Compare these scores with the study's, but do not rely on them.",
         _published_options,
         _published_split,

@@ -269,8 +269,8 @@ def _audited_options(task: Task, _: str) -> Options:
 PROTOCOLS: dict[str, Protocol] = {
     PUBLISHED: Protocol(
         "Repeats what the study's notebooks do. Images are split without regard to patients, so a patient can be in "
-        "both train and test. The last epoch is scored. Compare these scores with the study's. They do not say how a "
-        "model does on new patients.",
+        "both train and test. The last epoch is scored, or the best one where the study loads it. Compare these scores "
+        "with the study's. They do not say how a model does on new patients.",
         _published_options,
         _published_split,
     ),

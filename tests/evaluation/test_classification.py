@@ -71,10 +71,10 @@ def test_rounded_logits_are_scored_as_the_study_scored_them():
     assert cases["predicted"].tolist() == [0, 1, 2, 1, 0]
     assert cases["rounded"].tolist() == [2, 0, 2, 0, 2]
     assert found["accuracy_rounded"] == pytest.approx(2 / 5)
-    assert found["recall_rounded"] == pytest.approx((1 / 2 + 0 + 1) / 3)
-    assert found["f1_rounded"] == pytest.approx((2 / 4 + 0 + 2 / 4) / 3)
-    assert found["precision_rounded"] is None
-    assert scores["undefined"]["precision_rounded"] == "precision is undefined for viral"
+    assert found["recall_macro_rounded"] == pytest.approx((1 / 2 + 0 + 1) / 3)
+    assert found["f1_macro_rounded"] == pytest.approx((2 / 4 + 0 + 2 / 4) / 3)
+    assert found["precision_macro_rounded"] is None
+    assert scores["undefined"]["precision_macro_rounded"] == "precision is undefined for viral"
 
 
 def test_without_logits_nothing_is_rounded():

@@ -166,6 +166,6 @@ def accuracy_rounded(fold: ClassifiedFold) -> np.ndarray:
 
 
 for _rate, (_label, _definition) in _AVERAGED.items():
-    metric(f"{_label} (rounded)", _AS_STUDY + _definition, f"{_rate}_rounded", partial(_missing_rounded, rate=_rate))(
-        partial(_average_rounded, rate=_rate)
-    )
+    metric(
+        f"{_label} (rounded)", _AS_STUDY + _definition, f"{_rate}_macro_rounded", partial(_missing_rounded, rate=_rate)
+    )(partial(_average_rounded, rate=_rate))

@@ -1,7 +1,8 @@
 """What the protocols mean: `published` repeats the study, `audited` keeps patients and duplicates apart.
 
 A protocol is one entry of PROTOCOLS. Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its
-notebooks; docs/explanation/protocols.md says where they are silent and what was chosen instead.
+notebooks; docs/explanation/protocols.md has a row per choice: what the study did, where it says so, and why a choice
+differs.
 """
 
 from __future__ import annotations

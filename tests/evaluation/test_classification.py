@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
+from covbench.data.datasets import TASKS
 from covbench.evaluation.classification import CURVE_POINTS, evaluate_classification, rate_classes, round_logits
+from covbench.evaluation.external import score_probabilities
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 
 BINARY = Task("binary", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
@@ -75,6 +77,15 @@ def test_rounded_logits_are_scored_as_the_study_scored_them():
     assert found["f1_macro_rounded"] == pytest.approx((2 / 4 + 0 + 2 / 4) / 3)
     assert found["precision_macro_rounded"] is None
     assert scores["undefined"]["precision_macro_rounded"] == "precision is undefined for viral"
+
+
+def test_on_another_dataset_logits_are_not_rounded():
+    table = predictions([0, 1], [[0.5, 0.2, 0.3], [0.1, 0.2, 0.7]]).assign(
+        logit_0=[1.0, 0], logit_1=[0.0, 1], logit_2=[0.0, 2]
+    )
+    scores, cases = score_probabilities(table, TASKS["radiography"])
+    assert scores["metrics"]["accuracy"] == 1
+    assert not [name for name in (*scores["metrics"], *cases) if "rounded" in name or "logit" in name]
 
 
 def test_without_logits_nothing_is_rounded():

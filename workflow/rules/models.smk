@@ -1,5 +1,5 @@
 rule train_classifier:
-    """Train a classifier, keep its best epoch and predict its validation and test folds."""
+    """Train a classifier, keep its best or last epoch and predict its validation and test folds."""
     input:
         split="data/splits/{task}/{protocol}/{seed}.parquet",
         prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
@@ -32,7 +32,7 @@ rule train_classifier:
 
 
 use rule train_classifier as train_segmenter with:
-    """Train a segmentation network, keep its best epoch and predict masks of its validation and test folds."""
+    """Train a segmentation network, keep its best or last epoch and predict masks of its validation and test folds."""
     output:
         model="results/runs/{task}/{protocol}/{architecture}/{seed}/model.keras",
         history="results/runs/{task}/{protocol}/{architecture}/{seed}/history.csv",

@@ -267,19 +267,27 @@ def _read_signs(hashes: np.ndarray) -> np.ndarray:
 
 
 def _compare(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) -> tuple[float, float]:
-    """Return the correlation of a candidate's two pictures, and the median over their blocks if that has to decide."""
+    """Return the correlation of a candidate's two pictures, and the median over their blocks if that has to decide.
+
+    Strokes can mislead the alignment. So the blocks are also compared as the crop alone places them.
+    """
     image, target = thumbnails.images[candidate.one], other.images[candidate.two]
     if candidate.cropped == "one":
         image, target = target, image
-    aligned = align_detail(image[:, ::-1] if candidate.kind == MIRRORED else image, target, BOXES[candidate.crop])
-    if aligned is None:
-        return 0.0, 0.0
-    whole = correlate_whole(*aligned)
-    return whole, 0.0 if whole >= SAME else correlate_blocks(*aligned)
+    image, box = image[:, ::-1] if candidate.kind == MIRRORED else image, BOXES[candidate.crop]
+    aligned = align_detail(image, target, box)
+    whole = correlate_whole(*aligned) if aligned is not None else 0.0
+    if whole >= SAME:
+        return whole, 0.0
+    blocks = correlate_blocks(*aligned) if aligned is not None else 0.0
+    if blocks < SAME_BLOCKS:
+        placed = align_detail(image, target, box, refine=False)
+        blocks = max(blocks, correlate_blocks(*placed) if placed is not None else 0.0)
+    return whole, blocks
 
 
 def align_detail(
-    image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0]
+    image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0], refine: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Align `target` with `image` and return the fine detail of both where they overlap.
 
@@ -289,6 +297,7 @@ def align_detail(
         image: uint8, (SIDE, SIDE), 0-255 grey.
         target: uint8, (SIDE, SIDE), 0-255 grey.
         box: the part of the target that the image is assumed to show (top, left, bottom, right as shares).
+        refine: whether ECC refines the transform. If not, `box` alone decides it.
 
     Returns:
         The fine detail of the image and of the aligned target, float32, (SIDE, SIDE), and where they overlap without
@@ -296,13 +305,13 @@ def align_detail(
     """
     image, target = np.ascontiguousarray(image), np.ascontiguousarray(target)
     top, left, bottom, right = box
-    start = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
+    transform = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
     everywhere = np.full_like(image, 255)
     try:
-        _, transform = cv2.findTransformECC(
-            _keep_detail(image), _keep_detail(target), start, cv2.MOTION_AFFINE, stop, everywhere, 3
-        )
+        if refine:
+            details = _keep_detail(image), _keep_detail(target)
+            cv2.findTransformECC(*details, transform, cv2.MOTION_AFFINE, stop, everywhere, 3)
     except cv2.error:
         return None
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

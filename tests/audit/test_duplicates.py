@@ -138,6 +138,25 @@ def test_an_annotated_copy_is_found_also_mirrored_though_its_whole_no_longer_cor
     assert correlate_whole(*align_detail(*small)) < 0.85
 
 
+def test_pictures_that_are_alike_only_without_strokes_are_candidates_too():
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (4, 13, 256), np.uint8)
+    bits[:, duplicates.SMOOTH] = bits[0, duplicates.SMOOTH]
+    bits[1, duplicates.SMOOTH, :50] ^= 1
+    bits[2, duplicates.SMOOTH, 50:102] ^= 1  # 52 bits from the first, 102 from the second
+    bits[3, duplicates.SMOOTH, 102:] ^= 1
+    images = rng.integers(0, 256, (4, SIDE, SIDE), np.uint8)
+    small = Thumbnails(np.array([*"abcd"]), images, np.packbits(bits, axis=2), np.zeros((4, 2), int))
+    alike = duplicates.Candidate(0, 1, "near", crop=0, cropped="two")
+    assert duplicates.find_candidates(small, small) == [alike]
+    again = Thumbnails(*vars(small).values())
+    bits[0, 4] = bits[1, 0]  # also a crop, which says more about where to start
+    small = Thumbnails(small.image_id, images, np.packbits(bits, axis=2), small.shapes)
+    assert duplicates.find_candidates(small, small) == [duplicates.Candidate(0, 1, "near", crop=4, cropped="one")]
+    pairs = {(found.one, found.two) for found in duplicates.find_candidates(again, Thumbnails(*vars(again).values()))}
+    assert pairs == {(0, 0), (1, 1), (2, 2), (3, 3), (0, 1), (1, 0)}
+
+
 def test_two_images_with_the_same_annotation_are_no_pair():
     assert find_within([annotate(draw_image(seed)) for seed in range(6)])[0] == []
 

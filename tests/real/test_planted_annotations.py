@@ -69,7 +69,7 @@ def crop(image, rng):
 ANNOTATIONS = {"day": add_day, "date": add_date, "text": add_text, "arrows": add_arrows, "boxes": add_boxes}
 PLANTED = (*ANNOTATIONS, "crop and text")
 FOUND_AT_LEAST = {"ieee8023": 110, "radiography": 110}
-"""Of 120. Three arrows or two boxes can move the hash of an X-ray by more than 60 bits, so that it is no candidate."""
+"""Of 120. An annotation can move the hash of an X-ray so far that the pair is no candidate."""
 
 
 def plant_annotation(image, kind, rng):

@@ -8,7 +8,6 @@ docs/explanation/audit.md has the measurements behind each number here.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +33,13 @@ RADIUS = 60
 """Bits by which the hashes of two candidates may differ.
 
 Planted duplicates differ by at most 48 bits. In other X-rays, 2 in 10,000 pairs differ by 60 bits or less.
+"""
+STROKE, SMOOTH_RADIUS = 15, 50
+"""Side in pixels of the median filter that removes arrows and outlines from a thumbnail before it is hashed once more,
+and the bits by which two such hashes may differ.
+
+On X-rays, three arrows moved one in nine hashes by more than RADIUS bits, and no hash of a filtered thumbnail by more
+than SMOOTH_RADIUS.
 """
 SAME = 0.85
 """Correlation from which two aligned images are duplicates.
@@ -65,6 +71,8 @@ BOXES = (
 
 They are the whole image, and crops of up to 5 % at an edge.
 """
+MIRROR, SMOOTH = len(BOXES), len(BOXES) + 1
+"""Positions of the hashes of the mirrored image and of the filtered image, after those of BOXES."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Thumbnails:
 
     image_id: str, (N,).
     images: uint8, (N, SIDE, SIDE), 0-255 grey.
-    hashes: uint8, (N, len(BOXES) + 1, 32). The last hash is that of the mirrored image.
+    hashes: uint8, (N, len(BOXES) + 2, 32), as hash_crops makes them.
     shapes: int64, (N, 2), height and width as stored, in pixels.
     """
 
@@ -84,14 +92,14 @@ class Thumbnails:
 
 
 def hash_crops(image: np.ndarray) -> np.ndarray:
-    """Hash each of BOXES and the mirrored image with a 256-bit perceptual hash (Zauner 2010).
+    """Hash each of BOXES, the mirrored and the filtered image with a 256-bit perceptual hash (Zauner 2010).
 
-    image: uint8, (SIDE, SIDE), 0-255 grey. Returns uint8, (len(BOXES) + 1, 32).
+    image: uint8, (SIDE, SIDE), 0-255 grey. Returns uint8, (len(BOXES) + 2, 32).
     """
     whole = Image.fromarray(image)
     edges = np.round(np.array(BOXES) * SIDE).astype(int)
     crops = [whole.crop((left, top, right, bottom)) for top, left, bottom, right in edges.tolist()]
-    crops.append(whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    crops += [whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT), Image.fromarray(cv2.medianBlur(image, STROKE))]
     return np.stack([np.packbits(imagehash.phash(crop, hash_size=16).hash) for crop in crops])
 
 
@@ -193,8 +201,8 @@ class Candidate:
 def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate]:
     """Find pairs whose hashes differ by at most RADIUS bits, each with the crop that is most alike, in a fixed order.
 
-    Each image (and its mirror image) is compared with every crop of the other, in both directions. The product of the
-    signs of two hashes is BITS - 2 x differing bits. Blocks keep the memory at BLOCK x N.
+    Each image (and its mirror image) is compared with every crop of the other, in both directions. Pairs that are only
+    alike once arrows and outlines are filtered out follow, without a crop.
     """
     within = other is thumbnails
     best: dict[tuple[int, int, str], tuple[int, str, int]] = {}
@@ -213,22 +221,44 @@ def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate
         if not within:
             for two, one, crop, distance in _match_crops(other, thumbnails, kind):
                 keep((one, two, kind), distance, crop, "one")
+    for one, two, _ in _match_hashes(thumbnails, SMOOTH, other, SMOOTH, SMOOTH_RADIUS):
+        if (one, two, NEAR) not in best and not (within and one >= two):
+            keep((one, two, NEAR), BITS, 0, "two")
     return sorted(Candidate(*key, crop=abs(order), cropped=cropped) for key, (_, cropped, order) in best.items())
 
 
 def _match_crops(thumbnails: Thumbnails, other: Thumbnails, kind: str) -> Iterator[tuple[int, int, int, int]]:
     """Yield the row in `thumbnails`, the row in `other`, the crop of the image in `other`, and the differing bits."""
-    here, there = np.flatnonzero(_shows(thumbnails)), np.flatnonzero(_shows(other))
-    wholes = _read_signs(thumbnails.hashes[here, -1 if kind == MIRRORED else 0])
+    whole = MIRROR if kind == MIRRORED else 0
     for crop in range(len(BOXES)):
-        signs = _read_signs(other.hashes[there, crop]).T
-        for top in range(0, len(here), BLOCK):
-            agreement = wholes[top : top + BLOCK] @ signs
-            one, two = np.nonzero(agreement >= BITS - 2 * RADIUS)
-            bits = ((BITS - agreement[one, two]) / 2).astype(int)
-            yield from zip(
-                here[top + one].tolist(), there[two].tolist(), itertools.repeat(crop), bits.tolist(), strict=False
-            )
+        for one, two, bits in _match_hashes(thumbnails, whole, other, crop, RADIUS):
+            yield one, two, crop, bits
+
+
+def _match_hashes(
+    thumbnails: Thumbnails, number: int, other: Thumbnails, other_number: int, radius: int
+) -> Iterator[tuple[int, int, int]]:
+    """Compare one hash of each image with one hash of each other image.
+
+    The product of the signs of two hashes is BITS - 2 x differing bits. Blocks keep the memory at BLOCK x N.
+
+    Args:
+        thumbnails: the first images.
+        number: position of their hash.
+        other: the second images.
+        other_number: position of their hash.
+        radius: bits by which two hashes may differ.
+
+    Yields:
+        The row in `thumbnails`, the row in `other`, and the differing bits.
+    """
+    here, there = np.flatnonzero(_shows(thumbnails)), np.flatnonzero(_shows(other))
+    rows, columns = _read_signs(thumbnails.hashes[here, number]), _read_signs(other.hashes[there, other_number]).T
+    for top in range(0, len(here), BLOCK):
+        agreement = rows[top : top + BLOCK] @ columns
+        one, two = np.nonzero(agreement >= BITS - 2 * radius)
+        bits = ((BITS - agreement[one, two]) / 2).astype(int)
+        yield from zip(here[top + one].tolist(), there[two].tolist(), bits.tolist(), strict=True)
 
 
 def _read_signs(hashes: np.ndarray) -> np.ndarray:
@@ -237,19 +267,27 @@ def _read_signs(hashes: np.ndarray) -> np.ndarray:
 
 
 def _compare(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) -> tuple[float, float]:
-    """Return the correlation of a candidate's two pictures, and the median over their blocks if that has to decide."""
+    """Return the correlation of a candidate's two pictures, and the median over their blocks if that has to decide.
+
+    Strokes can mislead the alignment. So the blocks are also compared as the crop alone places them.
+    """
     image, target = thumbnails.images[candidate.one], other.images[candidate.two]
     if candidate.cropped == "one":
         image, target = target, image
-    aligned = align_detail(image[:, ::-1] if candidate.kind == MIRRORED else image, target, BOXES[candidate.crop])
-    if aligned is None:
-        return 0.0, 0.0
-    whole = correlate_whole(*aligned)
-    return whole, 0.0 if whole >= SAME else correlate_blocks(*aligned)
+    image, box = image[:, ::-1] if candidate.kind == MIRRORED else image, BOXES[candidate.crop]
+    aligned = align_detail(image, target, box)
+    whole = correlate_whole(*aligned) if aligned is not None else 0.0
+    if whole >= SAME:
+        return whole, 0.0
+    blocks = correlate_blocks(*aligned) if aligned is not None else 0.0
+    if blocks < SAME_BLOCKS:
+        placed = align_detail(image, target, box, refine=False)
+        blocks = max(blocks, correlate_blocks(*placed) if placed is not None else 0.0)
+    return whole, blocks
 
 
 def align_detail(
-    image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0]
+    image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0], refine: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Align `target` with `image` and return the fine detail of both where they overlap.
 
@@ -259,6 +297,7 @@ def align_detail(
         image: uint8, (SIDE, SIDE), 0-255 grey.
         target: uint8, (SIDE, SIDE), 0-255 grey.
         box: the part of the target that the image is assumed to show (top, left, bottom, right as shares).
+        refine: whether ECC refines the transform. If not, `box` alone decides it.
 
     Returns:
         The fine detail of the image and of the aligned target, float32, (SIDE, SIDE), and where they overlap without
@@ -266,13 +305,13 @@ def align_detail(
     """
     image, target = np.ascontiguousarray(image), np.ascontiguousarray(target)
     top, left, bottom, right = box
-    start = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
+    transform = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
     everywhere = np.full_like(image, 255)
     try:
-        _, transform = cv2.findTransformECC(
-            _keep_detail(image), _keep_detail(target), start, cv2.MOTION_AFFINE, stop, everywhere, 3
-        )
+        if refine:
+            details = _keep_detail(image), _keep_detail(target)
+            cv2.findTransformECC(*details, transform, cv2.MOTION_AFFINE, stop, everywhere, 3)
     except cv2.error:
         return None
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

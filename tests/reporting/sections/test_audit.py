@@ -38,7 +38,7 @@ def root(tmp_path_factory):
     write_table(audit / "sources.csv", pd.DataFrame([silent, spoken], columns=list(AUDIT_TABLES["sources"])))
     ids = np.array([*"abcdefg", "001"])
     images = np.stack([np.full((SIDE, SIDE), 10 * number, np.uint8) for number in range(len(ids))])
-    nothing = np.zeros((len(ids), 12, 32), np.uint8)
+    nothing = np.zeros((len(ids), 13, 32), np.uint8)
     thumbnails = Thumbnails(ids, images, nothing, np.full((len(ids), 2), SIDE))
     write_thumbnails(root / "data" / "thumbnails" / "radiography.npz", thumbnails)
     build_report(root / "results", root / "data", PLAN, root / "results" / "report", "An audit", {})

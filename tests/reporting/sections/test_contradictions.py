@@ -40,7 +40,7 @@ TABLES = {name: pd.DataFrame(rows, columns=list(AUDIT_TABLES[name])) for name, r
 def write_pictures(data, dataset, grey):
     """Thumbnails of one grey each, by image."""
     images = np.stack([np.full((SIDE, SIDE), value, np.uint8) for value in grey.values()])
-    nothing, shapes = np.zeros((len(grey), 12, 32), np.uint8), np.full((len(grey), 2), SIDE)
+    nothing, shapes = np.zeros((len(grey), 13, 32), np.uint8), np.full((len(grey), 2), SIDE)
     write_thumbnails(data / "thumbnails" / f"{dataset}.npz", Thumbnails(np.array([*grey]), images, nothing, shapes))
 
 

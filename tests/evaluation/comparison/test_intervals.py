@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
-from covbench.evaluation.comparison.bootstrap import draw_groups, score_draws
+from covbench.evaluation.comparison.bootstrap import draw_groups, rank_draws, score_draws
 from covbench.evaluation.comparison.intervals import (
     BOTH,
     PATIENTS,
@@ -16,7 +17,15 @@ from covbench.evaluation.comparison.intervals import (
 )
 from covbench.schema import CLASSIFICATION
 from tests.evaluation.comparison.simulated_patients import measure_coverage
-from tests.evaluation.comparison.simulated_studies import DESIGNS, NOISES, Cell, measure_shares
+from tests.evaluation.comparison.simulated_quantiles import measure_misses, measure_reaches
+from tests.evaluation.comparison.simulated_studies import (
+    DESIGNS,
+    NOISES,
+    Cell,
+    draw_aurocs,
+    measure_shares,
+    tabulate_shares,
+)
 
 METRICS = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
 
@@ -173,3 +182,31 @@ def test_equal_architectures_are_called_different_in_at_most_6_of_100_studies(de
     called, _, covered = measure_shares(Cell(design, patients, noise), 1000)
     assert called <= 0.06 + 0.015  # two standard errors of 1,000 studies
     assert covered >= 0.93 - 0.015
+
+
+def test_the_simulated_rule_is_the_one_of_the_code():
+    between = np.array([0.2, 0.9, 1.7, 40.0])
+    *_, ours = measure_reaches(between, 2.0, 3).values()
+    for variance, reach in zip(between, ours, strict=True):
+        error = Error(2.0 / 3, 10**9, max(variance - 1, 0) / 3, variance / 3, 3)
+        assert error.reach(SIGNIFICANT) * 3**0.5 == pytest.approx(reach, rel=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("ratio", [1, 1.4, 2, 5, 50])
+def test_in_normal_studies_the_interval_misses_the_truth_in_at_most_6_of_100_studies(ratio, seeds):
+    for noise in (1, 4, 10, 100, 1000):
+        *_, ours = measure_misses(ratio, noise, seeds, 50_000).values()
+        assert ours <= 0.06 + 0.002  # two standard errors of 50,000 studies
+
+
+def test_the_simulated_draws_of_an_auroc_are_those_of_the_bootstrap_to_first_order():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), 2)
+    diseased = (rng.random(300) < 0.5)[groups]
+    scores, weights = diseased + rng.normal(size=600), draw_groups(300, 1000)
+    (auroc,), (drawn,) = draw_aurocs(tabulate_shares(diseased, scores, groups, 300)[None], weights)
+    exact, _ = rank_draws(diseased, scores, groups, weights)
+    assert auroc == pytest.approx(roc_auc_score(diseased, scores))
+    assert np.corrcoef(drawn, exact)[0, 1] > 0.995
+    assert drawn.std() == pytest.approx(exact.std(), rel=0.02)

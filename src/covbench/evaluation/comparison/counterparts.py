@@ -72,12 +72,14 @@ def join_names(architecture: str, backbone: str) -> str:
 def tabulate_findings(found: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     """Count the values that each finding concerns, and list their rows and metrics.
 
-    found: as study_findings.csv. values: the study's values. Returns the table `findings` of schema.COMPARE_TABLES.
+    found: as study_findings.csv; rows of one task with the same words are one finding. values: the study's values.
+    Returns the table `findings` of schema.COMPARE_TABLES.
     """
     rows = []
-    for _, row in found.iterrows():
-        chosen = values[select_values(values, row)]
+    for said, several in found.groupby(["finding", "task", "untestable", "words", "evidence"], sort=False):
+        chosen = pd.concat([values[select_values(values, row)] for _, row in several.iterrows()]).drop_duplicates()
         named = [join_names(*names) for names in zip(chosen["architecture"], chosen["backbone"], strict=True)]
-        counted = {"values": len(chosen), "models": " ".join(dict.fromkeys(named))}
-        rows.append({**row, **counted, "metrics": " ".join(dict.fromkeys(chosen["metric"]))})
+        row = dict(zip(("finding", "task", "untestable", "words", "evidence"), said, strict=True))
+        row |= {"models": " ".join(dict.fromkeys(named)), "metrics": " ".join(dict.fromkeys(chosen["metric"]))}
+        rows.append(row | {"values": len(chosen)})
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["findings"]))

@@ -65,7 +65,7 @@ def _tabulate_findings(findings: pd.DataFrame) -> Table:
         [
             Cell(line["finding"], line["finding"]),
             Cell(line["task"]),
-            Cell(line["models"].replace(" ", ", ")),
+            _name_rows(line["models"].split()),
             Cell(", ".join(label_study(metric) for metric in line["metrics"].split())),
             Cell(str(line["values"]), float(line["values"])),
             Cell("untestable" if line["untestable"] else ""),
@@ -83,6 +83,12 @@ def _tabulate_findings(findings: pd.DataFrame) -> Table:
         ("What was found", "below it, the file and cell of the study that show it"),
     ]
     return Table("What the study's numbers are", headings, rows, ("Finding", "Task", "Verdict"))
+
+
+def _name_rows(models: Sequence[str]) -> Cell:
+    """Up to four names, or their number with the names as tooltip."""
+    names = ", ".join(models)
+    return Cell(names, names) if len(models) <= 4 else Cell(count(len(models), "row"), names, note=names)
 
 
 def _build_beside(published: pd.DataFrame) -> Table:

@@ -133,7 +133,7 @@ def main(arguments: Sequence[str]) -> None:
 
     plan = [planned for planned in plan_runs(config) if planned.is_deep]
     prepare(config, plan)
-    rows = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    rows: list[Any] = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     rows = [row for row in rows if row["task"] not in config["tasks"]]
     for row in try_candidates(plan):
         print(row, flush=True)

@@ -100,9 +100,8 @@ def build_step_table(changes: pd.DataFrame, metrics: Sequence[str]) -> Table | N
     parts = [name for name in _STORY if rows[f"mean_{name}" if name not in STEP_NAMES else name].notna().any()]
     ranked = rank_models(rows.rename(columns={f"mean_{AUDITED}": "mean"}).assign(protocol=AUDITED), metrics[0])
     order = {name: place for place, name in enumerate(dict.fromkeys([*ranked, *rows["architecture"]]))}
-    records = sorted(
-        rows.to_dict("records"), key=lambda row: (order[row["architecture"]], metrics.index(row["metric"]))
-    )
+    places = rows["architecture"].map(order) * len(metrics) + rows["metric"].map(list(metrics).index)
+    records = rows.loc[places.sort_values().index].to_dict("records")
     cells = [list(_show_row(row, parts)) for row in records]
     headings = [("Model", ""), ("Metric", "")]
     for name in parts:

@@ -38,8 +38,9 @@ def test_models_tie_if_the_best_one_is_not_better_by_verdict_though_the_interval
         make_pair("a", "hog_logistic", "undecided"),
     )
     assert read(scores, *pairs)["audited"] == (
-        "audited: not decided, because 2 of 3 models tie (b and hog_logistic). b has the highest AUROC, "
-        "0.970 (0.960–0.980). Whether it is better than the best baseline, hog_logistic, is undecided (0.110). This speaks of architectures."
+        "audited: not decided, because 2 of 3 models tie (b and hog_logistic). b has the highest AUROC, 0.970 "
+        "(0.960–0.980). Whether it is better than the best baseline, hog_logistic, is undecided (0.110). This speaks "
+        "of architectures."
     )
 
 
@@ -73,8 +74,8 @@ def test_with_few_seeds_a_verdict_speaks_of_the_trained_models(seeds, words):
 def test_a_baseline_may_have_the_best_score():
     scores = [AUDITED[0], AUDITED[2]]
     assert read(scores, make_pair("hog_logistic", "a", "undecided"))["audited"].startswith(
-        "audited: not decided, because 2 of 2 models tie (hog_logistic and a). The baseline hog_logistic has the highest "
-        "AUROC, 0.860 (0.800–0.920). No network has a better score than this baseline."
+        "audited: not decided, because 2 of 2 models tie (hog_logistic and a). The baseline hog_logistic has the "
+        "highest AUROC, 0.860 (0.800–0.920). No network has a better score than this baseline."
     )
 
 

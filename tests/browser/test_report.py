@@ -18,6 +18,7 @@ PLAN = plan_runs(
         "phantom_xray": ["vgg16", "mobilenetv2", "majority"],
         "phantom_lesions": ["unet_vgg19", "fpn_vgg19", "empty_mask"],
     },
+    protocols=("published", "published_audited_split", "audited"),
     seeds=(0,),
 )
 MISSING = "results/runs/phantom_xray/audited/vgg16/0"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from covbench.reporting.balance import accompany, find_majorities, list_balanced_lines, read_majorities
+from covbench.reporting.balance import Majority, accompany, find_majorities, list_balanced_lines, read_majorities
 from tests.reporting.compare_rows import make_row, make_score, make_table
 
 
@@ -19,32 +19,30 @@ def find(*rows):
 
 
 def test_the_share_is_that_of_all_seeds_together():
-    assert find(count_images("audited", 90, 10), count_images("audited", 72, 28)) == {"audited": ("covid", 0.81)}
+    assert find(count_images("audited", 90, 10), count_images("audited", 72, 28)) == {
+        "audited": Majority("covid", 0.81, 2)
+    }
 
 
-@pytest.mark.parametrize(("covid", "found"), [(60, {}), (61, {"audited": ("covid", 0.61)})])
+@pytest.mark.parametrize(("covid", "found"), [(60, {}), (61, {"audited": Majority("covid", 0.61, 2)})])
 def test_accuracy_misleads_beyond_three_fifths(covid, found):
     assert find(count_images("audited", covid, 100 - covid)) == found
 
 
 def test_a_sentence_says_what_the_constant_answer_scores():
-    majorities = {
-        "published": ("covid", 0.81),
-        "published_audited_split": ("non_covid", 0.7),
-        "audited": ("covid", 0.812),
-    }
-    assert read_majorities(majorities) == [
-        "81 % of the test images are covid (published and audited): always answering covid has accuracy 0.81. Balanced "
-        "accuracy is shown beside it.",
-        "70 % of the test images are non covid (published recipe, audited folds): always answering non covid has "
-        "accuracy 0.70. Balanced accuracy is shown beside it.",
+    covid, other = Majority("covid", 0.81, 2), Majority("non_covid", 0.7, 3)
+    assert read_majorities({"published": covid, "published_audited_split": other, "audited": covid}) == [
+        "published and audited: 81 % of the test images are covid. Always answering covid has accuracy 0.81 and "
+        "balanced accuracy 0.50.",
+        "published recipe, audited folds: 70 % of the test images are non covid. Always answering non covid has "
+        "accuracy 0.70 and balanced accuracy 0.33.",
     ]
 
 
 def test_only_accuracy_is_accompanied_and_only_where_it_misleads():
-    assert accompany("accuracy", {"audited": ("covid", 0.81)}) == ["accuracy", "balanced_accuracy"]
+    assert accompany("accuracy", {"audited": Majority("covid", 0.81, 2)}) == ["accuracy", "balanced_accuracy"]
     assert accompany("accuracy", {}) == ["accuracy"]
-    assert accompany("auroc", {"audited": ("covid", 0.81)}) == ["auroc"]
+    assert accompany("auroc", {"audited": Majority("covid", 0.81, 2)}) == ["auroc"]
 
 
 def test_balanced_accuracy_is_shown_with_its_interval_if_it_has_one():

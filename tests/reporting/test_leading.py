@@ -38,8 +38,9 @@ def test_models_tie_if_the_best_one_is_not_better_by_verdict_though_the_interval
         make_pair("a", "hog_logistic", "undecided"),
     )
     assert read(scores, *pairs)["audited"] == (
-        "audited: not decided: 2 of 3 tie, b and hog_logistic. b has the highest AUROC, 0.970 (0.960–0.980). Whether "
-        "it is better than the best baseline, hog_logistic, is undecided (0.110). This speaks of architectures."
+        "audited: not decided, because 2 of 3 models tie (b and hog_logistic). b has the highest AUROC, 0.970 "
+        "(0.960–0.980). Whether it is better than the best baseline, hog_logistic, is undecided (0.110). This speaks "
+        "of architectures."
     )
 
 
@@ -57,9 +58,9 @@ def test_pairs_that_cannot_be_decided_are_counted_with_their_reason():
         make_pair("b", "hog_logistic", "cannot be decided", reason=FEW),
     )
     sentence = read(AUDITED, *pairs)["audited"]
-    assert "not decided: 3 of 3 tie, b, hog_logistic and a." in sentence
+    assert "not decided, because 3 of 3 models tie (b, hog_logistic and a)." in sentence
     assert "Whether it is better than the best baseline, hog_logistic, cannot be decided (0.040)." in sentence
-    assert f"2 of these pairs cannot be decided: {FEW}." in sentence
+    assert sentence.endswith(f"(0.040). 2 of these pairs {FEW}.")
 
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "1 seed is too few"), (2, "2 seeds are too few")])
@@ -73,8 +74,8 @@ def test_with_few_seeds_a_verdict_speaks_of_the_trained_models(seeds, words):
 def test_a_baseline_may_have_the_best_score():
     scores = [AUDITED[0], AUDITED[2]]
     assert read(scores, make_pair("hog_logistic", "a", "undecided"))["audited"].startswith(
-        "audited: not decided: 2 of 2 tie, hog_logistic and a. The baseline hog_logistic has the highest AUROC, 0.860 "
-        "(0.800–0.920). No network has a better score than this baseline."
+        "audited: not decided, because 2 of 2 models tie (hog_logistic and a). The baseline hog_logistic has the "
+        "highest AUROC, 0.860 (0.800–0.920). No network has a better score than this baseline."
     )
 
 
@@ -111,12 +112,19 @@ def test_protocols_follow_the_story_under_readable_names():
 def test_many_tied_models_are_counted():
     scores = [make_score("audited", f"net{number}", 0.9 - number / 100) for number in range(7)]
     pairs = [make_pair("net0", f"net{number}", "undecided") for number in range(1, 7)]
-    assert "7 of 7 tie, net0, net1, net2, net3 and 3 others." in read(scores, *pairs)["audited"]
+    assert "7 of 7 models tie (net0, net1, net2, net3 and 3 others)." in read(scores, *pairs)["audited"]
 
 
 def test_the_score_without_duplicates_is_set_beside_the_score_of_the_best_model():
     repeated = {"without_duplicates": 0.85, "duplicates_dropped": 12.3}
     scores = make_table("summary", [AUDITED[0] | repeated, AUDITED[1] | repeated, make_score("published", "a", 0.9)])
-    assert read_duplicates(scores, "auroc") == [
-        "audited: without 12 test images that repeat another one of the same fold, b has AUROC 0.850 instead of 0.900."
-    ]
+    assert read_duplicates(scores, "auroc") == {
+        "audited": "audited: without the 12.3 test images that repeat another one of their fold, b has AUROC 0.850 "
+        "instead of 0.900."
+    }
+
+
+def test_a_reason_that_does_not_begin_with_the_verdict_follows_it():
+    why = "no interval: the same in all draws"
+    sentence = read(AUDITED[:2], make_pair("a", "b", "cannot be decided", reason=why))["audited"]
+    assert sentence.endswith(f"1 of these pairs cannot be decided: {why}.")

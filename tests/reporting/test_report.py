@@ -129,6 +129,17 @@ def test_cases_lie_beside_the_page_of_their_model_in_the_order_of_their_fold(rep
     assert {path.stem for path in pictures.glob("*.jpg")} >= {str(position) for position in fold["pictures"]}
 
 
+def test_a_case_names_its_group_where_no_patients_are_published(report: tuple[Path, str]) -> None:
+    folder = report[0] / "results" / "report" / "cases"
+    units = {}
+    for task in ("phantom_xray", "radiography"):
+        fold = json.loads((folder / f"{task}_published.js").read_text().removeprefix("addCases(").rstrip(")\n"))
+        cases = pd.read_parquet(report[0] / f"results/runs/{task}/published/vgg16/0/cases.parquet")
+        units[task] = fold["unit"]
+        assert fold["units"] == cases[{"Patient": "patient_id", "Group": "group"}[fold["unit"]]].tolist()
+    assert units == {"phantom_xray": "Patient", "radiography": "Group"}
+
+
 def test_a_missing_run_is_shown_as_missing(report: tuple[Path, str]) -> None:
     page = report[1]
     assert "○ 1 missing" in page
@@ -294,6 +305,20 @@ def test_bars_leave_an_undefined_value_out() -> None:
     (axes,) = figure.axes
     assert [round(bar.get_height(), 3) for bar in axes.patches] == [0.5, 0.0]
     assert [text.get_text() for text in axes.texts] == ["–"]
+
+
+def test_bars_of_three_protocols_follow_the_story_and_differ_in_hatch() -> None:
+    names = ("audited", "published", "published_audited_split")
+    values = pd.DataFrame(
+        {"architecture": "a", "protocol": names, "metric": "auroc", "mean": 0.5, "low": 0.4, "high": 0.6}
+    )
+    (axes,) = draw_metric_bars(values, ["a"], ["auroc"], {}).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "published",
+        "published recipe, audited folds",
+        "audited",
+    ]
+    assert len({bar.get_hatch() for bar in axes.patches}) == 3
 
 
 def test_numbers_and_file_names_are_written_plainly() -> None:

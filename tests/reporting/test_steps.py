@@ -78,6 +78,35 @@ def test_the_table_reads_from_published_over_the_split_and_the_recipe_to_audited
     assert [cell.text for cell in cells[-2:]] == ["patients", "1 seed is too few"]
 
 
+def test_models_are_sorted_by_their_audited_score_and_keep_their_metrics_together():
+    scores = {
+        ("a", "accuracy"): 0.7,
+        ("b", "accuracy"): 0.9,
+        ("a", "balanced_accuracy"): 0.95,
+        ("b", "balanced_accuracy"): 0.5,
+    }
+    rows = [
+        make_change(name, {"change": BOTH}, metric=metric, mean_audited=mean) for (name, metric), mean in scores.items()
+    ]
+    shown = build_step_table(table(*rows), ["accuracy", "balanced_accuracy"])
+    assert [(row[0].text, row[1].text) for row in shown.rows] == [
+        ("b", "Accuracy"),
+        ("b", "Balanced accuracy"),
+        ("a", "Accuracy"),
+        ("a", "Balanced accuracy"),
+    ]
+
+
+def test_a_step_without_interval_says_so_with_the_reason_in_the_tooltip():
+    row = make_change(
+        "a", {"change": (-0.08, None, None)}, reason="no interval: the same in all draws", mean_audited=0.9
+    )
+    (shown,) = build_step_table(table(row), ["accuracy"]).rows
+    assert [(cell.detail, cell.note) for cell in shown if cell.text == "−0.080"] == [
+        ("no interval", "no interval: the same in all draws")
+    ]
+
+
 def test_a_protocol_that_was_not_run_has_no_column_and_no_model_no_table():
     row = make_change("vgg16", {"change": BOTH}, mean_published=0.95, mean_audited=0.87)
     headings = [heading for heading, _ in build_step_table(table(row), ["accuracy"]).columns]

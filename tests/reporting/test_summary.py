@@ -85,7 +85,7 @@ def test_balanced_accuracy_and_a_warning_follow_where_accuracy_misleads():
     images = [make_row("metrics", **keys, **{"class": name}, value=n) for name, n in (("covid", 81), ("normal", 19))]
     found = {leader.metric: leader.warning for leader in find(scores, published=study, metrics=images)}
     assert list(found) == ["auroc", "accuracy", "balanced_accuracy"]
-    assert found["accuracy"].startswith("81 % of the test images are covid (audited)")
+    assert found["accuracy"].startswith("audited: 81 % of the test images are covid.")
     assert found["balanced_accuracy"] == ""
     assert "balanced_accuracy" not in {leader.metric for leader in find(scores, published=study)}
 
@@ -126,7 +126,7 @@ def test_the_file_beside_the_report_has_both_steps_and_the_warning(results):
     text = (results / "summary.md").read_text(encoding="utf-8")
     assert "| Published | Split alone | Published recipe, audited folds | Recipe | Audited |" in text
     assert "ieee8023\\_xray: " in text
-    assert "always answering covid has accuracy 0.8" in text
+    assert "Always answering covid has accuracy 0.8" in text
     assert "Balanced accuracy" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -14,12 +15,21 @@ MISLEADING = 0.6
 ACCURACY, BALANCED = "accuracy", "balanced_accuracy"
 
 
-def find_majorities(metrics: pd.DataFrame) -> dict[str, tuple[str, float]]:
+@dataclass(frozen=True)
+class Majority:
+    """The class that holds most test images, its share of them, and the number of classes."""
+
+    name: str
+    share: float
+    classes: int
+
+
+def find_majorities(metrics: pd.DataFrame) -> dict[str, Majority]:
     """Find the class that holds most test images, where it holds more than MISLEADING.
 
     metrics: rows of one task, as results/compare/metrics.csv.
 
-    Returns protocol -> (class, its share over all seeds), in the order of the report.
+    Returns protocol -> that class with its share over all seeds, in the order of the report.
     """
     images = metrics[(metrics["metric"] == "support") & (metrics["class"] != "")]
     found = {}
@@ -27,25 +37,29 @@ def find_majorities(metrics: pd.DataFrame) -> dict[str, tuple[str, float]]:
         counts = images[images["protocol"] == protocol].groupby("class", sort=False)["value"].sum()
         share = counts.max() / counts.sum()
         if share > MISLEADING:
-            found[protocol] = (str(counts.idxmax()), float(share))
+            found[protocol] = Majority(str(counts.idxmax()), float(share), len(counts))
     return found
 
 
-def accompany(metric: str, majorities: Mapping[str, tuple[str, float]]) -> list[str]:
+def accompany(metric: str, majorities: Mapping[str, Majority]) -> list[str]:
     """List a metric and, where it is an accuracy that misleads, balanced accuracy."""
     return [metric, BALANCED] if metric == ACCURACY and majorities else [metric]
 
 
-def read_majorities(majorities: Mapping[str, tuple[str, float]]) -> list[str]:
+def read_majorities(majorities: Mapping[str, Majority]) -> list[str]:
     """A sentence per class and share: what always answering the largest class scores."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for protocol, (name, share) in majorities.items():
-        grouped.setdefault((name.replace("_", " "), f"{share:.2f}"), []).append(name_protocol(protocol))
-    return [
-        f"{100 * float(share):.0f} % of the test images are {name} ({join_words(protocols)}): always answering {name} has "
-        f"accuracy {share}. Balanced accuracy is shown beside it."
-        for (name, share), protocols in grouped.items()
-    ]
+    grouped: dict[str, list[str]] = {}
+    for protocol, found in majorities.items():
+        grouped.setdefault(_read_majority(found), []).append(name_protocol(protocol))
+    return [f"{join_words(protocols)}: {sentence}" for sentence, protocols in grouped.items()]
+
+
+def _read_majority(found: Majority) -> str:
+    name = found.name.replace("_", " ")
+    return (
+        f"{100 * found.share:.0f} % of the test images are {name}. Always answering {name} has accuracy "
+        f"{show(found.share, 2)} and balanced accuracy {show(1 / found.classes, 2)}."
+    )
 
 
 def list_balanced_lines(summary: pd.DataFrame) -> dict[tuple[str, str], list[str]]:

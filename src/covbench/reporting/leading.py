@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from covbench.evaluation.comparison.model_pairs import BETTER, TRAINED, UNDECIDABLE, UNDECIDED, WORSE
+from covbench.evaluation.comparison.model_pairs import BETTER, TRAINED, UNDECIDABLE, WORSE
 from covbench.reporting.headlines import prefers_lower
 from covbench.reporting.tables import BASELINE_TAG, order_protocols
-from covbench.reporting.wording import count, join_words, name_metric, name_protocol, show, show_interval
+from covbench.reporting.wording import join_words, name_metric, name_protocol, show, show_average, show_interval
 
 OPPOSITE = {BETTER: WORSE, WORSE: BETTER}
 NAMED = 4
@@ -22,14 +22,14 @@ class Lead:
     """The model with the best score under one protocol, and how the others compare with it.
 
     scores: rows of the table `summary` of the compared models, best first. verdicts: other model -> verdict of the best
-    model against it. reasons: other model -> reason of that verdict. trained: whether the verdicts speak of trained
-    models only. left_out: models that have a score but were not compared.
+    model against it. reasons: other model -> reason of that verdict. scopes: what those verdicts speak of that can
+    be decided. left_out: models that have a score but were not compared.
     """
 
     scores: pd.DataFrame
     verdicts: Mapping[str, str]
     reasons: Mapping[str, str]
-    trained: bool
+    scopes: Collection[str]
     left_out: Sequence[str]
 
     @property
@@ -85,8 +85,8 @@ def find_lead(scores: pd.DataFrame, pairs: pd.DataFrame, metric: str) -> Lead | 
             other = pair["other"] if pair["one"] == best else pair["one"]
             verdicts[other] = pair["verdict"] if pair["one"] == best else OPPOSITE.get(pair["verdict"], pair["verdict"])
             reasons[other] = str(pair["reason"] or "")
-            scopes.add(pair["scope"])
-    return Lead(shown, verdicts, reasons, TRAINED in scopes, sorted(set(ordered["architecture"]) - compared))
+            scopes |= {pair["scope"]} if pair["verdict"] != UNDECIDABLE else set()
+    return Lead(shown, verdicts, reasons, scopes, sorted(set(ordered["architecture"]) - compared))
 
 
 def _read_protocol(scores: pd.DataFrame, pairs: pd.DataFrame, metric: str) -> str:
@@ -115,7 +115,7 @@ def _name_leaders(lead: Lead, metric: str) -> str:
     shown = lead.tied if len(lead.tied) <= NAMED + 1 else [*lead.tied[:NAMED], f"{len(lead.tied) - NAMED} others"]
     best = _describe_best(first, metric)
     best = best[:1].upper() + best[1:] if first["family"] == BASELINE_TAG else best
-    return f"not decided: {len(lead.tied)} of {models} tie, {join_words(shown)}. {best}."
+    return f"not decided, because {len(lead.tied)} of {models} models tie ({join_words(shown)}). {best}."
 
 
 def _name_model(row: pd.Series) -> str:
@@ -128,58 +128,55 @@ def _describe_best(row: pd.Series, metric: str) -> str:
 
 
 def _compare_baseline(lead: Lead) -> str:
-    """Compare the best network with the best baseline, if one of them has the best score."""
-    baselines, networks = (
-        lead.scores[lead.scores["family"] == BASELINE_TAG],
-        lead.scores[lead.scores["family"] != BASELINE_TAG],
-    )
-    if baselines.empty or networks.empty:
-        return ""
-    one, other = baselines.iloc[0], networks.iloc[0]
-    verdict = lead.verdicts.get(str((one if other["architecture"] == lead.best else other)["architecture"]), "")
-    if other["architecture"] != lead.best:
+    """Compare the model with the best score with the best baseline."""
+    simple = lead.scores["family"] == BASELINE_TAG
+    if simple.iloc[0] and not simple.all():
         return f"No network has a better score than this {BASELINE_TAG}."
-    gap = show(abs(other["mean"] - one["mean"]))
-    words = {
-        BETTER: f"It is better than the best {BASELINE_TAG}, {one['architecture']}, by {gap}.",
-        UNDECIDED: f"Whether it is better than the best {BASELINE_TAG}, {one['architecture']}, is undecided ({gap}).",
-    }
-    undecidable = (
-        f"Whether it is better than the best {BASELINE_TAG}, {one['architecture']}, cannot be decided ({gap})."
-    )
-    return words.get(verdict, undecidable)
+    if simple.iloc[0] or not simple.any():
+        return ""
+    baseline = lead.scores[simple].iloc[0]
+    gap = show(abs(lead.scores.iloc[0]["mean"] - baseline["mean"]))
+    name = f"the best {BASELINE_TAG}, {baseline['architecture']}"
+    verdict = lead.verdicts.get(str(baseline["architecture"]))
+    if verdict == BETTER:
+        return f"It is better than {name}, by {gap}."
+    state = "cannot be decided" if verdict == UNDECIDABLE else "is undecided"
+    return f"Whether it is better than {name}, {state} ({gap})."
 
 
 def _read_undecidable(lead: Lead) -> str:
     reasons = [lead.reasons[name] for name in lead.tied[1:] if lead.verdicts.get(name) == UNDECIDABLE]
-    if not reasons:
-        return ""
-    known = "; ".join(dict.fromkeys(filter(None, reasons)))
-    return f"{count(len(reasons), 'of these pairs', 'of these pairs')} cannot be decided: {known}."
+    words = [
+        f"{reasons.count(reason)} of these pairs "
+        + (reason if reason.startswith(UNDECIDABLE) else f"{UNDECIDABLE}: {reason}")
+        for reason in dict.fromkeys(reasons)
+    ]
+    return "".join(f"{word}. " for word in words).strip()
 
 
 def _read_scope(lead: Lead) -> str:
-    if not lead.trained:
-        return "This speaks of architectures."
+    if TRAINED not in lead.scopes:
+        return "This speaks of architectures." if lead.scopes else ""
     seeds = int(lead.scores["seeds"].min())
     few = "1 seed is" if seeds == 1 else f"{seeds} seeds are"
     return f"This speaks of the trained models: {few} too few to speak of architectures."
 
 
-def read_duplicates(summary: pd.DataFrame, metric: str) -> list[str]:
+def read_duplicates(summary: pd.DataFrame, metric: str) -> dict[str, str]:
     """Say under each protocol what the best model scores on one image of each set of near-duplicates.
 
     summary: rows of one task, as results/compare/summary.csv. metric: the metric to name.
+
+    Returns protocol -> sentence, in the order of the report.
     """
     rows = summary[summary["metric"] == metric].dropna(subset=["mean", "without_duplicates"])
-    sentences = []
+    sentences = {}
     for protocol in order_protocols(rows["protocol"]):
         chosen = rows[rows["protocol"] == protocol]
         best = chosen.sort_values("mean", ascending=prefers_lower(metric), kind="stable").iloc[0]
-        left_out = count(round(best["duplicates_dropped"]), "test image")
-        sentences.append(
-            f"{name_protocol(protocol)}: without {left_out} that repeat another one of the same fold, "
-            f"{best['architecture']} has {name_metric(metric)} {show(best['without_duplicates'])} instead of "
-            f"{show(best['mean'])}."
+        left_out = f"the {show_average(best['duplicates_dropped'])} test images that repeat another one of their fold"
+        sentences[protocol] = (
+            f"{name_protocol(protocol)}: without {left_out}, {best['architecture']} has {name_metric(metric)} "
+            f"{show(best['without_duplicates'])} instead of {show(best['mean'])}."
         )
     return sentences

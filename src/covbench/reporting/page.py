@@ -39,6 +39,7 @@ from covbench.reporting.sections.leaderboard import Leaderboards, build_leaderbo
 from covbench.reporting.sections.model_page import build_model_sections, link_models
 from covbench.reporting.sections.model_pairs import ModelPairsSection
 from covbench.reporting.sections.study import StudySection
+from covbench.reporting.steps import read_steps
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
@@ -50,8 +51,7 @@ log = logging.getLogger(__name__)
 class TaskSection:
     """What the report shows about one task.
 
-    readings: a sentence per protocol on the models that lead. lead: the one that the first page shows. duplicates: what
-    near-duplicates within test folds change.
+    readings: sentences on the models that lead, on steps and on near-duplicates. first: those of the first page.
     """
 
     task: Task
@@ -59,8 +59,7 @@ class TaskSection:
     dataset: DatasetSection
     images: str
     readings: Sequence[str]
-    lead: str
-    duplicates: Sequence[str]
+    first: Sequence[str]
     leaders: Leaderboards
     metrics: Table
     model_pairs: ModelPairsSection
@@ -245,7 +244,9 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
     part = results.select(task.name)
     headline = choose_headline(task.kind, part.published)
     metrics = balance.accompany(headline, balance.find_majorities(part.metrics))
-    readings = leading.read_leaders(part.summary, part.compare["pairs"], headline)
+    leaders = leading.read_leaders(part.summary, part.compare["pairs"], headline)
+    steps = read_steps(part.compare["protocols"], metrics)
+    duplicates = leading.read_duplicates(part.summary, headline)
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
     counts = {name: len(positions) for name, positions in members.items()}
@@ -254,9 +255,8 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         path=f"tasks/{wording.slug(task.name)}.html",
         dataset=data_overview.build_dataset_sections(data, [task.name], results.audit)[0],
         images=describe_size(part, task),
-        readings=list(readings.values()),
-        duplicates=leading.read_duplicates(part.summary, headline),
-        lead=next((readings[name] for name in tables.prefer_protocols(readings)), ""),
+        readings=[*leaders.values(), *steps, *duplicates.values()],
+        first=[*_choose_first(leaders), *steps, *_choose_first(duplicates)],
         leaders=build_leaderboards(task.kind, part, link_models(part.scored)),
         metrics=scores.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
         model_pairs=model_pairs.build_model_pairs_section(part.compare, metrics),
@@ -273,6 +273,11 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         galleries=list(draw_galleries(cache.folder, data, task, part)),
     )
     return section, counts
+
+
+def _choose_first(sentences: Mapping[str, str]) -> list[str]:
+    """The sentence about the protocol that the first page speaks of; none if there is none."""
+    return [sentences[name] for name in tables.prefer_protocols(sentences)][:1]
 
 
 def draw_galleries(folder: Path, data: Path, task: Task, results: Results) -> Iterator[Gallery]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
-from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, signed_cell
+from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, rank_models, signed_cell
 from covbench.reporting.wording import count, is_number, join_words, name_metric, name_protocol, show_signed
 
 SPLIT, RECIPE, BOTH_STEPS = "split_change", "recipe_change", "change"
@@ -98,7 +98,10 @@ def build_step_table(changes: pd.DataFrame, metrics: Sequence[str]) -> Table | N
     if rows.empty:
         return None
     parts = [name for name in _STORY if rows[f"mean_{name}" if name not in STEP_NAMES else name].notna().any()]
-    records = rows.sort_values([f"mean_{AUDITED}", "metric"], ascending=False, kind="stable").to_dict("records")
+    ranked = rank_models(rows.rename(columns={f"mean_{AUDITED}": "mean"}).assign(protocol=AUDITED), metrics[0])
+    order = {name: place for place, name in enumerate(dict.fromkeys([*ranked, *rows["architecture"]]))}
+    places = rows["architecture"].map(order) * len(metrics) + rows["metric"].map(list(metrics).index)
+    records = rows.loc[places.sort_values().index].to_dict("records")
     cells = [list(_show_row(row, parts)) for row in records]
     headings = [("Model", ""), ("Metric", "")]
     for name in parts:
@@ -117,7 +120,7 @@ def _show_row(row: dict[Any, Any], parts: Sequence[str]) -> Iterator[Cell]:
     yield Cell(label_metric(row["metric"]))
     for name in parts:
         if name in STEP_NAMES:
-            yield signed_cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
+            yield signed_cell(row[name], row[f"{name}_low"], row[f"{name}_high"], row["reason"])
         else:
             yield number_cell(row[f"mean_{name}"], row[f"low_{name}"], row[f"high_{name}"])
     yield Cell(row["covers"])

@@ -92,7 +92,7 @@ def name_columns(protocols: Iterable[str], steps: Iterable[str]) -> tuple[str, .
     """Headings of a table of leaders."""
     names = [STEP_NAMES.get(name, name_protocol(name)) for name in order_story(protocols, steps)]
     shown = [name[:1].upper() + name[1:] for name in names]
-    return ("Task", "Metric", "Study", "Best network", *shown, "Best baseline")
+    return ("Task", "Metric", "Study", "Network with the highest score", *shown, "Best baseline")
 
 
 def choose_steps(protocols: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from covbench.evaluation.comparison.intervals import BOTH, PATIENTS
 from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.headlines import prefers_lower
-from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_interval, show_signed
+from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_average, show_interval, show_signed
 
 BASELINE_TAG = "baseline"
 MIXED_COVER = f"intervals cover {BOTH}, or patients alone"
@@ -98,13 +98,14 @@ def number_cell(value: object, low: object = None, high: object = None, sd: obje
     return Cell(show(value), float(value), detail, note=note)  # type: ignore[arg-type]
 
 
-def signed_cell(value: object, low: object, high: object) -> Cell:
+def signed_cell(value: object, low: object, high: object, why: str = "") -> Cell:
     """A difference with its sign and its interval on a second line; a dash if it is undefined.
 
     Args:
         value: The difference.
         low: Lower end of its interval.
         high: Upper end of its interval.
+        why: Why there is no interval. The second line then says that there is none.
 
     Returns:
         The cell, with a true minus sign.
@@ -112,7 +113,8 @@ def signed_cell(value: object, low: object, high: object) -> Cell:
     if not is_number(value):
         return Cell(DASH)
     number, _, interval = show_signed(value, low, high).partition(" ")
-    return Cell(number, float(value), interval.strip("()"))  # type: ignore[arg-type]
+    missing = "no interval" if why and not interval else ""
+    return Cell(number, float(value), interval.strip("()") or missing, note=why if missing else "")  # type: ignore[arg-type]
 
 
 def score_cell(row: Mapping[Any, Any], marked: bool = False) -> Cell:
@@ -133,7 +135,7 @@ def describe_spread(row: Mapping[Any, Any]) -> str:
         f"interval: {row['covers']}" if row["covers"] else "",
     ]
     if is_number(row["without_duplicates"]):
-        left_out = f"{row['duplicates_dropped']:.0f} near-duplicates in the test fold"
+        left_out = f"{show_average(row['duplicates_dropped'])} near-duplicates in the test fold"
         parts.append(f"{show(row['without_duplicates'])} without {left_out}")
     return "; ".join(filter(None, [*parts, row["reason"]]))
 

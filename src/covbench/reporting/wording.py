@@ -59,6 +59,11 @@ def show(value: object, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if is_number(value) else DASH
 
 
+def show_average(value: float) -> str:
+    """A number of things that may be an average: `12`, `0.3`."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 def show_interval(low: object, high: object) -> str:
     """`0.812–0.903`; empty if there is no interval."""
     return f"{show(low)}{DASH}{show(high)}" if is_number(low) and is_number(high) else ""

@@ -52,3 +52,12 @@ def test_a_model_without_a_score_is_named_with_its_reason():
 
 def test_without_a_fitting_pair_there_is_nothing_to_show():
     assert build_external_section(pd.DataFrame(columns=list(COMPARE_TABLES["external"]))).table is None
+
+
+def test_models_with_the_same_reason_share_a_note_and_the_caption_says_what_intervals_cover():
+    few = "1 seed is too few to measure the noise of training"
+    rows = [row(name, 0.6, 0.3, 0.1, few, covers="patients") for name in ("vgg16", "xception")]
+    table = build_external_section(pd.DataFrame(rows)).table
+    assert table.caption == "External validation; intervals cover patients, not training"
+    where = "covid_ct on sarscov2_ct, audited"
+    assert table.notes[0] == f"vgg16, {where}; xception, {where}: {few}"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from covbench.reporting.balance import Majority
 from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections.leaderboard import (
     NOTHING,
@@ -175,7 +176,7 @@ def test_steps_and_balanced_accuracy_stand_below_the_score():
         compare={"protocols": make_table("protocols", [make_change("a", {"recipe_change": (0.02, -0.03, 0.07)})])},
         summary=make_table("summary", [make_score("audited", "a", 0.55, 0.5, 0.6, metric="balanced_accuracy")]),
     )
-    lines = list_lines(results, "accuracy", {"audited": ("covid", 0.81)})
+    lines = list_lines(results, "accuracy", {"audited": Majority("covid", 0.81, 2)})
     shown = ["balanced 0.550", "0.500–0.600", "recipe +0.020", "−0.030 to +0.070"]
     assert lines == {("a", "audited"): shown}
     assert list_lines(results, "accuracy", {}) == {("a", "audited"): shown[2:]}

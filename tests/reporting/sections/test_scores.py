@@ -48,7 +48,7 @@ def test_the_score_without_duplicates_has_a_column_only_if_there_are_any():
     other = make_score("audited", "b", 0.5)
     table = build(SCORE | {"without_duplicates": 0.512, "duplicates_dropped": 12.3}, other)
     cell = read(table)["Without duplicates"]
-    assert (cell.text, cell.detail) == ("0.512", "12 images left out")
+    assert (cell.text, cell.detail) == ("0.512", "12.3 images left out")
     assert read(table, 1)["Without duplicates"].text == "–"
 
 

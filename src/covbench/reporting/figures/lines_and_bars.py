@@ -150,7 +150,7 @@ def draw_metric_bars(
     panels[-1].set_xticks(range(len(architectures)), [plain(name) for name in architectures], rotation=40, ha="right")
     panels[-1].set_xlim(-0.6, len(architectures) - 0.4)
     handles = {text: handle for axes in panels for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    panels[0].legend(handles.values(), handles, ncols=4, loc="lower right", bbox_to_anchor=(1, 1.0), borderaxespad=0)
+    panels[0].legend(handles.values(), handles, ncols=4, loc="lower right", bbox_to_anchor=(1, 1.16), borderaxespad=0)
     return figure
 
 

@@ -26,7 +26,13 @@ from covbench.reporting.figures.overlays import choose_spread, colour_masks, fit
 from covbench.reporting.figures.report_figure import ALL_TASKS, Gallery, ReportFigure, Tile, write_figure
 from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.leading import read_leaders
-from covbench.reporting.tables import describe_cover, keep_own_values, order_protocols, rank_models
+from covbench.reporting.tables import (
+    describe_cover,
+    keep_own_values,
+    order_protocols,
+    prefer_protocols,
+    rank_models,
+)
 from covbench.reporting.wording import name_protocol, plain, show, slug
 from covbench.schema import SEGMENTATION, Task
 
@@ -113,7 +119,8 @@ def _draw_bars(cache: FigureCache, task: Task, results: Results) -> Iterator[Rep
     caption = f"Mean over seeds. Lines are 95 % intervals; {describe_cover(shown['covers'])}. "
     caption += "Models are sorted from best to worst. “–”: undefined."
     figure = partial(lines_and_bars.draw_metric_bars, shown, models, metrics, study)
-    reading = " ".join(read_leaders(summary, results.compare["pairs"], metrics[0]).values())
+    leaders = read_leaders(summary, results.compare["pairs"], metrics[0])
+    reading = next((leaders[protocol] for protocol in prefer_protocols(leaders)), "")
     yield write_figure(cache, f"bars-{task.name}", figure, title, caption, reading, shown, task.name)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib import colormaps
 from PIL import Image
 
+from covbench.data.datasets import TASKS, publishes_patients
 from covbench.experiment.runs import RunRecord
 from covbench.reporting.figures.overlays import (
     CLASS_COLOURS,
@@ -37,7 +38,8 @@ CASE_KEYS = ["image_id", "copy"]
 class TestFold:
     """The test images of a task under one protocol and the lowest seed.
 
-    rows: a row per case; the data of every model have the same order.
+    rows: a row per case; the data of every model have the same order. unit: what an image is filed under, the patient
+    or, where none are published, the group.
     """
 
     task: Task
@@ -45,6 +47,7 @@ class TestFold:
     seed: int
     rows: pd.DataFrame
     prepared: Prepared | None
+    unit: str = "Patient"
 
     @property
     def name(self) -> str:
@@ -66,10 +69,12 @@ def find_fold(data: Path, task: Task, protocol: str, runs: Sequence[RunRecord]) 
     first = select_first(runs)
     if not first or first[0].cases.empty:
         return None
-    columns = [*CASE_KEYS, "patient_id", "source", *(["truth"] if task.kind != SEGMENTATION else [])]
+    published = task.name not in TASKS or publishes_patients(task.name)
+    columns = [*CASE_KEYS, "patient_id", "group", "source", *(["truth"] if task.kind != SEGMENTATION else [])]
     rows = first[0].cases[columns].reset_index(drop=True)
     side = next((mask.shape[0] for run in first for mask in run.read_masks().values()), None)
-    return TestFold(task, protocol, first[0].run.seed, rows, read_prepared(data, task.name, side))
+    unit = "Patient" if published else "Group"
+    return TestFold(task, protocol, first[0].run.seed, rows, read_prepared(data, task.name, side), unit)
 
 
 def select_first(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -104,7 +109,8 @@ def write_fold(folder: Path, fold: TestFold, cache: Path) -> None:
         "folder": slug(fold.task.name),
         "ids": [plain(name) for name in fold.rows["image_id"]],
         "copies": fold.rows["copy"].tolist() if fold.rows["copy"].any() else [],
-        "patients": [plain(name) for name in fold.rows["patient_id"]],
+        "unit": fold.unit,
+        "units": [plain(name) for name in fold.rows["patient_id" if fold.unit == "Patient" else "group"]],
         "sources": [plain(name) for name in fold.rows["source"]],
         "truth": fold.rows["truth"].tolist() if "truth" in fold.rows else [],
         "pictures": pictures,

@@ -12,6 +12,7 @@ from covbench.evaluation.definitions import label_metric, list_reported
 from covbench.reporting.balance import (
     ACCURACY,
     BALANCED,
+    Majority,
     accompany,
     find_majorities,
     list_balanced_lines,
@@ -125,9 +126,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
     return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"]), *describe_origins(runs)])
 
 
-def list_lines(
-    results: Results, metric: str, majorities: Mapping[str, tuple[str, float]]
-) -> dict[tuple[str, str], list[str]]:
+def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]) -> dict[tuple[str, str], list[str]]:
     """What is shown below each score: balanced accuracy where accuracy misleads, and what a step changed.
 
     Args:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from covbench.evaluation.comparison.model_pairs import UNDECIDABLE
 from covbench.evaluation.definitions import label_metric
-from covbench.reporting.steps import build_step_table, read_steps
+from covbench.reporting.steps import build_step_table
 from covbench.reporting.tables import Cell, Table, order_protocols, prefer_protocols, signed_cell
 from covbench.reporting.wording import DASH, count, is_number, join_words, name_metric, name_protocol, show
 
 
 @dataclass(frozen=True)
 class ModelPairsSection:
-    """What a page shows about the model pairs of one task. None: nothing to compare.
-
-    steps: sentences about what the split and the recipe change.
-    """
+    """What a page shows about the model pairs of one task. None: nothing to compare."""
 
     changes: Table | None
-    steps: Sequence[str]
     pairs: Table | None
     resolution: Sequence[str]
 
@@ -34,7 +32,6 @@ def build_model_pairs_section(compared: Mapping[str, pd.DataFrame], metrics: Seq
     pairs = compared["pairs"]
     return ModelPairsSection(
         changes=build_step_table(compared["protocols"], metrics),
-        steps=read_steps(compared["protocols"], metrics),
         pairs=_build_pairs(pairs) if len(pairs) else None,
         resolution=read_resolution(compared["resolution"]),
     )
@@ -74,8 +71,11 @@ def _build_pairs(pairs: pd.DataFrame) -> Table:
     rows = []
     for row in pairs.to_dict("records"):
         cells = [Cell(f"{row['one']} minus {row['other']}"), Cell(name_protocol(row["protocol"]))]
-        cells += [Cell(label_metric(row["metric"])), signed_cell(row["difference"], row["low"], row["high"])]
-        cells += [Cell(row["verdict"], note="of the first model"), Cell(row["scope"])]
+        cells += [
+            Cell(label_metric(row["metric"])),
+            signed_cell(row["difference"], row["low"], row["high"], row["reason"]),
+        ]
+        cells += [Cell(row["verdict"], note="of the first model"), Cell(_name_scope(row))]
         cells += [_p_cell(row[name], row["reason"]) for name in ("p_holm", "p", "smallest_p")]
         rows.append([*cells, Cell(row["reason"], kind="why"), Cell(row["test"])])
     headings = [("Pair", ""), ("Protocol", ""), ("Metric", ""), ("Difference", "mean over seeds · 95 % interval")]
@@ -85,6 +85,10 @@ def _build_pairs(pairs: pd.DataFrame) -> Table:
     headings += [("Why", "why a pair cannot be decided, or why the verdict speaks of trained models"), ("Test", "")]
     filters = ("Protocol", "Metric", "First model is")
     return Table("Every pair of models on the same test images", headings, rows, filters)
+
+
+def _name_scope(row: Mapping[Any, Any]) -> str:
+    return DASH if row["verdict"] == UNDECIDABLE else str(row["scope"])
 
 
 def _p_cell(value: object, reason: str) -> Cell:

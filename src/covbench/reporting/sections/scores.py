@@ -25,7 +25,7 @@ from covbench.reporting.tables import (
     score_cell,
     state_cell,
 )
-from covbench.reporting.wording import DASH, count, is_number, name_protocol, show
+from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_average
 
 BESIDE = [
     ("Each seed", "score of each seed"),
@@ -95,8 +95,8 @@ def _list_beside(row: Mapping[Any, Any]) -> list[Cell]:
     values = Cell(str(row.get("values") or DASH).replace(" ", " · "))
     if not is_number(row.get("without_duplicates")):
         return [values, Cell(DASH, note="no near-duplicates in the test fold" if row else "", kind="undefined")]
-    left_out = count(round(row["duplicates_dropped"]), "image")
-    return [values, Cell(show(row["without_duplicates"]), row["without_duplicates"], f"{left_out} left out")]
+    left_out = f"{show_average(row['duplicates_dropped'])} images left out"
+    return [values, Cell(show(row["without_duplicates"]), row["without_duplicates"], left_out)]
 
 
 def collect_reasons(metrics: pd.DataFrame) -> dict[tuple[str, str, str], str]:

@@ -120,7 +120,7 @@ function addModel(name, values) { models[name] = values; }
     before.disabled = shown.indexOf(row) <= 0;
     after.disabled = shown.indexOf(row) === shown.length - 1;
     head.append(element("span", {}, before, " ", after, " ", close));
-    const facts = "Patient " + fold.patients[row] + (fold.sources[row] ? ", from " + fold.sources[row] : "");
+    const facts = fold.unit + " " + fold.units[row] + (fold.sources[row] ? ", from " + fold.sources[row] : "");
     const pictures = element("div", { className: "pictures" }, picture("image", row));
     if (fold.masks && fold.pictures[row] !== null) pictures.append(picture("truth", row, "truth"));
     if (fold.masks) pictures.append(legend());
@@ -197,7 +197,7 @@ function addModel(name, values) { models[name] = values; }
     rows.sort((a, b) => results[a].order - results[b].order);
     choose("Error", ["any", ...unique(results.map((result) => result.kind))],
       (row, value) => (value === "any" ? results[row].wrong : results[row].kind === value));
-    choose("Patient", unique(fold.patients), (row, value) => fold.patients[row] === value);
+    choose(fold.unit, unique(fold.units), (row, value) => fold.units[row] === value);
     choose("Source", unique(fold.sources), (row, value) => fold.sources[row] === value);
     const scrolled = element("div", { className: "scrollbox" }, list, more);
     box.replaceChildren(filters, count, scrolled);

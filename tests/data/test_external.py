@@ -281,7 +281,7 @@ def results(tmp_path):
     scores, tables = {}, []
     for seed in (0, 1):
         folder = tmp_path / f"results/runs/radiography/audited/vgg16/{seed}"
-        metrics, cases = evaluate_classification(predictions("radiography", 90, 3, rng), TASKS["radiography"])
+        metrics, cases = evaluate_classification(predictions("radiography", 90, 1.5, rng), TASKS["radiography"])
         write_json(folder / "metrics.json", metrics)
         write_table(folder / "cases.parquet", cases)
         metrics, cases = evaluate_classification(predictions("ieee8023_xray", 60, 0.5, rng), TASKS["ieee8023_xray"])
@@ -334,3 +334,17 @@ def test_what_is_not_there_or_of_another_training_is_a_row_with_its_reason(resul
     write_json(manifest, {**json.loads(manifest.read_text()), "fingerprint": "of a later training"})
     reasons = set(rows_of(compare_external(plan, root))["reason"])
     assert reasons == {"seed 1 was not tested there with the model that is here now"}
+
+
+def test_no_drop_has_an_interval_where_one_side_cannot_move(results):
+    root, plan = results
+    for seed in (0, 1):
+        folder = root / f"results/runs/radiography/audited/vgg16/{seed}"
+        cases = pd.read_parquet(folder / "cases.parquet")
+        certain = {f"p_{number}": (cases["truth"] == number).astype(np.float32) for number in range(3)}
+        write_table(folder / "cases.parquet", cases.assign(**certain, predicted=cases["truth"], correct=True))
+    auroc = rows_of(compare_external(plan, root)).loc["auroc"]
+    assert auroc["internal"] == 1
+    assert auroc["drop"] == pytest.approx(1 - auroc["external"])
+    assert auroc[["internal_low", "drop_low", "drop_high"]].isna().all()
+    assert auroc["reason"] == "no interval of the drop: the internal score is 1 in all draws"

@@ -45,6 +45,7 @@ def test_an_augmented_copy_is_compared_with_its_warped_mask(tmp_path):
 
 def test_native_counts_are_pooled_per_patient():
     rows = pd.DataFrame({"image_id": list("abc"), "copy": 0, "patient_id": list("xxy"), "source": "", "fold": "test"})
+    rows = rows.assign(group=rows["patient_id"], duplicate_set=rows["image_id"])
     rows = rows.assign(truth=-1, seed=0)
     masks = np.array([[[2, 0]], [[0, 2]], [[2, 2]]], np.uint8)
     native = pd.DataFrame({"both": [3, 1, 4], "true": [4, 4, 4], "predicted": [4, 4, 4]})

@@ -16,6 +16,7 @@ def score(truth, probabilities, task):
     """Score class probabilities, (N, H, W, C), as a trained network's are scored."""
     rows = pd.DataFrame({"image_id": [str(n) for n in range(len(truth))], "copy": 0, "patient_id": "p", "source": ""})
     rows = rows.assign(patient_id=[f"p{n % 3}" for n in range(len(truth))], fold="test", truth=-1, seed=0)
+    rows = rows.assign(group=rows["patient_id"], duplicate_set=rows["image_id"])
     predicted = probabilities.argmax(-1).astype(np.uint8)
     return evaluate_segmentation(rows, truth, predicted, task, probabilities.max(-1) <= 0.5)
 

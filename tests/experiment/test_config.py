@@ -85,8 +85,8 @@ def test_weights_none_is_an_explicit_choice_and_other_words_are_refused():
 def test_the_readme_counts_the_trainings_of_the_whole_study():
     config = check_config(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
     product = re.search(
-        r"\((\d+) classification tasks x (\d+) classifiers \+ (\d+) segmentation tasks x (\d+) segmenters\)"
-        r" x (\d+) protocols x (\d+) seeds = ([\d,]+) trainings",
+        r"\((\d+) classification tasks x (\d+) classifiers \+ (\d+) segmentation tasks x (\d+) segmenters"
+        r" \+ (\d+) of binary masks\) x (\d+) protocols x (\d+) seeds = ([\d,]+) trainings",
         (ROOT / "config" / "README.md").read_text(),
     )
     counted = [int(number.replace(",", "")) for number in product.groups()]
@@ -94,8 +94,9 @@ def test_the_readme_counts_the_trainings_of_the_whole_study():
     sizes = []
     for kind in (CLASSIFICATION, SEGMENTATION):
         sizes += [kinds.count(kind), len(config["architectures"][kind])]
-    assert counted[:6] == [*sizes, len(config["protocols"]), len(config["seeds"])]
-    assert counted[6] == sum(planned.is_deep for planned in plan_runs(config))
+    sizes.append(len(config["architectures"]["zenodo_infection"]))
+    assert counted[:7] == [*sizes, len(config["protocols"]), len(config["seeds"])]
+    assert counted[7] == sum(planned.is_deep for planned in plan_runs(config))
 
 
 def test_the_schema_describes_every_training_option_and_nothing_else():

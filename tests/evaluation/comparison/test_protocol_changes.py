@@ -3,12 +3,12 @@ import pytest
 
 from covbench.evaluation.comparison.contestants import Contestant
 from covbench.evaluation.comparison.intervals import BOTH, PATIENTS
-from covbench.evaluation.comparison.protocol_changes import SPLIT, compare_protocols
-from covbench.protocols import AUDITED, PUBLISHED
+from covbench.evaluation.comparison.protocol_changes import compare_protocols
+from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.schema import CLASSIFICATION, Run
 from tests.run_records import score_record
 
-THREE = {PUBLISHED: [0.90, 0.91, 0.92], SPLIT: [0.80, 0.81, 0.82], AUDITED: [0.85, 0.86, 0.87]}
+THREE = {PUBLISHED: [0.90, 0.91, 0.92], PUBLISHED_AUDITED_SPLIT: [0.80, 0.81, 0.82], AUDITED: [0.85, 0.86, 0.87]}
 
 
 def contestant(protocol, scores, draws):

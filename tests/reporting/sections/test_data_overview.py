@@ -41,7 +41,7 @@ def columns_of(table):
 
 def test_a_dataset_without_patients_shows_its_groups_and_no_number_of_patients(root):
     folder, results = root
-    sections = build_dataset_sections(folder / "data", TASK_NAMES)
+    sections = build_dataset_sections(folder / "data", TASK_NAMES, results.audit)
     rows = columns_of(build_dataset_table(sections, results.audit["sources"]))
     assert (rows["radiography"]["Patients"].text, rows["radiography"]["Groups"].text) == ("not published", "88")
     assert (rows["ieee8023"]["Patients"].text, rows["ieee8023"]["Groups"].text) == ("30", "30")

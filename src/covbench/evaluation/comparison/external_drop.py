@@ -116,7 +116,7 @@ def _draw_scores(seeds: Sequence[Scores], first_seed: int) -> list[Draws]:
 
 def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Sequence[Draws]]) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    values, draws, groups = [], [], []
+    values, draws, groups, still = [], [], [], []
     for side, scores, found in zip(("internal", "external"), sides, drawn, strict=True):
         known = [metrics["metrics"][metric] for metrics, _ in scores]
         if None in known:
@@ -127,6 +127,10 @@ def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Seq
         groups.append(count_evidence(scores[0][0], pd.concat([cases for _, cases in scores]))["", metric])
         estimate = estimate_score(values[-1], draws[-1], groups[-1], is_rate(scores[0][0]["kind"], metric))
         row |= {side: estimate.value, f"{side}_low": estimate.low, f"{side}_high": estimate.high}
+        still += [f"the {side} score is {estimate.value:.0f} in all draws"] if estimate.still else []
+    if still:
+        row |= {"drop": float(np.mean(values[0] - values[1])), "covers": ""}
+        return row | {"reason": f"no interval of the drop: {' and '.join(still)}"}
     drop = estimate_difference(values[0] - values[1], draws[0] - draws[1], min(groups))
     row |= {"drop": drop.value, "drop_low": drop.low, "drop_high": drop.high, "covers": drop.covers}
     return row | {"reason": explain_scope(drop, len(values[0]))}

@@ -106,6 +106,11 @@ class Estimate:
     reason: str = ""
 
     @property
+    def still(self) -> bool:
+        """Whether a score is 0 or 1 in all draws. No difference from independent images can be built on it."""
+        return self.error is None and self.value in (0, 1)
+
+    @property
     def se(self) -> float:
         """Standard error. An exact interval has that of a normal distribution with the same reach."""
         exact = (self.high - self.low) / float(special.ndtri(1 - SIGNIFICANT / 2))

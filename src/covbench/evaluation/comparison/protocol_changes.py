@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from covbench.evaluation.comparison.contestants import Contestant, estimate_gap
+from covbench.evaluation.comparison.contestants import Contestant, estimate_contestant, estimate_gap
 from covbench.evaluation.comparison.intervals import PATIENTS, explain_scope
-from covbench.protocols import AUDITED, PUBLISHED
+from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 
-SPLIT = "published_audited_split"
-STEPS = {"split_change": (PUBLISHED, SPLIT), "recipe_change": (SPLIT, AUDITED), "change": (PUBLISHED, AUDITED)}
+STEPS = {
+    "split_change": (PUBLISHED, PUBLISHED_AUDITED_SPLIT),
+    "recipe_change": (PUBLISHED_AUDITED_SPLIT, AUDITED),
+    "change": (PUBLISHED, AUDITED),
+}
 """Columns of the table `protocols`: the later protocol minus the earlier one."""
 
 
@@ -52,6 +55,10 @@ def _take_steps(metric: str, scored: Mapping[str, Contestant]) -> dict[str, Any]
         row[step] = float(sides[0].average(metric) or 0) - float(sides[1].average(metric) or 0)
         if not all(metric in side.draws for side in sides):
             reasons.append("no interval: bootstrap draws do not score this metric")
+            continue
+        still = [name for name in (before, after) if estimate_contestant(scored[name], metric).still]
+        if still:
+            reasons.append(f"no interval: the score under {' and '.join(still)} is the same in all draws")
             continue
         gap = estimate_gap(*sides, metric)
         covers.add(gap.covers)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from covbench.evaluation.comparison.protocol_changes import SPLIT
 from covbench.evaluation.definitions import label_metric
-from covbench.protocols import AUDITED, PUBLISHED
+from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.tables import Cell, Table, label_study, number_cell, signed_cell
 from covbench.reporting.wording import count, show
 
@@ -93,7 +92,9 @@ def _name_rows(models: Sequence[str]) -> Cell:
 
 def _build_beside(published: pd.DataFrame) -> Table:
     protocols = [
-        name for name in (PUBLISHED, SPLIT, AUDITED) if published.get(f"value_{name}", pd.Series()).notna().any()
+        name
+        for name in (PUBLISHED, PUBLISHED_AUDITED_SPLIT, AUDITED)
+        if published.get(f"value_{name}", pd.Series()).notna().any()
     ]
     empty = published["empty_mask"].notna().any()
     rows = []

@@ -240,15 +240,15 @@ def build_leaderboard(
     rows = []
     for name in ranked:
         named = _name_cell(name, str(families.get(name, "deep")), name in top)
-        cells = [replace(named, detail=beside.ranks.get(name, ""), link=beside.links.get(name, ""))]
+        named = replace(named, detail=beside.ranks.get(name, ""), link=beside.links.get(name, ""))
+        bars = []
         for protocol in protocols:
             planned = runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)]
-            cell = _bar_cell(values.get((name, protocol)), planned, look, marks.get(name))
-            cells.append(replace(cell, more=[*cell.more, *beside.lines.get((name, protocol), ())]))
-        rows.append([*cells, *_study_cells(reported, name)])
-    caption = (
-        f"{label_metric(metric)}; {_explain_order(metric, protocols)}; bars span {look.floor:.1f} to 1; {look.covers}"
-    )
+            lines = beside.lines.get((name, protocol), ())
+            bars.append(_bar_cell(values.get((name, protocol)), planned, look, marks.get(name), lines))
+        rows.append([named, *bars, *_study_cells(reported, name)])
+    bars_span = f"bars span {look.floor:.1f} to 1"
+    caption = "; ".join((label_metric(metric), _explain_order(metric, protocols), bars_span, look.covers))
     notes = [*beside.notes, *([reported.note] if reported.numbers and reported.note else []), *_list_missing(scores)]
     flagged = {name_protocol(name): beside.flags.get(name, "") for name in protocols}
     return Table(caption, _list_headings(protocols, reported), rows, notes=notes, protocols=flagged)
@@ -314,7 +314,9 @@ def _find_floor(rows: Iterable[Mapping[Any, Any]], others: Sequence[float]) -> f
     return min(max(0.0, int(min(lowest, default=0.0) * 10) / 10), 0.9)
 
 
-def _bar_cell(row: Mapping[Any, Any] | None, planned: pd.DataFrame, look: Look, study: float | None) -> Cell:
+def _bar_cell(
+    row: Mapping[Any, Any] | None, planned: pd.DataFrame, look: Look, study: float | None, lines: Sequence[str]
+) -> Cell:
     if row is None or not is_number(row["mean"]):
         return state_cell(planned, row is not None)
 
@@ -326,4 +328,5 @@ def _bar_cell(row: Mapping[Any, Any] | None, planned: pd.DataFrame, look: Look, 
     bar = Bar(scale(row["low"]), scale(row["mean"]) or 0.0, scale(row["high"]), scale(study), ticks)
     cell = score_cell(row, look.covers == MIXED_COVER)
     interval = show_interval(row["low"], row["high"])
-    return replace(cell, detail=interval or "no interval", more=cell.more if interval else (), bar=bar)
+    more = [*(cell.more if interval else ()), *lines]
+    return replace(cell, detail=interval or "no interval", more=more, bar=bar)

@@ -109,6 +109,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
     summary, runs, published = results.summary, results.runs, results.published
     headline = choose_headline(kind, published)
     leaks = measure_leaks(results.audit["splits"])
+    patients = bool(results.audit["splits"]["patient_in_train"].notna().any())
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     majorities = find_majorities(results.metrics)
     boards = {}
@@ -123,7 +124,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
                 notes=read_majorities(majorities) if metric == ACCURACY else (),
             )
             boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, beside)
-    return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"]), *describe_origins(runs)])
+    return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"], patients), *describe_origins(runs)])
 
 
 def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]) -> dict[tuple[str, str], list[str]]:
@@ -191,10 +192,22 @@ def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
     return {str(protocol): float(share) for protocol, share in shares.items() if share > 0}
 
 
-def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Word and sentence per flag. sources: rows of one task, as results/audit/sources.csv."""
+def describe_flags(
+    leaks: Mapping[str, float], sources: pd.DataFrame, patients: bool = True
+) -> Iterator[tuple[str, str]]:
+    """Word and sentence per flag.
+
+    Args:
+        leaks: As measure_leaks.
+        sources: Rows of one task, as results/audit/sources.csv.
+        patients: Whether anything is known of patients.
+
+    Yields:
+        The flags.
+    """
+    seen = "the image, a duplicate or the patient" if patients else "the image or a duplicate"
     for protocol, share in leaks.items():
-        words = f"for {_show_share(share)} of the test images, training has seen the image, a duplicate or the patient."
+        words = f"for {_show_share(share)} of the test images, training has seen {seen}."
         yield f"leak, {name_protocol(protocol)}", words
     if sources.empty:
         return

@@ -61,8 +61,8 @@ def test_a_metric_of_single_images_has_values_and_intervals_in_every_table(table
         errors, accuracies = (rows_of(tables[name], metric) for metric in ("error_rate", "accuracy"))
         assert len(errors) == len(accuracies) > 0
         np.testing.assert_allclose(errors[value].astype(float), 1 - accuracies[value].astype(float))
-        np.testing.assert_allclose(errors["low"].astype(float), 1 - accuracies["high"].astype(float))
-        np.testing.assert_allclose(errors["high"].astype(float), 1 - accuracies["low"].astype(float))
+        np.testing.assert_allclose(errors["low"].astype(float), 1 - accuracies["high"].astype(float), atol=1e-6)
+        np.testing.assert_allclose(errors["high"].astype(float), 1 - accuracies["low"].astype(float), atol=1e-6)
     change = rows_of(tables["protocols"], "error_rate")["change"].astype(float)
     np.testing.assert_allclose(change, -rows_of(tables["protocols"], "accuracy")["change"].astype(float), atol=1e-12)
 

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
-from covbench.evaluation.comparison.bootstrap import draw_groups, score_draws
+from covbench.evaluation.comparison.bootstrap import draw_groups, rank_draws, score_draws
 from covbench.evaluation.comparison.intervals import (
     BOTH,
     PATIENTS,
@@ -16,7 +17,21 @@ from covbench.evaluation.comparison.intervals import (
 )
 from covbench.schema import CLASSIFICATION
 from tests.evaluation.comparison.simulated_patients import measure_coverage
-from tests.evaluation.comparison.simulated_studies import DESIGNS, NOISES, Cell, measure_shares
+from tests.evaluation.comparison.simulated_quantiles import (
+    DIFFERENCES,
+    SCORES,
+    measure_misses,
+    measure_reaches,
+    measure_wrong_tables,
+)
+from tests.evaluation.comparison.simulated_studies import (
+    DESIGNS,
+    NOISES,
+    Cell,
+    draw_aurocs,
+    measure_shares,
+    tabulate_shares,
+)
 
 METRICS = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
 
@@ -173,3 +188,39 @@ def test_equal_architectures_are_called_different_in_at_most_6_of_100_studies(de
     called, _, covered = measure_shares(Cell(design, patients, noise), 1000)
     assert called <= 0.06 + 0.015  # two standard errors of 1,000 studies
     assert covered >= 0.93 - 0.015
+
+
+@pytest.mark.parametrize(("rule", "strict"), [(SCORES, False), (DIFFERENCES, True)])
+def test_the_simulated_rules_are_those_of_the_code(rule, strict):
+    between = np.array([0.2, 0.9, 1.7, 40.0])
+    for p in (0.05, 0.001):
+        for variance, reach in zip(between, measure_reaches(between, 2.0, 3, p)[rule], strict=True):
+            error = Error(2.0 / 3, 10**9, max(variance - 1, 0) / 3, variance / 3, 3, strict)
+            assert error.reach(p) * 3**0.5 == pytest.approx(reach, rel=1e-5)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("ratio", [1, 2, 50])
+def test_in_normal_studies_tests_err_in_at_most_5_of_100_and_scores_in_at_most_7(ratio, seeds):
+    for noise in (1, 4, 10, 100):
+        misses = measure_misses(ratio, noise, seeds, 20_000)
+        assert misses[DIFFERENCES] <= 0.05 + 0.004  # two standard errors of 20,000 studies are 0.3 %
+        assert misses[SCORES] <= 0.07 + 0.004
+
+
+@pytest.mark.parametrize("models", [2, 6, 12])
+def test_a_table_of_equal_architectures_has_a_wrong_verdict_in_at_most_5_of_100_studies(models):
+    for noise in (1, 10, 30, 100):
+        assert measure_wrong_tables(models, 1.4, noise, 1000)[DIFFERENCES] <= 0.05 + 0.014  # two standard errors
+
+
+def test_the_simulated_draws_of_an_auroc_are_those_of_the_bootstrap_to_first_order():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), 2)
+    diseased = (rng.random(300) < 0.5)[groups]
+    scores, weights = diseased + rng.normal(size=600), draw_groups(300, 1000)
+    (auroc,), (drawn,) = draw_aurocs(tabulate_shares(diseased, scores, groups, 300)[None], weights)
+    exact, _ = rank_draws(diseased, scores, groups, weights)
+    assert auroc == pytest.approx(roc_auc_score(diseased, scores))
+    assert np.corrcoef(drawn, exact)[0, 1] > 0.995
+    assert drawn.std() == pytest.approx(exact.std(), rel=0.02)

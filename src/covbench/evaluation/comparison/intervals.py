@@ -32,7 +32,8 @@ class Error:
 
     patients: what the draws of groups explain, measured with `groups` - 1 degrees of freedom. training: what the noise
     of training adds. between: the variance between seeds / S, from which `training` was measured with `seeds` - 1
-    degrees of freedom; it includes the patients of each seed.
+    degrees of freedom; it includes the patients of each seed. strict: whether intervals may miss the truth in no more
+    than the stated share of studies, whatever the noise of training, as a test must.
     """
 
     patients: float
@@ -40,6 +41,7 @@ class Error:
     training: float = 0.0
     between: float = 0.0
     seeds: int = 1
+    strict: bool = False
 
     @property
     def se(self) -> float:
@@ -51,8 +53,8 @@ class Error:
 
         Two approximations of the quantile are known, and the wider one is taken. Satterthwaite (1946) weighs degrees of
         freedom, and is too short where the noise of training is most of the error. Graybill and Wang (1980) give each
-        variance its own quantile, and are too short where patients explain most of `between`: a third of what they
-        explain is therefore counted as if it were measured by the seeds alone.
+        variance its own quantile, and are too short where patients explain most of `between`. A strict error counts
+        all of `between` as measured by the seeds alone.
         """
         level, groups = 1 - p / 2, self.groups - 1
         total = self.patients + self.training
@@ -61,7 +63,7 @@ class Error:
             return by_groups * self.se
         by_seeds = min(self.between, total)
         df = total**2 / (by_seeds**2 / (self.seeds - 1) + (total - by_seeds) ** 2 / groups)
-        uncertain = self.training + (by_seeds - self.training) / 3
+        uncertain = by_seeds if self.strict else self.training
         own = by_groups**2 * (total - uncertain) + float(special.stdtrit(self.seeds - 1, level)) ** 2 * uncertain
         return max(float(special.stdtrit(df, level)) * self.se, float(np.sqrt(own)))
 
@@ -159,8 +161,11 @@ def estimate_difference(values: np.ndarray, draws: np.ndarray, groups: int) -> E
         The estimate of the mean difference.
     """
     found = _measure(values, draws, groups)
-    reach = found.error.reach(SIGNIFICANT) if found.error else np.nan
-    return replace(found, low=found.value - reach, high=found.value + reach)
+    if not found.error:
+        return found
+    error = replace(found.error, strict=True)
+    reach = error.reach(SIGNIFICANT)
+    return replace(found, error=error, low=found.value - reach, high=found.value + reach)
 
 
 def explain_scope(found: Estimate, seeds: int) -> str:

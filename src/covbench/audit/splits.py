@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 FOLDS = ("train", "val", "test")
 TRIES = 20
-TOLERANCE = 0.05
+TOLERANCE = 0.01
 
 
 def assign_folds(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task, rule: SplitRule, seed: int) -> pd.DataFrame:
@@ -196,8 +196,8 @@ def divide_groups(
     """Assign whole groups to folds, with the classes in proportion as far as the groups allow.
 
     Groups come in random order. Each goes to the fold where it brings the counts per class closest to their targets. Up
-    to TRIES orders are tried. The first whose folds are within TOLERANCE of their share of images is used, otherwise
-    the closest.
+    to TRIES orders are tried. The first whose folds are within TOLERANCE of their share of the images, and of each
+    class among their images, is used, otherwise the closest.
 
     Args:
         groups: str, (N,), the group of each image.
@@ -243,12 +243,24 @@ def _choose_positions(sizes: np.ndarray, share: np.ndarray, needed: np.ndarray, 
         positions = _supply_folds(sizes, filled, len(share), needed)
         if positions is None:
             continue
-        found = np.bincount(positions, sizes.sum(1), len(share)) / sizes.sum()
-        if np.abs(found - share).max() < least:
-            best, least = positions, np.abs(found - share).max()
+        if (found := _find_imbalance(sizes, positions, share)) < least:
+            best, least = positions, found
         if least <= TOLERANCE:
             break
     return best
+
+
+def _find_imbalance(sizes: np.ndarray, positions: np.ndarray, share: np.ndarray) -> float:
+    """Return by how much a fold's share of the images, or of a class among its images, is off at most.
+
+    sizes: int64, (G, S), images per group and class.
+    positions: int64, (G,), the fold number of each group.
+    share: float64, (F,), what each fold should hold of the images.
+    """
+    held = np.stack([sizes[positions == fold].sum(0) for fold in range(len(share))])
+    images = held.sum(1)
+    classes = held / images[:, None] - sizes.sum(0) / sizes.sum()
+    return float(max(np.abs(images / sizes.sum() - share).max(), np.abs(classes).max()))
 
 
 def _fill_folds(sizes: np.ndarray, share: np.ndarray, order: np.ndarray) -> np.ndarray:

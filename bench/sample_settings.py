@@ -133,12 +133,13 @@ def main(arguments: Sequence[str]) -> None:
 
     plan = [planned for planned in plan_runs(config) if planned.is_deep]
     prepare(config, plan)
-    kept = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame({"task": []})
-    table = kept[~kept["task"].isin(config["tasks"])]
+    rows: list[Any] = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    rows = [row for row in rows if row["task"] not in config["tasks"]]
     for row in try_candidates(plan):
         print(row, flush=True)
-        table = pd.concat([table, pd.DataFrame([row])])
-        table.to_csv(TABLE, index=False, float_format="%.4f")
+        rows.append(row)
+        pd.DataFrame(rows).to_csv(TABLE, index=False, float_format="%.4f")
+    table = pd.DataFrame(rows)
     print(table.groupby(["metric", "architecture", "candidate"])["validation"].agg(["mean", "min", "count"]))
 
 

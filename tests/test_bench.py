@@ -3,8 +3,13 @@
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from covbench.data.datasets import TASKS
+from covbench.experiment.config import check_config
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -13,6 +18,7 @@ from bench import __main__ as command  # noqa: E402
 from bench import page  # noqa: E402
 from bench.processes import call_fresh  # noqa: E402
 from bench.rows import Row  # noqa: E402
+from bench.sample_settings import CANDIDATES, read_sample, score  # noqa: E402
 
 
 @pytest.fixture
@@ -88,3 +94,24 @@ def test_every_measurement_has_a_heading():
     found = command.find_measurements()
     assert "loader" in found
     assert all(title and title != name and len(title) < 120 for name, title in found.items())
+
+
+def test_settings_are_scored_by_auroc_or_by_all_lesion_pixels_of_the_validation_fold():
+    two, three = TASKS["covid_ct"], TASKS["radiography"]
+    labels = SimpleNamespace(masks=None, load_targets=lambda: np.array([0, 1, 1, 0]))
+    chances = np.array([0.2, 0.3, 0.9, 0.5])
+    assert score(two, labels, np.stack([1 - chances, chances], axis=1)) == 3 / 4
+    labels = SimpleNamespace(masks=None, load_targets=lambda: np.array([0, 1, 2]))
+    assert score(three, labels, np.eye(3) * 0.8 + 0.2 / 3) == 1
+    lesions = TASKS["medseg_multiclass"]
+    first, second = (lesions.classes.index(name) for name in lesions.lesions)
+    truth = SimpleNamespace(masks=True, load_targets=lambda: np.array([[[first, first], [0, 0]]]))
+    assert score(lesions, truth, np.array([[[second, 0], [first, 0]]])) == 2 * 1 / (2 + 2)
+
+
+def test_the_candidates_of_the_sample_are_options_of_their_kind():
+    config = read_sample(Path("mirror"))
+    assert config["weights"] == {"mirror": "mirror/weights", "substitutes": ["mobilenetv2_dequantised"]}
+    for kind, candidates in CANDIDATES.items():
+        for changes in candidates.values():
+            check_config(config | {"options": {"audited": {kind: changes}}})

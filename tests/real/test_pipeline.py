@@ -64,8 +64,19 @@ def summary(sample):
 def test_every_planned_run_finished(sample):
     runs = pd.read_csv(sample / "results/compare/runs.csv")
     assert (runs["state"] == "scored").all(), runs[runs["state"] != "scored"]
-    contestants = 4 * (1 + 2) + 3 * (1 + 1)
+    contestants = 4 * (2 + 2) + 3 * (2 + 1)
     assert len(runs) == contestants * len(SHORTER["seeds"])
+
+
+def test_tables_and_report_name_the_weights_that_are_not_the_published_ones(sample, summary):
+    weights = summary.reset_index().groupby("architecture")["weights"].agg(set).to_dict()
+    assert weights["mobilenetv2"] == weights["unet_mobilenetv2"] == {"mobilenetv2_dequantised.h5"}
+    assert weights["mobilenetv2_035"] == {"keras_mobilenetv2_035.h5"}
+    assert weights["unet_small"] == weights["lung_threshold"] == {"none"}
+    external = pd.read_csv(sample / "results/compare/external.csv").set_index("architecture")
+    assert set(external.loc[["mobilenetv2", "unet_mobilenetv2"], "weights"]) == {"mobilenetv2_dequantised.h5"}
+    page = (sample / "results/report/index.html").read_text()
+    assert "mobilenetv2: trained from mobilenetv2_dequantised.h5, not from the published ImageNet file." in page
 
 
 def test_a_frozen_mobilenet_with_imagenet_weights_tells_the_three_classes_of_radiography(summary):

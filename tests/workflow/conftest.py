@@ -38,7 +38,7 @@ def run_snakemake(folder, config, *arguments, python=sys.executable, environment
         command,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         env=os.environ | (environment or {}),
         cwd=folder,
     )

@@ -140,12 +140,18 @@ def _find_leader(task: str, metric: str, tables: Mapping[str, pd.DataFrame], pro
         task=task,
         metric=metric,
         study=DASH,
-        model=name_model(deep, next(iter(scores.loc[scores["architecture"] == deep, "weights"]), "")),
+        model=_name_leader(scores, deep),
         rank=show_ranks(tables["ranks"], metric).get(deep, ""),
         scores={protocol: _show_score(scores, deep, protocol) for protocol in protocols},
         steps={step: show_step(change, step) if change else DASH for step in choose_steps(protocols)},
         baseline=f"{simple} {baseline}".strip(),
     )
+
+
+def _name_leader(scores: pd.DataFrame, model: str) -> str:
+    if "weights" not in scores:  # a table of an earlier version
+        return model
+    return name_model(model, next(iter(scores.loc[scores["architecture"] == model, "weights"]), ""))
 
 
 def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:

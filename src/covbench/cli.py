@@ -185,7 +185,7 @@ def _forecast(options: argparse.Namespace) -> None:
 
 
 def _add_summary(commands: Any) -> None:
-    parser = commands.add_parser("summary", module="covbench.reporting.summary", help="the best network of every task under each protocol")
+    parser = commands.add_parser("summary", module="covbench.reporting.summary", help="every task under each protocol")
     parser.add_argument(
         "results", type=_folder, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
     )

@@ -28,7 +28,7 @@ examples:
   covbench forecast                            hours, memory and disk of the trainings that are still to do
   covbench run -- --cores 8 --resources gpu=2  Snakemake with a progress line per stage
   covbench status                              the state of every planned run
-  covbench summary results                     the best models of every task
+  covbench summary results                     every task under each protocol
 
 `covbench COMMAND --help` explains a command. A command ends with 0 if it did what it says. A mistake ends with 1, a
 wrong argument with 2, and one sentence on stderr says what to do.
@@ -185,7 +185,7 @@ def _forecast(options: argparse.Namespace) -> None:
 
 
 def _add_summary(commands: Any) -> None:
-    parser = commands.add_parser("summary", module="covbench.reporting.summary", help="the best models of every task")
+    parser = commands.add_parser("summary", module="covbench.reporting.summary", help="every task under each protocol")
     parser.add_argument(
         "results", type=_folder, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
     )

@@ -142,14 +142,16 @@ def test_two_models_are_compared_on_one_case(page, report):
 
 def test_tables_are_sorted_and_filtered(page, report):
     visit(page, report, "tasks/phantom_xray.html")
-    table = page.locator("table:has(caption:text-is('All metrics'))")
+    table = page.locator("table:has(caption:text-matches('^All metrics;'))")
     table.get_by_role("button", name="AUROC").click()
     values = read_column(table, "AUROC")
     assert len(set(values)) > 2
     assert values == sorted(values, reverse=True)
     table.get_by_role("button", name="AUROC").click()
     assert read_column(table, "AUROC") == values[::-1]
-    page.locator(".tablebox:has(caption:text-is('All metrics'))").get_by_label("Protocol").select_option("audited")
+    page.locator(".tablebox:has(caption:text-matches('^All metrics;'))").get_by_label("Protocol").select_option(
+        "audited"
+    )
     assert 0 < len(read_column(table, "AUROC")) < len(values)
 
 
@@ -165,15 +167,28 @@ def test_the_first_screen_is_filtered_by_metric_protocol_and_family(page, report
     page.locator("#leaders").get_by_label("Protocol").select_option("published")
     assert card.locator("[data-protocol=published]:visible").count() == 1
     assert card.locator("[data-protocol=audited]:visible").count() == 0
+    assert card.locator("[data-protocol='published recipe, audited folds']:visible").count() == 0
     page.get_by_label("Family").select_option("baseline")
     assert card.locator("tbody tr:visible th").all_inner_texts()[0].startswith("majority")
     assert card.locator("tbody tr:visible").count() == 1
 
 
+def test_the_first_screen_shows_every_step_below_the_score_that_it_leads_to(page, report):
+    visit(page, report, "index.html")
+    row = page.locator(".card:has(a[href='tasks/phantom_xray.html']) tr:has(a:text-is('mobilenetv2'))").first
+    published, between, audited = (row.locator(f"td:nth-of-type({number})") for number in (1, 2, 3))
+    expect(between).to_contain_text(re.compile(r"split alone [+−]\d\.\d{3}"))
+    expect(audited).to_contain_text(re.compile(r"recipe [+−]\d\.\d{3}"))
+    expect(published).not_to_contain_text("split")
+    (sentences,) = page.locator(".card:has(a[href='tasks/phantom_xray.html']) ul.reading").all_inner_texts()
+    assert re.search(r"^audited: .* (leads|tie|only model)", sentences)
+    assert "The split alone changes AUROC" in sentences
+
+
 def test_a_leaderboard_of_the_first_screen_is_sorted(page, report):
     visit(page, report, "index.html")
     card = page.locator(".card:has(a[href='tasks/phantom_xray.html'])")
-    card.get_by_role("button", name="published").click()
+    card.get_by_role("button", name="published", exact=True).click()
     values = read_column(card.locator("table:visible"), "published")
     assert len(values) > 1
     assert values == sorted(values, reverse=True)

@@ -38,6 +38,12 @@ def test_the_network_with_the_highest_audited_score_is_shown_with_its_ranks_and_
     assert leader.cells == shown
 
 
+def test_weights_that_are_not_the_published_ones_are_named_beside_the_network():
+    file = "mobilenetv2_dequantised.h5"
+    (leader,) = find([row | {"weights": file} for row in SCORES])
+    assert leader.model == f"b ({file})"
+
+
 def test_columns_read_from_published_over_the_split_and_the_recipe_to_audited():
     steps = choose_steps(STORY)
     assert order_story(STORY, steps) == [

@@ -48,18 +48,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TaskSection:
-    """What the report shows about one task.
+class Readings:
+    """Sentences on the models that lead, on steps and on near-duplicates.
 
-    readings: sentences on the models that lead, on steps and on near-duplicates. first: those of the first page.
+    whole: those of the task's page, about every protocol. first: those of the first page, about one.
     """
+
+    whole: Sequence[str]
+    first: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """What the report shows about one task."""
 
     task: Task
     path: str
     dataset: DatasetSection
     images: str
-    readings: Sequence[str]
-    first: Sequence[str]
+    readings: Readings
     leaders: Leaderboards
     metrics: Table
     model_pairs: ModelPairsSection
@@ -244,9 +251,6 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
     part = results.select(task.name)
     headline = choose_headline(task.kind, part.published)
     metrics = balance.accompany(headline, balance.find_majorities(part.metrics))
-    leaders = leading.read_leaders(part.summary, part.compare["pairs"], headline)
-    steps = read_steps(part.compare["protocols"], metrics)
-    duplicates = leading.read_duplicates(part.summary, headline)
     prepared = read_prepared(data, task.name)
     members = find_members(task, prepared) if prepared else {}
     counts = {name: len(positions) for name, positions in members.items()}
@@ -255,8 +259,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         path=f"tasks/{wording.slug(task.name)}.html",
         dataset=data_overview.build_dataset_sections(data, [task.name], results.audit)[0],
         images=describe_size(part, task),
-        readings=[*leaders.values(), *steps, *duplicates.values()],
-        first=[*_choose_first(leaders), *steps, *_choose_first(duplicates)],
+        readings=read_task(part, headline, metrics),
         leaders=build_leaderboards(task.kind, part, link_models(part.scored)),
         metrics=scores.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
         model_pairs=model_pairs.build_model_pairs_section(part.compare, metrics),
@@ -273,6 +276,26 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         galleries=list(draw_galleries(cache.folder, data, task, part)),
     )
     return section, counts
+
+
+def read_task(results: Results, headline: str, metrics: Sequence[str]) -> Readings:
+    """Compute the sentences about a task.
+
+    Args:
+        results: The results of the task alone.
+        headline: The metric that ranks its models.
+        metrics: The metrics whose steps are named.
+
+    Returns:
+        The sentences.
+    """
+    leaders = leading.read_leaders(results.summary, results.compare["pairs"], headline)
+    steps = read_steps(results.compare["protocols"], metrics)
+    duplicates = leading.read_duplicates(results.summary, headline)
+    return Readings(
+        whole=[*leaders.values(), *steps, *duplicates.values()],
+        first=[*_choose_first(leaders), *steps, *_choose_first(duplicates)],
+    )
 
 
 def _choose_first(sentences: Mapping[str, str]) -> list[str]:

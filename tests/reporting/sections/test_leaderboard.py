@@ -110,6 +110,11 @@ def test_a_leak_is_flagged_with_its_share_over_seeds_and_a_protocol_without_one_
     assert sentence.startswith("for 30% of the test images, training has seen")
 
 
+def test_a_leak_where_nothing_is_known_of_patients_does_not_speak_of_them():
+    ((_, sentence),) = describe_flags({"published": 0.3}, pd.DataFrame(), patients=False)
+    assert sentence == "for 30% of the test images, training has seen the image or a duplicate."
+
+
 def test_a_leak_of_few_images_is_not_called_none():
     ((_, sentence),) = describe_flags({"published": 0.002}, pd.DataFrame())
     assert "under 1%" in sentence

@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from covbench.evaluation.comparison.protocol_changes import SPLIT
 from covbench.evaluation.comparison.verdicts import Reported, judge
 from covbench.evaluation.definitions import define_metric
 from covbench.experiment.runs import MODEL_KEYS
-from covbench.protocols import AUDITED, PUBLISHED
+from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.schema import COMPARE_TABLES
 
 CHANGE = ["change", "change_low", "change_high"]
@@ -53,7 +52,7 @@ def _compare_value(value: Row, scores: Scores, images: float) -> dict[str, Any]:
     task, network, metric = value["task"], value["network"], value["our_metric"]
     row = {name: value[name] for name in COPIED} | {"reported": value["value"], "definition": define_metric(metric)}
     row |= {"architecture": network, "study_model": "_".join(filter(None, (value["architecture"], value["backbone"])))}
-    for protocol in (PUBLISHED, SPLIT, AUDITED):
+    for protocol in (PUBLISHED, PUBLISHED_AUDITED_SPLIT, AUDITED):
         score = scores.get((task, protocol, network, metric), {})
         row |= {f"value_{protocol}": score.get("mean")} | {
             f"{end}_{protocol}": score.get(end) for end in ("low", "high")

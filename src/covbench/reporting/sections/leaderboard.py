@@ -109,6 +109,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
     summary, runs, published = results.summary, results.runs, results.published
     headline = choose_headline(kind, published)
     leaks = measure_leaks(results.audit["splits"])
+    patients = bool(results.audit["splits"]["patient_in_train"].notna().any())
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     majorities = find_majorities(results.metrics)
     boards = {}
@@ -123,7 +124,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
                 notes=read_majorities(majorities) if metric == ACCURACY else (),
             )
             boards[label_metric(metric)] = build_leaderboard(summary, runs, metric, study, beside)
-    return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"]), *describe_origins(runs)])
+    return Leaderboards(boards, [*describe_flags(leaks, results.audit["sources"], patients), *describe_origins(runs)])
 
 
 def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]) -> dict[tuple[str, str], list[str]]:
@@ -191,10 +192,22 @@ def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
     return {str(protocol): float(share) for protocol, share in shares.items() if share > 0}
 
 
-def describe_flags(leaks: Mapping[str, float], sources: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Word and sentence per flag. sources: rows of one task, as results/audit/sources.csv."""
+def describe_flags(
+    leaks: Mapping[str, float], sources: pd.DataFrame, patients: bool = True
+) -> Iterator[tuple[str, str]]:
+    """Word and sentence per flag.
+
+    Args:
+        leaks: As measure_leaks.
+        sources: Rows of one task, as results/audit/sources.csv.
+        patients: Whether anything is known of patients.
+
+    Yields:
+        The flags.
+    """
+    seen = "the image, a duplicate or the patient" if patients else "the image or a duplicate"
     for protocol, share in leaks.items():
-        words = f"for {_show_share(share)} of the test images, training has seen the image, a duplicate or the patient."
+        words = f"for {_show_share(share)} of the test images, training has seen {seen}."
         yield f"leak, {name_protocol(protocol)}", words
     if sources.empty:
         return
@@ -240,15 +253,15 @@ def build_leaderboard(
     rows = []
     for name in ranked:
         named = _name_cell(name, str(families.get(name, "deep")), name in top)
-        cells = [replace(named, detail=beside.ranks.get(name, ""), link=beside.links.get(name, ""))]
+        named = replace(named, detail=beside.ranks.get(name, ""), link=beside.links.get(name, ""))
+        bars = []
         for protocol in protocols:
             planned = runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)]
-            cell = _bar_cell(values.get((name, protocol)), planned, look, marks.get(name))
-            cells.append(replace(cell, more=[*cell.more, *beside.lines.get((name, protocol), ())]))
-        rows.append([*cells, *_study_cells(reported, name)])
-    caption = (
-        f"{label_metric(metric)}; {_explain_order(metric, protocols)}; bars span {look.floor:.1f} to 1; {look.covers}"
-    )
+            lines = beside.lines.get((name, protocol), ())
+            bars.append(_bar_cell(values.get((name, protocol)), planned, look, marks.get(name), lines))
+        rows.append([named, *bars, *_study_cells(reported, name)])
+    bars_span = f"bars span {look.floor:.1f} to 1"
+    caption = "; ".join((label_metric(metric), _explain_order(metric, protocols), bars_span, look.covers))
     notes = [*beside.notes, *([reported.note] if reported.numbers and reported.note else []), *_list_missing(scores)]
     flagged = {name_protocol(name): beside.flags.get(name, "") for name in protocols}
     return Table(caption, _list_headings(protocols, reported), rows, notes=notes, protocols=flagged)
@@ -314,7 +327,9 @@ def _find_floor(rows: Iterable[Mapping[Any, Any]], others: Sequence[float]) -> f
     return min(max(0.0, int(min(lowest, default=0.0) * 10) / 10), 0.9)
 
 
-def _bar_cell(row: Mapping[Any, Any] | None, planned: pd.DataFrame, look: Look, study: float | None) -> Cell:
+def _bar_cell(
+    row: Mapping[Any, Any] | None, planned: pd.DataFrame, look: Look, study: float | None, lines: Sequence[str]
+) -> Cell:
     if row is None or not is_number(row["mean"]):
         return state_cell(planned, row is not None)
 
@@ -326,4 +341,5 @@ def _bar_cell(row: Mapping[Any, Any] | None, planned: pd.DataFrame, look: Look, 
     bar = Bar(scale(row["low"]), scale(row["mean"]) or 0.0, scale(row["high"]), scale(study), ticks)
     cell = score_cell(row, look.covers == MIXED_COVER)
     interval = show_interval(row["low"], row["high"])
-    return replace(cell, detail=interval or "no interval", more=cell.more if interval else (), bar=bar)
+    more = [*(cell.more if interval else ()), *lines]
+    return replace(cell, detail=interval or "no interval", more=more, bar=bar)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -33,6 +33,16 @@ BESIDE = [
 ]
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The metrics of a table; what follows the headline metric, of BESIDE; and what the intervals cover, in words."""
+
+    names: Sequence[str]
+    headline: str
+    beside: Sequence[tuple[str, str]]
+    covers: str
+
+
 def build_metric_table(
     summary: pd.DataFrame, metrics: pd.DataFrame, runs: pd.DataFrame, kind: str, headline: str
 ) -> Table:
@@ -54,33 +64,37 @@ def build_metric_table(
     present = set(summary["metric"])
     names = [name for name in list_reported(kind) if name in present]
     shown = summary[summary["metric"].isin(names)]
-    covers = describe_cover(shown["covers"])
-    repeated = shown.loc[shown["metric"] == headline, "without_duplicates"].notna().any()
-    beside = BESIDE if repeated else BESIDE[:1]
     values = {(row["architecture"], row["protocol"], row["metric"]): row for row in shown.to_dict("records")}
     reasons = collect_reasons(metrics[metrics["class"] == ""])
-    rows = []
+    repeated = shown.loc[shown["metric"] == headline, "without_duplicates"].notna().any()
+    columns = Columns(names, headline, BESIDE if repeated else BESIDE[:1], describe_cover(shown["covers"]))
     groups = dict(list(runs.groupby(["architecture", "protocol"])))
     ranked = list(dict.fromkeys([*rank_models(summary, headline), *runs["architecture"]]))
-    for architecture, protocol in product(ranked, order_protocols(runs["protocol"])):
-        group = groups.get((architecture, protocol))
-        if group is None:
-            continue
-        tag = BASELINE_TAG if (group["family"] == "baseline").any() else ""
-        seeds = state_cell(group)
-        cells = [Cell(architecture, architecture, tag=tag), Cell(name_protocol(protocol)), Cell(tag or DEEP), seeds]
-        missing = "" if seeds.kind == RunState.SCORED else seeds.kind
-        for name in names:
-            key = (architecture, protocol, name)
-            cells.append(_metric_cell(values.get(key), reasons.get(key, missing), covers == MIXED_COVER))
-            if name == headline:
-                cells += _list_beside(values.get(key, {}))[: len(beside)]
-        rows.append(cells)
+    rows = [
+        _build_row(groups[model], *model, columns, values, reasons)
+        for model in product(ranked, order_protocols(runs["protocol"]))
+        if model in groups
+    ]
     headings = [("Model", ""), ("Protocol", ""), ("Family", ""), ("Seeds", "scored / planned")]
     for name in names:
         headings.append((label_metric(name), "mean ± sd over seeds · 95 % interval"))
-        headings += beside if name == headline else []
-    return Table(f"All metrics; {covers}", headings, rows, ("Protocol", "Family"), list_notes(reasons))
+        headings += columns.beside if name == headline else []
+    return Table(f"All metrics; {columns.covers}", headings, rows, ("Protocol", "Family"), list_notes(reasons))
+
+
+def _build_row(
+    runs: pd.DataFrame, architecture: str, protocol: str, columns: Columns,
+    values: Mapping[tuple[str, str, str], Mapping[Any, Any]], reasons: Mapping[tuple[str, str, str], str],
+) -> list[Cell]:  # fmt: skip
+    tag, seeds = BASELINE_TAG if (runs["family"] == BASELINE_TAG).any() else "", state_cell(runs)
+    cells = [Cell(architecture, architecture, tag=tag), Cell(name_protocol(protocol)), Cell(tag or DEEP), seeds]
+    missing = "" if seeds.kind == RunState.SCORED else seeds.kind
+    for name in columns.names:
+        key = (architecture, protocol, name)
+        cells.append(_metric_cell(values.get(key), reasons.get(key, missing), columns.covers == MIXED_COVER))
+        if name == columns.headline:
+            cells += _list_beside(values.get(key, {}))[: len(columns.beside)]
+    return cells
 
 
 def _metric_cell(row: Mapping[Any, Any] | None, note: str, marked: bool) -> Cell:

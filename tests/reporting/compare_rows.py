@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from covbench.schema import COMPARE_TABLES
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 
 
 def make_row(table, **values):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.reporting.gather import read_results
 from covbench.reporting.summary import (
     choose_steps,
@@ -11,7 +12,6 @@ from covbench.reporting.summary import (
     print_summary,
     write_summary,
 )
-from covbench.schema import COMPARE_TABLES
 from tests.reporting.compare_rows import make_change, make_row, make_score, make_table
 from tests.synthetic_results import UNEVEN, compare_tree, draw_tree, plan_runs
 

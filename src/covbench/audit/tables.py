@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from covbench.schema import COMPARE_TABLES, Column
+from covbench.schema import CELL_COLUMNS, Column
 
-_SPLIT = {name: COMPARE_TABLES["metrics"][name] for name in ("task", "protocol")}
-_TASK = {"task": _SPLIT["task"]}
+_TASK = {"task": CELL_COLUMNS["task"]}
 
 AUDIT_TABLES: dict[str, dict[str, Column]] = {
     "splits": {
-        **_SPLIT,
+        **CELL_COLUMNS,
         "seed": Column("int64", "of the split"),
         "class": Column("str", "class of the test images; empty: all of them"),
         "test_images": Column("int64", "rows of the test fold"),
@@ -25,7 +24,7 @@ AUDIT_TABLES: dict[str, dict[str, Column]] = {
         "leaked_share": Column("float64", "share of the test images; empty without any"),
     },
     "pairs": {
-        **_SPLIT,
+        **CELL_COLUMNS,
         "seed": Column("int64", "of the split"),
         "class": Column("str", "of the test image; empty for a segmentation"),
         "image_id": Column("str", "test image"),

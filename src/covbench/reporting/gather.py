@@ -14,9 +14,10 @@ import pandas as pd
 from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.data.prepare import split_grid
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_record, examine_runs
-from covbench.schema import COMPARE_TABLES, SEGMENTATION, Card, Column, Task
+from covbench.schema import SEGMENTATION, Card, Column, Task
 from covbench.system.files import read_table
 
 FROM_ELSEWHERE = ("published", "literature", "findings")
@@ -76,7 +77,7 @@ def read_results(results: Path, plan: Sequence[PlannedRun], compare: Path, out: 
     Args:
         results: the folder results/; data/ and logs/ lie beside it.
         plan: as covbench.experiment.plan.plan_runs.
-        compare: folder of the tables of schema.COMPARE_TABLES; any may be missing.
+        compare: folder of the tables of comparison.tables.COMPARE_TABLES; any may be missing.
         out: the report's folder, from which logs are linked.
 
     Returns:

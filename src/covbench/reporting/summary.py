@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.definitions import label_metric
 from covbench.experiment.plan import DEEP
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
@@ -24,7 +25,7 @@ from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import BOTH_STEPS, RECIPE, SPLIT, STEP_NAMES, show_step, step_target
 from covbench.reporting.tables import BASELINE_TAG, count_states, order_protocols, prefer_protocols, rank_models
 from covbench.reporting.wording import DASH, name_protocol, plain, show, show_interval
-from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError
+from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
 
 HELP = """\
@@ -106,7 +107,7 @@ def choose_steps(protocols: Iterable[str]) -> tuple[str, ...]:
 def find_leaders(compare: Mapping[str, pd.DataFrame]) -> Iterator[Leader]:
     """The leaders of every task with scores, by audited score where there is one.
 
-    compare: the tables of schema.COMPARE_TABLES by name.
+    compare: the tables of comparison.tables.COMPARE_TABLES by name.
 
     Yields a leader by AUROC or lesion Dice, and one by the metric that corresponds to the study's accuracy or F1. Where
     accuracy misleads, one by balanced accuracy follows.

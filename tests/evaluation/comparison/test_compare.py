@@ -9,12 +9,13 @@ import pytest
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.compare import compare_runs
 from covbench.evaluation.comparison.counterparts import read_counterparts
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.experiment.plan import plan_run
 from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoints
 from covbench.protocols import AUDITED, protocol_options
-from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, CovbenchError, Run, Task
+from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run, Task
 from covbench.system.files import read_table, write_json, write_table
 
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from covbench.evaluation.comparison.counterparts import read_counterparts
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
+from covbench.evaluation.definitions import METRICS
 from covbench.models.catalogue import CLASSIFIERS
-from covbench.schema import COMPARE_TABLES, CovbenchError
+from covbench.schema import CovbenchError
 
 RESOURCES = Path(__file__).parents[3] / "workflow" / "resources"
 FILES = tuple(RESOURCES / f"{name}.csv" for name in ("published_results", "counterparts", "study_findings"))
@@ -141,3 +143,8 @@ def test_a_value_without_a_counterpart_is_refused_by_name(tmp_path):
     fewer.write_text("\n".join(line for line in lines if not line.startswith("radiography,,,f1")), encoding="utf-8")
     with pytest.raises(CovbenchError, match="no counterpart for radiography, xception, , f1; add one"):
         read_counterparts(FILES[0], fewer, FILES[2])
+
+
+def test_every_counterpart_is_a_metric_of_its_kind_of_task():
+    for kind, values in VALUES.groupby("kind"):
+        assert set(values["our_metric"]) <= set(METRICS[kind])

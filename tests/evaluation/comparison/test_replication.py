@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from covbench.evaluation.comparison.replication import set_beside
-from covbench.schema import COMPARE_TABLES
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from tests.evaluation.comparison.test_counterparts import VALUES
 
 SCORED = {"seeds": 3, "sd": 0.01, "groups": 300, "se": 0.012, "run_se": 0.018, "training_sd": 0.01}

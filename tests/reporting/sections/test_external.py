@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.reporting.sections.external import build_external_section
-from covbench.schema import COMPARE_TABLES
 
 
 def row(architecture, external, drop, low, reason="", **changes):

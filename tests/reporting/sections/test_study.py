@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.reporting.sections.study import build_findings_section, build_study_section
-from covbench.schema import COMPARE_TABLES
 from tests.evaluation.comparison.test_counterparts import FINDINGS, VALUES
 from tests.evaluation.comparison.test_replication import compare, summarize
 

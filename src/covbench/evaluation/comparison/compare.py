@@ -25,6 +25,7 @@ from covbench.evaluation.comparison.intervals import Estimate, estimate_score, e
 from covbench.evaluation.comparison.model_pairs import compare_model_pairs
 from covbench.evaluation.comparison.protocol_changes import compare_protocols
 from covbench.evaluation.comparison.replication import set_beside
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import (
     MODEL_KEYS,
@@ -35,10 +36,9 @@ from covbench.experiment.runs import (
     name_weights,
     require_planned,
 )
-from covbench.schema import COMPARE_TABLES
 
 COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution")
-"""Tables of schema.COMPARE_TABLES that are computed task by task."""
+"""Tables of comparison.tables.COMPARE_TABLES that are computed task by task."""
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -50,7 +50,7 @@ def compare_runs(
     root: Path = Path(),
     partial: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """Make the tables of results/compare, all of schema.COMPARE_TABLES except `external` and `findings`.
+    """Make the tables of results/compare, all of comparison.tables.COMPARE_TABLES except `external` and `findings`.
 
     Args:
         plan: as covbench.experiment.plan.plan_runs.

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covbench.schema import COMPARE_TABLES, CovbenchError
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
+from covbench.schema import CovbenchError
 
 SELECTORS = ["task", "architecture", "backbone", "metric"]
 GIVEN = ["network", "our_metric", "class", "averaging", "test_images", "images", "note"]
@@ -30,7 +31,7 @@ def read_counterparts(
 
     Returns:
         The values, a row each, with the columns of GIVEN, `step` (between two values of its precision) and `untestable`
-        (why the value cannot be judged, or empty), and the table `findings` of schema.COMPARE_TABLES.
+        (why the value cannot be judged, or empty), and the table `findings` of comparison.tables.COMPARE_TABLES.
 
     Raises:
         CovbenchError: A value has no counterpart, or a row of the other tables speaks of no value.
@@ -73,7 +74,7 @@ def tabulate_findings(found: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame
     """Count the values that each finding concerns, and list their rows and metrics.
 
     found: as study_findings.csv; rows of one task with the same words are one finding. values: the study's values.
-    Returns the table `findings` of schema.COMPARE_TABLES.
+    Returns the table `findings` of comparison.tables.COMPARE_TABLES.
     """
     rows = []
     for said, several in found.groupby(["finding", "task", "untestable", "words", "evidence"], sort=False):

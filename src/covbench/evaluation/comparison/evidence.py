@@ -11,14 +11,17 @@ import pandas as pd
 from covbench.evaluation.comparison.bootstrap import name_groups
 from covbench.evaluation.definitions import METRICS
 from covbench.evaluation.metrics.segmentation import LESION
-from covbench.schema import CLASSIFICATION
+from covbench.schema import BACKGROUND, CLASSIFICATION
 
 _CLASS_RATES = ("precision", "recall", "specificity")
 _OF_POSITIVE = {"sensitivity": "recall"} | {
     name: name for name in ("specificity", "precision", "f1", "auroc", "average_precision")
 }
 _AVERAGED = {"balanced_accuracy": "recall", "recall_macro": "recall", "precision_macro": "precision", "f1_macro": "f1"}
+_AVERAGED |= {f"{name}_rounded": rate for name, rate in _AVERAGED.items() if name.endswith("_macro")}
 _AVERAGED |= {"auroc": "auroc", "average_precision": "average_precision"}
+_WITH_BACKGROUND = ("dice_all_", "jaccard_all_", "dice_study_", "jaccard_study_")
+_OF_BACKGROUND = ("dice_background", "jaccard_background")
 
 Evidence = dict[tuple[str, str], int]
 
@@ -91,10 +94,12 @@ def _count_segmented(
     def count(name: str, metric: str) -> int | None:
         if name or LESION in metric.split("_"):
             return held[name or LESION]
+        if metric.startswith(_OF_BACKGROUND):
+            return held[BACKGROUND]
         if metric.startswith("false_positive"):
             return int(groups[true[LESION] == 0].nunique())
         if metric.startswith(("dice", "jaccard")):
-            return smallest[0 if "_all_" in metric else 1]
+            return smallest[0 if metric.startswith(_WITH_BACKGROUND) else 1]
         return None
 
     return count

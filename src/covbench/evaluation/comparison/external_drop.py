@@ -18,11 +18,12 @@ from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import Draws, draw_blocks, list_groups, score_blocks
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import estimate_difference, estimate_score, explain_scope
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.external import COUNTS, Scores
 from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs, name_weights
-from covbench.schema import CLASSIFICATION, COMPARE_TABLES, SEGMENTATION, Task
+from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.comparison.verdicts import Reported, judge
 from covbench.evaluation.definitions import define_metric
 from covbench.experiment.runs import MODEL_KEYS
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
-from covbench.schema import COMPARE_TABLES
 
 CHANGE = ["change", "change_low", "change_high"]
 COPIED = ["task", "metric", "source", "our_metric", "class", "averaging", "test_images", "images", "note"]
@@ -33,7 +33,7 @@ def set_beside(
         runs: the table of this name.
 
     Returns:
-        Columns of schema.COMPARE_TABLES. `difference` is ours under `published` minus the reported value, `change` is
+        Columns of comparison.tables.COMPARE_TABLES. `difference` is ours under `published` minus the reported value, `change` is
         ours under `audited` minus ours under `published`.
     """
     scores: Scores = {tuple(row[key] for key in [*MODEL_KEYS, "metric"]): row for row in summary.to_dict("records")}

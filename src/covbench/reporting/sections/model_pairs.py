@@ -27,7 +27,7 @@ class ModelPairsSection:
 def build_model_pairs_section(compared: Mapping[str, pd.DataFrame], metrics: Sequence[str]) -> ModelPairsSection:
     """The changes, model pairs and resolution of one task.
 
-    compared: the task's rows of the tables in schema.COMPARE_TABLES. metrics: those whose changes are shown.
+    compared: the task's rows of the tables in comparison.tables.COMPARE_TABLES. metrics: those whose changes are shown.
     """
     pairs = compared["pairs"]
     return ModelPairsSection(

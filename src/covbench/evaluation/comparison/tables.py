@@ -1,0 +1,223 @@
+"""The columns of the tables in results/compare. No run depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from covbench.schema import CELL_COLUMNS, Column
+
+_TASK = {"task": CELL_COLUMNS["task"]}
+_MODEL = {**CELL_COLUMNS, "architecture": Column("str", "network or baseline")}
+_FAMILY = {"family": Column("str", "deep or baseline")}
+_WEIGHTS = {"weights": Column("str", "file of pretrained weights, or none")}
+_METRIC = {"metric": Column("str", "key of metrics.json")}
+_INTERVAL = {
+    "low": Column("float64", "lower end of the 95 % interval; empty: none"),
+    "high": Column("float64", "upper end of it"),
+}
+_COVERS = {
+    "covers": Column("str", "what the interval covers: patients and training, or patients alone; empty: no interval"),
+}
+
+
+def _with_interval(name: str, meaning: str) -> dict[str, Column]:
+    """Three columns: a difference and the two ends of its 95 % interval."""
+    return {
+        name: Column("float64", meaning),
+        f"{name}_low": Column(
+            "float64", "lower end of its 95 % interval; groups in both test folds are drawn for both"
+        ),
+        f"{name}_high": Column("float64", "upper end of it"),
+    }
+
+
+_CHANGE = _with_interval("change", "mean under audited minus mean under published")
+_SEEDS = {"seeds": Column("int64", "runs for which the metric is defined")}
+
+
+def _under(protocols: Sequence[str], names: Mapping[str, str]) -> dict[str, Column]:
+    """Columns of numbers, once per protocol: `{name}_published`, `{name}_audited`, …."""
+    return {
+        f"{name}_{protocol}": Column("float64", f"{meaning}, under {protocol}")
+        for protocol in protocols
+        for name, meaning in names.items()
+    }
+
+
+COMPARE_TABLES: dict[str, dict[str, Column]] = {
+    "metrics": {
+        **_MODEL,
+        **_FAMILY,
+        "seed": Column("int64", "of the run"),
+        "class": Column("str", "class of a per-class metric; empty: of the whole test fold"),
+        **_METRIC,
+        "value": Column("float64", "score on the test fold; empty: undefined"),
+        **_INTERVAL,
+        "reason": Column("str", "why there is no value or no interval; else empty"),
+    },
+    "summary": {
+        **_MODEL,
+        **_FAMILY,
+        **_METRIC,
+        **_SEEDS,
+        "values": Column("str", "score of each seed, in the order of the seeds, with three digits"),
+        "mean": Column("float64", "over these seeds; empty: undefined in all"),
+        "sd": Column("float64", "standard deviation over seeds; empty for a single one"),
+        **_INTERVAL,
+        **_COVERS,
+        "groups": Column("int64", "groups of images that the score rests on, all seeds together"),
+        "se": Column("float64", "standard error of the mean, of what the interval covers"),
+        "df": Column("float64", "degrees of freedom of that error; empty: a normal quantile or no error"),
+        "run_se": Column("float64", "standard error of a single run's score over patients"),
+        "training_sd": Column("float64", "standard deviation of a score over trainings alone; empty: too few seeds"),
+        "without_duplicates": Column("float64", "mean on one image per duplicate_set; headline metrics only"),
+        "duplicates_dropped": Column("float64", "test images left out for it, mean over seeds"),
+        "reason": Column("str", "why there is no interval, or why it covers patients alone; else empty"),
+        **_WEIGHTS,
+    },
+    "protocols": {
+        **_TASK,
+        "architecture": _MODEL["architecture"],
+        **_FAMILY,
+        **_METRIC,
+        **_under(
+            ("published", "published_audited_split", "audited"),
+            {"mean": "mean over seeds", "low": "lower end of its interval", "high": "upper end of it"},
+        ),
+        **_with_interval("split_change", "published_audited_split minus published: what the split alone changes"),
+        **_with_interval("recipe_change", "audited minus published_audited_split: what the recipe changes"),
+        **_CHANGE,
+        **_COVERS,
+        "reason": Column("str", "why an interval is missing, or covers patients alone; else empty"),
+    },
+    "pairs": {
+        **CELL_COLUMNS,
+        **_METRIC,
+        "one": Column("str", "first model"),
+        "other": Column("str", "second model"),
+        "seeds": Column("int64", "runs of each"),
+        "groups": Column("int64", "groups of images whose answers differ"),
+        "difference": Column("float64", "mean over seeds, first minus second"),
+        **_INTERVAL,
+        "scope": Column("str", "what the verdict speaks of: architectures, or trained models"),
+        "test": Column("str", "name of the paired test"),
+        "p": Column("float64", "of this pair alone; below .05 exactly where the interval excludes 0"),
+        "p_holm": Column("float64", "corrected for all pairs of this task, protocol and metric (Holm)"),
+        "smallest_p": Column("float64", "smallest p that so many groups can give: 2 of all orders of the two models"),
+        "verdict": Column("str", "of the first model: better, worse, undecided or cannot be decided (p_holm < .05)"),
+        "reason": Column("str", "why it cannot be decided, or why it speaks of trained models; else empty"),
+    },
+    "ranks": {
+        **CELL_COLUMNS,
+        **_METRIC,
+        "architecture": _MODEL["architecture"],
+        **_FAMILY,
+        "score": Column("float64", "mean over seeds"),
+        "best": Column("int64", "1 + the models that the verdicts of `pairs` call better"),
+        "worst": Column("int64", "number of models - those that the verdicts call worse"),
+        "models": Column("int64", "ranked models"),
+    },
+    "resolution": {
+        **CELL_COLUMNS,
+        **_METRIC,
+        "groups": Column("int64", "of the test folds, all seeds together"),
+        "seeds": Column("int64", "runs of each model"),
+        "models": Column("int64", "compared models"),
+        "error": Column("float64", "standard error of the difference of two models"),
+        "df": Column("float64", "its degrees of freedom"),
+        "resolvable": Column("float64", "smallest true difference that is found in 80 % of such studies; empty: none"),
+        "basis": Column("str", "what the error is taken from"),
+    },
+    "published": {
+        **_TASK,
+        "architecture": Column("str", "network of ours that is set beside the value: the one that the study trained"),
+        "study_model": Column("str", "network as the study names it"),
+        "metric": Column("str", "as the study names it"),
+        "reported": Column("float64", "value in the study"),
+        "source": Column("str", "where the study reports it"),
+        "our_metric": Column("str", "metric of ours that is set beside it"),
+        "class": Column("str", "class that the value speaks of"),
+        "averaging": Column("str", "how the value is averaged"),
+        "test_images": Column("int64", "in the study's test set"),
+        "images": Column("str", "what the study's test set was drawn from"),
+        **_under(
+            ("published", "published_audited_split", "audited"),
+            {"value": "our mean over seeds", "low": "lower end of its interval", "high": "upper end of it"},
+        ),
+        **_with_interval("difference", "our mean under published minus the reported value"),
+        "empty_mask": Column("float64", "what a mask without any lesion scores in the same test folds"),
+        **_CHANGE,
+        "verdict": Column("str", "matches, differs or untestable"),
+        "why": Column("str", "reason of the verdict"),
+        "note": Column("str", "why this metric of ours was chosen"),
+        "definition": Column("str", "what our metric counts"),
+    },
+    "findings": {
+        "finding": Column("str", "what the values are, in a few words"),
+        **_TASK,
+        "models": Column("str", "rows that it concerns, as the study names them, separated by blanks"),
+        "metrics": Column("str", "values that it concerns, as the study names them, separated by blanks"),
+        "values": Column("int64", "number of these values"),
+        "untestable": Column("str", "yes: the values cannot be judged; else empty"),
+        "words": Column("str", "what was found, in a sentence or two"),
+        "evidence": Column("str", "file and cell of the study that show it"),
+    },
+    "literature": {
+        **_TASK,
+        "protocol": Column("str", "test set, in words"),
+        "model": Column("str", "as its authors name it"),
+        "metric": Column("str", "as its authors name it"),
+        "value": Column("float64", "as reported"),
+        "note": Column("str", "what else to know"),
+        "source": Column("str", "publication"),
+    },
+    "external": {
+        **_MODEL,
+        "tested_on": Column("str", "task of the other dataset"),
+        **_METRIC,
+        "seeds": Column("int64", "tested runs"),
+        **{
+            f"{side}{end}": Column("float64", f"{meaning}{words}")
+            for side, meaning in (
+                ("internal", "on the own test fold, labels reduced to what both datasets share"),
+                ("external", "on the new images of the other dataset"),
+                ("drop", "internal minus external"),
+            )
+            for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
+        },
+        "images": Column("float64", "new images of the other dataset; empty: not tested"),
+        "patients": Column("float64", "patients among them; empty: the dataset publishes none"),
+        "groups": Column("float64", "groups among them: patients with all near-duplicates"),
+        "usable": Column("float64", "images of the other dataset that can be used"),
+        "duplicates": Column("float64", "of these, images that the own dataset holds too"),
+        "removed": Column("float64", "images left out: duplicates and all others of their groups"),
+        **_COVERS,
+        "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
+        **_WEIGHTS,
+    },
+    "runs": {
+        **_MODEL,
+        **_FAMILY,
+        "seed": Column("int64", "of the run"),
+        "state": Column("str", "scored, trained, stale, running, failed or missing"),
+        "reason": Column("str", "why it is not scored, or which edits were accepted; else empty"),
+        "seconds": Column("float64", "of training, all restarts together; this and what follows: of scored runs only"),
+        "parameters": Column("float64", "of the network; 0 for a baseline"),
+        "epochs_run": Column("float64", "trained epochs"),
+        "best_epoch": Column("float64", "epoch of the kept weights, best or last, counted from 0"),
+        "peak_memory_mb": Column("float64", "resident memory of the job at its peak"),
+        "device": Column("str", "where it was trained: name of the GPU, or cpu"),
+        "cpu": Column("str", "model of the processor"),
+        "instruction_set": Column("str", "widest one that oneDNN may use on it"),
+        "threads": Column("float64", "of the training"),
+        "precision": Column("str", "numbers that the network was trained in"),
+        **_WEIGHTS,
+        "fingerprint": Column("str", "sha256 of everything that decided the run"),
+        "git_commit": Column("str", "commit of the code that trained it"),
+        "finished": Column("str", "when, ISO 8601, UTC"),
+        "images": Column("float64", "in the test fold"),
+        "patients": Column("float64", "in the test fold; empty: the dataset publishes none"),
+        "groups": Column("float64", "in the test fold: patients with all near-duplicates"),
+    },
+}
+"""Columns of results/compare/{name}.csv, in their order."""

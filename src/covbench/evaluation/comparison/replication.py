@@ -33,8 +33,8 @@ def set_beside(
         runs: the table of this name.
 
     Returns:
-        Columns of comparison.tables.COMPARE_TABLES. `difference` is ours under `published` minus the reported value, `change` is
-        ours under `audited` minus ours under `published`.
+        Columns of comparison.tables.COMPARE_TABLES. `difference` is ours under `published` minus the reported value,
+        `change` is ours under `audited` minus ours under `published`.
     """
     scores: Scores = {tuple(row[key] for key in [*MODEL_KEYS, "metric"]): row for row in summary.to_dict("records")}
     changes = {(row["task"], row["architecture"], row["metric"]): row for row in protocols.to_dict("records")}

@@ -111,11 +111,7 @@ def _count_segmented(
 def read_answers(cases: pd.DataFrame, metric: str) -> np.ndarray:
     """Read what decides a compared metric of each image: float64, (N, K); NaN where the image does not count."""
     if metric == "auroc":
-<<<<<<< HEAD
         return cases[[name for name in cases if str(name).startswith("p_")]].to_numpy(np.float64)
-=======
-        return cases[[name for name in cases.columns.astype(str) if name.startswith("p_")]].to_numpy(np.float64)
->>>>>>> stats
     if metric == "dice_lesion":
         return cases[["dice_lesion"]].to_numpy(np.float64)
     if metric == "false_positive_rate":

@@ -154,10 +154,5 @@ def _resolve(metric: str, contestants: Sequence[Contestant], gaps: Sequence[Esti
 
 def double_error(error: Error) -> Error:
     """Return the error of a difference between two models with this error each, independent of each other."""
-<<<<<<< HEAD
     patients, training, between = 2 * error.patients, 2 * error.training, 2 * error.between
     return replace(error, patients=patients, training=training, between=between, strict=True)
-=======
-    doubled = replace(error, patients=2 * error.patients, training=2 * error.training)
-    return replace(doubled, between=2 * error.between, strict=True)
->>>>>>> stats

@@ -17,7 +17,14 @@ from covbench.data.external import SHARED, external_folder, find_external_tasks,
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import Draws, draw_blocks, list_groups, score_blocks
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
-from covbench.evaluation.comparison.intervals import estimate_difference, estimate_score, explain_scope
+from covbench.evaluation.comparison.intervals import (
+    STUCK,
+    Estimate,
+    estimate_difference,
+    estimate_score,
+    explain_scope,
+    is_perfect,
+)
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.external import COUNTS, Scores
 from covbench.evaluation.predictions import KEPT
@@ -117,7 +124,7 @@ def _draw_scores(seeds: Sequence[Scores], first_seed: int) -> list[Draws]:
 
 def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Sequence[Draws]]) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    values, draws, groups, still = [], [], [], []
+    values, draws, groups = [], [], []
     for side, scores, found in zip(("internal", "external"), sides, drawn, strict=True):
         known = [metrics["metrics"][metric] for metrics, _ in scores]
         if None in known:
@@ -128,10 +135,8 @@ def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Seq
         groups.append(count_evidence(scores[0][0], pd.concat([cases for _, cases in scores]))["", metric])
         estimate = estimate_score(values[-1], draws[-1], groups[-1], is_rate(scores[0][0]["kind"], metric))
         row |= {side: estimate.value, f"{side}_low": estimate.low, f"{side}_high": estimate.high}
-        still += [f"the {side} score is {estimate.value:.0f} in all draws"] if estimate.still else []
-    if still:
-        row |= {"drop": float(np.mean(values[0] - values[1])), "covers": ""}
-        return row | {"reason": f"no interval of the drop: {' and '.join(still)}"}
     drop = estimate_difference(values[0] - values[1], draws[0] - draws[1], min(groups))
+    if any(map(is_perfect, values, draws)):
+        drop = Estimate(drop.value, drop.groups, reason=STUCK)
     row |= {"drop": drop.value, "drop_low": drop.low, "drop_high": drop.high, "covers": drop.covers}
     return row | {"reason": explain_scope(drop, len(values[0]))}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from covbench.evaluation.comparison.contestants import Contestant, estimate_contestant, estimate_gap
-from covbench.evaluation.comparison.intervals import PATIENTS, explain_scope
+from covbench.evaluation.comparison.contestants import Contestant, estimate_gap
+from covbench.evaluation.comparison.intervals import PATIENTS, STUCK, Estimate, explain_scope
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 
 STEPS = {
@@ -56,11 +56,9 @@ def _take_steps(metric: str, scored: Mapping[str, Contestant]) -> dict[str, Any]
         if not all(metric in side.draws for side in sides):
             reasons.append("no interval: bootstrap draws do not score this metric")
             continue
-        still = [name for name in (before, after) if estimate_contestant(scored[name], metric).still]
-        if still:
-            reasons.append(f"no interval: the score under {' and '.join(still)} is the same in all draws")
-            continue
         gap = estimate_gap(*sides, metric)
+        if any(side.is_perfect(metric) for side in sides):
+            gap = Estimate(gap.value, gap.groups, reason=STUCK)
         covers.add(gap.covers)
         reasons.append(explain_scope(gap, min(len(side.list_defined(metric)) for side in sides)))
         if gap.covers:

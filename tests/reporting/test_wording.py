@@ -20,7 +20,8 @@ SCORE = make_score("audited", "a", 0.556, 0.4, 0.7, values="0.689 0.585 0.393")
     [
         (
             {},
-            "AUROC 0.556 (95 % interval 0.400–0.700, which covers patients and training). Each seed: 0.689, 0.585, 0.393.",
+            "AUROC 0.556 (95 % interval 0.400–0.700, which covers patients and training). Each seed: 0.689, 0.585, "
+            "0.393.",
         ),
         (
             {"seeds": 1, "covers": "patients", "reason": "1 seed is too few to measure the noise of training"},

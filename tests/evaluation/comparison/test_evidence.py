@@ -33,7 +33,6 @@ def test_a_lesion_score_rests_on_groups_with_a_lesion_and_a_false_positive_rate_
         "false_positive_rate",
         "dice_mean",
         "dice_all_total",
-        "pixel_accuracy",
     )
     metrics = {"kind": SEGMENTATION, "classes": ["background", "lesion"], "metrics": dict.fromkeys(names)}
     found = count_evidence(metrics | {"per_class": {"lesion": {"dice": None}}}, cases)

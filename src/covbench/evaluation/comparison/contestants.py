@@ -87,7 +87,16 @@ def estimate_contestant(contestant: Contestant, metric: str) -> Estimate:
 
 
 def estimate_gap(one: Contestant, other: Contestant, metric: str) -> Estimate:
-    """Estimate one minus the other. Seeds are paired where both have the same; else only patients are covered."""
+    """Estimate a difference. Seeds are paired if both sides have the same. Otherwise only patients are covered.
+
+    Args:
+        one: a model under a protocol.
+        other: another model, or the same one under another protocol.
+        metric: a metric with draws that is defined for a seed of each.
+
+    Returns:
+        The estimate of the first minus the second.
+    """
     mine, theirs = one.list_defined(metric), other.list_defined(metric)
     groups = min(one.groups[metric], other.groups[metric])
     (values, draws), (others, other_draws) = one.choose(metric, mine), other.choose(metric, theirs)

@@ -24,12 +24,15 @@ Evidence = dict[tuple[str, str], int]
 
 
 def is_rate(kind: str, metric: str, of_class: bool = False) -> bool:
-    """Return whether a metric is a share of images, so that 0 and 1 have an exact interval.
+    """Say whether a metric is a share of images.
 
     Args:
         kind: classification or segmentation.
         metric: its name.
         of_class: whether it is a score of one class.
+
+    Returns:
+        Whether it is one, so that 0 and 1 have an exact interval.
     """
     if of_class:
         return kind == CLASSIFICATION and metric in _CLASS_RATES
@@ -103,7 +106,7 @@ def _count_segmented(
 def read_answers(cases: pd.DataFrame, metric: str) -> np.ndarray:
     """Read what decides a compared metric of each image: float64, (N, K); NaN where the image does not count."""
     if metric == "auroc":
-        return cases[[name for name in cases if name.startswith("p_")]].to_numpy(np.float64)
+        return cases[[name for name in cases.columns.astype(str) if name.startswith("p_")]].to_numpy(np.float64)
     if metric == "dice_lesion":
         return cases[["dice_lesion"]].to_numpy(np.float64)
     if metric == "false_positive_rate":

@@ -154,5 +154,5 @@ def _resolve(metric: str, contestants: Sequence[Contestant], gaps: Sequence[Esti
 
 def double_error(error: Error) -> Error:
     """Return the error of a difference between two models with this error each, independent of each other."""
-    parts = {"patients": error.patients, "training": error.training, "between": error.between}
-    return replace(error, strict=True, **{name: 2 * part for name, part in parts.items()})
+    doubled = replace(error, patients=2 * error.patients, training=2 * error.training)
+    return replace(doubled, between=2 * error.between, strict=True)

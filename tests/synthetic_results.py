@@ -16,6 +16,7 @@ from scipy import ndimage
 from covbench.data.datasets import DATASETS, TASKS, dataset_of, publishes_patients
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.compare import compare_runs
+from covbench.evaluation.comparison.counterparts import read_counterparts
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.experiment.plan import PlannedRun, plan_run
 from covbench.experiment.provenance import describe_run, expect_inputs
@@ -68,8 +69,10 @@ def draw_tree(root: Path, plan: Sequence[PlannedRun], images: int = IMAGES) -> N
 def compare_tree(root: Path, plan: Sequence[PlannedRun]) -> None:
     """Write root/results/compare and root/results/audit/splits.csv, as the stages before the report do."""
     resources = Path(__file__).parents[1] / "workflow" / "resources"
-    reported, literature = (pd.read_csv(resources / f"{name}.csv") for name in ("published_results", "literature"))
-    for name, table in compare_runs(plan, reported, literature, root).items():
+    names = ("published_results", "counterparts", "study_findings")
+    reported, findings = read_counterparts(*(resources / f"{name}.csv" for name in names))
+    tables = compare_runs(plan, reported, pd.read_csv(resources / "literature.csv"), root)
+    for name, table in (tables | {"findings": findings}).items():
         write_table(root / "results" / "compare" / f"{name}.csv", table)
 
 

@@ -1,4 +1,4 @@
-"""What the protocols mean: `published` repeats the study, `audited` mends its flaws, and a third tells the two apart.
+"""What the protocols mean: `published` repeats the study, `audited` keeps patients apart, a third is between both.
 
 A protocol is one entry of PROTOCOLS. Source of `published`: the study (arXiv:2605.20445, arXiv:2605.20459) and its
 notebooks; docs/explanation/protocols.md says where they are silent and what was chosen instead.
@@ -216,9 +216,9 @@ def _audited_options(task: Task) -> Options:
 
 PROTOCOLS: dict[str, Protocol] = {
     PUBLISHED: Protocol(
-        "Repeats the study, flaws included. Images are split without regard to patients, so a patient can be in both "
-        "train and test. Every backbone gets the same input scaling. The test fold takes part in model selection. "
-        "Compare these scores with the study's, but do not rely on them.",
+        "Repeats what the study's notebooks do. Images are split without regard to patients, so a patient can be in "
+        "both train and test. The last epoch is scored. Compare these scores with the study's. They do not say how a "
+        "model does on new patients.",
         _published_options,
         _published_split,
     ),
@@ -230,8 +230,8 @@ PROTOCOLS: dict[str, Protocol] = {
         repeats=PUBLISHED,
     ),
     AUDITED: Protocol(
-        "Fixes the study's flaws. Patients and duplicates never cross the split. Each backbone gets its own input "
-        "scaling. The validation fold alone selects the model. Rely on these scores.",
+        "Patients and duplicates never cross the split. Each backbone gets its own input scaling. The validation fold "
+        "alone selects the model. Rely on these scores.",
         _audited_options,
         _audited_split,
     ),

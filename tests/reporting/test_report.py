@@ -168,8 +168,18 @@ def test_what_others_report_is_on_the_page_with_its_test_set(report: tuple[Path,
 
 def test_the_study_number_is_shown_beside_ours(report: tuple[Path, str]) -> None:
     shown = read_task(report[0], "radiography")
-    assert '<th scope="col" title="as reported by the study; below it, ours minus the study&#39;s">Study</th>' in shown
+    assert "The study&#39;s Accuracy corresponds to our" in shown
+    assert ">Study, Accuracy</th>" in shown
     assert '<td data-sort="0.8"><span class="value">0.800</span>' in shown  # table 6.4: VGG16, accuracy .80
+
+
+def test_the_first_page_says_what_the_studys_numbers_are(report: tuple[Path, str]) -> None:
+    section = report[1].partition('<section id="study">')[2].partition("</section>")[0]
+    assert "What the study's numbers are" in section
+    assert "The study reports 48 values for the planned tasks." in section
+    assert "rounded logits (42)" in section
+    assert "builds MobileNetV2" in section
+    assert "covid_ct" not in section  # not planned here
 
 
 def test_it_works_before_any_run_has_finished(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ rule report:
         "results/compare/ranks.csv",
         "results/compare/resolution.csv",
         "results/compare/literature.csv",
+        "results/compare/findings.csv",
         "results/compare/external.csv",
         "results/compare/runs.csv",
         "results/audit/splits.csv",
@@ -71,6 +72,8 @@ rule partial_report:
     """Write a report of what has finished so far into results/partial. Missing runs are shown as missing."""
     input:
         published=f"{RESOURCES}/published_results.csv",
+        counterparts=f"{RESOURCES}/counterparts.csv",
+        findings=f"{RESOURCES}/study_findings.csv",
         literature=f"{RESOURCES}/literature.csv",
     log:
         "logs/partial_report.log",

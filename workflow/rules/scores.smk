@@ -27,6 +27,8 @@ rule compare:
         metrics=files_of_runs("metrics.json"),
         manifests=files_of_runs("manifest.json"),
         published=f"{RESOURCES}/published_results.csv",
+        counterparts=f"{RESOURCES}/counterparts.csv",
+        findings=f"{RESOURCES}/study_findings.csv",
         literature=f"{RESOURCES}/literature.csv",
     output:
         metrics="results/compare/metrics.csv",
@@ -37,6 +39,7 @@ rule compare:
         resolution="results/compare/resolution.csv",
         published="results/compare/published.csv",
         literature="results/compare/literature.csv",
+        findings="results/compare/findings.csv",
         runs="results/compare/runs.csv",
         scores="results/scores.json",
     log:

@@ -7,11 +7,13 @@ log_to(snakemake.log[0])
 import pandas as pd
 
 from covbench.evaluation.comparison.compare import compare_runs, nest_scores
+from covbench.evaluation.comparison.counterparts import read_counterparts
 from covbench.experiment.plan import plan_runs
 from covbench.system.files import write_json, write_table
 
 i = snakemake.input
-tables = compare_runs(plan_runs(snakemake.config), pd.read_csv(i.published), pd.read_csv(i.literature))
+reported, findings = read_counterparts(i.published, i.counterparts, i.findings)
+tables = compare_runs(plan_runs(snakemake.config), reported, pd.read_csv(i.literature)) | {"findings": findings}
 for name, table in tables.items():
     write_table(snakemake.output[name], table)
 write_json(snakemake.output.scores, nest_scores(tables["ranks"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.evaluation.comparison.compare import compare_runs
+from covbench.evaluation.comparison.counterparts import read_counterparts
 from covbench.evaluation.comparison.external_drop import compare_external
 from covbench.evaluation.score import score_unscored
 from covbench.experiment.plan import plan_runs
@@ -19,9 +20,10 @@ from covbench.system.files import write_table
 plan = plan_runs(snakemake.config)
 score_unscored(plan)
 partial = Path("results/partial")
-reported, literature = (pd.read_csv(path) for path in (snakemake.input.published, snakemake.input.literature))
-tables = compare_runs(plan, reported, literature, partial=True)
-tables["external"] = compare_external(plan)
+i = snakemake.input
+reported, findings = read_counterparts(i.published, i.counterparts, i.findings)
+tables = compare_runs(plan, reported, pd.read_csv(i.literature), partial=True)
+tables |= {"external": compare_external(plan), "findings": findings}
 for name, table in tables.items():
     write_table(partial / "compare" / f"{name}.csv", table)
 build_report(

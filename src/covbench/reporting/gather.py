@@ -17,7 +17,7 @@ from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_r
 from covbench.schema import AUDIT_TABLES, COMPARE_TABLES, SEGMENTATION, Card, Column, Task
 from covbench.system.files import read_table
 
-FROM_ELSEWHERE = ("published", "literature")
+FROM_ELSEWHERE = ("published", "literature", "findings")
 """Tables of other people's models, which need not be planned here."""
 
 

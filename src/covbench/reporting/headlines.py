@@ -19,7 +19,7 @@ def choose_headline(kind: str, published: pd.DataFrame) -> str:
     published: rows of one task, as results/compare/published.csv.
     """
     studied = STUDY_HEADLINES[CLASSIFICATION]
-    if kind != SEGMENTATION and studied in set(published["our_metric"]):
+    if kind != SEGMENTATION and studied in set(published["metric"]):
         return studied
     return HEADLINES.get(kind, HEADLINES[CLASSIFICATION])
 

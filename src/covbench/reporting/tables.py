@@ -240,6 +240,15 @@ def link_log(log: str, text: str) -> Cell:
     return Cell(text, link=log) if log else Cell(DASH)
 
 
+def keep_own_values(published: pd.DataFrame) -> pd.DataFrame:
+    """One value of the study for each model and metric of ours: that of the row with the model's name, if there is one.
+
+    published: rows of one task, as results/compare/published.csv.
+    """
+    named = published.assign(other=published["study_model"] != published["architecture"])
+    return named.sort_values("other", kind="stable").drop_duplicates(["architecture", "metric"]).sort_index()
+
+
 def label_study(metric: str) -> str:
     """The study's own name for a metric."""
     return {"f1": "F1", "auroc": "AUROC"}.get(metric, str(metric).capitalize())

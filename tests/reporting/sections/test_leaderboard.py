@@ -20,7 +20,7 @@ from covbench.reporting.sections.leaderboard import (
 )
 from tests.reporting.compare_rows import make_change, make_score, make_table
 
-NO_STUDY = pd.DataFrame(columns=["task", "architecture", "metric", "reported", "our_metric"])
+NO_STUDY = pd.DataFrame(columns=["task", "architecture", "study_model", "metric", "reported", "our_metric"])
 ROWS = [
     ("audited", "a", "deep", 0.80),
     ("audited", "b", "deep", 0.90),
@@ -72,22 +72,27 @@ def test_bars_span_what_is_shown_first_and_a_hidden_model_may_lie_left_of_them()
 
 
 def test_the_studys_f1_is_not_drawn_on_the_bars_of_another_metric():
-    rows = [{"task": "t", "architecture": "a", "metric": "f1", "reported": 0.7, "our_metric": "dice_all_total"}]
+    row = {"task": "t", "architecture": "a", "study_model": "a", "metric": "f1", "reported": 0.7}
+    rows = [row | {"our_metric": "dice_study_batches"}]
     study = find_study("segmentation", pd.DataFrame(rows), choose_headline("segmentation", pd.DataFrame(rows)))
     assert study.numbers == {"a": 0.7}
     assert not study.comparable
 
 
-@pytest.mark.parametrize(
-    ("published", "audited", "words"),
-    [(0.02, -0.3, "ours +0.020"), (None, -0.3, "ours, audited, −0.300"), (None, None, "")],
-)
-def test_our_difference_from_the_study_is_shown_below_its_number(published, audited, words):
-    row = {"architecture": "a", "reported": 0.97, "our_metric": "auroc"}
-    row |= {"difference_published": published, "difference_audited": audited}
-    table = build(ROWS, read_study(pd.DataFrame([row]), "auroc"))
+@pytest.mark.parametrize(("difference", "words"), [(0.02, "ours +0.020"), (-0.3, "ours −0.300"), (None, "")])
+def test_our_difference_from_the_study_is_shown_below_its_number(difference, words):
+    row = {"architecture": "a", "study_model": "a", "metric": "auroc", "reported": 0.97, "our_metric": "auroc"}
+    table = build(ROWS, read_study(pd.DataFrame([row | {"difference": difference}]), "auroc"))
     cell = {line[0].text: line[-1] for line in table.rows}["a"]
     assert (cell.text, cell.detail) == ("0.970", words)
+
+
+def test_a_model_is_shown_with_the_value_of_its_own_name_not_with_that_of_a_row_called_otherwise():
+    shared = {"architecture": "mobilenetv2", "metric": "accuracy", "our_metric": "accuracy"}
+    rows = [{"study_model": "resnet50", "reported": 0.81}, {"study_model": "mobilenetv2", "reported": 0.91}]
+    table = pd.DataFrame([shared | row for row in rows])
+    for order in (table, table[::-1]):
+        assert read_study(order, "accuracy").numbers == {"mobilenetv2": 0.91}
 
 
 def test_a_leak_is_flagged_with_its_share_over_seeds_and_a_protocol_without_one_is_not():

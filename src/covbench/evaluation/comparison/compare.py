@@ -50,11 +50,11 @@ def compare_runs(
     root: Path = Path(),
     partial: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """Make the tables of results/compare, all of schema.COMPARE_TABLES except `external`.
+    """Make the tables of results/compare, all of schema.COMPARE_TABLES except `external` and `findings`.
 
     Args:
         plan: as covbench.experiment.plan.plan_runs.
-        reported: the study's values, as workflow/resources/published_results.csv.
+        reported: the study's values with their counterparts, from counterparts.read_counterparts.
         literature: as workflow/resources/literature.csv.
         root: the folder that holds data/ and results/.
         partial: leave stale runs out of the scores instead of refusing them.
@@ -77,7 +77,7 @@ def compare_runs(
     tables = {name: pd.DataFrame(rows[name], columns=list(COMPARE_TABLES[name])) for name in rows}
     planned = {entry.run.task for entry in plan}
     reported, literature = (table[table["task"].isin(planned)] for table in (reported, literature))
-    tables["published"] = set_beside(reported, tables["summary"], tables["protocols"])
+    tables["published"] = set_beside(reported, tables["summary"], tables["protocols"], tables["runs"])
     tables["literature"] = literature
     return tables
 

@@ -1,4 +1,4 @@
-"""Compare the study's values with ours: whether a reported value can be repeated."""
+"""Set the study's values beside ours, with a verdict on each."""
 
 from __future__ import annotations
 
@@ -7,98 +7,59 @@ from typing import Any
 
 import pandas as pd
 
+from covbench.evaluation.comparison.protocol_changes import SPLIT
+from covbench.evaluation.comparison.verdicts import Reported, judge
 from covbench.evaluation.definitions import define_metric
 from covbench.experiment.runs import MODEL_KEYS
 from covbench.protocols import AUDITED, PUBLISHED
 from covbench.schema import COMPARE_TABLES
 
 CHANGE = ["change", "change_low", "change_high"]
-MATCHES, DIFFERS, UNTESTABLE = VERDICTS = ("matches", "differs", "untestable")
+COPIED = ["task", "metric", "source", "our_metric", "class", "averaging", "test_images", "images", "note"]
+"""Columns of the table `published` that describe a value of the study."""
 
-_SWAPPED = (
-    "the study's precision and recall are taken as exchanged: its constant answer (efficientnetb0) has precision 1 and "
-    "recall equal to accuracy"
-)
-_MACRO = "the study does not name its average; its recall differs from accuracy, so it is not the weighted one"
-_POOLED = "the study's F1 and Jaccard index fit one class with pooled pixels"
-_ALL_CLASSES = "the study does not say which classes it averages; its library's default is all, background too"
-OUR_METRICS = {
-    ("ieee8023_xray", "precision"): ("precision_macro", _MACRO),
-    ("ieee8023_xray", "recall"): ("recall_macro", _MACRO),
-    ("ieee8023_xray", "f1"): ("f1_macro", _MACRO),
-    ("radiography", "precision"): ("precision_macro", _MACRO),
-    ("radiography", "recall"): ("recall_macro", _MACRO),
-    ("radiography", "f1"): ("f1_macro", _MACRO),
-    ("covid_ct", "precision"): ("sensitivity", _SWAPPED),
-    ("covid_ct", "recall"): ("precision", _SWAPPED),
-    ("sarscov2_ct", "precision"): ("sensitivity", _SWAPPED),
-    ("sarscov2_ct", "recall"): ("precision", _SWAPPED),
-    ("zenodo_infection", "f1"): ("dice_lesion_total", _POOLED),
-    ("zenodo_infection", "jaccard"): ("jaccard_lesion_total", _POOLED),
-    ("zenodo_multiclass", "f1"): ("dice_all_total", _ALL_CLASSES),
-    ("zenodo_multiclass", "jaccard"): ("jaccard_all_total", _ALL_CLASSES),
-    ("medseg_multiclass", "f1"): ("dice_all_total", _ALL_CLASSES),
-    ("medseg_multiclass", "jaccard"): ("jaccard_all_total", _ALL_CLASSES),
-}
-"""Which of our metrics a reported one is compared with, and why. All others have the same name as ours."""
+Row = Mapping[Any, Any]
+Scores = Mapping[tuple, Row]
 
 
-def judge(reported: float, ours: Mapping[str, Any]) -> tuple[str, str]:
-    """Judge whether our interval under `published` holds a reported value. Returns one of VERDICTS and the reason.
-
-    ours: a row of the summary; empty if no run has finished.
-    """
-    if not ours:
-        return UNTESTABLE, f"no finished run under {PUBLISHED}"
-    if pd.isna(ours["mean"]):
-        return UNTESTABLE, "our metric is undefined on this test fold"
-    if pd.isna(ours["low"]):
-        return UNTESTABLE, "our value has no interval"
-    if ours["low"] <= reported <= ours["high"]:
-        return MATCHES, "inside our 95 % interval"
-    return DIFFERS, f"{'above' if reported > ours['high'] else 'below'} our 95 % interval"
-
-
-def set_beside(reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.DataFrame) -> pd.DataFrame:
+def set_beside(
+    reported: pd.DataFrame, summary: pd.DataFrame, protocols: pd.DataFrame, runs: pd.DataFrame
+) -> pd.DataFrame:
     """Make the table `published`: the study's values beside ours, a row per reported value.
 
     Args:
-        reported: as workflow/resources/published_results.csv.
+        reported: the study's values with their counterparts, from counterparts.read_counterparts.
         summary: the table of this name.
         protocols: the table of this name.
+        runs: the table of this name.
 
     Returns:
-        Columns of schema.COMPARE_TABLES. `difference` is ours minus the reported value, `change` is ours under
-        `audited` minus ours under `published`.
+        Columns of schema.COMPARE_TABLES. `difference` is ours under `published` minus the reported value, `change` is
+        ours under `audited` minus ours under `published`.
     """
-    ours: dict[tuple, Any] = {
-        tuple(row[key] for key in [*MODEL_KEYS, "metric"]): row for row in summary.to_dict("records")
-    }
+    scores: Scores = {tuple(row[key] for key in [*MODEL_KEYS, "metric"]): row for row in summary.to_dict("records")}
     changes = {(row["task"], row["architecture"], row["metric"]): row for row in protocols.to_dict("records")}
+    images = runs[runs["protocol"] == PUBLISHED].groupby(["task", "architecture"])["images"].mean().to_dict()
     rows = []
-    for value in reported.fillna("").to_dict("records"):
-        architecture = "_".join(filter(None, (value["architecture"], value["backbone"])))
-        metric, note = OUR_METRICS.get((value["task"], value["metric"]), (value["metric"], ""))
-        found = {
-            protocol: ours.get((value["task"], protocol, architecture, metric), {}) for protocol in (PUBLISHED, AUDITED)
-        }
-        change = changes.get((value["task"], architecture, metric), {})
-        verdict, why = judge(value["value"], found[PUBLISHED])
-        row = {name: value[name] for name in ("task", "metric", "source")}
-        row |= {"architecture": architecture, "our_metric": metric, "note": note, "reported": value["value"]}
-        row["definition"] = define_metric(metric)
-        row |= {name: change.get(name) for name in CHANGE} | {"verdict": verdict, "why": why}
-        for protocol, score in found.items():
-            row |= _beside(score, value["value"], protocol)
-        rows.append(row)
+    for value in reported.to_dict("records"):
+        change = changes.get((value["task"], value["network"], value["our_metric"]), {})
+        row = _compare_value(value, scores, images.get((value["task"], value["network"]), 0.0))
+        rows.append(row | {name: change.get(name) for name in CHANGE})
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["published"]))
 
 
-def _beside(score: Mapping[str, Any], reported: float, protocol: str) -> dict[str, Any]:
-    mean = score.get("mean")
-    return {
-        f"value_{protocol}": mean,
-        f"low_{protocol}": score.get("low"),
-        f"high_{protocol}": score.get("high"),
-        f"difference_{protocol}": None if pd.isna(mean) else mean - reported,
-    }
+def _compare_value(value: Row, scores: Scores, images: float) -> dict[str, Any]:
+    """Set one value beside ours. images: in our test fold under `published`, mean over seeds."""
+    task, network, metric = value["task"], value["network"], value["our_metric"]
+    row = {name: value[name] for name in COPIED} | {"reported": value["value"], "definition": define_metric(metric)}
+    row |= {"architecture": network, "study_model": "_".join(filter(None, (value["architecture"], value["backbone"])))}
+    for protocol in (PUBLISHED, SPLIT, AUDITED):
+        score = scores.get((task, protocol, network, metric), {})
+        row |= {f"value_{protocol}": score.get("mean")} | {
+            f"{end}_{protocol}": score.get(end) for end in ("low", "high")
+        }
+    row["empty_mask"] = scores.get((task, PUBLISHED, network, f"{metric}_empty"), {}).get("mean")
+    theirs = Reported(value["value"], value["step"], value["test_images"])
+    verdict = judge(theirs, scores.get((task, PUBLISHED, network, metric), {}), images, value["untestable"])
+    row |= {"difference": verdict.difference, "difference_low": verdict.low, "difference_high": verdict.high}
+    return row | {"verdict": verdict.name, "why": verdict.why}

@@ -26,7 +26,7 @@ from covbench.reporting.figures.overlays import choose_spread, colour_masks, ove
 from covbench.reporting.figures.report_figure import ALL_TASKS, Gallery, ReportFigure, Tile, write_figure
 from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.leading import read_leaders
-from covbench.reporting.tables import describe_cover, order_protocols, prefer_protocols, rank_models
+from covbench.reporting.tables import describe_cover, keep_own_values, order_protocols, prefer_protocols, rank_models
 from covbench.reporting.wording import name_protocol, plain, show, slug
 from covbench.schema import SEGMENTATION, Task
 
@@ -105,9 +105,7 @@ def _draw_bars(cache: FigureCache, task: Task, results: Results) -> Iterator[Rep
     if not metrics:
         return
     study = {
-        (row["architecture"], row["our_metric"]): row["reported"]
-        for _, row in published.iterrows()
-        if row["our_metric"]
+        (row["architecture"], row["our_metric"]): row["reported"] for _, row in keep_own_values(published).iterrows()
     }
     models = rank_models(summary, metrics[0])
     title = f"{wording.join_words([label_metric(name) for name in metrics])} per model"

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from covbench.evaluation.definitions import label_metric, list_reported
-from covbench.protocols import AUDITED, PUBLISHED
 from covbench.reporting.balance import (
     ACCURACY,
     BALANCED,
@@ -31,6 +30,7 @@ from covbench.reporting.tables import (
     Cell,
     Table,
     describe_cover,
+    keep_own_values,
     label_study,
     order_protocols,
     prefer_protocols,
@@ -146,9 +146,8 @@ def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:
     """The study's values of the metric that corresponds to `metric`. published: rows of one task."""
-    rows = published[published["our_metric"] == metric]
-    values = dict(zip(rows["architecture"], rows["reported"], strict=True))
-    return Study("Study", values, comparable=True, differences=dict(_describe_differences(rows)))
+    rows = keep_own_values(published[published["our_metric"] == metric])
+    return Study("Study", _map_values(rows), comparable=True, differences=dict(_describe_differences(rows)))
 
 
 def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
@@ -163,22 +162,23 @@ def find_study(kind: str, published: pd.DataFrame, headline: str) -> Study:
         The study's values, comparable only if their metric is the headline.
     """
     theirs = STUDY_HEADLINES.get(kind, STUDY_HEADLINES[CLASSIFICATION])
-    rows = published[published["metric"] == theirs]
+    rows = keep_own_values(published[published["metric"] == theirs])
     ours = next(iter(rows["our_metric"]), "")
-    values = dict(zip(rows["architecture"], rows["reported"], strict=True))
     if ours in (headline, ""):
-        return Study("Study", values, comparable=bool(ours), differences=dict(_describe_differences(rows)))
-    note = f"The study's F1 corresponds to our {label_metric(ours)}, which the bars do not show."
-    return Study(f"Study, {label_study(theirs)}", values, comparable=False, note=note)
+        return Study("Study", _map_values(rows), bool(ours), differences=dict(_describe_differences(rows)))
+    note = f"The study's {label_study(theirs)} corresponds to our {label_metric(ours)}, which the bars do not show."
+    return Study(f"Study, {label_study(theirs)}", _map_values(rows), comparable=False, note=note)
+
+
+def _map_values(published: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(published["architecture"], published["reported"], strict=True))
 
 
 def _describe_differences(published: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Model and `ours −0.049`: under published, which repeats the study, or else under audited, named as such."""
+    """Model and `ours −0.049`: under published, which repeats the study."""
     for row in published.to_dict("records"):
-        for protocol, word in ((PUBLISHED, "ours"), (AUDITED, "ours, audited,")):
-            if is_number(row.get(f"difference_{protocol}")):
-                yield row["architecture"], f"{word} {row[f'difference_{protocol}']:+.3f}".replace("-", "−")
-                break
+        if is_number(row.get("difference")):
+            yield row["architecture"], f"ours {row['difference']:+.3f}".replace("-", "−")
 
 
 def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:

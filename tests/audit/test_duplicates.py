@@ -2,13 +2,22 @@
 
 import io
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from covbench.audit import duplicates
-from covbench.audit.duplicates import SIDE, Thumbnails, correlate_aligned, find_duplicates, hash_crops
+from covbench.audit.duplicates import (
+    SIDE,
+    Thumbnails,
+    align_detail,
+    correlate_blocks,
+    correlate_whole,
+    find_duplicates,
+    hash_crops,
+)
 from covbench.audit.thumbnails import make_thumbnails, read_thumbnails, write_thumbnails
 from covbench.data.images import resize_image
 
@@ -106,8 +115,67 @@ def test_slices_of_one_patients_volume_are_no_pair_but_slices_of_a_stack_without
 
 def test_images_of_the_same_anatomy_that_differ_in_detail_do_not_correlate():
     one, other = (resize_image(draw_image(seed), SIDE) for seed in (1, 2))
-    assert correlate_aligned(one, one) == pytest.approx(1)
-    assert abs(correlate_aligned(one, other)) < 0.5
+    assert correlate_whole(*align_detail(one, one)) == pytest.approx(1)
+    assert abs(correlate_whole(*align_detail(one, other))) < 0.5
+
+
+def annotate(image):
+    """Burn a date, an arrow and a box into a copy of an image."""
+    image = image.copy()
+    cv2.putText(image, "2020-03-14", (8, SIZE - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 2)
+    cv2.arrowedLine(image, (40, 60), (90, 90), 255, 3, tipLength=0.4)
+    cv2.rectangle(image, (120, 70), (180, 140), 255, 2)
+    return image
+
+
+def test_an_annotated_copy_is_found_also_mirrored_though_its_whole_no_longer_correlates():
+    images = [draw_image(seed) for seed in range(8)]
+    mirrored = np.ascontiguousarray(annotate(images[2])[:, ::-1])
+    pairs, found = find_within([*images, annotate(images[5]), mirrored])
+    assert pairs == [("i02", "i09", "annotated"), ("i05", "i08", "annotated")]
+    assert (found["correlation"] >= 0.95).all()
+    small = [resize_image(image, SIDE) for image in (images[5], annotate(images[5]))]
+    assert correlate_whole(*align_detail(*small)) < 0.85
+
+
+def test_pictures_that_are_alike_only_without_strokes_are_candidates_too():
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (4, 13, 256), np.uint8)
+    bits[:, duplicates.SMOOTH] = bits[0, duplicates.SMOOTH]
+    bits[1, duplicates.SMOOTH, :50] ^= 1
+    bits[2, duplicates.SMOOTH, 50:102] ^= 1  # 52 bits from the first, 102 from the second
+    bits[3, duplicates.SMOOTH, 102:] ^= 1
+    images = rng.integers(0, 256, (4, SIDE, SIDE), np.uint8)
+    small = Thumbnails(np.array([*"abcd"]), images, np.packbits(bits, axis=2), np.zeros((4, 2), int))
+    alike = duplicates.Candidate(0, 1, "near", crop=0, cropped="two")
+    assert duplicates.find_candidates(small, small) == [alike]
+    again = Thumbnails(*vars(small).values())
+    bits[0, 4] = bits[1, 0]  # also a crop, which says more about where to start
+    small = Thumbnails(small.image_id, images, np.packbits(bits, axis=2), small.shapes)
+    assert duplicates.find_candidates(small, small) == [duplicates.Candidate(0, 1, "near", crop=4, cropped="one")]
+    pairs = {(found.one, found.two) for found in duplicates.find_candidates(again, Thumbnails(*vars(again).values()))}
+    assert pairs == {(0, 0), (1, 1), (2, 2), (3, 3), (0, 1), (1, 0)}
+
+
+def test_two_images_with_the_same_annotation_are_no_pair():
+    assert find_within([annotate(draw_image(seed)) for seed in range(6)])[0] == []
+
+
+def test_the_median_counts_only_blocks_that_both_images_show_and_that_lie_in_the_overlap():
+    rng = np.random.default_rng(0)
+    one = rng.normal(0, 5, (SIDE, SIDE)).astype(np.float32)
+    two, everywhere = one.copy(), np.ones((SIDE, SIDE), bool)
+    two[:, :56] = rng.normal(0, 5, (SIDE, 56))  # 7 of 16 columns of blocks are other noise
+    assert correlate_blocks(one, two, everywhere) > 0.999
+    two[:, 56:72] = rng.normal(0, 5, (SIDE, 16))  # now 9 of 16
+    assert abs(correlate_blocks(one, two, everywhere)) < 0.5
+    right = everywhere.copy()
+    right[:, :71] = False  # block 8 is cut in two, so that only the last 7 columns of blocks count
+    assert correlate_blocks(one, two, right) > 0.999
+    one[:, :72] = 0
+    assert correlate_blocks(one, two, everywhere) > 0.999  # where one is blank, nothing can be compared
+    one[64:], one[:, :80] = 0, 0  # 8 x 6 = 48 blocks are left
+    assert correlate_blocks(one, two, everywhere) == 0
 
 
 def test_thumbnails_follow_the_index_skip_what_is_excluded_and_come_back_from_disk(tmp_path):

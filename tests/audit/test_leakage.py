@@ -54,28 +54,31 @@ def test_each_kind_of_leak_is_counted_per_class_and_an_image_once_in_all():
         ("b", 0, "p5", 0, "test"),  # an exact copy of t2
         ("c", 0, "p6", 1, "test"),  # t3 mirrored
         ("d", 0, "p7", 1, "test"),
+        ("e", 0, "p8", 1, "test"),  # t3 with an arrow
     )
-    duplicates = copies_of(("t1", "a", "near", 0.9), ("b", "t2", "exact", 1.0), ("c", "t3", "mirrored", 0.95))
+    duplicates = copies_of(("t1", "a", "near", 0.9), ("b", "t2", "exact", 1.0))
+    duplicates = pd.concat([duplicates, copies_of(("c", "t3", "mirrored", 0.95), ("t3", "e", "annotated", 0.98))])
     total, healthy, sick = audit_split(split, duplicates, TWO)
     assert total == {
         "class": "",
-        "test_images": 5,
+        "test_images": 6,
         "image_in_val": 1,
         "image_in_train": 0,
         "augmented_copy_in_train": 0,
         "patient_in_train": 1,
         "duplicate_in_train": 1,
-        "near_duplicate_in_train": 2,
-        "leaked": 3,
-        "leaked_share": 0.6,
+        "near_duplicate_in_train": 3,
+        "leaked": 4,
+        "leaked_share": 4 / 6,
     }
     assert (healthy["test_images"], healthy["leaked"], healthy["leaked_share"]) == (2, 2, 1.0)
-    assert (sick["near_duplicate_in_train"], sick["leaked"], sick["leaked_share"]) == (1, 1, 1 / 3)
+    assert (sick["near_duplicate_in_train"], sick["leaked"], sick["leaked_share"]) == (2, 2, 0.5)
     pairs = find_leaked_pairs(split, duplicates, TWO)
     assert pairs[["class", "image_id", "train_id", "kind"]].to_numpy().tolist() == [
         ["healthy", "a", "t1", "near"],
         ["healthy", "b", "t2", "exact"],
         ["sick", "c", "t3", "mirrored"],
+        ["sick", "e", "t3", "annotated"],
     ]
 
 
@@ -91,7 +94,7 @@ def test_an_augmented_copy_in_training_is_a_leak_of_its_own_kind():
 
 
 def test_copies_across_datasets_count_pairs_by_kind_and_images_once():
-    duplicates = copies_of(("a", "x", "near", 0.9), ("a", "y", "exact", 1.0), ("b", "y", "near", 0.9))
+    duplicates = copies_of(("a", "x", "near", 0.9), ("a", "y", "exact", 1.0), ("b", "y", "annotated", 0.96))
     counted = count_duplicates("one", "two", duplicates, {"one": 10, "two": 20})
     assert counted == {
         "dataset": "one",
@@ -99,8 +102,9 @@ def test_copies_across_datasets_count_pairs_by_kind_and_images_once():
         "images": 10,
         "other_images": 20,
         "exact": 1,
-        "near": 2,
+        "near": 1,
         "mirrored": 0,
+        "annotated": 1,
         "images_with_duplicate": 2,
         "other_images_with_duplicate": 2,
     }

@@ -63,7 +63,7 @@ rule make_thumbnails:
 
 
 rule find_duplicates:
-    """Find exact, near and mirrored duplicates within a dataset, or between two."""
+    """Find exact, near, mirrored and annotated duplicates within a dataset, or between two."""
     input:
         index="data/index/{dataset}.parquet",
         other_index="data/index/{other}.parquet",
@@ -150,6 +150,28 @@ rule audit_sources:
         made_by=made_by("audit_sources"),
     script:
         "../scripts/audit_sources.py"
+
+
+rule audit_labels:
+    """List labels that contradict each other, and the rows that audited splits drop from authors' splits."""
+    input:
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
+        duplicates=list_duplicates(planned_datasets(config)),
+    output:
+        contradictions="results/audit/contradictions.csv",
+        mixed_patients="results/audit/mixed_patients.csv",
+        dropped="results/audit/dropped.csv",
+    log:
+        "logs/audit_labels.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        tasks=list(config["tasks"]),
+        made_by=made_by("audit_labels"),
+    script:
+        "../scripts/audit_labels.py"
 
 
 rule prepare:

@@ -43,6 +43,9 @@ rule report:
         "results/audit/pairs.csv",
         "results/audit/across.csv",
         "results/audit/sources.csv",
+        "results/audit/contradictions.csv",
+        "results/audit/mixed_patients.csv",
+        "results/audit/dropped.csv",
         expand("data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)),
         [f"results/explained/{task}/{protocol}.npz" for task, protocol in EXPLAINED],
     output:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.audit.leakage import SPLIT_KEYS, audit_split, count_duplicates, find_leaked_pairs
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import TASKS, dataset_of
-from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
 
 indexes = {Path(path).stem: pd.read_parquet(path) for path in snakemake.input.indexes}

@@ -10,9 +10,9 @@ import pandas as pd
 
 from covbench.audit.groups import group_images
 from covbench.audit.shortcuts import predict_from_shortcuts
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.audit.thumbnails import read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of, usable_rows
-from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
 
 indexes, thumbnails, duplicates = (

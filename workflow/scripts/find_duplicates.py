@@ -1,4 +1,4 @@
-"""Thumbnails of one dataset or of two -> pairs of exact, near and mirrored duplicates."""
+"""Thumbnails of one dataset or of two -> pairs of exact, near, mirrored and annotated duplicates."""
 
 from covbench.system.logs import log_to
 

@@ -1,13 +1,13 @@
-"""Find duplicates of an image, even if the image was cropped, mirrored or re-encoded.
+"""Find duplicates of an image, even if the image was cropped, mirrored, re-encoded or annotated.
 
 Perceptual hashes select the pairs that are worth a closer look. Each pair is then aligned, and the correlation of its
-fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people.
+fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people. Arrows and text
+spoil the correlation of the whole picture, but not that of most of its blocks.
 docs/explanation/audit.md has the measurements behind each number here.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-EXACT, NEAR, MIRRORED = KINDS = ("exact", "near", "mirrored")
+EXACT, NEAR, MIRRORED, ANNOTATED = KINDS = ("exact", "near", "mirrored", "annotated")
 DUPLICATE_COLUMNS = ["image_id", "other_id", "kind", "correlation"]
 
 SIDE = 128
@@ -34,11 +34,28 @@ RADIUS = 60
 
 Planted duplicates differ by at most 48 bits. In other X-rays, 2 in 10,000 pairs differ by 60 bits or less.
 """
+STROKE, SMOOTH_RADIUS = 15, 50
+"""Side in pixels of the median filter that removes arrows and outlines from a thumbnail before it is hashed once more,
+and the bits by which two such hashes may differ.
+
+On X-rays, three arrows moved one in nine hashes by more than RADIUS bits, and no hash of a filtered thumbnail by more
+than SMOOTH_RADIUS.
+"""
 SAME = 0.85
 """Correlation from which two aligned images are duplicates.
 
 Planted duplicates have 0.93 or more, different patients at most 0.77.
 """
+SAME_BLOCKS = 0.95
+"""Median correlation of the blocks of two aligned images from which one is an annotated duplicate of the other.
+
+Where annotations bring the whole below SAME, half of the planted duplicates have 0.99 or more. Other images have at
+most 0.91.
+"""
+SQUARE, SQUARES = 8, 64
+"""Side of a block in pixels of a thumbnail, and the smallest number of blocks that is compared."""
+FAINT = 1.0
+"""Standard deviation of the fine detail, in grey levels, below which a block shows nothing to compare."""
 OVERLAP = 0.5
 """Smallest share of the thumbnail on which two aligned images must overlap to be compared."""
 BLANK = 2.0
@@ -54,6 +71,8 @@ BOXES = (
 
 They are the whole image, and crops of up to 5 % at an edge.
 """
+MIRROR, SMOOTH = len(BOXES), len(BOXES) + 1
+"""Positions of the hashes of the mirrored image and of the filtered image, after those of BOXES."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,7 @@ class Thumbnails:
 
     image_id: str, (N,).
     images: uint8, (N, SIDE, SIDE), 0-255 grey.
-    hashes: uint8, (N, len(BOXES) + 1, 32). The last hash is that of the mirrored image.
+    hashes: uint8, (N, len(BOXES) + 2, 32), as hash_crops makes them.
     shapes: int64, (N, 2), height and width as stored, in pixels.
     """
 
@@ -73,14 +92,14 @@ class Thumbnails:
 
 
 def hash_crops(image: np.ndarray) -> np.ndarray:
-    """Hash each of BOXES and the mirrored image with a 256-bit perceptual hash (Zauner 2010).
+    """Hash each of BOXES, the mirrored and the filtered image with a 256-bit perceptual hash (Zauner 2010).
 
-    image: uint8, (SIDE, SIDE), 0-255 grey. Returns uint8, (len(BOXES) + 1, 32).
+    image: uint8, (SIDE, SIDE), 0-255 grey. Returns uint8, (len(BOXES) + 2, 32).
     """
     whole = Image.fromarray(image)
     edges = np.round(np.array(BOXES) * SIDE).astype(int)
     crops = [whole.crop((left, top, right, bottom)) for top, left, bottom, right in edges.tolist()]
-    crops.append(whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    crops += [whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT), Image.fromarray(cv2.medianBlur(image, STROKE))]
     return np.stack([np.packbits(imagehash.phash(crop, hash_size=16).hash) for crop in crops])
 
 
@@ -101,8 +120,8 @@ def find_duplicates(
         synthetic: whether every patient shows the same anatomy, so that only exact duplicates count.
 
     Returns:
-        A table with DUPLICATE_COLUMNS that holds each pair once. kind is `exact` (same sha256), `near` or `mirrored`.
-        correlation is float64, and 1 for `exact`.
+        A table with DUPLICATE_COLUMNS that holds each pair once. kind is `exact` (same sha256), `near`, `mirrored` or
+        `annotated` (mirrored or not). correlation is float64: 1 for `exact`, the median over blocks for `annotated`.
     """
     exact = _match_sha256(rows, _shows(thumbnails), others, _shows(other), within=other is thumbnails)
     known = set(zip(exact["one"].tolist(), exact["two"].tolist(), strict=True))
@@ -126,12 +145,18 @@ def find_duplicates(
 
 
 def _measure_candidates(thumbnails: Thumbnails, other: Thumbnails, candidates: list[Candidate]) -> pd.DataFrame:
-    """Return the candidates whose correlation is at least SAME, the highest first: one, two, kind, correlation."""
+    """Return the candidates that are duplicates: one, two, kind, correlation. Of one pair, the most similar is first.
+
+    A pair whose whole is alike comes before one of which only most blocks are.
+    """
     with ThreadPoolExecutor(2) as pool:
-        measured = list(pool.map(lambda candidate: _correlate(thumbnails, other, candidate), candidates))
-    near = pd.DataFrame([(c.one, c.two, c.kind) for c in candidates], columns=["one", "two", "kind"])
-    near = near.assign(correlation=measured)
-    return near[near["correlation"] >= SAME].sort_values("correlation", ascending=False, kind="stable")
+        measured = list(pool.map(lambda candidate: _compare(thumbnails, other, candidate), candidates))
+    found = pd.DataFrame([(c.one, c.two, c.kind) for c in candidates], columns=["one", "two", "kind"])
+    whole, blocks = np.array(measured, np.float64).reshape(-1, 2).T
+    near = found.assign(correlation=whole)[whole >= SAME]
+    annotated = found.assign(kind=ANNOTATED, correlation=blocks)[(whole < SAME) & (blocks >= SAME_BLOCKS)]
+    ordered = [table.sort_values("correlation", ascending=False, kind="stable") for table in (near, annotated)]
+    return pd.concat(ordered)
 
 
 def _shows(thumbnails: Thumbnails) -> np.ndarray:
@@ -176,8 +201,8 @@ class Candidate:
 def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate]:
     """Find pairs whose hashes differ by at most RADIUS bits, each with the crop that is most alike, in a fixed order.
 
-    Each image (and its mirror image) is compared with every crop of the other, in both directions. The product of the
-    signs of two hashes is BITS - 2 x differing bits. Blocks keep the memory at BLOCK x N.
+    Each image (and its mirror image) is compared with every crop of the other, in both directions. Pairs that are only
+    alike once arrows and outlines are filtered out follow, without a crop.
     """
     within = other is thumbnails
     best: dict[tuple[int, int, str], tuple[int, str, int]] = {}
@@ -196,22 +221,44 @@ def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate
         if not within:
             for two, one, crop, distance in _match_crops(other, thumbnails, kind):
                 keep((one, two, kind), distance, crop, "one")
+    for one, two, _ in _match_hashes(thumbnails, SMOOTH, other, SMOOTH, SMOOTH_RADIUS):
+        if (one, two, NEAR) not in best and not (within and one >= two):
+            keep((one, two, NEAR), BITS, 0, "two")
     return sorted(Candidate(*key, crop=abs(order), cropped=cropped) for key, (_, cropped, order) in best.items())
 
 
 def _match_crops(thumbnails: Thumbnails, other: Thumbnails, kind: str) -> Iterator[tuple[int, int, int, int]]:
     """Yield the row in `thumbnails`, the row in `other`, the crop of the image in `other`, and the differing bits."""
-    here, there = np.flatnonzero(_shows(thumbnails)), np.flatnonzero(_shows(other))
-    wholes = _read_signs(thumbnails.hashes[here, -1 if kind == MIRRORED else 0])
+    whole = MIRROR if kind == MIRRORED else 0
     for crop in range(len(BOXES)):
-        signs = _read_signs(other.hashes[there, crop]).T
-        for top in range(0, len(here), BLOCK):
-            agreement = wholes[top : top + BLOCK] @ signs
-            one, two = np.nonzero(agreement >= BITS - 2 * RADIUS)
-            bits = ((BITS - agreement[one, two]) / 2).astype(int)
-            yield from zip(
-                here[top + one].tolist(), there[two].tolist(), itertools.repeat(crop), bits.tolist(), strict=False
-            )
+        for one, two, bits in _match_hashes(thumbnails, whole, other, crop, RADIUS):
+            yield one, two, crop, bits
+
+
+def _match_hashes(
+    thumbnails: Thumbnails, number: int, other: Thumbnails, other_number: int, radius: int
+) -> Iterator[tuple[int, int, int]]:
+    """Compare one hash of each image with one hash of each other image.
+
+    The product of the signs of two hashes is BITS - 2 x differing bits. Blocks keep the memory at BLOCK x N.
+
+    Args:
+        thumbnails: the first images.
+        number: position of their hash.
+        other: the second images.
+        other_number: position of their hash.
+        radius: bits by which two hashes may differ.
+
+    Yields:
+        The row in `thumbnails`, the row in `other`, and the differing bits.
+    """
+    here, there = np.flatnonzero(_shows(thumbnails)), np.flatnonzero(_shows(other))
+    rows, columns = _read_signs(thumbnails.hashes[here, number]), _read_signs(other.hashes[there, other_number]).T
+    for top in range(0, len(here), BLOCK):
+        agreement = rows[top : top + BLOCK] @ columns
+        one, two = np.nonzero(agreement >= BITS - 2 * radius)
+        bits = ((BITS - agreement[one, two]) / 2).astype(int)
+        yield from zip(here[top + one].tolist(), there[two].tolist(), bits.tolist(), strict=True)
 
 
 def _read_signs(hashes: np.ndarray) -> np.ndarray:
@@ -219,48 +266,103 @@ def _read_signs(hashes: np.ndarray) -> np.ndarray:
     return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
 
 
-def _correlate(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) -> float:
+def _compare(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) -> tuple[float, float]:
+    """Return the correlation of a candidate's two pictures, and the median over their blocks if that has to decide.
+
+    Strokes can mislead the alignment. So the blocks are also compared as the crop alone places them.
+    """
     image, target = thumbnails.images[candidate.one], other.images[candidate.two]
     if candidate.cropped == "one":
         image, target = target, image
-    return correlate_aligned(image[:, ::-1] if candidate.kind == MIRRORED else image, target, BOXES[candidate.crop])
+    image, box = image[:, ::-1] if candidate.kind == MIRRORED else image, BOXES[candidate.crop]
+    aligned = align_detail(image, target, box)
+    whole = correlate_whole(*aligned) if aligned is not None else 0.0
+    if whole >= SAME:
+        return whole, 0.0
+    blocks = correlate_blocks(*aligned) if aligned is not None else 0.0
+    if blocks < SAME_BLOCKS:
+        placed = align_detail(image, target, box, refine=False)
+        blocks = max(blocks, correlate_blocks(*placed) if placed is not None else 0.0)
+    return whole, blocks
 
 
-def correlate_aligned(
-    image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0]
-) -> float:
-    """Align `target` with `image` and correlate their fine detail.
+def align_detail(
+    image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0], refine: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Align `target` with `image` and return the fine detail of both where they overlap.
 
-    ECC (Evangelidis and Psarakis 2008) refines an affine transform on detail below COARSE, starting from `box`. The
-    overlap without its rim is then compared.
+    ECC (Evangelidis and Psarakis 2008) refines an affine transform on detail below COARSE, starting from `box`.
 
     Args:
         image: uint8, (SIDE, SIDE), 0-255 grey.
         target: uint8, (SIDE, SIDE), 0-255 grey.
         box: the part of the target that the image is assumed to show (top, left, bottom, right as shares).
+        refine: whether ECC refines the transform. If not, `box` alone decides it.
 
     Returns:
-        Pearson correlation. It is 0 if no alignment is found or the overlap is below OVERLAP.
+        The fine detail of the image and of the aligned target, float32, (SIDE, SIDE), and where they overlap without
+        the rim, bool, (SIDE, SIDE). None if no alignment is found or the overlap is below OVERLAP.
     """
     image, target = np.ascontiguousarray(image), np.ascontiguousarray(target)
     top, left, bottom, right = box
-    start = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
+    transform = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
     everywhere = np.full_like(image, 255)
     try:
-        _, transform = cv2.findTransformECC(
-            _keep_detail(image), _keep_detail(target), start, cv2.MOTION_AFFINE, stop, everywhere, 3
-        )
+        if refine:
+            details = _keep_detail(image), _keep_detail(target)
+            cv2.findTransformECC(*details, transform, cv2.MOTION_AFFINE, stop, everywhere, 3)
     except cv2.error:
-        return 0.0
+        return None
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(target, transform, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpAffine(everywhere, transform, (SIDE, SIDE), flags=flags)
     inside = cv2.erode(inside, np.ones((7, 7), np.uint8), borderValue=0) == 255
-    if inside.mean() < OVERLAP:
-        return 0.0
-    one, two = _keep_detail(image, FINE)[inside], _keep_detail(moved, FINE)[inside]
+    return (_keep_detail(image, FINE), _keep_detail(moved, FINE), inside) if inside.mean() >= OVERLAP else None
+
+
+def correlate_whole(one: np.ndarray, two: np.ndarray, inside: np.ndarray) -> float:
+    """Correlate the fine detail of two aligned images over their whole overlap.
+
+    Args:
+        one: float32, (SIDE, SIDE), as align_detail returns it.
+        two: float32, (SIDE, SIDE), as align_detail returns it.
+        inside: bool, (SIDE, SIDE), where they overlap.
+
+    Returns:
+        Pearson correlation; 0 if one of them shows nothing.
+    """
+    one, two = one[inside], two[inside]
     return float(np.corrcoef(one, two)[0, 1]) if one.std() > 0 and two.std() > 0 else 0.0
+
+
+def correlate_blocks(one: np.ndarray, two: np.ndarray, inside: np.ndarray) -> float:
+    """Correlate the fine detail of two aligned images block by block.
+
+    An annotation spoils the blocks that it touches. Blocks that leave the overlap, and blocks of which an image shows
+    less than FAINT, do not count.
+
+    Args:
+        one: float32, (SIDE, SIDE), as align_detail returns it.
+        two: float32, (SIDE, SIDE), as align_detail returns it.
+        inside: bool, (SIDE, SIDE), where they overlap.
+
+    Returns:
+        Median of the blocks' Pearson correlations; 0 if fewer than SQUARES blocks count.
+    """
+    mean, other_mean = _average_squares(one), _average_squares(two)
+    spread = np.sqrt(np.maximum(_average_squares(one * one) - mean**2, 0))
+    other_spread = np.sqrt(np.maximum(_average_squares(two * two) - other_mean**2, 0))
+    counts = (_average_squares(inside.astype(np.float32)) > 1 - 1e-4) & (np.minimum(spread, other_spread) >= FAINT)
+    if counts.sum() < SQUARES:
+        return 0.0
+    covariance = _average_squares(one * two) - mean * other_mean
+    return float(np.median(covariance[counts] / (spread * other_spread)[counts]))
+
+
+def _average_squares(detail: np.ndarray) -> np.ndarray:
+    """Mean of each block of SQUARE x SQUARE pixels of a float32 array, (SIDE, SIDE): float32, (blocks, blocks)."""
+    return cv2.resize(detail, (SIDE // SQUARE, SIDE // SQUARE), interpolation=cv2.INTER_AREA)
 
 
 def _keep_detail(image: np.ndarray, grain: float = 0.0) -> np.ndarray:

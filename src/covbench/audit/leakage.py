@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from covbench.audit.duplicates import EXACT, KINDS
-from covbench.schema import AUDIT_TABLES, CLASSIFICATION, Task
+from covbench.audit.tables import AUDIT_TABLES
+from covbench.schema import CLASSIFICATION, Task
 
 AUGMENTED = "augmented"
 """Kind of a leaked pair that shows two copies of one image, at least one of them augmented."""
@@ -18,7 +19,7 @@ LEAKS = {
     "augmented_copy_in_train": "an augmented copy of the image, or the image of an augmented copy",
     "patient_in_train": "another image of the patient, as published or inferred",
     "duplicate_in_train": "an image with the same bytes",
-    "near_duplicate_in_train": "a near or mirrored duplicate",
+    "near_duplicate_in_train": "a near, mirrored or annotated duplicate",
 }
 SPLIT_KEYS = ["task", "protocol", "seed"]
 PAIR_COLUMNS = [name for name in AUDIT_TABLES["pairs"] if name not in SPLIT_KEYS]

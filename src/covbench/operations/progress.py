@@ -37,7 +37,7 @@ examples:
 STAGES = {
     "fetch": ("fetch", "fetch_weights"),
     "index": ("index",),
-    "audit": ("make_thumbnails", "find_duplicates", "audit", "audit_sources"),
+    "audit": ("make_thumbnails", "find_duplicates", "audit", "audit_sources", "audit_labels"),
     "split": ("split",),
     "prepare": ("prepare", "prepare_masks"),
     "train": ("train_classifier", "train_segmenter", "fit_classification_baseline", "fit_segmentation_baseline"),

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_record, examine_runs
-from covbench.schema import AUDIT_TABLES, COMPARE_TABLES, SEGMENTATION, Card, Column, Task
+from covbench.schema import COMPARE_TABLES, SEGMENTATION, Card, Column, Task
 from covbench.system.files import read_table
 
 FROM_ELSEWHERE = ("published", "literature", "findings")
@@ -63,7 +64,9 @@ class Results:
 
 
 def _keep_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    return table[table["task"] == task] if "task" in table else table
+    """The rows of a task, also as the other task of a pair; a table without tasks stays whole."""
+    keys = [key for key in ("task", "other_task") if key in table]
+    return table[(table[keys] == task).any(axis=1)] if keys else table
 
 
 def read_results(results: Path, plan: Sequence[PlannedRun], compare: Path, out: Path) -> Results:

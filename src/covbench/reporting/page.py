@@ -186,7 +186,7 @@ def build_context(results: Results, data: Path, cache: FigureCache) -> dict[str,
         section, counts[task.name] = build_task(results, data, cache, task)
         sections.append(section)
         log.info("%s: %d figures", task.name, len(section.figures) + len(section.galleries))
-    datasets = data_overview.build_dataset_sections(data, names)
+    datasets = data_overview.build_dataset_sections(data, names, results.audit)
     protocols = tables.order_protocols(results.runs["protocol"])
     return {
         "states": tables.count_states(results.runs),
@@ -257,7 +257,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
     section = TaskSection(
         task=task,
         path=f"tasks/{wording.slug(task.name)}.html",
-        dataset=data_overview.build_dataset_sections(data, [task.name])[0],
+        dataset=data_overview.build_dataset_sections(data, [task.name], results.audit)[0],
         images=describe_size(part, task),
         readings=read_task(part, headline, metrics),
         leaders=build_leaderboards(task.kind, part, link_models(part.scored)),

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from covbench.audit.duplicates import SIDE, Thumbnails
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.audit.thumbnails import write_thumbnails
 from covbench.reporting.page import build_report
 from covbench.reporting.sections.audit import choose_examples
-from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
 from tests.synthetic_results import plan_runs
 
@@ -31,14 +31,14 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("an audit")
     audit = root / "results" / "audit"
     write_table(audit / "pairs.csv", PAIRS)
-    across = ("ieee8023", "radiography", 191, 450, 0, 7, 0, 6, 5)
+    across = ("ieee8023", "radiography", 191, 450, 0, 7, 0, 2, 8, 7)
     write_table(audit / "across.csv", pd.DataFrame([across], columns=list(AUDIT_TABLES["across"])))
     silent = ("radiography", "source", 450, 450, 1, None, None, None, None, "the dataset names no sources")
     spoken = ("radiography", "file", 450, 450, 9, 0.81, 1 / 3, 0.9, 0.5, "5 folds, groups kept apart")
     write_table(audit / "sources.csv", pd.DataFrame([silent, spoken], columns=list(AUDIT_TABLES["sources"])))
     ids = np.array([*"abcdefg", "001"])
     images = np.stack([np.full((SIDE, SIDE), 10 * number, np.uint8) for number in range(len(ids))])
-    nothing = np.zeros((len(ids), 12, 32), np.uint8)
+    nothing = np.zeros((len(ids), 13, 32), np.uint8)
     thumbnails = Thumbnails(ids, images, nothing, np.full((len(ids), 2), SIDE))
     write_thumbnails(root / "data" / "thumbnails" / "radiography.npz", thumbnails)
     build_report(root / "results", root / "data", PLAN, root / "results" / "report", "An audit", {})

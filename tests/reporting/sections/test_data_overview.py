@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import pytest
 
+from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import TASKS
 from covbench.reporting.gather import read_results
 from covbench.reporting.page import describe_size
@@ -13,7 +14,6 @@ from covbench.reporting.sections.data_overview import (
     build_dataset_table,
     build_split_table,
 )
-from covbench.schema import AUDIT_TABLES
 from covbench.system.files import write_table
 from tests.synthetic_results import draw_tree, plan_runs
 
@@ -41,7 +41,7 @@ def columns_of(table):
 
 def test_a_dataset_without_patients_shows_its_groups_and_no_number_of_patients(root):
     folder, results = root
-    sections = build_dataset_sections(folder / "data", TASK_NAMES)
+    sections = build_dataset_sections(folder / "data", TASK_NAMES, results.audit)
     rows = columns_of(build_dataset_table(sections, results.audit["sources"]))
     assert (rows["radiography"]["Patients"].text, rows["radiography"]["Groups"].text) == ("not published", "88")
     assert (rows["ieee8023"]["Patients"].text, rows["ieee8023"]["Groups"].text) == ("30", "30")

@@ -1,10 +1,10 @@
-"""The audit section: leakage from test to training, example pairs as pictures, duplicates, and shortcuts."""
+"""The audit section: leakage with example pairs as pictures, duplicates, contradictory labels, and shortcuts."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,11 @@ from covbench.data.datasets import TASKS, dataset_of
 from covbench.reporting.figures.overlays import save_picture
 from covbench.reporting.figures.report_figure import Gallery, Tile
 from covbench.reporting.gather import Results
+from covbench.reporting.sections.contradictions import (
+    ContradictionSection,
+    build_contradiction_section,
+    draw_contradictions,
+)
 from covbench.reporting.sections.data_overview import build_leak_table
 from covbench.reporting.tables import Table, build_plain_table
 from covbench.reporting.wording import count, plain, show, slug
@@ -30,6 +35,7 @@ ACROSS = {
     "exact": "Exact",
     "near": "Near",
     "mirrored": "Mirrored",
+    "annotated": "Annotated",
     "images_with_duplicate": "Images with a duplicate",
     "other_images_with_duplicate": "With a duplicate (other)",
 }
@@ -55,6 +61,7 @@ class AuditSection:
     across: Table | None
     sources: Table | None
     pairs: Gallery | None
+    labels: ContradictionSection
 
 
 def build_audit_section(results: Results) -> AuditSection:
@@ -63,13 +70,12 @@ def build_audit_section(results: Results) -> AuditSection:
     duplicates = (
         build_plain_table("Duplicate pairs within and across datasets", across, ACROSS) if len(across) else None
     )
-    return AuditSection(
-        _tabulate_leaks(results.audit["splits"]), duplicates, _tabulate_shortcuts(results.audit["sources"]), None
-    )
+    leaks, shortcuts = _tabulate_leaks(results.audit["splits"]), _tabulate_shortcuts(results.audit["sources"])
+    return AuditSection(leaks, duplicates, shortcuts, None, build_contradiction_section(results.audit))
 
 
 def build_task_audit_section(data: Path, folder: Path, results: Results) -> AuditSection:
-    """A task's rows of results/audit, with example pairs as pictures.
+    """A task's rows of results/audit, with example pairs and contradictory labels as pictures.
 
     Args:
         data: Folder that holds thumbnails/.
@@ -81,7 +87,9 @@ def build_task_audit_section(data: Path, folder: Path, results: Results) -> Audi
     """
     leaks, sources, pairs = (results.audit[name] for name in ("splits", "sources", "pairs"))
     drawn = _draw_pairs(data, folder, pairs) if len(pairs) else None
-    return AuditSection(_tabulate_leaks(leaks), None, _tabulate_shortcuts(sources), drawn)
+    pictures = draw_contradictions(data, folder, results.audit)
+    labels = replace(build_contradiction_section(results.audit), pictures=pictures)
+    return AuditSection(_tabulate_leaks(leaks), None, _tabulate_shortcuts(sources), drawn, labels)
 
 
 def _tabulate_leaks(leaks: pd.DataFrame) -> Table | None:

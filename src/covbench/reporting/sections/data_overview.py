@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pandas as pd
 from covbench.data.folds import count_subjects
 from covbench.experiment.runs import RunState
 from covbench.reporting.gather import Results, find_card, read_index, read_split
+from covbench.reporting.sections.contradictions import flag_labels
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
 from covbench.reporting.wording import DASH, describe_subjects, name_protocol
 from covbench.schema import CLASSIFICATION, Task
@@ -20,7 +21,10 @@ NOT_PUBLISHED = Cell("not published", note="the dataset publishes no patients", 
 
 @dataclass(frozen=True)
 class DatasetSection:
-    """What a page shows about a dataset. The index is None before it is made."""
+    """What a page shows about a dataset. The index is None before it is made.
+
+    warnings: a word and a sentence per finding about its labels.
+    """
 
     name: str
     title: str
@@ -30,24 +34,34 @@ class DatasetSection:
     citation: str
     homepage: str
     index: pd.DataFrame | None
+    warnings: Sequence[tuple[str, str]]
     publishes_patients: bool = True
 
 
-def build_dataset_sections(data: Path, tasks: Sequence[str]) -> list[DatasetSection]:
-    """The datasets of these tasks, each of them once."""
+def build_dataset_sections(data: Path, tasks: Sequence[str], audit: Mapping[str, pd.DataFrame]) -> list[DatasetSection]:
+    """The datasets of these tasks, each of them once.
+
+    Args:
+        data: Folder that holds index/.
+        tasks: Names of the tasks.
+        audit: The tables of audit.tables.AUDIT_TABLES by name.
+
+    Returns:
+        A section per dataset.
+    """
     grouped: dict[str, list[str]] = {}
     for task in tasks:
         grouped.setdefault(find_card(task)[0], []).append(task)
     datasets = []
     for name, of_dataset in grouped.items():
         card = find_card(of_dataset[0])[1]
-        index = read_index(data, name)
+        index, warnings = read_index(data, name), flag_labels(audit, of_dataset)
         if card is None:
-            datasets.append(DatasetSection(name, name, "", of_dataset, "", "", "", index))
+            datasets.append(DatasetSection(name, name, "", of_dataset, "", "", "", index, warnings))
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
         words = (name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage)
-        datasets.append(DatasetSection(*words, index, card.publishes_patients))
+        datasets.append(DatasetSection(*words, index, warnings, card.publishes_patients))
     return datasets
 
 

@@ -54,3 +54,21 @@ def test_the_resolvable_difference_is_found_in_about_80_of_100_studies(groups, p
     resolvable = resolvable_difference(Error(0.02**2, groups), pairs)
     # 300 studies: three standard errors are 0.07
     assert measure_power(resolvable, 0.02, groups, pairs, 300) == pytest.approx(0.8, abs=0.07)
+
+
+def draw_error(patients, own, training, between=None):
+    """The error of a difference over three seeds. own: each seed's patients. between: None for the expected one."""
+    between = training**2 + own**2 if between is None else between
+    noise = max(between - own**2, 0)
+    return Error(patients**2 + own**2 / 3, 500, noise / 3, between / 3, 3, strict=True)
+
+
+@pytest.mark.parametrize(("training", "pairs"), [(0.01, 1), (0.01, 3), (0.03, 1), (0.03, 3)])
+def test_the_resolvable_difference_of_architectures_is_found_in_70_to_85_of_100_studies(training, pairs):
+    rng, found = np.random.default_rng(0), 0
+    resolvable = resolvable_difference(draw_error(0.01, 0.01, training), pairs)
+    for _ in range(1500):
+        values = resolvable + rng.normal(0, 0.01) + rng.normal(0, np.hypot(training, 0.01), 3)
+        error = draw_error(0.01, 0.01, training, values.var(ddof=1))
+        found += error.reach(SIGNIFICANT / pairs) < abs(values.mean())
+    assert 0.70 < found / 1500 < 0.85

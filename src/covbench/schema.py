@@ -202,9 +202,7 @@ def _with_interval(name: str, meaning: str) -> dict[str, Column]:
     """Three columns: a difference and the two ends of its 95 % interval."""
     return {
         name: Column("float64", meaning),
-        f"{name}_low": Column(
-            "float64", "lower end of its 95 % interval; groups in both test folds are drawn for both"
-        ),
+        f"{name}_low": Column("float64", "lower end of its 95 % interval; shared groups are drawn for both protocols"),
         f"{name}_high": Column("float64", "upper end of it"),
     }
 

@@ -79,7 +79,7 @@ def test_the_study_and_both_steps_are_set_beside_the_leader_of_the_studys_metric
     change = make_change("b", {"split_change": (-0.1, -0.25, 0.05), "recipe_change": (0.02, None, None)})
     _, leader = find(scores, published=study, protocols=[change])
     assert (leader.study, leader.model) == ("0.91–0.97", "b")
-    assert leader.steps == {"split_change": "−0.100 (−0.250 to +0.050)", "recipe_change": "+0.020"}
+    assert leader.steps == {"split_change": "−0.100 (−0.250 to +0.050)", "recipe_change": "+0.020 (no interval)"}
 
 
 def test_balanced_accuracy_and_a_warning_follow_where_accuracy_misleads():
@@ -89,10 +89,10 @@ def test_balanced_accuracy_and_a_warning_follow_where_accuracy_misleads():
     study = [make_row("published", architecture="a", metric="accuracy", reported=0.9, our_metric="accuracy")]
     keys = {"protocol": "audited", "architecture": "a", "metric": "support"}
     images = [make_row("metrics", **keys, **{"class": name}, value=n) for name, n in (("covid", 81), ("normal", 19))]
-    found = {leader.metric: leader.warning for leader in find(scores, published=study, metrics=images)}
+    found = {leader.metric: leader.warnings for leader in find(scores, published=study, metrics=images)}
     assert list(found) == ["auroc", "accuracy", "balanced_accuracy"]
-    assert found["accuracy"].startswith("audited: 81 % of the test images are covid.")
-    assert found["balanced_accuracy"] == ""
+    assert found["accuracy"][0].startswith("audited: 81 % of the test images are covid.")
+    assert found["balanced_accuracy"] == ()
     assert "balanced_accuracy" not in {leader.metric for leader in find(scores, published=study)}
 
 
@@ -131,7 +131,7 @@ def test_the_terminal_shows_every_task_protocol_and_step_within_80_columns(resul
 def test_the_file_beside_the_report_has_both_steps_and_the_warning(results):
     text = (results / "summary.md").read_text(encoding="utf-8")
     assert "| Published | Split alone | Published recipe, audited folds | Recipe | Audited |" in text
-    assert "ieee8023\\_xray: " in text
+    assert "ieee8023\\_xray, " in text
     assert "Always answering covid has accuracy 0.8" in text
     assert "Balanced accuracy" in text
 
@@ -139,3 +139,8 @@ def test_the_file_beside_the_report_has_both_steps_and_the_warning(results):
 def test_the_summary_of_nothing_says_so(tmp_path, capsys):
     print_summary(tmp_path)
     assert "no run is scored yet" in capsys.readouterr().out
+
+
+def test_a_score_without_interval_says_so_in_its_place():
+    (leader,) = find([make_score("audited", "a", 0.8), make_score("published", "a", None)])
+    assert leader.scores == {"published": "–", "audited": "0.800 (no interval)"}

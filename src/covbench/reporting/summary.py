@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -24,7 +25,7 @@ from covbench.reporting.origins import name_model
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import BOTH_STEPS, RECIPE, SPLIT, STEP_NAMES, show_step, step_target
 from covbench.reporting.tables import BASELINE_TAG, count_states, order_protocols, prefer_protocols, rank_models
-from covbench.reporting.wording import DASH, name_protocol, plain, show, show_interval
+from covbench.reporting.wording import DASH, is_number, name_protocol, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
 
@@ -57,7 +58,7 @@ class Leader:
     """The network with the highest score and the best baseline of a task on one metric, as text with intervals.
 
     study: the lowest and highest value that the study reports for its models. rank: the ranks that the network may
-    hold. scores: by protocol. steps: by column of the table `protocols`. warning: why accuracy misleads; else empty.
+    hold. scores: by protocol. steps: by column of the table `protocols`. warnings: why accuracy misleads.
     """
 
     task: str
@@ -68,7 +69,7 @@ class Leader:
     scores: Mapping[str, str]
     steps: Mapping[str, str]
     baseline: str
-    warning: str = ""
+    warnings: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -123,10 +124,10 @@ def find_leaders(compare: Mapping[str, pd.DataFrame]) -> Iterator[Leader]:
             scored = rows.loc[(rows["metric"] == metric) & (rows["family"] == DEEP), "mean"].notna().any()
             if metric == HEADLINES[kind] or scored:
                 reported = values.loc[values["our_metric"] == metric, "reported"]
-                warning = " ".join(read_majorities(majorities)) if metric == ACCURACY else ""
+                warnings = read_majorities(majorities) if metric == ACCURACY else ()
                 leader = _find_leader(str(task), metric, tables, order_protocols(summary["protocol"]))
                 study = f"{show(reported.min(), 2)}{DASH}{show(reported.max(), 2)}" if len(reported) else DASH
-                yield replace(leader, study=study, warning=warning)
+                yield replace(leader, study=study, warnings=warnings)
 
 
 def _find_leader(task: str, metric: str, tables: Mapping[str, pd.DataFrame], protocols: Sequence[str]) -> Leader:
@@ -144,7 +145,7 @@ def _find_leader(task: str, metric: str, tables: Mapping[str, pd.DataFrame], pro
         model=name_model(deep, next(iter(scores.loc[scores["architecture"] == deep, "weights"]), "")),
         rank=show_ranks(tables["ranks"], metric).get(deep, ""),
         scores={protocol: _show_score(scores, deep, protocol) for protocol in protocols},
-        steps={step: show_step(change, step) if change else DASH for step in choose_steps(protocols)},
+        steps={step: _show_step(change, step) for step in choose_steps(protocols)},
         baseline=f"{simple} {baseline}".strip(),
     )
 
@@ -154,8 +155,14 @@ def _show_score(rows: pd.DataFrame, model: str, protocol: str) -> str:
     if chosen.empty:
         return DASH
     score = chosen.iloc[0]
-    interval = show_interval(score["low"], score["high"])
-    return show(score["mean"]) + (f" ({interval})" if interval else "")
+    if not is_number(score["mean"]):
+        return DASH
+    return f"{show(score['mean'])} ({show_interval(score['low'], score['high']) or 'no interval'})"
+
+
+def _show_step(change: Mapping[Any, Any], step: str) -> str:
+    shown = show_step(change, step) if change else DASH
+    return shown if shown == DASH or "(" in shown else f"{shown} (no interval)"
 
 
 def write_summary(path: Path, results: Results, title: str) -> None:
@@ -173,7 +180,7 @@ def write_summary(path: Path, results: Results, title: str) -> None:
     lines += ["| " + " | ".join(map(_escape, columns)) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
     leaders = list(find_leaders(results.compare))
     lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
-    lines += [""] + [f"{_escape(leader.task)}: {_escape(leader.warning)}\n" for leader in leaders if leader.warning]
+    lines += [""] + [f"{_escape(line)}\n" for line in _list_warnings(leaders)]
     lines += [READING if leaders else "No run is scored yet.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
@@ -200,17 +207,20 @@ def print_summary(results: Path) -> None:
     names = ("summary", "metrics", "published", "protocols", "ranks", "runs")
     compare = {name: read_table(results / "compare" / f"{name}.csv", COMPARE_TABLES[name]) for name in names}
     leaders = list(find_leaders(compare)) if len(compare["summary"]) else []
-    shown = [leader for leader in leaders if leader.metric in (*HEADLINES.values(), BALANCED) or leader.warning]
+    shown = [leader for leader in leaders if leader.metric in (*HEADLINES.values(), BALANCED) or leader.warnings]
     if shown:
         console.print(_tabulate(shown))
     else:
         console.print(Text(f"{results}: no run is scored yet"), soft_wrap=True)
-    for leader in leaders:
-        if leader.warning:
-            console.print(Text(f"{leader.task}: {leader.warning}"))
+    for line in _list_warnings(leaders):
+        console.print(Text(line))
     states = compare["runs"]["state"].value_counts()
     if len(states):
         console.print(Text("Runs: " + ", ".join(f"{number} {state}" for state, number in states.items())))
+
+
+def _list_warnings(leaders: Iterable[Leader]) -> list[str]:
+    return [f"{leader.task}, {sentence}" for leader in leaders for sentence in leader.warnings]
 
 
 def _tabulate(leaders: Sequence[Leader]) -> Table:

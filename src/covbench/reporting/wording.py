@@ -149,7 +149,7 @@ def read_model(summary: pd.DataFrame, metric: str) -> str:
     interval = show_interval(row["low"], row["high"])
     words = f"{label_metric(metric)} {show(row['mean'])}"
     words += f" (95 % interval {interval}, which covers {row['covers']})" if interval else ""
-    seeds = f" Each seed: {row['values']}." if row["seeds"] > 1 else ""
+    seeds = f" Each seed: {row['values'].replace(' ', ', ')}." if row["seeds"] > 1 else ""
     reason = f" {row['reason'][:1].upper()}{row['reason'][1:]}." if row["reason"] else ""
     return f"{words}.{seeds}{reason}"
 

@@ -26,13 +26,7 @@ from covbench.reporting.figures.overlays import choose_spread, colour_masks, fit
 from covbench.reporting.figures.report_figure import ALL_TASKS, Gallery, ReportFigure, Tile, write_figure
 from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.leading import read_leaders
-from covbench.reporting.tables import (
-    describe_cover,
-    keep_own_values,
-    order_protocols,
-    prefer_protocols,
-    rank_models,
-)
+from covbench.reporting.tables import describe_cover, keep_own_values, order_protocols, prefer_protocols, rank_models
 from covbench.reporting.wording import name_protocol, plain, show, slug
 from covbench.schema import SEGMENTATION, Task
 

@@ -10,7 +10,7 @@ import pandas as pd
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.tables import Cell, Table, label_study, number_cell, signed_cell
-from covbench.reporting.wording import count, show
+from covbench.reporting.wording import count, name_protocol, show
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _build_beside(published: pd.DataFrame) -> Table:
         ("Verdict", "whether the interval of the difference holds 0"),
         ("Difference", f"ours under {PUBLISHED} minus the study · 95 % interval with the errors of both"),
         *([("Empty mask", "what a mask without any lesion scores in the same test folds")] if empty else []),
-        *[(f"Ours, {name}", "mean over seeds · 95 % interval") for name in protocols],
+        *[(f"Ours, {name_protocol(name)}", "mean over seeds · 95 % interval") for name in protocols],
     ]
     return Table(
         "The study's numbers beside ours", headings, rows, ("Study's metric", "Verdict"), _list_notes(published)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,13 +28,13 @@ def step_target(step: str) -> str:
     return PUBLISHED_AUDITED_SPLIT if step == SPLIT else AUDITED
 
 
-def list_steps(row: dict[Any, Any]) -> list[str]:
+def list_steps(row: Mapping[Any, Any]) -> list[str]:
     """List the steps that a row of the table `protocols` has; the two single ones go before both together."""
     single = [step for step in (SPLIT, RECIPE) if is_number(row.get(step))]
     return single or [step for step in (BOTH_STEPS,) if is_number(row.get(step))]
 
 
-def show_step(row: dict[Any, Any], step: str) -> str:
+def show_step(row: Mapping[Any, Any], step: str) -> str:
     """A step with its interval: `−0.100 (−0.150 to −0.050)`. row: of the table `protocols`."""
     return show_signed(row[step], row[f"{step}_low"], row[f"{step}_high"])
 

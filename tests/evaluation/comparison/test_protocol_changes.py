@@ -63,3 +63,12 @@ def test_two_seeds_give_changes_of_trained_models_and_say_so():
 
 def test_a_model_of_one_protocol_alone_has_no_change():
     assert change(**{PUBLISHED: THREE[PUBLISHED]}) == []
+
+
+def test_a_score_without_any_error_has_a_change_but_no_interval_of_it():
+    perfect = contestant(AUDITED, [1.0] * 3, np.ones((3, 500)))
+    before = contestant(PUBLISHED, [0.8, 0.81, 0.82], np.random.default_rng(0).normal(0.81, 0.05, (3, 500)))
+    (row,) = compare_protocols([], {PUBLISHED: {"vgg16": before}, AUDITED: {"vgg16": perfect}})
+    assert row["change"] == pytest.approx(0.19)
+    assert row["change_low"] is None
+    assert row["reason"] == "no interval: one of the two scores has no error in any draw"

@@ -10,7 +10,8 @@ import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import Draws
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
-from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score
+from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score, is_perfect
+from covbench.evaluation.definitions import METRICS
 from covbench.experiment.runs import RunRecord
 
 WHOLE = ""
@@ -51,6 +52,11 @@ class Contestant:
     def average(self, metric: str) -> float | None:
         """Average a metric over the seeds for which it is defined; None if there are none."""
         return float(np.nanmean(self.scores[metric])) if self.list_defined(metric) else None
+
+    def is_perfect(self, metric: str) -> bool:
+        """Say whether a metric has no error in any bootstrap draw."""
+        lower = METRICS[self.kind][metric].lower_is_better
+        return is_perfect(*self.choose(metric, self.list_defined(metric)), lower)
 
     def choose(self, metric: str, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return values and draws of some seeds: (S,) and (S, B)."""

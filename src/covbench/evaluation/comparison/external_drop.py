@@ -17,7 +17,14 @@ from covbench.data.external import SHARED, external_folder, find_external_tasks,
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import Draws, draw_blocks, list_groups, score_blocks
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
-from covbench.evaluation.comparison.intervals import estimate_difference, estimate_score, explain_scope
+from covbench.evaluation.comparison.intervals import (
+    STUCK,
+    Estimate,
+    estimate_difference,
+    estimate_score,
+    explain_scope,
+    is_perfect,
+)
 from covbench.evaluation.external import COUNTS, Scores
 from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
@@ -128,5 +135,7 @@ def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Seq
         estimate = estimate_score(values[-1], draws[-1], groups[-1], is_rate(scores[0][0]["kind"], metric))
         row |= {side: estimate.value, f"{side}_low": estimate.low, f"{side}_high": estimate.high}
     drop = estimate_difference(values[0] - values[1], draws[0] - draws[1], min(groups))
+    if any(map(is_perfect, values, draws)):
+        drop = Estimate(drop.value, drop.groups, reason=STUCK)
     row |= {"drop": drop.value, "drop_low": drop.low, "drop_high": drop.high, "covers": drop.covers}
     return row | {"reason": explain_scope(drop, len(values[0]))}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from covbench.evaluation.comparison.contestants import Contestant, estimate_gap
-from covbench.evaluation.comparison.intervals import PATIENTS, explain_scope
+from covbench.evaluation.comparison.intervals import PATIENTS, STUCK, Estimate, explain_scope
 from covbench.protocols import AUDITED, PUBLISHED
 
 SPLIT = "published_audited_split"
@@ -54,6 +54,8 @@ def _take_steps(metric: str, scored: Mapping[str, Contestant]) -> dict[str, Any]
             reasons.append("no interval: bootstrap draws do not score this metric")
             continue
         gap = estimate_gap(*sides, metric)
+        if any(side.is_perfect(metric) for side in sides):
+            gap = Estimate(gap.value, gap.groups, reason=STUCK)
         covers.add(gap.covers)
         reasons.append(explain_scope(gap, min(len(side.list_defined(metric)) for side in sides)))
         if gap.covers:

@@ -11,7 +11,7 @@ from covbench.evaluation.metrics.registry import METRICS, register_metric
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.reporting.gather import read_results
 from covbench.reporting.sections.leaderboard import build_leaderboards
-from covbench.reporting.tables import build_metric_table
+from covbench.reporting.sections.scores import build_metric_table
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Task
 from covbench.system.files import write_table
 from tests.synthetic_results import draw_tree, plan_runs

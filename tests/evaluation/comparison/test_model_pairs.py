@@ -182,6 +182,7 @@ def draw_slices(patients, false_lesions):
     rng = np.random.default_rng(0)
     names = np.repeat([f"p{k}" for k in range(patients)], 4)
     rows = pd.DataFrame({"image_id": [f"i{k}" for k in range(len(names))], "copy": 0, "patient_id": names})
+    rows = rows.assign(group=names, duplicate_set=rows["image_id"])
     truth = np.zeros((len(names), 4, 8), np.uint8)
     truth[::2, 0] = truth[1::4, 0] = 1
     guess = truth * (rng.random(truth.shape) < 0.8)

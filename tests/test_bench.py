@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from covbench.data.datasets import TASKS
+from covbench.data.folds import ClassMaps
 from covbench.experiment.config import check_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +107,7 @@ def test_settings_are_scored_by_auroc_or_by_all_lesion_pixels_of_the_validation_
     lesions = TASKS["medseg_multiclass"]
     first, second = (lesions.classes.index(name) for name in lesions.lesions)
     truth = SimpleNamespace(masks=True, load_targets=lambda: np.array([[[first, first], [0, 0]]]))
-    assert score(lesions, truth, np.array([[[second, 0], [first, 0]]])) == 2 * 1 / (2 + 2)
+    assert score(lesions, truth, ClassMaps(np.array([[[second, 0], [first, 0]]]))) == 2 * 1 / (2 + 2)
 
 
 def test_the_candidates_of_the_sample_are_options_of_their_kind():

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from covbench.cli import build_parser, main
+from tests.reporting.compare_rows import make_row, make_table
 
 from .conftest import RUNS
 
@@ -177,12 +178,12 @@ def scores(tmp_path):
     compare.mkdir(parents=True)
     keys = {"task": "covid_ct", "architecture": "vgg16", "family": "deep", "metric": "auroc"}
     scores = [
-        keys | {"protocol": "published", "mean": 0.9, "low": 0.85, "high": 0.95},
-        keys | {"protocol": "audited", "mean": 0.7, "low": 0.6, "high": 0.8},
+        make_row("summary", **keys, protocol="published", mean=0.9, low=0.85, high=0.95, weights="none"),
+        make_row("summary", **keys, protocol="audited", mean=0.7, low=0.6, high=0.8, weights="none"),
     ]
-    change = keys | {"change": -0.2, "change_low": -0.3, "change_high": -0.1}
-    pd.DataFrame(scores).to_csv(compare / "summary.csv", index=False)
-    pd.DataFrame([change]).to_csv(compare / "protocols.csv", index=False)
+    change = make_row("protocols", **keys, change=-0.2, change_low=-0.3, change_high=-0.1)
+    make_table("summary", scores).to_csv(compare / "summary.csv", index=False)
+    make_table("protocols", [change]).to_csv(compare / "protocols.csv", index=False)
     pd.DataFrame({"state": ["running", "missing"]}).to_csv(compare / "runs.csv", index=False)
     return tmp_path / "results"
 

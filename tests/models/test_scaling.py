@@ -84,5 +84,5 @@ def test_scaling_stays_float32_in_mixed_precision(name):
 
 
 def test_an_unknown_scaling_is_refused():
-    with pytest.raises(CovbenchError, match="unknown 'imagenet'; known: unit, own"):
+    with pytest.raises(CovbenchError, match="unknown 'imagenet'; known: unit, raw, own"):
         build_scaling("imagenet", "tf")

@@ -23,7 +23,7 @@ def trainings(jobs):
     return jobs["train_classifier"], jobs["train_segmenter"]
 
 
-def test_the_full_benchmark_plans_48_classifiers_and_72_segmenters_a_protocol_and_seed_without_tensorflow(tmp_path):
+def test_the_full_benchmark_plans_48_classifiers_and_75_segmenters_a_protocol_and_seed_without_tensorflow(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise ImportError('a dry run must not import TensorFlow')")
     (tmp_path / "keras.py").write_text("raise ImportError('a dry run must not import Keras')")
     blocked = {"PYTHONPATH": str(tmp_path)}

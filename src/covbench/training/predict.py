@@ -30,16 +30,17 @@ def predict_fold(model: keras.Model, fold: Fold, name: str, options: Options, se
     """
     if fold.masks is not None:
         return Predicted(fold, name, seed, predict_masks(model, fold, options, seed))
-    probabilities, logits = predict_classes(model, fold, options, seed)
-    return Predicted(fold, name, seed, probabilities, logits if options.head == ROUNDED_HEAD else None)
+    return Predicted(fold, name, seed, *predict_classes(model, fold, options, seed))
 
 
 def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none") -> Batches:
     return Batches(fold, options.batch_size, seed, augmentation=AUGMENTATIONS[augmentation])
 
 
-def predict_classes(model: keras.Model, fold: Fold, options: Options, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predict the class probabilities and the logits of each image.
+def predict_classes(
+    model: keras.Model, fold: Fold, options: Options, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predict the class probabilities of each image, and its logits if the study rounded those of the head.
 
     The study's head for two classes ends in two sigmoids. They are divided by their sum, which keeps the argmax.
 
@@ -50,12 +51,16 @@ def predict_classes(model: keras.Model, fold: Fold, options: Options, seed: int)
         seed: of the run.
 
     Returns:
-        Probabilities, each row with sum 1, and logits: float32, (R, C) each.
+        Probabilities, each row with sum 1, and logits or None: float32, (R, C) each.
     """
     shown = options.augmentation if options.augment_test else "none"
-    raw, logits = show_logits(model).predict(_batches(fold, options, seed, shown), verbose=0)
+    batches, logits = _batches(fold, options, seed, shown), None
+    if options.head == ROUNDED_HEAD:
+        raw, logits = show_logits(model).predict(batches, verbose=0)
+    else:
+        raw = model.predict(batches, verbose=0)
     raw = raw.astype(np.float64)
-    return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32), logits.astype(np.float32)
+    return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32), logits
 
 
 def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> ClassMaps:

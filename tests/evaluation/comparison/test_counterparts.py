@@ -64,7 +64,7 @@ def score_matrix(matrix, metric):
     rate, _, average = metric.partition("_")
     if rate == "accuracy":
         return hits.sum() / matrix.sum()
-    return rates[rate].mean() if average in ("macro", "rounded") else rates[rate][0]
+    return rates[rate].mean() if average.startswith("macro") else rates[rate][0]
 
 
 def read_matrix(text):

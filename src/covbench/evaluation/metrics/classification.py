@@ -156,16 +156,16 @@ def _missing_rounded(fold: ClassifiedFold, rate: str) -> str:
     return _missing(rate)(_round(fold))
 
 
-metric = partial(metric, rounded_only=True, in_report=False)
+_rounded_metric = partial(metric, rounded_only=True, in_report=False)
 
 
-@metric("Accuracy (rounded)", f"{_AS_STUDY}Share of test images for which it is the true class.")
+@_rounded_metric("Accuracy (rounded)", f"{_AS_STUDY}Share of test images for which it is the true class.")
 def accuracy_rounded(fold: ClassifiedFold) -> np.ndarray:
     """Hits among all images, which is the mean of the recalls, weighted by support."""
     return _weigh(_round(fold), "recall")
 
 
 for _rate, (_label, _definition) in _AVERAGED.items():
-    metric(
+    _rounded_metric(
         f"{_label} (rounded)", _AS_STUDY + _definition, f"{_rate}_macro_rounded", partial(_missing_rounded, rate=_rate)
     )(partial(_average_rounded, rate=_rate))

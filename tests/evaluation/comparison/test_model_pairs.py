@@ -202,6 +202,10 @@ def test_false_lesions_on_lesion_free_slices_leave_dice_alone_and_decide_the_fal
     )
     assert (dice["difference"], dice["verdict"]) == (0, UNDECIDABLE)
     assert rate["difference"] == -1
+    assert rate["low"] == -1
+    assert rate["high"] == pytest.approx(1 - 2 * 0.025 ** (1 / 20))  # 20 of 20 patients; a share of 1 from .832 on
+    assert rate["p"] == pytest.approx(2.0**-19)  # all 20 signs alike, in either direction
+    assert (rate["verdict"], rate["scope"]) == (BETTER, TRAINED)
     check_agreement(found)
 
 

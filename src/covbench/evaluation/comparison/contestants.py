@@ -10,7 +10,13 @@ import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import Draws
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
-from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score, is_perfect
+from covbench.evaluation.comparison.intervals import (
+    Estimate,
+    estimate_difference,
+    estimate_score,
+    is_perfect,
+    separate_exactly,
+)
 from covbench.evaluation.definitions import METRICS
 from covbench.experiment.runs import RunRecord
 
@@ -109,4 +115,7 @@ def estimate_gap(one: Contestant, other: Contestant, metric: str) -> Estimate:
     if mine != theirs:
         values, others = values.mean(keepdims=True), others.mean(keepdims=True)
         draws, other_draws = draws.mean(axis=0, keepdims=True), other_draws.mean(axis=0, keepdims=True)
-    return estimate_difference(values - others, draws - other_draws, groups)
+    found = estimate_difference(values - others, draws - other_draws, groups)
+    if is_rate(one.kind, metric) and found.error is None and abs(found.value) == 1:
+        return separate_exactly(found)
+    return found

@@ -120,8 +120,9 @@ class Estimate:
 
     @property
     def p(self) -> float:
-        """The two-sided p-value of a difference; NaN without interval."""
-        return self.error.test(self.value) if self.error else np.nan
+        """The two-sided p-value of a difference; NaN without interval. An exact one is that of a sign test."""
+        exact = 2.0 ** (1 - self.groups) if self.covers else np.nan
+        return self.error.test(self.value) if self.error else exact
 
 
 def estimate_score(values: np.ndarray, draws: np.ndarray, groups: int, rate: bool = False) -> Estimate:
@@ -168,6 +169,17 @@ def estimate_difference(values: np.ndarray, draws: np.ndarray, groups: int) -> E
     error = replace(found.error, strict=True)
     reach = error.reach(SIGNIFICANT)
     return replace(found, error=error, low=found.value - reach, high=found.value + reach)
+
+
+def separate_exactly(found: Estimate) -> Estimate:
+    """The exact interval of two rates on the same images, of which one is 1 and the other 0 (Clopper and Pearson).
+
+    It excludes 0 exactly where the sign test over groups has a p-value below .05: from six groups on.
+    """
+    bound = 2 * (SIGNIFICANT / 2) ** (1 / found.groups) - 1
+    low, high = sorted((found.value, found.value * bound))
+    reason = f"exact interval of two models that differ in all of {found.groups} groups of images"
+    return replace(found, low=low, high=high, covers=PATIENTS, reason=reason)
 
 
 def is_perfect(values: np.ndarray, draws: np.ndarray, lower: bool = False) -> bool:

@@ -119,7 +119,7 @@ def test_the_score_without_duplicates_is_set_beside_the_score_of_the_best_model(
     repeated = {"without_duplicates": 0.85, "duplicates_dropped": 12.3}
     scores = make_table("summary", [AUDITED[0] | repeated, AUDITED[1] | repeated, make_score("published", "a", 0.9)])
     assert read_duplicates(scores, "auroc") == {
-        "audited": "audited: without the 12.3 test images that repeat another one of their fold, b has AUROC 0.850 "
+        "audited": "audited: without the 12.3 test images that repeat another one of the fold, b has AUROC 0.850 "
         "instead of 0.900."
     }
 

@@ -174,9 +174,10 @@ def read_duplicates(summary: pd.DataFrame, metric: str) -> dict[str, str]:
     for protocol in order_protocols(rows["protocol"]):
         chosen = rows[rows["protocol"] == protocol]
         best = chosen.sort_values("mean", ascending=prefers_lower(metric), kind="stable").iloc[0]
-        left_out = f"the {show_average(best['duplicates_dropped'])} test images that repeat another one of their fold"
+        dropped = show_average(best["duplicates_dropped"])
+        images = "the test image that repeats" if dropped == "1" else f"the {dropped} test images that repeat"
         sentences[protocol] = (
-            f"{name_protocol(protocol)}: without {left_out}, {best['architecture']} has {name_metric(metric)} "
-            f"{show(best['without_duplicates'])} instead of {show(best['mean'])}."
+            f"{name_protocol(protocol)}: without {images} another one of the fold, {best['architecture']} has "
+            f"{name_metric(metric)} {show(best['without_duplicates'])} instead of {show(best['mean'])}."
         )
     return sentences

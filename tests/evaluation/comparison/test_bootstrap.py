@@ -152,10 +152,10 @@ def test_every_draw_takes_as_many_patients_as_there_are():
 
 def test_the_interval_of_an_accuracy_equals_scipys_bootstrap():
     correct = np.arange(80) % 4 > 0
-    rows = pd.DataFrame({"patient_id": [f"p{i:02d}" for i in range(80)], "truth": 1, "predicted": correct.astype(int)})
+    rows = pd.DataFrame({"group": [f"p{i:02d}" for i in range(80)], "truth": 1, "predicted": correct.astype(int)})
     rows = rows.assign(p_0=0.5, p_1=0.5)
     metrics = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
-    draws = score_draws(metrics, rows, pd.Index(rows["patient_id"]), draw_groups(80, 10_000))
+    draws = score_draws(metrics, rows, pd.Index(rows["group"]), draw_groups(80, 10_000))
     low, high, reason = find_interval(draws["", "accuracy"], 80)
     expected = stats.bootstrap((correct,), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.0126)  # one image of 80
@@ -169,8 +169,8 @@ def test_images_of_one_patient_widen_the_interval():
     metrics = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
     widths = []
     for patients in (np.repeat(np.arange(20), 10), np.arange(200)):
-        rows["patient_id"] = [f"p{k:03d}" for k in patients]
-        names = pd.Index(rows["patient_id"].unique())
+        rows["group"] = [f"p{k:03d}" for k in patients]
+        names = pd.Index(rows["group"].unique())
         draws = score_draws(metrics, rows, names, draw_groups(len(names)))
         low, high, _ = find_interval(draws["", "accuracy"], len(names))
         widths.append(high - low)

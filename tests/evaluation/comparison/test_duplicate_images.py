@@ -14,9 +14,7 @@ def enter(sets):
     """Six images, of which the wrong ones come last. sets: the duplicate set of each image."""
     cases = pd.DataFrame({"image_id": list("abcdef"), "copy": 0, "group": list("abcdef"), "truth": [1, 0, 1, 0, 1, 0]})
     cases = cases.assign(predicted=[1, 0, 1, 0, 0, 1], p_1=[0.9, 0.1, 0.9, 0.1, 0.2, 0.8])
-    cases = (
-        cases.assign(p_0=1 - cases["p_1"]) if sets is None else cases.assign(p_0=1 - cases["p_1"], duplicate_set=sets)
-    )
+    cases = cases.assign(p_0=1 - cases["p_1"], duplicate_set=sets)
     run = score_record(Run("covid_ct", "audited", "vgg16", 0), METRICS, cases)
     return Contestant("vgg16", "deep", {0: run}, {"accuracy": np.array([4 / 6])}, {}, {"accuracy": 6})
 
@@ -29,7 +27,3 @@ def test_scores_without_duplicates_count_the_first_image_of_each_set():
 
 def test_a_fold_without_duplicates_has_no_second_score():
     assert compare_without_duplicates(enter(list("abcdef"))) == {}
-
-
-def test_cases_that_name_no_duplicate_sets_have_no_second_score():
-    assert compare_without_duplicates(enter(None)) == {}

@@ -104,20 +104,15 @@ def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Inde
         float64, (B,), by (class, metric). The class is "" for scores of the whole task. A score is NaN in a draw that
         leaves it undefined. Metrics that cannot be drawn are left out.
     """
-    codes = groups.get_indexer(pd.Index(name_groups(cases)))
+    codes = groups.get_indexer(pd.Index(cases["group"]))
     if metrics["kind"] == CLASSIFICATION:
         return _score_classification(metrics, cases, codes, weights)
     return _score_segmentation(metrics, cases, codes, weights)
 
 
-def name_groups(cases: pd.DataFrame) -> pd.Series:
-    """Return the group of each image: what the split kept together, or the patient where a table has no groups."""
-    return cases["group"] if "group" in cases else cases["patient_id"]
-
-
 def list_groups(tables: Iterable[pd.DataFrame]) -> pd.Index:
     """List the groups of several tables of cases, each once and sorted."""
-    return pd.Index(sorted({group for cases in tables for group in name_groups(cases).unique()}))
+    return pd.Index(sorted({group for cases in tables for group in cases["group"].unique()}))
 
 
 def _score_classification(

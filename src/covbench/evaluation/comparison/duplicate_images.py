@@ -13,13 +13,11 @@ def compare_without_duplicates(contestant: Contestant) -> dict[str, dict[str, fl
     """Average the compared metrics over one image per `duplicate_set` of each test fold: the first one by name.
 
     Returns:
-        By metric, the columns `without_duplicates` and `duplicates_dropped` of the table `summary`. Empty if the cases
-        name no duplicate sets, or if no image is dropped.
+        By metric, the columns `without_duplicates` and `duplicates_dropped` of the table `summary`. Empty if no image
+        is dropped.
     """
     scores, dropped = [], []
     for run in contestant.runs.values():
-        if "duplicate_set" not in run.cases:
-            return {}
         ordered = run.cases.sort_values(["image_id", "copy"], kind="stable")
         kept = ordered.drop_duplicates("duplicate_set").reset_index(drop=True)
         dropped.append(len(run.cases) - len(kept))

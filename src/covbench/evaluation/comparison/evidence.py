@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.comparison.bootstrap import name_groups
 from covbench.evaluation.definitions import METRICS
 from covbench.evaluation.metrics.segmentation import LESION
 from covbench.schema import BACKGROUND, CLASSIFICATION
@@ -54,7 +53,7 @@ def count_evidence(metrics: Mapping[str, Any], cases: pd.DataFrame) -> Evidence:
     """
     names = [("", name) for name in metrics["metrics"]]
     names += [(c, name) for c, scores in metrics["per_class"].items() for name in scores]
-    groups = name_groups(cases)
+    groups = cases["group"]
     count = (_count_classified if metrics["kind"] == CLASSIFICATION else _count_segmented)(metrics, cases, groups)
     everyone = int(groups.nunique())
     return {key: min(everyone, everyone if (found := count(*key)) is None else found) for key in names}
@@ -128,5 +127,5 @@ def count_differing(folds: Iterable[tuple[pd.DataFrame, np.ndarray, np.ndarray]]
     differing: set[str] = set()
     for cases, one, other in folds:
         apart = ((one != other) & ~(np.isnan(one) & np.isnan(other))).any(axis=1)
-        differing |= set(name_groups(cases)[apart])
+        differing |= set(cases.loc[apart, "group"])
     return len(differing)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.comparison.bootstrap import band_curves, draw_groups, name_groups
+from covbench.evaluation.comparison.bootstrap import band_curves, draw_groups
 from covbench.evaluation.definitions import label_metric
 from covbench.experiment.runs import RunRecord
 from covbench.reporting import wording
@@ -198,7 +198,7 @@ def band_classes(run: RunRecord, task: Task, classes: Sequence[str]) -> pd.DataF
     """
     if run.cases.empty:
         return lines_and_bars.NO_BANDS
-    positions, groups = pd.factorize(name_groups(run.cases))
+    positions, groups = pd.factorize(run.cases["group"])
     weights = draw_groups(len(groups), CURVE_DRAWS)
     tables = []
     for name in classes:

@@ -31,6 +31,7 @@ CANDIDATES: dict[str, dict[str, dict[str, Any]]] = {
         "6 epochs, 1e-3": {"fine_tune_epochs": 6, "fine_tune_rate": 1e-3},
         "6 epochs, 4e-3": {"fine_tune_epochs": 6, "fine_tune_rate": 4e-3},
         "12 epochs, 1e-3": {"fine_tune_epochs": 12, "fine_tune_rate": 1e-3},
+        "24 epochs, 1e-3": {"fine_tune_epochs": 24, "fine_tune_rate": 1e-3},
     },
 }
 """Kind of task -> name -> options that replace those of config/sample.yaml."""

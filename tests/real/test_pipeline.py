@@ -104,8 +104,8 @@ def test_covid_ct_is_split_as_its_authors_published(sample):
     assert split.groupby("patient_id")["fold"].nunique().max() == 1
 
 
-def test_a_small_unet_beats_the_threshold_on_medseg(summary):
-    unet = summary.loc[("medseg_multiclass", "audited", "unet_small", "dice_lesion")]
+def test_a_unet_on_an_imagenet_encoder_beats_the_threshold_on_medseg(summary):
+    unet = summary.loc[("medseg_multiclass", "audited", "unet_mobilenetv2", "dice_lesion")]
     threshold = summary.loc[("medseg_multiclass", "audited", "lung_threshold", "dice_lesion")]
     assert unet["mean"] > threshold["mean"]
 
@@ -120,8 +120,7 @@ def test_the_audited_split_of_every_task_leaks_nothing(sample, task):
 
 def test_every_network_is_tested_on_each_other_dataset_that_fits(sample):
     external = pd.read_csv(sample / "results/compare/external.csv", keep_default_na=False)
-    pairs = external.groupby(["task", "tested_on"])["reason"].agg(set).to_dict()
-    assert set(pairs) == {
+    assert set(zip(external["task"], external["tested_on"], strict=True)) == {
         ("ieee8023_xray", "radiography"),
         ("radiography", "ieee8023_xray"),
         ("covid_ct", "sarscov2_ct"),
@@ -130,7 +129,7 @@ def test_every_network_is_tested_on_each_other_dataset_that_fits(sample):
         ("zenodo_multiclass", "medseg_multiclass"),
         ("medseg_multiclass", "zenodo_infection"),
     }
-    assert all(reasons == {""} for reasons in pairs.values())
+    assert (external[["internal", "external", "drop"]] != "").all(axis=None)
     auroc = external[(external["task"] == "radiography") & (external["metric"] == "auroc")].iloc[0]
     assert (auroc["duplicates"], auroc["removed"], auroc["images"]) == (1, 3, 188)
 

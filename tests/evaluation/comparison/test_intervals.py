@@ -168,8 +168,9 @@ def test_intervals_of_few_patients_hold_the_truth_in_about_95_of_100_studies(pat
 @pytest.mark.slow
 @pytest.mark.parametrize("patients", [6, 7, 8, 9, 10, 30, 60, 150])
 def test_intervals_hold_the_truth_in_93_to_97_of_100_studies_of_clustered_patients(patients):
-    held, _ = measure_coverage(patients, 1000)
-    assert ((held >= 0.93 - 0.012) & (held <= 0.97 + 0.012)).all(), held  # two standard errors of 1,000 studies
+    held, given = measure_coverage(patients, 1000)
+    errors = np.sqrt(0.05 * 0.95 / (1000 * given))  # of the studies that have an interval: few for AUROC
+    assert ((held >= 0.93 - 2 * errors) & (held <= 0.97 + 2 * errors)).all(), held
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -182,7 +183,7 @@ def test_equal_architectures_are_rarely_called_different(design):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("patients", [200, 600, 1500])
+@pytest.mark.parametrize("patients", [200, 1500])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_equal_architectures_are_called_different_in_at_most_6_of_100_studies(design, patients, noise):
     called, _, covered = measure_shares(Cell(design, patients, noise), 1000)

@@ -56,16 +56,6 @@ def _tint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], 
     return np.where(where[..., None], tinted, picture)
 
 
-def fit_classes(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Resize a mask to the grid of another one, to the nearest pixel: networks may see images of different sizes.
-
-    mask: uint8, (H, W), class numbers. shape: height and width, pixels. Returns uint8, `shape`, class numbers.
-    """
-    if mask.shape == shape:
-        return mask
-    return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
-
-
 def save_picture(path: Path, picture: np.ndarray, side: int) -> None:
     """Write a picture as PNG, shrunk if it is too large.
 

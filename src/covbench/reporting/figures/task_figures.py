@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covbench.data.resizing import restore_mask
 from covbench.evaluation.comparison.bootstrap import band_curves, draw_groups
 from covbench.evaluation.definitions import label_metric
 from covbench.experiment.runs import RunRecord
@@ -22,7 +23,7 @@ from covbench.reporting.figures.figure_tables import (
     tabulate_curves,
     tabulate_histories,
 )
-from covbench.reporting.figures.overlays import choose_spread, colour_masks, fit_classes, overlay_errors, save_picture
+from covbench.reporting.figures.overlays import choose_spread, colour_masks, overlay_errors, save_picture
 from covbench.reporting.figures.report_figure import ALL_TASKS, Gallery, ReportFigure, Tile, write_figure
 from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.leading import read_leaders
@@ -337,7 +338,7 @@ def _draw_models(
         predicted = run.read_masks().get((image_id, 0))
         if predicted is None:
             continue
-        predicted = fit_classes(predicted, image.shape)
+        predicted = restore_mask(predicted, image.shape)
         path = f"figures/cases/{slug(task.name, protocol, 'model', run.architecture)}.png"
         save_picture(folder / path, overlay_errors(image, truth, _lesion(task, predicted)), TILE)
         case = run.cases[(run.cases["image_id"] == image_id) & (run.cases["copy"] == 0)].iloc[0]

@@ -16,13 +16,13 @@ from matplotlib import colormaps
 from PIL import Image
 
 from covbench.data.datasets import TASKS, publishes_patients
+from covbench.data.resizing import restore_mask
 from covbench.experiment.runs import RunRecord
 from covbench.reporting.figures.overlays import (
     CLASS_COLOURS,
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
     TRUE_POSITIVE,
-    fit_classes,
 )
 from covbench.reporting.gather import Prepared, read_prepared
 from covbench.reporting.wording import plain, slug
@@ -212,7 +212,7 @@ def _draw_overlays(folder: Path, fold: TestFold, run: RunRecord, cases: pd.DataF
         if predicted is None or position is None or copy:
             continue
         truth = np.asarray(fold.prepared.masks[position])
-        predicted = fit_classes(predicted, truth.shape)
+        predicted = restore_mask(predicted, truth.shape)
         save_classes(folder / f"{row}.png", predicted)
         save_errors(folder / f"{row}e.png", np.isin(truth, lesions), np.isin(predicted, lesions))
         drawn.append(int(row))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from covbench.evaluation.comparison.intervals import say_too_few
 from covbench.evaluation.comparison.model_pairs import BETTER, TRAINED, UNDECIDABLE, WORSE
 from covbench.reporting.headlines import prefers_lower
 from covbench.reporting.tables import BASELINE_TAG, order_protocols
@@ -158,8 +159,7 @@ def _read_scope(lead: Lead) -> str:
     if TRAINED not in lead.scopes:
         return "This speaks of architectures." if lead.scopes else ""
     seeds = int(lead.scores["seeds"].min())
-    few = "1 seed is" if seeds == 1 else f"{seeds} seeds are"
-    return f"This speaks of the trained models: {few} too few to speak of architectures."
+    return f"This speaks of the trained models: {say_too_few(seeds)} to speak of architectures."
 
 
 def read_duplicates(summary: pd.DataFrame, metric: str) -> dict[str, str]:

@@ -200,8 +200,13 @@ def explain_scope(found: Estimate, seeds: int) -> str:
     """Say why there is no interval, or why it covers patients alone; empty if it covers training too."""
     if found.reason or found.covers == BOTH:
         return found.reason
-    few = "1 seed is" if seeds == 1 else f"{seeds} seeds are"
-    return f"{few} too few to measure the noise of training: this speaks of the trained models, not of architectures"
+    few = say_too_few(seeds)
+    return f"{few} to measure the noise of training: this speaks of the trained models, not of architectures"
+
+
+def say_too_few(seeds: int) -> str:
+    """Begin the sentence that says what some seeds cannot show: `1 seed is too few`, `2 seeds are too few`."""
+    return f"{'1 seed is' if seeds == 1 else f'{seeds} seeds are'} too few"
 
 
 def _measure(values: np.ndarray, draws: np.ndarray, groups: int) -> Estimate:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from covbench.evaluation.comparison.intervals import FEWEST_SEEDS, SIGNIFICANT
+from covbench.evaluation.comparison.intervals import FEWEST_SEEDS, SIGNIFICANT, say_too_few
 from covbench.protocols import PUBLISHED
 
 NOTICED = 0.5
@@ -82,7 +82,7 @@ def _find_missing(ours: Mapping[Any, Any]) -> str:
     if pd.isna(ours["se"]):
         return "our value has no interval"
     if ours["seeds"] < FEWEST_SEEDS:
-        return f"{'1 seed is' if ours['seeds'] == 1 else '2 seeds are'} too few to measure the noise of training"
+        return f"{say_too_few(int(ours['seeds']))} to measure the noise of training"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from covbench.evaluation.comparison.bootstrap import UNDRAWN
 from covbench.evaluation.comparison.contestants import Contestant, estimate_gap
 from covbench.evaluation.comparison.intervals import PATIENTS, STUCK, Estimate, explain_scope
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
@@ -54,7 +55,7 @@ def _take_steps(metric: str, scored: Mapping[str, Contestant]) -> dict[str, Any]
         sides = (scored[after], scored[before])
         row[step] = float(sides[0].average(metric) or 0) - float(sides[1].average(metric) or 0)
         if not all(metric in side.draws for side in sides):
-            reasons.append("no interval: bootstrap draws do not score this metric")
+            reasons.append(UNDRAWN)
             continue
         gap = estimate_gap(*sides, metric)
         if any(side.is_perfect(metric) for side in sides):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from covbench.evaluation.comparison.counterparts import join_names
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.comparison.verdicts import Reported, judge
 from covbench.evaluation.definitions import define_metric
@@ -51,7 +52,7 @@ def _compare_value(value: Row, scores: Scores, images: float) -> dict[str, Any]:
     """Set one value beside ours. images: in our test fold under `published`, mean over seeds."""
     task, network, metric = value["task"], value["network"], value["our_metric"]
     row = {name: value[name] for name in COPIED} | {"reported": value["value"], "definition": define_metric(metric)}
-    row |= {"architecture": network, "study_model": "_".join(filter(None, (value["architecture"], value["backbone"])))}
+    row |= {"architecture": network, "study_model": join_names(value["architecture"], value["backbone"])}
     for protocol in (PUBLISHED, PUBLISHED_AUDITED_SPLIT, AUDITED):
         score = scores.get((task, protocol, network, metric), {})
         row |= {f"value_{protocol}": score.get("mean")} | {

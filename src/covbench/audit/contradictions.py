@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from covbench.audit.duplicates import pair_both_ways
 from covbench.audit.groups import group_images
-from covbench.audit.splits import FOLDS, find_crossing
+from covbench.audit.splits import FOLD_RANKS, find_crossing
 from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import dataset_of, usable_rows
 from covbench.data.external import share_labels
@@ -137,10 +138,8 @@ def list_dropped(rows: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
     facts = ["image_id", "patient_id", "label", "official_fold", "group"]
     later = rows[facts].rename(columns={name: f"other_{name}" for name in facts})
     met = rows[rows["dropped"]].merge(later, left_on="group", right_on="other_group")
-    ranks = {fold: number for number, fold in enumerate(FOLDS)}
-    met = met[met["official_fold"].map(ranks) < met["other_official_fold"].map(ranks)]
-    other_way = duplicates.rename(columns={"image_id": "other_id", "other_id": "image_id"})
-    known = pd.concat([duplicates, other_way]).rename(columns={"other_id": "other_image_id"})
+    met = met[met["official_fold"].map(FOLD_RANKS) < met["other_official_fold"].map(FOLD_RANKS)]
+    known = pair_both_ways(duplicates).rename(columns={"other_id": "other_image_id"})
     met = met.merge(known, how="left", on=["image_id", "other_image_id"])
     links = [met["kind"].notna(), met["patient_id"] == met["other_patient_id"]]
     met["because"] = np.select(links, [met["kind"], PATIENT], CHAIN)

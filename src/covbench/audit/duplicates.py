@@ -144,6 +144,15 @@ def find_duplicates(
     )
 
 
+def pair_both_ways(duplicates: pd.DataFrame) -> pd.DataFrame:
+    """Repeat each pair with its images swapped, so that a join on image_id finds all partners of an image.
+
+    duplicates: DUPLICATE_COLUMNS, each pair once. Returns the same columns, each pair twice.
+    """
+    swapped = duplicates.rename(columns={"image_id": "other_id", "other_id": "image_id"})
+    return pd.concat([duplicates, swapped])
+
+
 def _measure_candidates(thumbnails: Thumbnails, other: Thumbnails, candidates: list[Candidate]) -> pd.DataFrame:
     """Return the candidates that are duplicates: one, two, kind, correlation. Of one pair, the most similar is first.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.audit.duplicates import EXACT, KINDS
+from covbench.audit.duplicates import EXACT, KINDS, pair_both_ways
 from covbench.audit.tables import AUDIT_TABLES
 from covbench.schema import CLASSIFICATION, Task
 
@@ -62,8 +62,7 @@ def find_leaked_pairs(split: pd.DataFrame, duplicates: pd.DataFrame, task: Task)
     """
     train, test = (split[split["fold"] == fold][["image_id", "copy", "label"]] for fold in ("train", "test"))
     train = train.rename(columns={"image_id": "train_id", "copy": "train_copy"}).drop(columns="label")
-    other_way = duplicates.rename(columns={"image_id": "other_id", "other_id": "image_id"})
-    known = pd.concat([duplicates, other_way]).rename(columns={"other_id": "train_id"})
+    known = pair_both_ways(duplicates).rename(columns={"other_id": "train_id"})
     pairs = test.merge(known, on="image_id").merge(train, on="train_id")
     itself = test.merge(train.assign(image_id=train["train_id"]), on="image_id")
     itself = itself[itself["copy"] != itself["train_copy"]].assign(kind=AUGMENTED, correlation=1.0)

@@ -15,6 +15,7 @@ from covbench.schema import CLASSIFICATION, SPLIT_COLUMNS, CovbenchError, Task
 log = logging.getLogger(__name__)
 
 FOLDS = ("train", "val", "test")
+FOLD_RANKS = {fold: rank for rank, fold in enumerate(FOLDS)}
 TRIES = 20
 TOLERANCE = 0.01
 
@@ -309,7 +310,7 @@ def find_crossing(fold: pd.Series, group: pd.Series) -> pd.Series:
 
     fold: str, (N,), train, val or test in this order. group: str, (N,).
     """
-    rank = fold.map({name: number for number, name in enumerate(FOLDS)})
+    rank = fold.map(FOLD_RANKS)
     return rank < rank.groupby(group).transform("max")
 
 

@@ -57,10 +57,10 @@ def draw_blocks(groups: int, first_seed: int = SEED) -> Iterator[np.ndarray]:
         yield draw_groups(groups, BLOCK, seed=first_seed + start)
 
 
-def keep_draws(groups: int) -> np.ndarray:
-    """Keep DRAWS draws for all runs of a task: uint16, (P, DRAWS), a quarter of the memory of float64."""
+def keep_draws(groups: int, first_seed: int = SEED) -> np.ndarray:
+    """Keep DRAWS draws for several runs: uint16, (P, DRAWS), a quarter of the memory of float64."""
     kept = np.empty((groups, DRAWS), np.uint16)
-    for number, block in enumerate(draw_blocks(groups)):
+    for number, block in enumerate(draw_blocks(groups, first_seed)):
         kept[:, number * BLOCK : (number + 1) * BLOCK] = block
     return kept
 

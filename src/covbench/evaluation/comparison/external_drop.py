@@ -15,7 +15,7 @@ import pandas as pd
 from covbench.data.datasets import TASKS
 from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import Draws, draw_blocks, list_groups, score_blocks
+from covbench.evaluation.comparison.bootstrap import Draws, keep_draws, list_groups, score_blocks, split_draws
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import (
     STUCK,
@@ -119,7 +119,8 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
 def _draw_scores(seeds: Sequence[Scores], first_seed: int) -> list[Draws]:
     """Score each seed in the same bootstrap draws. first_seed: 0 for internal, 1 for external: independent draws."""
     groups = list_groups(cases for _, cases in seeds)
-    return [score_blocks(*scores, groups, draw_blocks(len(groups), first_seed)) for scores in seeds]
+    weights = keep_draws(len(groups), first_seed)
+    return [score_blocks(*scores, groups, split_draws(weights)) for scores in seeds]
 
 
 def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Sequence[Draws]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.audit.leakage import AUGMENTED
-from covbench.audit.thumbnails import Thumbnails, read_thumbnails
-from covbench.data.datasets import TASKS, dataset_of
+from covbench.audit.thumbnails import Thumbnails
 from covbench.reporting.figures.overlays import save_picture
 from covbench.reporting.figures.report_figure import Gallery, Tile
 from covbench.reporting.gather import Results
@@ -20,12 +18,12 @@ from covbench.reporting.sections.contradictions import (
     ContradictionSection,
     build_contradiction_section,
     draw_contradictions,
+    find_thumbnails,
 )
 from covbench.reporting.sections.data_overview import build_leak_table
 from covbench.reporting.tables import Table, build_plain_table
 from covbench.reporting.wording import count, plain, show, slug
 
-log = logging.getLogger(__name__)
 EXAMPLES, TILE = 2, 144
 ACROSS = {
     "dataset": "Dataset",
@@ -116,12 +114,11 @@ def choose_examples(pairs: pd.DataFrame) -> pd.DataFrame:
 def _draw_pairs(data: Path, folder: Path, pairs: pd.DataFrame) -> Gallery | None:
     rows = []
     for (task, protocol), found in pairs.groupby(["task", "protocol"], sort=False):
-        path = data / "thumbnails" / f"{dataset_of(str(task))}.npz" if task in TASKS else None
-        if path is None or not path.exists():
-            log.warning("%s, %s: no example pairs, because %s is missing", task, protocol, path)
+        thumbnails = find_thumbnails(data, str(task), f"{task}, {protocol}: no example pairs")
+        if thumbnails is None:
             continue
         shown = choose_examples(found)
-        tiles = list(_draw_tiles(folder, slug(task, protocol), shown, read_thumbnails(path)))
+        tiles = list(_draw_tiles(folder, slug(task, protocol), shown, thumbnails))
         words = f"{len(shown)} of {count(len(found), 'pair')} over all seeds, test image first"
         rows.append((f"{task}, {protocol}", words, tiles))
     if not rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covbench.audit.thumbnails import read_thumbnails
+from covbench.audit.thumbnails import Thumbnails, read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.reporting.figures.overlays import save_picture
 from covbench.reporting.figures.report_figure import Gallery, Tile
@@ -158,13 +158,29 @@ def draw_contradictions(data: Path, folder: Path, audit: Mapping[str, pd.DataFra
     return Gallery("contradictory-labels", "Contradictory labels", caption, rows)
 
 
-def _read_pictures(data: Path, task: str) -> dict[str, tuple[int, np.ndarray]]:
-    """Return the number and the thumbnail of each image of a task's dataset; nothing if they are missing."""
+def find_thumbnails(data: Path, task: str, lack: str) -> Thumbnails | None:
+    """Read the thumbnails of a task's dataset.
+
+    Args:
+        data: Folder that holds thumbnails/.
+        task: Name of the task.
+        lack: What the report lacks without them, for the log.
+
+    Returns:
+        None if they are missing. A warning says so.
+    """
     path = data / "thumbnails" / f"{dataset_of(task)}.npz" if task in TASKS else None
     if path is None or not path.exists():
-        log.warning("%s: no pictures of contradictory labels, because %s is missing", task, path)
+        log.warning("%s, because %s is missing", lack, path)
+        return None
+    return read_thumbnails(path)
+
+
+def _read_pictures(data: Path, task: str) -> dict[str, tuple[int, np.ndarray]]:
+    """Return the number and the thumbnail of each image of a task's dataset; nothing if they are missing."""
+    thumbnails = find_thumbnails(data, task, f"{task}: no pictures of contradictory labels")
+    if thumbnails is None:
         return {}
-    thumbnails = read_thumbnails(path)
     numbered = enumerate(thumbnails.images)
     return dict(zip(thumbnails.image_id.tolist(), numbered, strict=True))
 

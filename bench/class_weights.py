@@ -7,15 +7,13 @@ its test fold. The scores are kept in bench/results/class_weights.csv.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.sample_settings import ROOT, prepare, read_sample, train
-from covbench.system.threads import fix_threads
+from bench.sample_settings import ROOT, enter, read_sample, train
 
 TABLE = ROOT / "bench" / "results" / "class_weights.csv"
 TASK, NETWORK = "ieee8023_xray", "mobilenetv2_035"
@@ -52,15 +50,9 @@ def main(arguments: Sequence[str]) -> None:
     config = read_sample(chosen.mirror.resolve()) | {"tasks": [TASK], "protocols": ["audited", "published"]}
     config["architectures"] = {"classification": [NETWORK], "segmentation": []}
     config["baselines"] = {"classification": [], "segmentation": []}
-    fix_threads(config["threads"])
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(chosen.folder)
+    plan = enter(chosen.folder, config)
     import pandas as pd
 
-    from covbench.experiment.plan import plan_runs
-
-    plan = plan_runs(config)
-    prepare(config, plan)
     rows = []
     for row in score_both(plan):
         print(row, flush=True)

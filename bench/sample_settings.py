@@ -47,14 +47,21 @@ def read_sample(mirror: Path) -> dict[str, Any]:
     return config | {"protocols": ["audited"], "fetch": {"mirror": str(mirror)}, "weights": weights}
 
 
-def prepare(config: dict[str, Any], plan: Sequence[Any]) -> None:
-    """Make what the plan's runs read, in the working directory."""
+def enter(folder: Path, config: dict[str, Any]) -> list[Any]:
+    """Make a folder the working directory, and make there what the planned networks read. Returns the networks."""
     import yaml
 
+    from covbench.experiment.plan import plan_runs
+
+    fix_threads(config["threads"])
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    plan = [planned for planned in plan_runs(config) if planned.is_deep]
     Path("settings.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     targets = sorted({path for planned in plan for path in planned.inputs.by_name.values()})
     command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
     subprocess.run([*command, "--configfile", "settings.yaml", "--quiet"], check=True)
+    return plan
 
 
 def try_candidates(plan: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -125,15 +132,9 @@ def main(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(arguments)
     config = read_sample(chosen.mirror.resolve()) | {"seeds": chosen.seeds}
     config["tasks"] = chosen.tasks or config["tasks"]
-    fix_threads(config["threads"])
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(chosen.folder)
+    plan = enter(chosen.folder, config)
     import pandas as pd
 
-    from covbench.experiment.plan import plan_runs
-
-    plan = [planned for planned in plan_runs(config) if planned.is_deep]
-    prepare(config, plan)
     rows: list[Any] = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     rows = [row for row in rows if row["task"] not in config["tasks"]]
     for row in try_candidates(plan):

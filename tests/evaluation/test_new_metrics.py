@@ -128,3 +128,9 @@ def test_an_undefined_metric_is_null_with_a_reason(added):
 def test_two_metrics_of_one_name_are_refused(added):
     with pytest.raises(CovbenchError, match="two classification metrics are called 'auroc'"):
         register_metric(CLASSIFICATION, "Another", "Another.", name="auroc")(lambda fold: 0.0)
+
+
+def test_a_metric_that_rests_on_an_unknown_word_is_refused(added):
+    with pytest.raises(CovbenchError, match="Odd: rests_on is 'lesions'; choose one of lesion, no lesion"):
+        register_metric(SEGMENTATION, "Odd", "", "odd", rests_on="lesions")(lambda fold: 0.0)
+    assert "odd" not in METRICS[SEGMENTATION]

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.evidence import count_differing, count_evidence, is_rate, read_answers
+from covbench.evaluation.metrics.registry import METRICS, register_metric
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 CASES = pd.DataFrame(
@@ -11,12 +12,12 @@ CASES = pd.DataFrame(
         "predicted": [1, 1, 0, 0, 0, 0, 0, 1],
     }
 )
-METRICS = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
+BINARY = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
 
 
 def test_every_score_rests_on_the_groups_that_decide_it():
     names = ("accuracy", "sensitivity", "specificity", "precision", "auroc", "balanced_accuracy", "my_own")
-    metrics = METRICS | {"metrics": dict.fromkeys(names), "per_class": {"covid": {"recall": None, "support": None}}}
+    metrics = BINARY | {"metrics": dict.fromkeys(names), "per_class": {"covid": {"recall": None, "support": None}}}
     found = count_evidence(metrics, CASES)
     assert found["", "accuracy"] == found["", "my_own"] == 7  # a to g
     assert found["", "sensitivity"] == found["covid", "recall"] == 2  # a and b
@@ -38,6 +39,15 @@ def test_a_lesion_score_rests_on_groups_with_a_lesion_and_a_false_positive_rate_
     found = count_evidence(metrics | {"per_class": {"lesion": {"dice": None}}}, cases)
     assert [found["", name] for name in names] == [2, 2, 2, 2, 2]
     assert found["lesion", "dice"] == 2
+
+
+def test_a_new_metric_rests_on_what_its_declaration_says(monkeypatch):
+    monkeypatch.setitem(METRICS, CLASSIFICATION, dict(METRICS[CLASSIFICATION]))
+    traits = {"rests_on": "recall", "reason": lambda _: "never"}
+    register_metric(CLASSIFICATION, "Youden's J", "", "youden", positive_only=True, **traits)(lambda fold: 0.0)
+    register_metric(CLASSIFICATION, "Mean of recalls", "", "averaged", **traits)(lambda fold: 0.0)
+    found = count_evidence(BINARY | {"metrics": {"youden": 0.0, "averaged": 0.0}, "per_class": {}}, CASES)
+    assert found == {("", "youden"): 2, ("", "averaged"): 4}  # a and b; twice as many for two classes
 
 
 def test_only_shares_of_images_have_an_exact_interval():

@@ -9,18 +9,10 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.definitions import METRICS
-from covbench.evaluation.metrics.segmentation import LESION
-from covbench.schema import BACKGROUND, CLASSIFICATION
+from covbench.evaluation.metrics.registry import EVERY_CLASS, EVERY_LESION_CLASS, LESION, LESION_FREE, RANKED
+from covbench.schema import CLASSIFICATION, SEGMENTATION
 
 _CLASS_RATES = ("precision", "recall", "specificity")
-_OF_POSITIVE = {"sensitivity": "recall"} | {
-    name: name for name in ("specificity", "precision", "f1", "auroc", "average_precision")
-}
-_AVERAGED = {"balanced_accuracy": "recall", "recall_macro": "recall", "precision_macro": "precision", "f1_macro": "f1"}
-_AVERAGED |= {f"{name}_rounded": rate for name, rate in _AVERAGED.items() if name.endswith("_macro")}
-_AVERAGED |= {"auroc": "auroc", "average_precision": "average_precision"}
-_WITH_BACKGROUND = ("dice_all_", "jaccard_all_", "dice_study_", "jaccard_study_")
-_OF_BACKGROUND = ("dice_background", "jaccard_background")
 
 Evidence = dict[tuple[str, str], int]
 
@@ -76,12 +68,14 @@ def _count_classified(
     def count(name: str, metric: str) -> int | None:
         if name:
             return behind(classes.index(name), metric)
-        if positive and metric in _OF_POSITIVE:
-            return behind(classes.index(positive), _OF_POSITIVE[metric])
-        if metric not in _AVERAGED:
+        registered = METRICS[CLASSIFICATION].get(metric)
+        if registered is None or not registered.rests_on:
             return None
-        smallest = min(behind(number, _AVERAGED[metric]) for number in range(len(classes)))
-        return smallest if metric in ("auroc", "average_precision") else len(classes) * smallest
+        rate, ranked = registered.rests_on, registered.rests_on in RANKED
+        if positive and (registered.positive_only or ranked):
+            return behind(classes.index(positive), rate)
+        smallest = min(behind(number, rate) for number in range(len(classes)))
+        return smallest if ranked else len(classes) * smallest
 
     return count
 
@@ -90,19 +84,16 @@ def _count_segmented(
     metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Series
 ) -> Callable[[str, str], int | None]:
     true = {region: cases[f"true_{region}"].to_numpy() for region in {*metrics["classes"], LESION}}
-    held = {region: int(groups[pixels > 0].nunique()) for region, pixels in true.items()}
-    smallest = {first: min(held[name] for name in metrics["classes"][first:]) for first in (0, 1)}
+    behind = {region: int(groups[pixels > 0].nunique()) for region, pixels in true.items()}
+    behind[LESION_FREE] = int(groups[true[LESION] == 0].nunique())
+    behind[EVERY_CLASS], behind[EVERY_LESION_CLASS] = (
+        min(behind[name] for name in metrics["classes"][first:]) for first in (0, 1)
+    )
 
     def count(name: str, metric: str) -> int | None:
-        if name or LESION in metric.split("_"):
-            return held[name or LESION]
-        if metric.startswith(_OF_BACKGROUND):
-            return held[BACKGROUND]
-        if metric.startswith("false_positive"):
-            return int(groups[true[LESION] == 0].nunique())
-        if metric.startswith(("dice", "jaccard")):
-            return smallest[0 if metric.startswith(_WITH_BACKGROUND) else 1]
-        return None
+        registered = METRICS[SEGMENTATION].get(metric)
+        rests_on = name or (registered.rests_on if registered else "")
+        return behind[rests_on] if rests_on else None
 
     return count
 

@@ -65,6 +65,7 @@ def accuracy(fold: ClassifiedFold) -> np.ndarray:
     "Balanced accuracy",
     "Mean of the recalls of all classes: guessing scores 1 / number of classes.",
     reason=_missing("recall"),
+    rests_on="recall",
 )
 def balanced_accuracy(fold: ClassifiedFold) -> np.ndarray:
     """Plain mean of the recalls."""
@@ -91,7 +92,7 @@ def _weigh(fold: ClassifiedFold, rate: str) -> np.ndarray:
 
 
 for _rate, (_label, _definition) in _AVERAGED.items():
-    metric(_label, _definition, f"{_rate}_macro", _missing(_rate))(partial(_average, rate=_rate))
+    metric(_label, _definition, f"{_rate}_macro", _missing(_rate), _rate)(partial(_average, rate=_rate))
     _weighted = f"As {_label if _rate == 'f1' else _rate}, classes weighted by their number of images."
     metric(f"{_label} (weighted)", _weighted, f"{_rate}_weighted", _missing(_rate), in_report=False)(
         partial(_weigh, rate=_rate)
@@ -109,7 +110,7 @@ for _name, _rate, _label, _definition, _shown in (
     ("f1", "f1", "F1 (positive)", "Two-class tasks: F1 of the positive class.", False),
 ):
     _traits = {"positive_only": True, "in_report": _shown, "rate": _rate != "f1"}
-    metric(_label, _definition, _name, _missing(_rate), **_traits)(partial(_positive, rate=_rate))
+    metric(_label, _definition, _name, _missing(_rate), _rate, **_traits)(partial(_positive, rate=_rate))
 
 
 def _rank(fold: ClassifiedFold, rate: str) -> np.ndarray:
@@ -121,6 +122,7 @@ def _rank(fold: ClassifiedFold, rate: str) -> np.ndarray:
     "AUROC",
     "Area under the ROC curve: of the positive class for two classes, else the mean of one class against the rest.",
     reason=_missing_auroc,
+    rests_on="auroc",
 )
 def auroc(fold: ClassifiedFold) -> np.ndarray:
     """Area under the ROC curve."""
@@ -131,6 +133,7 @@ def auroc(fold: ClassifiedFold) -> np.ndarray:
     "Average precision",
     "Area under the precision-recall curve as a step function; classes as for AUROC.",
     reason=_missing("average_precision"),
+    rests_on="average_precision",
 )
 def average_precision(fold: ClassifiedFold) -> np.ndarray:
     """Area under the precision-recall curve."""
@@ -167,5 +170,9 @@ def accuracy_rounded(fold: ClassifiedFold) -> np.ndarray:
 
 for _rate, (_label, _definition) in _AVERAGED.items():
     _rounded_metric(
-        f"{_label} (rounded)", _AS_STUDY + _definition, f"{_rate}_macro_rounded", partial(_missing_rounded, rate=_rate)
+        f"{_label} (rounded)",
+        _AS_STUDY + _definition,
+        f"{_rate}_macro_rounded",
+        partial(_missing_rounded, rate=_rate),
+        _rate,
     )(partial(_average_rounded, rate=_rate))

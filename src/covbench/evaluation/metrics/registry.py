@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+from covbench.schema import BACKGROUND, CLASSIFICATION, SEGMENTATION, CovbenchError
 
 Function = Callable[[Any], Any]
 Reason = Callable[[Any], str]
+
+LESION, LESION_FREE = "lesion", "no lesion"
+EVERY_CLASS, EVERY_LESION_CLASS = "every class", "every class but the background"
+RANKED = ("auroc", "average_precision")
+RESTS_ON = {
+    CLASSIFICATION: ("recall", "specificity", "precision", "f1", *RANKED),
+    SEGMENTATION: (LESION, LESION_FREE, BACKGROUND, EVERY_CLASS, EVERY_LESION_CLASS),
+}
+"""By kind, what can decide a metric: the images that a rate of a class counts, or those whose true mask holds this."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class Metric:
     in_report: whether the report's tables show it.
     lower_is_better: whether a smaller value is the better one. rate: whether it is a share of images: 0 and 1 then have
         an exact interval.
+    rests_on: which images decide it, a word of RESTS_ON: its interval counts their groups. Empty: every image.
     """
 
     name: str
@@ -40,6 +50,7 @@ class Metric:
     in_report: bool = True
     lower_is_better: bool = False
     rate: bool = False
+    rests_on: str = ""
 
 
 METRICS: dict[str, dict[str, Metric]] = {CLASSIFICATION: {}, SEGMENTATION: {}}
@@ -52,7 +63,13 @@ def undefined_here(_: Any) -> str:
 
 
 def register_metric(
-    kind: str, label: str, definition: str, name: str = "", reason: Reason = undefined_here, **traits: bool
+    kind: str,
+    label: str,
+    definition: str,
+    name: str = "",
+    reason: Reason = undefined_here,
+    rests_on: str = "",
+    **traits: bool,
 ) -> Callable[[Function], Function]:
     """Decorate a function of a test fold to make it a metric.
 
@@ -62,20 +79,23 @@ def register_metric(
         definition: what exactly it counts, in a sentence.
         name: the metric's name; if left out, the name of the function.
         reason: from a fold to the reason why the metric is undefined on it.
+        rests_on: a word of RESTS_ON; if left out, every image decides the metric.
         traits: `drawn`, `positive_only`, `rounded_only`, `in_report`, `lower_is_better` and `rate` of Metric.
 
     Returns:
         The decorator, which returns the function unchanged.
 
     Raises:
-        CovbenchError: The kind already has a metric of that name.
+        CovbenchError: The kind already has a metric of that name, or rests_on is not a word of RESTS_ON.
     """
+    if rests_on and rests_on not in RESTS_ON[kind]:
+        raise CovbenchError(f"{label}: rests_on is {rests_on!r}; choose one of {', '.join(RESTS_ON[kind])}")
 
     def register(function: Function) -> Function:
         chosen = name or function.__name__
         if chosen in METRICS[kind]:
             raise CovbenchError(f"two {kind} metrics are called {chosen!r}; rename one")
-        METRICS[kind][chosen] = Metric(chosen, label, definition, function, reason, **traits)
+        METRICS[kind][chosen] = Metric(chosen, label, definition, function, reason, rests_on=rests_on, **traits)
         return function
 
     return register

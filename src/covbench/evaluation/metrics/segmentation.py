@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.metrics.registry import Reason, register_metric
+from covbench.evaluation.metrics.registry import (
+    EVERY_CLASS,
+    EVERY_LESION_CLASS,
+    LESION,
+    LESION_FREE,
+    Reason,
+    register_metric,
+)
 from covbench.schema import SEGMENTATION
 
 SCORES = ("dice", "jaccard", "precision", "recall")
 POOLINGS = ("", "_volume", "_total")
-LESION = "lesion"
 NATIVE = "lesion_native"
 """The lesion on the stored grids of the masks, in the cases and in SegmentedFold.regions."""
 UNTRUE = "no pixel of it in the test fold"
@@ -93,7 +99,7 @@ def _explain(score: str, pooling: str) -> Reason:
 for _score, (_label, _definition) in _LESION_SCORES.items():
     _base, _, _pooling = _score.partition("_")
     _name = f"{_base}_{LESION}_{_pooling}" if _pooling else f"{_base}_{LESION}"
-    metric(_label, _definition, _name, _explain(_base, f"_{_pooling}"), in_report=_score in _SHOWN)(
+    metric(_label, _definition, _name, _explain(_base, f"_{_pooling}"), LESION, in_report=_score in _SHOWN)(
         partial(_lesion, score=_score)
     )
 
@@ -110,6 +116,7 @@ def _no_lesion_free(_: SegmentedFold) -> str:
     "False-positive rate",
     "Share of the slices without a lesion on which a lesion is predicted, be it one pixel. Smaller is better.",
     reason=_no_lesion_free,
+    rests_on=LESION_FREE,
     lower_is_better=True,
     rate=True,
 )
@@ -123,6 +130,7 @@ def false_positive_rate(fold: SegmentedFold) -> Any:
     "False-positive volume",
     "Share of the pixels that are predicted as a lesion, mean over the slices without a lesion. Smaller is better.",
     reason=_no_lesion_free,
+    rests_on=LESION_FREE,
     lower_is_better=True,
 )
 def false_positive_volume(fold: SegmentedFold) -> Any:
@@ -143,6 +151,7 @@ for _score, _label in (("dice", "Lesion Dice"), ("jaccard", "Lesion Jaccard")):
         "where it is compared with the mask that the authors published.",
         f"{_score}_{LESION}_volume_native",
         _explain(_score, "_volume"),
+        LESION,
         in_report=_score == "dice",
     )(partial(_lesion_native, score=f"{_score}_volume"))
 
@@ -160,6 +169,7 @@ def _mean_classes(fold: SegmentedFold, score: str, first: int) -> Any:
     "Mean Dice (F1)",
     "Mean over every class but the background of its per-slice Dice, slices as for lesion Dice.",
     reason=_missing_classes,
+    rests_on=EVERY_LESION_CLASS,
 )
 def dice_mean(fold: SegmentedFold) -> Any:
     """Mean over the classes but the background."""
@@ -170,6 +180,7 @@ def dice_mean(fold: SegmentedFold) -> Any:
     "Dice of all classes in total",
     "Every pixel of the test fold pooled per class, then the mean over all classes, background too.",
     reason=_missing_classes,
+    rests_on=EVERY_CLASS,
 )
 def dice_all_total(fold: SegmentedFold) -> Any:
     """Mean over all classes of pooled pixels."""
@@ -180,6 +191,7 @@ def dice_all_total(fold: SegmentedFold) -> Any:
     "Mean Jaccard",
     "Mean over every class but the background of its per-slice Jaccard, slices as for lesion Dice.",
     reason=_missing_classes,
+    rests_on=EVERY_LESION_CLASS,
 )
 def jaccard_mean(fold: SegmentedFold) -> Any:
     """Mean over the classes but the background."""
@@ -190,6 +202,7 @@ def jaccard_mean(fold: SegmentedFold) -> Any:
     "Jaccard of all classes in total",
     "TP / (TP + FP + FN) over every pixel of the test fold per class, then the mean over all classes, background too.",
     reason=_missing_classes,
+    rests_on=EVERY_CLASS,
     in_report=False,
 )
 def jaccard_all_total(fold: SegmentedFold) -> Any:

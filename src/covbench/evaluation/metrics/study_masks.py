@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from covbench.evaluation.metrics.registry import register_metric
+from covbench.evaluation.metrics.registry import EVERY_CLASS, register_metric
 from covbench.evaluation.metrics.segmentation import SegmentedFold
 from covbench.evaluation.ratios import divide
-from covbench.schema import SEGMENTATION
+from covbench.schema import BACKGROUND, SEGMENTATION
 
 SMOOTH = 1e-5
 BATCH = 16  # test images whose pixels the study pools in its multi-class tasks
@@ -99,12 +99,14 @@ for _name, _label, _score in _NAMED:
         f"{_label} of the background per slice, then the mean over slices: what the study reports for binary masks. A "
         "pixel is background where the model gives it more than half the probability. It hardly depends on lesions.",
         f"{_name}_background",
+        rests_on=BACKGROUND,
         in_report=_name == "dice",
     )(partial(_background, score=_score, empty=False))
     metric(
         f"Background {_label} of an empty mask",
         f"As background {_label}, of a mask without any lesion, which needs no model.",
         f"{_name}_background_empty",
+        rests_on=BACKGROUND,
         in_report=False,
     )(partial(_background, score=_score, empty=True))
     metric(
@@ -114,5 +116,6 @@ for _name, _label, _score in _NAMED:
         "pixel counts to a class that has more than half the probability. An incomplete last batch is left out. "
         "Bootstrap draws keep the batches and draw the slices in them.",
         f"{_name}_study_batches",
+        rests_on=EVERY_CLASS,
         in_report=_name == "dice",
     )(partial(_batches, score=_score))

@@ -1,7 +1,8 @@
 """`python -m bench.sample_settings MIRROR FOLDER`: choose the settings of config/sample.yaml on validation folds alone.
 
 Every network of the sample is trained under `audited` with each of CANDIDATES and predicts its validation fold. The
-test folds are not opened. The scores are kept in bench/results/sample_settings.csv.
+test folds are not opened. The scores are kept in bench/results/sample_settings.csv. A score that the table has is not
+measured again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ CANDIDATES: dict[str, dict[str, dict[str, Any]]] = {
         "6 epochs, 1e-3": {"fine_tune_epochs": 6, "fine_tune_rate": 1e-3},
         "6 epochs, 4e-3": {"fine_tune_epochs": 6, "fine_tune_rate": 4e-3},
         "12 epochs, 1e-3": {"fine_tune_epochs": 12, "fine_tune_rate": 1e-3},
-        "24 epochs, 1e-3": {"fine_tune_epochs": 24, "fine_tune_rate": 1e-3},
     },
 }
 """Kind of task -> name -> options that replace those of config/sample.yaml."""
+KEY = ["task", "protocol", "architecture", "seed", "candidate"]
 
 
 def read_sample(mirror: Path) -> dict[str, Any]:
@@ -64,8 +65,14 @@ def enter(folder: Path, config: dict[str, Any]) -> list[Any]:
     return plan
 
 
-def try_candidates(plan: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    """Train every run with every candidate of its kind, and score its validation fold."""
+def try_candidates(plan: Sequence[Any], known: Collection[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """Train every run with every candidate of its kind, and score its validation fold.
+    Args:
+        plan: the networks to train.
+        known: runs and candidates to leave out, as tuples of KEY.
+    Yields:
+        Rows of the table.
+    """
     import keras
 
     from covbench.data.datasets import TASKS
@@ -74,6 +81,8 @@ def try_candidates(plan: Sequence[Any]) -> Iterator[dict[str, Any]]:
     for planned in plan:
         kind = TASKS[planned.run.task].kind
         for name, changes in CANDIDATES[kind].items():
+            if (*vars(planned.run).values(), name) in known:
+                continue
             started = time.process_time()
             keras.backend.clear_session()
             options = replace(planned.options, **changes)
@@ -127,7 +136,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sample_settings", description=__doc__)
     parser.add_argument("mirror", type=Path)
     parser.add_argument("folder", type=Path, help="working directory, kept for the next time")
-    parser.add_argument("--tasks", nargs="+", default=[], help="these tasks only; the others keep their scores")
+    parser.add_argument("--tasks", nargs="+", default=[], help="these tasks only")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     chosen = parser.parse_args(arguments)
     config = read_sample(chosen.mirror.resolve()) | {"seeds": chosen.seeds}
@@ -136,8 +145,8 @@ def main(arguments: Sequence[str]) -> None:
     import pandas as pd
 
     rows: list[Any] = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
-    rows = [row for row in rows if row["task"] not in config["tasks"]]
-    for row in try_candidates(plan):
+    known = {tuple(row[name] for name in KEY) for row in rows}
+    for row in try_candidates(plan, known):
         print(row, flush=True)
         rows.append(row)
         pd.DataFrame(rows).to_csv(TABLE, index=False, float_format="%.4f")

@@ -39,7 +39,7 @@ def read_picture(path: Path) -> np.ndarray:
         data = path.read_bytes()
         image = _open_picture(data)
         if _is_deep(image, data):
-            return stretch(_measure_deep(_read_deep(image, data)))
+            return stretch(measure_luminance(_read_deep(image, data)[..., :3]))
         if image.mode in WIDE_MODES or _tag(image, SAMPLE_FORMAT) == SIGNED:
             return stretch(_read_wide(image))
         upright = ImageOps.exif_transpose(image)
@@ -123,14 +123,10 @@ def _read_deep(image: Image.Image, data: bytes) -> np.ndarray:
     return _turn(values, image.getexif().get(ORIENTATION, 1)) if image.format == "PNG" else values
 
 
-def _measure_deep(values: np.ndarray) -> np.ndarray:
-    return measure_luminance(values[..., :3])
-
-
 def _read_wide(image: Image.Image) -> np.ndarray:
     """Read one channel of any numbers, (H, W), upright. Where the smallest is white, the values are mirrored."""
     values = np.asarray(ImageOps.exif_transpose(image))
-    if _tag(image, BITS) == 32 and _tag(image, SAMPLE_FORMAT) == UNSIGNED and values.dtype == np.int32:
+    if _tag(image, BITS) == 32 and _tag(image, SAMPLE_FORMAT) in (None, UNSIGNED) and values.dtype == np.int32:
         values = values.view(np.uint32)
     if _tag(image, SAMPLE_FORMAT) == SIGNED and values.dtype == np.uint8:
         values = values.view(np.int8)

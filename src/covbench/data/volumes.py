@@ -39,6 +39,8 @@ def open_volume(path: Path) -> Any:
         if np.prod(shape[3:]) > 1:
             raise CovbenchError(f"holds {int(np.prod(shape[3:]))} volumes ({shape}); expected one")
         check_size(*sorted(shape[:3])[1:])
+        if image.dataobj.offset < image.header.sizeof_hdr:
+            raise CovbenchError(f"its header places the voxels at byte {image.dataobj.offset}, inside itself")
         size, limit = int(np.prod(shape, dtype=np.int64)) * kind.itemsize, path.stat().st_size
         if size > (limit * MAX_RATIO if path.name.lower().endswith(".gz") else limit):
             raise CovbenchError(f"its header claims {size:,} bytes of voxels, more than the file holds")

@@ -14,37 +14,37 @@ from covbench.data.volumes import count_frames, read_frames
 from covbench.schema import CovbenchError
 
 HU, DISPLAY = "HU", "display values"
-AIR = (-1100.0, -600.0)  # HU of air and of lung
+LUNG = (-950.0, -600.0)  # HU of lung, without the air around the patient, which may be padding
 TISSUE = (-150.0, 150.0)  # HU of fat, water and muscle
-LEAST = 0.001  # share of the voxels of a chest that are at least air, and at least tissue
+LEAST = 0.01  # share of the voxels of a chest that are at least lung, and at least tissue
 BRIGHT = 128  # soft tissue in any lung window is brighter: 196 of 255 in the widest, -1500 to 500 HU
 
 
 def detect_scale(path: Path, orientation: str = "") -> str:
     """Tell from all values of a chest CT whether they are HU or display values.
 
-    HU hold air and tissue in plausible numbers. Display values lie in 0-255, and the brightest is at least BRIGHT.
+    HU hold lung and tissue in plausible numbers. Display values lie in 0-255, and the brightest is at least BRIGHT.
 
     path: a NIfTI volume or .npy stack of single slices.
     orientation: as in the index.
 
     Returns HU or DISPLAY. Raises CovbenchError for values that are neither, or that are not finite.
     """
-    low, high, air, tissue, total = math.inf, -math.inf, 0, 0, 0
+    low, high, lung, tissue, total = math.inf, -math.inf, 0, 0, 0
     frames = range(count_frames(path))
     for frame, values in zip(frames, read_frames(path, frames, orientation), strict=True):
         with _naming_frame(path, frame):
             _check_slice(values)
         low, high = min(low, float(values.min())), max(high, float(values.max()))
-        air += int(((values >= AIR[0]) & (values <= AIR[1])).sum())
+        lung += int(((values >= LUNG[0]) & (values <= LUNG[1])).sum())
         tissue += int(((values >= TISSUE[0]) & (values <= TISSUE[1])).sum())
         total += values.size
     if fits_display(low, high) and high >= BRIGHT:
         return DISPLAY
-    if min(air, tissue) >= LEAST * total:
+    if min(lung, tissue) >= LEAST * total:
         return HU
     raise CovbenchError(
-        f"{path}: its values run from {low:g} to {high:g}; that is neither HU, with air near -1000 and tissue near 0, "
+        f"{path}: its values run from {low:g} to {high:g}; that is neither HU, with lung near -800 and tissue near 0, "
         "nor display values in 0-255; rescale the file"
     )
 

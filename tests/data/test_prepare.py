@@ -19,7 +19,9 @@ LESIONS = Task("l", SEGMENTATION, ("background", "lung", "lesion"), lesions=("le
 
 
 def save_grey(path: Path, value: int, shape: tuple[int, int] = (20, 30)) -> None:
-    Image.fromarray(np.full(shape, value, np.uint8)).save(path)
+    values = np.full(shape, value, np.uint8)
+    values[0, 0] += 1  # a picture of one grey is excluded
+    Image.fromarray(values).save(path)
 
 
 def picture(name: str, label: str = "covid", **cells: object) -> dict[str, object]:
@@ -78,7 +80,9 @@ def test_the_folder_of_prepared_arrays_names_size_and_resizing(size, resize):
 
 def make_stack(folder: Path) -> pd.DataFrame:
     """Three slices of 4x6, shown from 0 to 100 HU; lesion values grow with the frame, frame 1 is not to be used."""
-    np.save(folder / "x.npy", np.stack([np.full((4, 6), value, np.float32) for value in (-50, 50, 100)]))
+    slices = np.stack([np.full((4, 6), value, np.float32) for value in (-50, 50, 100)])
+    slices[:, -1, -1] = 30  # a slice of one grey is excluded
+    np.save(folder / "x.npy", slices)
     np.save(folder / "m.npy", np.stack([np.full((4, 6), value, np.uint8) for value in (0, 1, 2)]))
     rows = [
         {

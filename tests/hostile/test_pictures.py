@@ -80,8 +80,11 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "JPEG 2000 named .png": (lambda d: write_image(d / "a.png", NOISE, format="JPEG2000"), UNKNOWN_FORMAT),
     "no byte at all": (lambda d: write_bytes(d / "a.png", b""), UNKNOWN_FORMAT),
     "a truncated PNG": (lambda d: cut(write_image(d / "a.png", NOISE)), "truncated|Truncated"),
-    "a truncated JPEG": (lambda d: cut(write_image(d / "a.jpg", NOISE)), "truncated"),
-    "a JPEG whose second half is zeros": (lambda d: fill_tail(write_image(d / "a.jpg", NOISE)), "its end is missing"),
+    "a truncated JPEG": (lambda d: cut(write_image(d / "a.jpg", NOISE)), "the end of the JPEG is missing"),
+    "a JPEG whose second half is zeros": (
+        lambda d: fill_tail(write_image(d / "a.jpg", NOISE)),
+        "the end of the JPEG is missing",
+    ),
     "a truncated uncompressed TIFF": (lambda d: cut(write_tiff(d / "a.tif", NOISE)), "truncated|not enough"),
     "a truncated BMP": (lambda d: cut(write_image(d / "a.bmp", NOISE)), "truncated"),
     "a truncated GIF": (lambda d: cut(write_image(d / "a.gif", NOISE)), "cannot be read"),

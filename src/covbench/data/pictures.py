@@ -97,7 +97,7 @@ def _check_bytes(image: Image.Image, data: bytes) -> None:
     if image.format == "PNG":
         Image.open(io.BytesIO(data), formats=["PNG"]).verify()
     if image.format in ("JPEG", "MPO") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise CovbenchError("is a truncated JPEG: its end is missing")
+        raise CovbenchError("cannot be read (the end of the JPEG is missing)")
 
 
 def _tag(image: Image.Image, number: int) -> int | None:

@@ -186,8 +186,8 @@ def test_the_index_has_every_column_with_its_type(tmp_path):
 def test_masks_of_another_shape_truncated_images_and_strange_values_are_all_listed(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         save_grey(tmp_path / name, 5, (60, 60))
-    save_grey(tmp_path / "small.png", 0, (20, 20))
-    save_grey(tmp_path / "odd.png", 7, (60, 60))
+    Image.new("L", (20, 20), 0).save(tmp_path / "small.png")
+    Image.new("L", (60, 60), 7).save(tmp_path / "odd.png")
     (tmp_path / "c.png").write_bytes((tmp_path / "c.png").read_bytes()[:50])
     masks = {"a.png": "small.png", "b.png": "odd.png", "c.png": "odd.png"}
     rows = [picture(name, mask=mask, mask_values="1:lesion") for name, mask in masks.items()]

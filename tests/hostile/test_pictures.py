@@ -68,7 +68,7 @@ def write_frames(path: Path) -> Path:
     return path
 
 
-UNKNOWN_FORMAT = "is no picture of the formats that are read: PNG, JPEG, BMP, GIF, TIFF and DICOM"
+UNKNOWN_FORMAT = "it holds none of PNG, JPEG, BMP, GIF, TIFF, whatever its name says"
 REFUSED: dict[str, tuple[Make, str]] = {
     "PostScript named .png": (
         lambda d: write_bytes(d / "a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"),
@@ -141,6 +141,16 @@ READ: dict[str, tuple[Make, object]] = {
     "a palette with transparency for each position": (lambda d: write_palette(d / "a.png", b"\0\x40\x80\xff"), GREY),
     "a GIF of one picture": (lambda d: write_image(d / "a.gif", GREY), GREY),
     "CMYK in TIFF": (lambda d: write_image(d / "a.tif", COLOURS, "CMYK"), SHADES),
+    "16 bits in big-endian TIFF": (lambda d: write_tiff(d / "a.tif", WIDE, byteorder=">"), GREY),
+    "16 bits in big-endian TIFF, smallest is white": (
+        lambda d: write_tiff(d / "a.tif", WIDE, 3, byteorder=">", photometric="miniswhite"),
+        255 - GREY,
+    ),
+    "float in big-endian TIFF": (lambda d: write_tiff(d / "a.tif", GREY.astype(np.float32), byteorder=">"), GREY),
+    "16 bits in a TIFF in tiles": (
+        lambda d: write_tiff(d / "a.tif", np.tile(WIDE, (16, 16)), tile=(16, 16)),
+        np.tile(GREY, (16, 16)),
+    ),
     "float from 0 to 1 in TIFF": (lambda d: write_tiff(d / "a.tif", GREY.astype(np.float32) / 255), GREY),
     "signed 16 bits in TIFF": (lambda d: write_tiff(d / "a.tif", GREY.astype(np.int16) * 10 - 1000), GREY),
     "signed 8 bits in TIFF": (lambda d: write_tiff(d / "a.tif", (GREY.astype(int) - 128).astype(np.int8)), GREY),

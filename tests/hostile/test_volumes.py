@@ -389,7 +389,7 @@ MASKS: dict[str, tuple[Callable[[Path], Path], str, object]] = {
         "holds 2 pictures",
     ),
     "a truncated mask": (lambda d: cut(write_image(d / "m.png", ONE)), VALUES, "cannot be read"),
-    "PostScript": (lambda d: write_bytes(d / "m.png", b"%!PS-Adobe-3.0 EPSF-3.0\n"), VALUES, "is no picture of the"),
+    "PostScript": (lambda d: write_bytes(d / "m.png", b"%!PS-Adobe-3.0 EPSF-3.0\n"), VALUES, "it holds none of PNG"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,6 @@ TAGS = {
     "WindowWidth": "Window Width (0028,1051)",
 }
 WINDOWS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
-
-logging.getLogger("pydicom").setLevel(logging.ERROR)  # what it doubts is checked here
 
 
 def read_dicom(path: Path) -> np.ndarray:
@@ -132,7 +130,8 @@ def _number(data: Dataset, name: str, default: float) -> float:
     if name not in data:
         return default
     value: Any = data.get(name)
-    value = value[0] if isinstance(value, list) or hasattr(value, "append") else value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if value else None
     if value is None or not np.isfinite(float(value)):
         raise CovbenchError(f"{TAGS[name]} is {'empty' if value is None else value}; remove or correct it")
     return float(value)

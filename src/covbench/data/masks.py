@@ -48,7 +48,7 @@ def number_classes(values: np.ndarray, mask_values: str, classes: Sequence[str])
     entries = parse_mask_values(mask_values)
     whole = _round(values)
     if values.ndim == 3:
-        whole = _choose_channels(whole, max(last for _, last, _ in entries) + 1)
+        whole = _choose_channels(whole, max((last for _, last, _ in entries), default=-1) + 1)
     numbers = np.zeros(whole.shape, np.uint8)
     declared = whole == (-1 if values.ndim == 3 else 0)
     for first, last, name in entries:

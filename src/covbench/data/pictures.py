@@ -82,7 +82,7 @@ def _open_picture(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise CovbenchError(f"is no picture of the formats that are read: {', '.join(FORMATS)} and DICOM") from None
+        raise CovbenchError(f"cannot be read (it holds none of {', '.join(FORMATS)}, whatever its name says)") from None
     check_size(image.height, image.width)
     count = getattr(image, "n_frames", 1)
     if count > 1 and image.format != "MPO":  # of an MPO, a JPEG with previews behind it, the first is the picture

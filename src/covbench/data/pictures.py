@@ -82,7 +82,8 @@ def _open_picture(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise CovbenchError(f"cannot be read (it holds none of {', '.join(FORMATS)}, whatever its name says)") from None
+        known = ", ".join(FORMATS)
+        raise CovbenchError(f"cannot be read (it holds none of {known}, or a kind that Pillow does not know)") from None
     check_size(image.height, image.width)
     count = getattr(image, "n_frames", 1)
     if count > 1 and image.format != "MPO":  # of an MPO, a JPEG with previews behind it, the first is the picture

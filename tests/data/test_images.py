@@ -10,17 +10,10 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from covbench.data.images import (
-    count_frames,
-    header_orientation,
-    number_classes,
-    perceptual_hash,
-    read_frames,
-    read_image,
-    read_mask,
-    resize_image,
-    turn_upright,
-)
+from covbench.data.decoding import turn_upright
+from covbench.data.images import perceptual_hash, read_image, resize_image
+from covbench.data.masks import number_classes, read_mask
+from covbench.data.volumes import count_frames, header_orientation, read_frames
 from covbench.schema import CovbenchError
 
 NAN = float("nan")

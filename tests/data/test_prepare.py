@@ -19,7 +19,9 @@ LESIONS = Task("l", SEGMENTATION, ("background", "lung", "lesion"), lesions=("le
 
 
 def save_grey(path: Path, value: int, shape: tuple[int, int] = (20, 30)) -> None:
-    Image.fromarray(np.full(shape, value, np.uint8)).save(path)
+    values = np.full(shape, value, np.uint8)
+    values[0, 0] += 1  # a picture of one grey is excluded
+    Image.fromarray(values).save(path)
 
 
 def picture(name: str, label: str = "covid", **cells: object) -> dict[str, object]:
@@ -78,7 +80,9 @@ def test_the_folder_of_prepared_arrays_names_size_and_resizing(size, resize):
 
 def make_stack(folder: Path) -> pd.DataFrame:
     """Three slices of 4x6, shown from 0 to 100 HU; lesion values grow with the frame, frame 1 is not to be used."""
-    np.save(folder / "x.npy", np.stack([np.full((4, 6), value, np.float32) for value in (-50, 50, 100)]))
+    slices = np.stack([np.full((4, 6), value, np.float32) for value in (-50, 50, 100)])
+    slices[:, -1, -1] = 30  # a slice of one grey is excluded
+    np.save(folder / "x.npy", slices)
     np.save(folder / "m.npy", np.stack([np.full((4, 6), value, np.uint8) for value in (0, 1, 2)]))
     rows = [
         {
@@ -182,8 +186,8 @@ def test_the_index_has_every_column_with_its_type(tmp_path):
 def test_masks_of_another_shape_truncated_images_and_strange_values_are_all_listed(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         save_grey(tmp_path / name, 5, (60, 60))
-    save_grey(tmp_path / "small.png", 0, (20, 20))
-    save_grey(tmp_path / "odd.png", 7, (60, 60))
+    Image.new("L", (20, 20), 0).save(tmp_path / "small.png")
+    Image.new("L", (60, 60), 7).save(tmp_path / "odd.png")
     (tmp_path / "c.png").write_bytes((tmp_path / "c.png").read_bytes()[:50])
     masks = {"a.png": "small.png", "b.png": "odd.png", "c.png": "odd.png"}
     rows = [picture(name, mask=mask, mask_values="1:lesion") for name, mask in masks.items()]

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from covbench.data.datasets import DATASETS, TASKS
-from covbench.data.images import read_image, read_mask
-from covbench.data.index import image_orientation
+from covbench.data.images import read_image
+from covbench.data.inspection import image_orientation
+from covbench.data.masks import read_mask
 from covbench.data.prepare import prepare_images, prepare_masks
 
 SAMPLES = Path(__file__).resolve().parents[2].parent / "shared" / "data"

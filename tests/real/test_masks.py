@@ -5,8 +5,8 @@ import pytest
 
 from covbench.data.datasets import TASKS
 from covbench.data.external import share_labels
-from covbench.data.images import read_mask
-from covbench.data.index import image_orientation
+from covbench.data.inspection import image_orientation
+from covbench.data.masks import read_mask
 from covbench.data.resizing import resize_mask
 
 from .test_index import SAMPLES, index_sample

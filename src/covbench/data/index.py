@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.data.images import (
-    header_orientation,
-    is_volume,
-    perceptual_hash,
-    read_frames,
-    read_images,
-    read_masks,
-    show_frame,
-)
+from covbench.data.inspection import inspect_file, log_unstated_axes
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, PATIENTS, SEGMENTATION, Card, CovbenchError, Task
 
 LISTED = 50  # errors that one message lists
@@ -164,12 +155,15 @@ def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
     table["excluded"] = table["reason"] != ""
     files = group_by_file(table)
     with ThreadPoolExecutor(count_workers()) as pool:
-        found = pool.map(lambda numbers: _inspect_file(table.take(numbers), raw), files)
+        found = pool.map(lambda numbers: inspect_file(table.take(numbers), raw), files)
         hashes, errors = zip(*tqdm(found, total=len(files), unit="file"), strict=True)
     raise_all([error for several in errors for error in several], raw)
+    log_unstated_axes(table, raw)
     order = np.argsort(np.concatenate(files))
-    sha256, phash = np.array([pair for pairs in hashes for pair in pairs])[order].T
-    return table.assign(sha256=pd.Series(sha256, dtype="str"), phash=pd.Series(phash, dtype="str"))
+    sha256, phash, flaw = np.array([found for several in hashes for found in several])[order].T
+    table = table.assign(sha256=pd.Series(sha256, dtype="str"), phash=pd.Series(phash, dtype="str"))
+    reason = table["reason"].where(table["excluded"], pd.Series(flaw, dtype="str"))
+    return table.assign(reason=reason, excluded=reason != "")
 
 
 def group_by_file(table: pd.DataFrame) -> list[np.ndarray]:
@@ -186,75 +180,6 @@ def raise_all(errors: Sequence[str], raw: Path) -> None:
             f"{len(errors)} files in {raw} cannot be used:\n  {_list_errors(errors)}\n"
             f"Delete {raw} and {raw}.manifest.json and fetch again."
         )
-
-
-def first_row(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the first row by column name. The rows of one file share window, mask file and orientation."""
-    return {str(name): value for name, value in rows.iloc[0].items()}
-
-
-def _inspect_file(rows: pd.DataFrame, raw: Path) -> tuple[list[tuple[str, str]], list[str]]:
-    """Hash the rows that share a file: sha256 and phash of each, and what is wrong with the file."""
-    path, needed = raw / str(first_row(rows)["path"]), ~rows["excluded"]
-    nothing = [("", "")] * len(rows)
-    if not path.is_file():
-        return nothing, [f"{path}: not found"] if needed.any() else []
-    try:
-        found = list(_hash_frames(rows, path))
-        hashes = [(sha256, phash) for sha256, phash, _ in found]
-        shapes = dict(zip(rows["frame"], [shape for _, _, shape in found], strict=True))
-        return hashes, _check_masks(rows[needed & (rows["mask"] != "")], raw, shapes)
-    except CovbenchError as error:
-        return nothing, [str(error)] if needed.any() else []
-
-
-def _hash_frames(rows: pd.DataFrame, path: Path) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield sha256, phash and shape of each row of a file.
-
-    sha256 is that of a picture's bytes, or of a slice's stored pixels.
-    """
-    first = first_row(rows)
-    low, high, orientation = first["window_low"], first["window_high"], first["orientation"]
-    if first["frame"] < 0:
-        image = next(read_images(path, [-1], low, high, orientation))
-        found = hashlib.sha256(path.read_bytes()).hexdigest(), perceptual_hash(image), image.shape
-        yield from [found] * len(rows)
-        return
-    frames = list(rows["frame"])
-    for frame, values in zip(frames, read_frames(path, frames, orientation), strict=True):
-        image = show_frame(path, frame, values, low, high)
-        yield hashlib.sha256(values.tobytes()).hexdigest(), perceptual_hash(image), image.shape
-
-
-def _check_masks(table: pd.DataFrame, raw: Path, shapes: Mapping[int, tuple[int, ...]]) -> list[str]:
-    """Return what is wrong with the masks of the rows that share an image file."""
-    errors = []
-    for name, rows in table.groupby("mask", sort=False):
-        frames, path = list(rows["frame"]), raw / str(name)
-        if not path.is_file():
-            errors.append(f"{path}: not found, but it is the mask of {rows['path'].iloc[0]}")
-            continue
-        try:
-            masks = read_masks(path, frames, rows["mask_values"].iloc[0], (), image_orientation(first_row(rows), raw))
-            for frame, mask in zip(frames, masks, strict=True):
-                if mask.shape != shapes[frame]:
-                    where = f" frame {frame}" if frame >= 0 else ""
-                    raise CovbenchError(
-                        f"{path}:{where} mask is {mask.shape}, its image {shapes[frame]} (rows, columns)"
-                    )
-        except CovbenchError as error:
-            errors.append(str(error))
-    return errors
-
-
-def image_orientation(row: Mapping[str, Any], raw: Path) -> str:
-    """Return how the image of a row is stored.
-
-    Its mask is turned in the same way, whatever the mask's own header says.
-    """
-    if row["orientation"] or not is_volume(raw / row["path"]):
-        return row["orientation"]
-    return header_orientation(raw / row["path"]) or "RAS"
 
 
 def usable_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:

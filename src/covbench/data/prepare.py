@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.data.images import read_images, read_masks
-from covbench.data.index import count_workers, first_row, group_by_file, image_orientation, raise_all, usable_rows
+from covbench.data.images import read_images
+from covbench.data.index import count_workers, group_by_file, raise_all, usable_rows
+from covbench.data.inspection import first_row, read_row_masks
 from covbench.data.resizing import RESIZES, resize_mask
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 from covbench.system.content_hashes import write_checksum
@@ -77,7 +78,7 @@ def prepare_masks(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Pa
         CovbenchError: the task has no usable image, or a mask cannot be read. The message names every such file.
     """
     rows = _require_rows(index, task)
-    _write_array(rows, raw, size, out, partial(_decode_masks, raw=raw, task=task), resize_mask)
+    _write_array(rows, raw, size, out, partial(read_row_masks, raw=raw, classes=task.classes), resize_mask)
 
 
 def prepare_native_masks(index: pd.DataFrame, raw: Path, task: Task, out: Path) -> None:
@@ -100,19 +101,13 @@ def prepare_native_masks(index: pd.DataFrame, raw: Path, task: Task, out: Path) 
     with write_whole(out) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         for numbers in tqdm(group_by_file(rows), unit="file"):
             try:
-                for number, mask in zip(numbers.tolist(), _decode_masks(rows.take(numbers), raw, task), strict=True):
+                masks = read_row_masks(rows.take(numbers), raw, task.classes)
+                for number, mask in zip(numbers.tolist(), masks, strict=True):
                     with archive.open(f"{number}.npy", "w") as file:
                         np.lib.format.write_array(file, np.ascontiguousarray(mask), allow_pickle=False)
             except CovbenchError as error:
                 errors.append(str(error))
         raise_all(sorted(errors), raw)
-
-
-def _decode_masks(group: pd.DataFrame, raw: Path, task: Task) -> Iterator[np.ndarray]:
-    """Yield the masks of the rows that share a file: uint8, (H, W), class numbers."""
-    first = first_row(group)
-    orientation = image_orientation(first, raw)
-    return read_masks(raw / first["mask"], list(group["frame"]), first["mask_values"], task.classes, orientation)
 
 
 def split_grid(folder: str) -> tuple[int, str]:

@@ -19,7 +19,7 @@ def write_raw(raw: Path, rename: str = "%") -> Path:
         target = raw / "Images-processed" / folder
         target.mkdir(parents=True)
         for name in names:
-            picture = Image.fromarray(np.full((8, 9, 4), 99, np.uint8))
+            picture = Image.fromarray(np.arange(288, dtype=np.uint16).astype(np.uint8).reshape(8, 9, 4))
             picture.convert("RGB").save(target / name.replace("%", rename), format="JPEG")
     captions = {
         "File name": ["2020.02.10.1-p6-52%0.png", "2020.02.10.1-p6-52%1", None],

@@ -16,7 +16,9 @@ COLUMNS = ["patientid", "finding", "view", "modality", "folder", "filename", "ur
 def write_raw(raw: Path, entries: list[tuple[str, ...]], files: list[str]) -> Path:
     (raw / "images").mkdir(parents=True)
     for number, name in enumerate(files):
-        Image.fromarray(np.full((9, 9), number, np.uint8)).save(raw / "images" / name, format="PNG")
+        Image.fromarray(np.arange(number, number + 81, dtype=np.uint8).reshape(9, 9)).save(
+            raw / "images" / name, format="PNG"
+        )
     table = pd.DataFrame(entries, columns=COLUMNS)
     table.insert(1, "offset", "0")  # columns come and go between releases
     table.to_csv(raw / "metadata.csv", index=False)

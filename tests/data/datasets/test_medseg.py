@@ -58,7 +58,9 @@ def test_the_radiopaedia_stack_is_cut_into_its_nine_patients(tmp_path):
 
 def test_nifti_labels_are_read_and_a_better_form_goes_first(tmp_path):
     affine = np.diag([-1, -1, 5, 1])
-    nib.save(nib.Nifti1Image(np.full((6, 5, 2), -900, np.int16), affine), tmp_path / "tr_im.nii.gz")
+    hounsfield = np.full((6, 5, 2), -900, np.int16)
+    hounsfield[[0, -1]] = 40
+    nib.save(nib.Nifti1Image(hounsfield, affine), tmp_path / "tr_im.nii.gz")
     nib.save(nib.Nifti1Image(np.full((6, 5, 2), 3, np.uint8), affine), tmp_path / "tr_mask.nii.gz")
     table = index(tmp_path)
     assert table["mask"].tolist() == ["tr_mask.nii.gz"] * 2
@@ -74,8 +76,8 @@ def test_pictures_with_several_classes_are_used_and_their_binary_doubles_exclude
         for part in ("Imgs", "GT"):
             (tmp_path / folder / part).mkdir(parents=True)
         for number in (10, 9):
-            Image.new("L", (6, 4), 90).save(tmp_path / folder / "Imgs" / f"{number}.jpg")
-            Image.new("L", (6, 4), 1).save(tmp_path / folder / "GT" / f"{number}.png")
+            Image.linear_gradient("L").save(tmp_path / folder / "Imgs" / f"{number}.jpg")
+            Image.new("L", (256, 256), 1).save(tmp_path / folder / "GT" / f"{number}.png")
     table = index(tmp_path)
     assert table["path"].tolist()[:2] == [f"MultiClassInfection-Train/Imgs/{n}.jpg" for n in (9, 10)]
     assert table["excluded"].tolist() == [False, False, True, True]

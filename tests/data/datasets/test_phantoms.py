@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from covbench.data.datasets import phantom_ct, phantom_xray
-from covbench.data.images import read_frames
+from covbench.data.volumes import read_frames
 from covbench.schema import INDEX_COLUMNS
 from covbench.system.files import hash_file
 

@@ -11,7 +11,7 @@ from covbench.data.datasets.radiography import index
 
 def save(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((9, 9, 3), 50, np.uint8)).save(path)
+    Image.fromarray(np.arange(243, dtype=np.uint8).reshape(9, 9, 3)).save(path)
 
 
 def test_class_folders_give_labels_masks_are_ignored_and_lung_opacity_is_excluded(tmp_path):

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from covbench.data.datasets._sample import write_picture
-from covbench.data.images import is_picture
 from covbench.data.index import build_index
+from covbench.data.pictures import is_picture
 from covbench.schema import CLASSIFICATION, Card, CovbenchError, GitHub, Task
 
 CARD = Card(

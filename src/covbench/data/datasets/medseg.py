@@ -14,16 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.data.images import (
-    count_frames,
-    header_orientation,
-    is_picture,
-    is_volume,
-    read_frames,
-    read_images,
-    resize_image,
-)
+from covbench.data.images import read_images, resize_image
 from covbench.data.index import build_index, correlate_neighbours
+from covbench.data.pictures import is_picture
+from covbench.data.volumes import count_frames, header_orientation, is_volume, read_frames
+from covbench.data.windows import HU, detect_scale
 from covbench.schema import SEGMENTATION, Card, KaggleCompetition, Task
 
 CLASSES = ("background", "ground_glass", "consolidation", "lungs_other")
@@ -65,7 +60,7 @@ def write_sample(raw: Path) -> None:
     """A stack of two upright slices in HU with one-hot masks: two lungs, an opacity of each kind."""
     classes = np.full((2, 32, 32), 3)
     classes[:, 12:20, 4:12], classes[:, 12:20, 20:28], classes[:, 14, 22], classes[:, 16, 8] = 2, 2, 0, 1
-    hounsfield = np.random.default_rng(0).normal(-600, 200, classes.shape).astype(np.float32)
+    hounsfield = np.random.default_rng(0).normal(-500, 400, classes.shape).astype(np.float32)
     raw.mkdir(parents=True, exist_ok=True)
     np.save(raw / "images_medseg.npy", hounsfield[..., None])
     np.save(raw / "masks_medseg.npy", np.eye(4, dtype=np.int8)[classes])
@@ -102,7 +97,7 @@ def _index_slices(
     raw: Path, path: Path, mask: Path, mask_values: str, lies: str, patients: list[str] | None
 ) -> Iterator[dict[str, Any]]:
     frames, name = range(count_frames(path)), path.relative_to(raw).as_posix()
-    in_hu = min(float(values.min()) for values in read_frames(path, frames, lies)) < 0
+    in_hu = detect_scale(path, lies) == HU
     for frame in frames:
         yield {
             "image_id": f"{name}#{frame}",

@@ -27,8 +27,8 @@ from covbench.data.datasets._phantom import (
     smooth_noise,
     vessels,
 )
-from covbench.data.images import read_frames
 from covbench.data.index import build_index
+from covbench.data.volumes import read_frames
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Card, Synthetic, Task
 
 SIZE = 128

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets._sample import write_picture
-from covbench.data.images import is_picture, read_picture, resize_image
+from covbench.data.images import resize_image
 from covbench.data.index import build_index, correlate_neighbours
+from covbench.data.pictures import is_picture, read_picture
 from covbench.schema import CLASSIFICATION, Card, Kaggle, Task
 
 CARD = Card(

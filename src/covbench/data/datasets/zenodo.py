@@ -6,8 +6,10 @@ Radiopaedia cases were windowed to that range and scaled to 0-255 before publica
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets._sample import write_volume
-from covbench.data.images import count_frames, header_orientation, is_picture, is_volume, read_frames
 from covbench.data.index import build_index
+from covbench.data.pictures import is_picture
+from covbench.data.volumes import count_frames, header_orientation, is_volume, match_mask, read_frames
+from covbench.data.windows import DISPLAY, HU, detect_scale
 from covbench.schema import SEGMENTATION, Card, Task, Zenodo
 
 INFECTION = ("background", "infection")
@@ -51,6 +55,15 @@ MASKS = {
 OTHER_MASKS = ("lung_mask",)
 # Orientation of arrays without a header, found from vertebrae and liver in the Inf-Net slices of all 20 cases.
 LYING = {"coronacases": "LAS", "radiopaedia": "LPS"}
+# Headers of the record that are wrong. Those of the Radiopaedia volumes and of their masks run the second axis to the
+# front of the patient, but it runs to the back. Two projects found the same: neuro-ml/COVID-19-Triage
+# (scripts/prepare_medseg.py) turns every file by its header and then flips these images and masks once more, and
+# haydengunraj/COVIDNet-CT (dataset_construction/radiopaedia_coronacases.py) turns the arrays themselves, Radiopaedia by
+# swapping the axes of a slice and Coronacases by a quarter turn.
+WRONG_HEADERS = {"radiopaedia": "LAS"}
+SCALES = {"coronacases": HU, "radiopaedia": DISPLAY}  # as the record states them
+
+logger = logging.getLogger(__name__)
 
 
 def index(raw: Path) -> pd.DataFrame:
@@ -58,7 +71,9 @@ def index(raw: Path) -> pd.DataFrame:
     files = sorted(path for path in raw.rglob("*") if is_volume(path))
     masks = {folder: {_case(path): path for path in files if _folder(path) == folder} for folder in MASKS}
     volumes = [path for path in files if _folder(path) not in (*MASKS, *OTHER_MASKS)]
-    rows = [row for path in volumes for row in _index_volume(raw, path, masks)]
+    found = {path: _read_header(path) for path in volumes}
+    _log_guesses(found)
+    rows = [row for path in volumes for row in _index_volume(raw, path, masks, *found[path])]
     return build_index([*rows, *_index_pictures(raw)], raw)
 
 
@@ -67,7 +82,9 @@ def write_sample(raw: Path) -> None:
     labels = np.zeros((6, 5, 3), np.uint8)
     labels[1, 1, 1:], labels[4, 1, 1:], labels[2, 2, 2] = 1, 2, 3
     name = "coronacases_001.nii.gz"
-    write_volume(raw / "COVID-19-CT-Seg_20cases" / name, np.full((6, 5, 3), -800, np.int16))
+    hounsfield = np.full((6, 5, 3), -800, np.int16)
+    hounsfield[[0, -1]] = 40
+    write_volume(raw / "COVID-19-CT-Seg_20cases" / name, hounsfield)
     write_volume(raw / "Lung_and_Infection_Mask" / name, labels)
 
 
@@ -82,6 +99,11 @@ def _case(path: Path) -> str:
     return re.sub(r"_+", "_", stem)
 
 
+def _source(path: Path) -> str:
+    """Return who published a case: 'coronacases' or 'radiopaedia'."""
+    return _case(path).split("_")[0]
+
+
 def _patient(case: str) -> str:
     """Return the patient of a case: 18 patients for the 20 cases.
 
@@ -92,16 +114,16 @@ def _patient(case: str) -> str:
 
 
 def _describe(case: str) -> dict[str, str]:
-    return {"patient_id": _patient(case), "source": case.split("_")[0], "view": "Axial", "modality": CARD.modality}
+    return {"patient_id": _patient(case), "source": _source(Path(case)), "view": "Axial", "modality": CARD.modality}
 
 
-def _index_volume(raw: Path, path: Path, masks: dict[str, dict[str, Path]]) -> Iterator[dict[str, Any]]:
+def _index_volume(
+    raw: Path, path: Path, masks: dict[str, dict[str, Path]], axes: str, scale: str
+) -> Iterator[dict[str, Any]]:
     case, name = _case(path), path.relative_to(raw).as_posix()
     folder = next((folder for folder in MASKS if case in masks[folder]), "")
-    orientation = header_orientation(path) or LYING.get(case.split("_")[0], "LPS")
     frames = range(count_frames(path))
-    in_hu = min(float(values.min()) for values in read_frames(path, frames, orientation)) < 0
-    used = _find_lung_slices(masks[folder][case], orientation) if folder else set()
+    used = _find_lung_slices(path, masks[folder][case], axes) if folder else set()
     for frame in frames:
         yield {
             "image_id": f"{name}#{frame}",
@@ -109,18 +131,38 @@ def _index_volume(raw: Path, path: Path, masks: dict[str, dict[str, Path]]) -> I
             "frame": frame,
             "mask": masks[folder][case].relative_to(raw).as_posix() if folder else "",
             "mask_values": MASKS.get(folder, ""),
-            "window_low": WINDOW[0] if in_hu else np.nan,
-            "window_high": WINDOW[1] if in_hu else np.nan,
-            "orientation": orientation,
+            "window_low": WINDOW[0] if scale == HU else np.nan,
+            "window_high": WINDOW[1] if scale == HU else np.nan,
+            "orientation": axes,
             "reason": "no mask published" if not folder else "" if frame in used else "shows no lung",
             **_describe(case),
         }
 
 
-def _find_lung_slices(mask: Path, orientation: str) -> set[int]:
+def _read_header(path: Path) -> tuple[str, str]:
+    """Return the directions of a volume's axes, as its header states them where that is right, and its scale."""
+    source, stated = _source(path), header_orientation(path)
+    axes = LYING.get(source, "LPS") if stated in ("", WRONG_HEADERS.get(source)) else stated
+    return axes, detect_scale(path, axes)
+
+
+def _log_guesses(found: Mapping[Path, tuple[str, str]]) -> None:
+    """Log how many volumes are read otherwise than their header or the record says."""
+    wrong = Counter(_source(path) for path in found if header_orientation(path) == WRONG_HEADERS.get(_source(path)))
+    other = Counter(
+        (_source(path), scale) for path, (_, scale) in found.items() if scale != SCALES.get(_source(path), scale)
+    )
+    for source, count in wrong.items():
+        logger.warning("zenodo: %d volumes of %s are read as %s, not as stated", count, source, LYING[source])
+    for (source, scale), count in other.items():
+        logger.warning("zenodo: %d volumes of %s hold %s, the record %s", count, source, scale, SCALES[source])
+
+
+def _find_lung_slices(path: Path, mask: Path, axes: str) -> set[int]:
     """Return slices with lung or infection, or every slice if the mask file marks no lungs at all."""
     frames = range(count_frames(mask))
-    found = [np.unique(values) for values in read_frames(mask, frames, orientation)]
+    mask_axes, flipped = match_mask(path, mask, axes)
+    found = [np.unique(np.rint(values)) for values in read_frames(mask, frames, mask_axes)][:: -1 if flipped else 1]
     if not any(np.isin(values, (1, 2)).any() for values in found) or _folder(mask) == "infection_mask":
         return set(frames)
     return {frame for frame, values in enumerate(found) if values.any()}
@@ -140,7 +182,7 @@ def _index_pictures(raw: Path) -> Iterator[dict[str, Any]]:
             "path": name,
             "mask": mask.relative_to(raw).as_posix() if mask.is_file() else "",
             "mask_values": "128-255:infection" if mask.is_file() else "",
-            "orientation": LYING[case.split("_")[0]][:2],
+            "orientation": LYING[_source(Path(case))][:2],
             "reason": "" if mask.is_file() else "no mask published",
             **_describe(case),
         }

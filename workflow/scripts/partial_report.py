@@ -16,6 +16,7 @@ from covbench.evaluation.score import score_unscored
 from covbench.experiment.plan import plan_runs
 from covbench.reporting.page import build_report, describe_origin
 from covbench.system.files import write_table
+from covbench.system.stage_files import seal_files
 
 plan = plan_runs(snakemake.config)
 score_unscored(plan)
@@ -26,6 +27,7 @@ tables = compare_runs(plan, reported, pd.read_csv(i.literature), partial=True)
 tables |= {"external": compare_external(plan), "findings": findings}
 for name, table in tables.items():
     write_table(partial / "compare" / f"{name}.csv", table)
+seal_files(partial / "compare" / f"{name}.csv" for name in tables)
 build_report(
     results=Path("results"),
     data=Path("data"),

@@ -25,17 +25,31 @@ log = logging.getLogger(__name__)
 SHOWN = 5  # files that a message lists
 
 
-def find_changed(raw: Path) -> list[str]:
-    """Compare every file of a fetched dataset with its manifest, byte for byte.
+def read_listed(raw: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Read what was fetched: sha256 and size of each file by its path relative to `raw`.
 
-    raw: the dataset's folder in data/raw.
-
-    Returns a path with `changed`, `missing` or `new` for each difference. Hidden files do not count.
+    Raises CovbenchError if the manifest is damaged.
     """
-    listed = _read_manifest(raw)
-    present = {path.relative_to(raw).as_posix(): path for path in raw.rglob("*") if path.is_file()}
-    new = [name for name in present.keys() - listed.keys() if not any(p.startswith(".") for p in Path(name).parts)]
-    return [*_compare(raw, listed, listed), *(f"{raw / name} (new)" for name in sorted(new))]
+    path = manifest_path(raw)
+    try:
+        files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CovbenchError(f"{path}: damaged ({error}); {name_remedy(path)}") from error
+    return files
+
+
+def compare_file(path: Path, entry: Mapping[str, Any]) -> str:
+    """Compare a raw file, byte for byte, with its entry in the manifest. Returns what is wrong; empty if nothing is."""
+    if not path.is_file():
+        return f"{path} is missing"
+    same = path.stat().st_size == entry["size"] and hash_file(path) == entry["sha256"]
+    return "" if same else f"{path} is not what was fetched"
+
+
+def find_new(raw: Path, listed: Mapping[str, Mapping[str, Any]]) -> list[Path]:
+    """Find files of a dataset that were not fetched. Hidden ones do not count: no dataset reads them."""
+    present = [path for path in raw.rglob("*") if path.is_file() and path.relative_to(raw).as_posix() not in listed]
+    return sorted(path for path in present if not any(p.startswith(".") for p in path.relative_to(raw).parts))
 
 
 def require_fetched(raw: Path, names: Iterable[str] | None = None) -> None:
@@ -48,37 +62,17 @@ def require_fetched(raw: Path, names: Iterable[str] | None = None) -> None:
     if not manifest_path(raw).is_file():
         log.warning("%s has no manifest, so its files are not compared with what was fetched", raw)
         return
-    listed = _read_manifest(raw)
-    changed = find_changed(raw) if names is None else _compare(raw, listed, sorted(set(names)))
+    listed = read_listed(raw)
+    wanted = set(listed) if names is None else set(names)
+    new = find_new(raw, listed) if names is None else [raw / name for name in sorted(wanted - listed.keys())]
+    with ThreadPoolExecutor(count_workers()) as pool:
+        found = pool.map(lambda name: compare_file(raw / name, listed[name]), sorted(wanted & listed.keys()))
+        changed = [problem for problem in found if problem]
+    changed += [f"{path} was not fetched" for path in new]
     if changed:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-        raise CovbenchError(
-            f"{len(changed)} files of {raw.name} are not what was fetched: {', '.join(changed[:SHOWN])}{more}; "
-            f"{name_remedy(manifest_path(raw)).replace('make it again', 'fetch it again')}"
-        )
-
-
-def _read_manifest(raw: Path) -> Mapping[str, Mapping[str, Any]]:
-    path = manifest_path(raw)
-    try:
-        files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CovbenchError(f"{path}: damaged ({error}); {name_remedy(path)}") from error
-    return files
-
-
-def _compare(raw: Path, listed: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:
-    def compare(name: str) -> str:
-        path = raw / name
-        if name not in listed:
-            return f"{path} (new)"
-        if not path.is_file():
-            return f"{path} (missing)"
-        same = path.stat().st_size == listed[name]["size"] and hash_file(path) == listed[name]["sha256"]
-        return "" if same else f"{path} (changed)"
-
-    with ThreadPoolExecutor(count_workers()) as pool:
-        return [problem for problem in pool.map(compare, names) if problem]
+        remedy = name_remedy(manifest_path(raw)).replace("make it again", "fetch the dataset again")
+        raise CovbenchError(f"{raw}: {len(changed)} wrong files: {', '.join(changed[:SHOWN])}{more}; {remedy}")
 
 
 def read_indexed(rows: pd.DataFrame, raw: Path) -> Iterator[np.ndarray]:

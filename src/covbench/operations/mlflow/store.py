@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covbench.schema import CovbenchError
+from covbench.system.disk import describe_full_disk, require_space
+from covbench.system.files import sweep_leftovers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 SERVERS = ("http://", "https://")
+NEW_BYTES = 2 * 10**6  # of a new database and its journal
+FULL = ("database or disk is full", "disk I/O error", "No space left on device")
+"""What SQLite and the system say of a full disk."""
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with MLflow's own 7, a server that is down blocks for four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -44,7 +51,7 @@ def prepare_store(uri: str) -> None:
     if not uri.startswith(SQLITE):
         raise CovbenchError(f"tracking.uri: {uri!r} is no store; write {SQLITE}results/mlflow.db or http://server:port")
     with _lock(database_path(uri)):
-        _upgrade(uri)
+        _upgrade(uri) if _is_made(database_path(uri)) else _create(uri)
 
 
 def prepare_new_store(uri: str) -> None:
@@ -52,8 +59,27 @@ def prepare_new_store(uri: str) -> None:
     if not uri.startswith(SQLITE):
         return
     with _lock(database_path(uri)):
-        if not database_path(uri).exists():
-            _upgrade(uri)
+        if not _is_made(database_path(uri)):
+            _create(uri)
+
+
+def _is_made(database: Path) -> bool:
+    """Whether there is a database. An empty file is none: SQLite leaves one where it was stopped at once."""
+    return database.is_file() and database.stat().st_size > 0
+
+
+def _create(uri: str) -> None:
+    """Make a new database under another name and rename it, so that a kill or a full disk leaves none that is broken."""
+    database = database_path(uri)
+    sweep_leftovers(database.parent, rf"\.(\d+)\.{re.escape(database.name)}(-journal|-wal|-shm)?")
+    require_space(database.parent, NEW_BYTES, str(database))
+    fresh = database.with_name(f".{os.getpid()}.{database.name}")
+    try:
+        _upgrade(f"{SQLITE}{fresh}")
+        os.replace(fresh, database)
+    finally:
+        for leftover in fresh.parent.glob(f"{glob.escape(fresh.name)}*"):
+            leftover.unlink()
 
 
 @contextmanager
@@ -69,6 +95,8 @@ def _upgrade(uri: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
     if done.returncode:
         reason = (done.stderr.strip() or "no message").splitlines()[-1]
+        if any(words in done.stderr for words in FULL):
+            raise CovbenchError(describe_full_disk(database_path(uri).parent, str(database_path(uri)), NEW_BYTES))
         raise CovbenchError(
             f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away to get a new one"
         )

@@ -66,7 +66,11 @@ def test_a_run_with_the_planned_inputs_and_scores_is_scored_and_reads_the_rest_w
         (["metrics.json", "cases.parquet"], "trained", "not scored yet: no metrics.json, cases.parquet"),
         (["metrics.json"], "failed", f"{RUN.folder}/metrics.json is missing; {REMEDY}/metrics.json"),
         (["cases.parquet"], "failed", f"{RUN.folder}/cases.parquet is missing; {REMEDY}/cases.parquet"),
-        (["predictions.parquet"], "failed", f"{RUN.folder}/predictions.parquet is missing; {REMEDY}/predictions.parquet"),
+        (
+            ["predictions.parquet"],
+            "failed",
+            f"{RUN.folder}/predictions.parquet is missing; {REMEDY}/predictions.parquet",
+        ),
         (["manifest.json"], "missing", "no manifest.json"),
     ],
 )

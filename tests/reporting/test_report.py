@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from covbench.experiment.acceptance import accept
-from covbench.experiment.records import seal_record
 from covbench.experiment.plan import PlannedRun
+from covbench.experiment.records import seal_record
 from covbench.experiment.run_locks import FAILURE, run_checkpoints
 from covbench.reporting.figures.lines_and_bars import draw_confusions, draw_metric_bars, to_svg
 from covbench.reporting.figures.overlays import choose_spread, overlay_errors
@@ -25,8 +25,7 @@ from covbench.reporting.wording import read_confusions, show, slug
 from covbench.schema import Run
 from covbench.system.files import write_json, write_table
 from tests.reporting.compare_rows import make_row, make_table
-from tests.run_records import plan_unknown
-from tests.run_records import rewrite_manifest
+from tests.run_records import plan_unknown, rewrite_manifest
 from tests.synthetic_results import compare_tree, draw_tree, plan_runs
 
 PLAN = plan_runs(

@@ -199,21 +199,23 @@ def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
     unlocked = find_unlocked(inputs["packages"])
     for name, versions in unlocked.items():
         log.warning("%s %s is installed, but %s is locked", name, versions["installed"], versions["locked"])
-    return seal_record({
-        "run": inputs["run"],
-        "options": inputs["options"],
-        "fingerprint": fingerprint_inputs(inputs),
-        "inputs": dict(inputs),
-        "git_commit": read_commit(),
-        "packages": installed_packages(),
-        "unlocked": unlocked,
-        "python": platform.python_version(),
-        **describe_processor(),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "scheduler_job": os.environ.get("SLURM_JOB_ID"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **facts,
-    })
+    return seal_record(
+        {
+            "run": inputs["run"],
+            "options": inputs["options"],
+            "fingerprint": fingerprint_inputs(inputs),
+            "inputs": dict(inputs),
+            "git_commit": read_commit(),
+            "packages": installed_packages(),
+            "unlocked": unlocked,
+            "python": platform.python_version(),
+            **describe_processor(),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "scheduler_job": os.environ.get("SLURM_JOB_ID"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+        }
+    )
 
 
 def find_unlocked(pins: Mapping[str, str]) -> dict[str, dict[str, str]]:

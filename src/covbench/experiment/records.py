@@ -39,7 +39,9 @@ def require_past(finished: str) -> None:
     date = datetime.fromisoformat(finished)
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     if date > datetime.now(UTC) + CLOCKS:
-        raise ValueError(f"it was written on {finished}, which is in the future: a clock ran ahead, or somebody edited it")
+        raise ValueError(
+            f"it was written on {finished}, which is in the future: a clock ran ahead, or somebody edited it"
+        )
 
 
 def _hash_record(record: Mapping[str, Any]) -> str:

@@ -75,7 +75,7 @@ def _create(uri: str) -> None:
     require_space(database.parent, NEW_BYTES, str(database))
     fresh = database.with_name(f".{os.getpid()}.{database.name}")
     try:
-        _upgrade(f"{SQLITE}{fresh}")
+        _upgrade(f"{SQLITE}{fresh}", database)
         os.replace(fresh, database)
     finally:
         for leftover in fresh.parent.glob(f"{glob.escape(fresh.name)}*"):
@@ -90,15 +90,17 @@ def _lock(database: Path) -> Iterator[None]:
         yield
 
 
-def _upgrade(uri: str) -> None:
+def _upgrade(uri: str, shown: Path | None = None) -> None:
+    """Bring a store's tables to this version. shown: the file that a message names; that of `uri` if None."""
+    database = shown or database_path(uri)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
     if done.returncode:
         reason = (done.stderr.strip() or "no message").splitlines()[-1]
         if any(words in done.stderr for words in FULL):
-            raise CovbenchError(describe_full_disk(database_path(uri).parent, str(database_path(uri)), NEW_BYTES))
+            raise CovbenchError(describe_full_disk(database.parent, str(database), NEW_BYTES))
         raise CovbenchError(
-            f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away to get a new one"
+            f"tracking.uri: {SQLITE}{database} cannot be prepared ({reason}); move {database} away to get a new one"
         )
 
 

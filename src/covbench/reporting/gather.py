@@ -211,7 +211,8 @@ def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | 
         size: Side of the images in pixels; by default the smallest that exists.
 
     Returns:
-        The arrays, memory-mapped, antialiased if there are any; None if there are none of this size, or if they are damaged.
+        The arrays, memory-mapped, antialiased if there are any; None if there are none of this size, or if they are
+        damaged.
     """
     found = (data / "prepared" / task).glob("[0-9]*")
     folders = [path for path in found if (path / "images.npy").exists() and (path / "rows.parquet").exists()]

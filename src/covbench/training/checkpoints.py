@@ -126,7 +126,7 @@ def publish_kept(folder: Path, outputs: Mapping[str, str]) -> bool:
         log.warning("%s is damaged (%s): the run is trained again", kept, error)
         shutil.rmtree(kept)
         return False
-    for name, path in outputs.items():
+    for path in outputs.values():
         with write_whole(path) as temporary:
             _link(kept / Path(path).name, temporary)
             os.utime(temporary)  # newer than the inputs, or Snakemake would run the job again

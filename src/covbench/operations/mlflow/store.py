@@ -69,7 +69,7 @@ def _is_made(database: Path) -> bool:
 
 
 def _create(uri: str) -> None:
-    """Make a new database under another name and rename it, so that a kill or a full disk leaves none that is broken."""
+    """Make a new database under another name and rename it. A kill or a full disk leaves none that is broken."""
     database = database_path(uri)
     sweep_leftovers(database.parent, rf"\.(\d+)\.{re.escape(database.name)}(-journal|-wal|-shm)?")
     require_space(database.parent, NEW_BYTES, str(database))

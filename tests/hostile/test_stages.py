@@ -207,7 +207,7 @@ def edit_score(path):
 move_val_to_train = edit_table(fold=lambda table: table["fold"].where(table["fold"] != "val", "train"))
 swap_labels = edit_table(label=lambda table: 1 - table["label"])
 all_right = edit_table(p_0=lambda table: 1.0 - table["truth"], p_1=lambda table: 1.0 * table["truth"])
-drop_wrong = edit_table(predicted=lambda table: table["truth"])
+other_answers = edit_table(predicted=lambda table: 1 - table["truth"])
 
 
 # Files of one run: status, tables and report show the run as failed with its reason, and the other one stands.
@@ -229,7 +229,7 @@ OF_A_RUN = [
     ("metrics.json", lose, "metrics.json is missing"),
     ("cases.parquet", cut, "cases.parquet cannot be read (it is not what was written)"),
     ("cases.parquet", flip_bit, "cases.parquet cannot be read (it is not what was written)"),
-    ("cases.parquet", drop_wrong, "cases.parquet cannot be read (it is not what was written)"),
+    ("cases.parquet", other_answers, "cases.parquet cannot be read (it is not what was written)"),
     ("cases.parquet", lose, "cases.parquet is missing"),
 ]
 
@@ -593,7 +593,8 @@ def test_verify_finds_each_damage_and_names_what_makes_the_file_again(root, name
 def test_verify_finds_nothing_wrong_with_what_was_just_made(root):
     verdict = verify(root)
     assert (verdict.damages, verdict.unrecorded) == ([], 0)
-    assert verdict.files == len(list((root / RAW).rglob("*.*"))) + 6 + 3 + 2 * 4 + 6 - 6
+    raw, data, runs, tables = IMAGES * 2 + 1, 4, 2 * 4, 6
+    assert verdict.files == raw + data + runs + tables
     assert verdict.bytes > 10_000
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from covbench.schema import CovbenchError
+from covbench.system.disk import describe_full_disk, is_full_disk
 from covbench.system.terminal import print_anywhere
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"covbench {options.command}: {error}", file=sys.stderr)
             return 1
         except OSError as error:
-            print(f"covbench {options.command}: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+            words = f"{error.filename or 'system'}: {error.strerror}"
+            if is_full_disk(error):
+                words = describe_full_disk(Path(), str(error.filename or "a file"))
+            print(f"covbench {options.command}: {words}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             return 130

@@ -17,8 +17,8 @@ CLOCKS = timedelta(hours=1)
 
 
 def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with its seal. record: plain JSON values."""
-    return {**record, SEAL: _hash_record(record)}
+    """Return a record with its seal. record: values that JSON can hold."""
+    return {**record, SEAL: _hash_record(json.loads(json.dumps(record)))}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -45,5 +45,5 @@ def require_past(finished: str) -> None:
 
 
 def _hash_record(record: Mapping[str, Any]) -> str:
-    plain = json.loads(json.dumps({key: value for key, value in record.items() if key not in UNSEALED}))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    sealed = {key: value for key, value in record.items() if key not in UNSEALED}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -114,6 +114,8 @@ def explaining(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
+        if uri.startswith(SQLITE) and any(words in str(error) for words in FULL):
+            raise CovbenchError(describe_full_disk(database_path(uri).parent, str(database_path(uri)))) from error
         reason = str(error).splitlines()[0][:300]
         raise CovbenchError(
             f"tracking.uri: {uri} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from covbench.audit.thumbnails import make_thumbnails
+from covbench.cli import main
 from covbench.data.datasets import TASKS
 from covbench.data.index import build_index
 from covbench.data.prepare import prepare_images, prepare_masks, prepare_native_masks
@@ -666,3 +667,49 @@ def test_a_full_disk_says_how_much_is_missing_and_leaves_no_broken_database(tmp_
     assert process.returncode == 1
     assert "it needs 2.0 MB and 50.0 MB to spare" in said
     assert "too little" in said
+
+
+FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+import pandas as pd
+from covbench.schema import CovbenchError
+from covbench.system.files import write_table, write_whole
+folder = Path(sys.argv[1])
+write_table(folder / "small.csv", pd.DataFrame({"a": [1]}))
+try:
+    write_table(folder / "large.csv", pd.DataFrame({"a": np.arange(10**6)}))
+except CovbenchError as error:
+    print(error)
+try:
+    with write_whole(folder / "array.npy") as temporary:
+        np.save(temporary, np.zeros(10**6))
+except CovbenchError as error:
+    print(error)
+print(*sorted(path.name for path in folder.iterdir()))
+"""
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_file_says_how_much_is_missing_where(tmp_path):
+    mount = f'mount -t tmpfs -o size=2m none "{tmp_path}" && exec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", mount, "sh", sys.executable, "-c", FILL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"no file system of its own can be mounted here: {done.stderr.strip()}")
+    table, array, left = done.stdout.splitlines()
+    assert table.startswith(f"no space left while writing {tmp_path}/large.csv: {tmp_path} has ")
+    assert "too little for 6.9 MB; free some space" in table
+    assert array.startswith(f"no space left while writing {tmp_path}/array.npy: {tmp_path} has ")
+    assert left == "small.csv"
+
+
+def test_the_command_verify_ends_with_the_number_that_says_whether_anything_is_damaged(root, capsys):
+    assert main(["verify", "--directory", str(root)]) == 0
+    assert ": 0 damaged" in capsys.readouterr().out
+    cut(root / SPLIT)
+    checksum_path(root / ROWS).unlink()
+    assert main(["verify", "--directory", str(root)]) == 1
+    damage, counted = capsys.readouterr().out.splitlines()
+    assert damage.endswith(f"make it again: snakemake --cores 8 --forcerun {SPLIT}")
+    assert counted.endswith(": 1 damaged; 1 have no recorded hash, made by an earlier version")

@@ -18,4 +18,4 @@ tables = compare_runs(plan_runs(snakemake.config), reported, pd.read_csv(i.liter
 for name, table in tables.items():
     write_table(snakemake.output[name], table)
 write_json(snakemake.output.scores, nest_scores(tables["ranks"]))
-seal_files(snakemake.output)
+seal_files(snakemake.output[name] for name in tables)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,11 @@ def sweep_leftovers(folder: Path, pattern: str) -> None:
         if found and not _is_alive(int(found[1])):
             _list_hidden(folder).discard(name)
             leftover = folder / name
-            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                with suppress(OSError):  # of another user, in a folder where only the owner may remove a file
+                    leftover.unlink()
 
 
 @functools.cache

@@ -74,6 +74,7 @@ def draw_raw(folder, rng):
     window = {"path": "volume.nii.gz", "modality": "ct", "window_low": -1000.0, "window_high": 400.0}
     for frame in range(4):
         rows.append({"image_id": f"v#{frame}", "patient_id": "v", "frame": frame, "label": TASK.classes[1], **window})
+    rows[-2]["reason"] = "no lung"
     return rows
 
 
@@ -94,8 +95,9 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("made")
     raw = root / RAW
     index = build_index(draw_raw(raw, np.random.default_rng(0)), raw)
+    usable = index[~index["excluded"]].reset_index(drop=True)
     write_manifests(raw, build_manifest(raw, "drawn"))
-    tables = {root / "data/index/covid_ct.parquet": index, root / SPLIT: divide(index)}
+    tables = {root / "data/index/covid_ct.parquet": index, root / SPLIT: divide(usable)}
     tables[root / ROWS] = prepare_images(index, raw, TASK, SIDE, root / IMAGES_PATH)
     for path, table in tables.items():
         write_table(path, table)

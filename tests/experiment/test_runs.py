@@ -71,7 +71,8 @@ def test_a_run_with_the_planned_inputs_and_scores_is_scored_and_reads_the_rest_w
             "failed",
             f"{RUN.folder}/predictions.parquet is missing; {REMEDY}/predictions.parquet",
         ),
-        (["manifest.json"], "missing", "no manifest.json"),
+        (["manifest.json"], "failed", f"{RUN.folder}/manifest.json is missing; {REMEDY}/manifest.json"),
+        (["manifest.json", "metrics.json"], "missing", "no manifest.json"),
     ],
 )
 def test_deleted_files_decide_the_state(root, deleted, state, reason):

@@ -221,6 +221,7 @@ OF_A_RUN = [
     ("manifest.json", edit_json(seconds=1.0), "its content is not what was written"),
     ("manifest.json", edit_json(finished="2199-01-01T00:00:00+00:00"), "its content is not what was written"),
     ("manifest.json", edit_json(fingerprint="0" * 64), "its content is not what was written"),
+    ("manifest.json", lose, "manifest.json is missing"),
     ("predictions.parquet", cut, "predictions.parquet is not what was written"),
     ("predictions.parquet", empty, "predictions.parquet is not what was written"),
     ("predictions.parquet", flip_bit, "predictions.parquet is not what was written"),

@@ -132,7 +132,7 @@ def read_scores(run: Run, root: Path, manifest: Mapping[str, Any]) -> tuple[dict
     if SEAL not in metrics:
         return {}, f"scored by an earlier version, which recorded no hashes; {again}", ""
     predictions = hash_content(folder / "predictions.parquet")
-    made_from = metrics["fingerprint"], metrics["files"]["predictions.parquet"]
+    made_from = metrics.get("fingerprint"), metrics.get("files", {}).get("predictions.parquet")
     if made_from != (manifest["fingerprint"], predictions):
         return {}, f"not scored yet: its scores were made from other predictions; {again}", ""
     return metrics, "", ""

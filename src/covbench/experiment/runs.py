@@ -153,7 +153,8 @@ def _examine_absent(planned: PlannedRun, absent: Sequence[str], root: Path) -> R
     record = _unless_running(RunRecord(planned, RunState.MISSING, root, f"no {', '.join(absent)}"))
     if record.state is RunState.RUNNING:
         return record
-    lost = find_lost(planned.run, root, TRAINED_FILES) if absent == ["predictions.parquet"] else ""
+    was_there = absent == ["predictions.parquet"] or (record.folder / "metrics.json").exists()
+    lost = find_lost(planned.run, root, TRAINED_FILES) if was_there else ""
     if failure := read_failure(planned.run, root) or lost:
         return RunRecord(planned, RunState.FAILED, root, " ".join(failure.split()))
     return record

@@ -33,9 +33,7 @@ def check_files(paths: Iterable[Path | str]) -> dict[str, str]:
     hashes: dict[str, str] = {}
     paths, problems = [Path(path) for path in dict.fromkeys(map(str, paths))], []
     for path in paths:
-        if path.is_file():
-            hashes[str(path)] = hash_anew(path)
-        if problem := find_damage(path, lambda given: hashes[str(given)]):
+        if problem := _hash_into(hashes, path) or find_damage(path, lambda given: hashes[str(given)]):
             problems.append(f"{problem}; {name_remedy(path)}")
     if problems:
         heading = [f"{len(problems)} input files are damaged:"] if len(problems) > 1 else []
@@ -43,6 +41,16 @@ def check_files(paths: Iterable[Path | str]) -> dict[str, str]:
     unsealed = sum(not checksum_path(path).is_file() for path in paths)
     log.info("%d input files, %d of them without a checksum file to compare with", len(paths), unsealed)
     return hashes
+
+
+def _hash_into(hashes: dict[str, str], path: Path) -> str:
+    """Add the sha256 of an existing file to `hashes`. Returns why it cannot be read; empty if it can."""
+    try:
+        if path.is_file():
+            hashes[str(path)] = hash_anew(path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    return ""
 
 
 def find_damage(path: Path, hash_file: Hash) -> str:
@@ -63,7 +71,10 @@ def find_damage(path: Path, hash_file: Hash) -> str:
         return f"{checksum_file} holds no sha256, so {path} cannot be compared"
     if recorded[2] != path.name:
         return f"{checksum_file} is that of {recorded[2]}, so {path} cannot be compared"
-    found = hash_file(path)
+    try:
+        found = hash_file(path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
     if found != recorded[1]:
         return f"{path} is not what was written: its sha256 is {found[:12]}…, {recorded[1][:12]}… was recorded"
     return ""

@@ -22,7 +22,8 @@ from covbench.experiment.plan import PlannedRun, plan_run
 from covbench.experiment.provenance import describe_run, expect_inputs
 from covbench.protocols import protocol_options
 from covbench.schema import CLASSIFICATION, PREDICTION_COLUMNS, Run, Task
-from covbench.system.files import write_json, write_table
+from covbench.system.files import write_table
+from tests.run_records import leave_scores, rewrite_manifest
 
 SIDE, IMAGES, EPOCHS = 64, 90, 14
 UNEVEN = "ieee8023_xray"
@@ -62,8 +63,8 @@ def draw_tree(root: Path, plan: Sequence[PlannedRun], images: int = IMAGES) -> N
         draw_data(root / "data", TASKS[task], images)
     for planned in plan:
         draw_split(root / "data", planned.run)
-        draw_run(root, planned.run)
         write_manifest(root, planned)
+        draw_run(root, planned.run)
 
 
 def compare_tree(root: Path, plan: Sequence[PlannedRun]) -> None:
@@ -171,8 +172,7 @@ def draw_run(root: Path, run: Run) -> None:
         np.savez_compressed(folder / "predicted_masks.npz", masks=predicted)
         metrics, cases = evaluate_segmentation(rows, truth, predicted, task, patients_published=published)
     write_table(folder / "predictions.parquet", rows)
-    write_table(folder / "cases.parquet", cases)
-    write_json(folder / "metrics.json", metrics)
+    leave_scores(folder, metrics, cases)
     write_history(folder, run, rng, skill)
 
 
@@ -212,4 +212,4 @@ def write_manifest(root: Path, planned: PlannedRun) -> None:
     facts |= {"parameters": 2_300_000 * deep, "epochs_run": EPOCHS * deep, "best_epoch": 9 * deep, "weights": "none"}
     facts["git_commit"] = "0123456789abcdef"
     inputs = expect_inputs(planned, root)
-    write_json(root / planned.run.folder / "manifest.json", describe_run(inputs, **facts))
+    rewrite_manifest(root / planned.run.folder / "manifest.json", describe_run(inputs, **facts))

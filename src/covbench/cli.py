@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from covbench.schema import CovbenchError
+from covbench.system.disk import describe_full_disk, is_full_disk
 from covbench.system.terminal import print_anywhere
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ examples:
   covbench forecast                            hours, memory and disk of the trainings that are still to do
   covbench run -- --cores 8 --resources gpu=2  Snakemake with a progress line per stage
   covbench status                              the state of every planned run
+  covbench verify                              is every file still what was fetched or made?
   covbench summary results                     every task under each protocol
 
 `covbench COMMAND --help` explains a command. A command ends with 0 if it did what it says. A mistake ends with 1, a
@@ -67,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of `covbench` with all its subcommands. The parsed `run` is the function to call."""
     parser = _Parser(prog="covbench", description=ABOUT, epilog=EXAMPLES)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for add in (_add_doctor, _add_forecast, _add_run, _add_status, _add_accept, _add_summary):
+    for add in (_add_doctor, _add_forecast, _add_run, _add_status, _add_verify, _add_accept, _add_summary):
         add(commands)
     for add in (_add_restore_dates, _add_raw_data, _add_mlflow_views):
         add(commands)
@@ -92,7 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"covbench {options.command}: {error}", file=sys.stderr)
             return 1
         except OSError as error:
-            print(f"covbench {options.command}: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+            words = f"{error.filename or 'system'}: {error.strerror}"
+            if is_full_disk(error):
+                words = describe_full_disk(Path(), str(error.filename or "a file"))
+            print(f"covbench {options.command}: {words}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             return 130
@@ -149,6 +154,24 @@ def _status(options: argparse.Namespace) -> None:
                 print(run.folder)
     else:
         print(show_runs(runs))
+
+
+def _add_verify(commands: Any) -> None:
+    parser = commands.add_parser(
+        "verify", module="covbench.experiment.verify", help="compare every byte with the hashes that were recorded"
+    )
+    parser.add_argument(
+        "--directory", type=_folder, default=Path(), metavar="DIR", help="the folder that holds data/ and results/"
+    )
+    parser.set_defaults(run=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from covbench.experiment.verify import verify
+
+    verdict = verify(options.directory)
+    print(verdict)
+    return int(bool(verdict.damages))
 
 
 def _add_forecast(commands: Any) -> None:

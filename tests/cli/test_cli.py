@@ -17,7 +17,8 @@ from tests.reporting.compare_rows import make_row, make_table
 from .conftest import RUNS
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["status", "forecast", "summary", "accept", "restore-dates", "add-raw-data", "doctor", "run", "mlflow-views"]
+COMMANDS = ["status", "verify", "forecast", "summary", "accept", "restore-dates", "add-raw-data", "doctor", "run"]
+COMMANDS += ["mlflow-views"]
 COVBENCH = [sys.executable, "-m", "covbench.cli"]
 
 

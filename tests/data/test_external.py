@@ -24,6 +24,9 @@ from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.external_drop import EXTERNAL_METRICS, compare_external
 from covbench.evaluation.comparison.intervals import STUCK
 from covbench.evaluation.external import score_external
+from covbench.evaluation.predictions import write_scores
+from covbench.experiment.provenance import decide_inputs, describe_run
+from covbench.experiment.records import seal_record
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
 from covbench.protocols import resolve_options
@@ -32,9 +35,11 @@ from covbench.system.files import write_json, write_table
 from covbench.system.processors import describe_processor
 from covbench.training.devices import describe_device
 from covbench.training.predict_external import ExternalJob, predict_external
+from tests.run_records import leave_scores
 
 SIDE = 32
 RUN = Run("radiography", "audited", "small_cnn", 0)
+OPTIONS = {"size": SIDE}
 
 
 @pytest.mark.parametrize(
@@ -121,9 +126,14 @@ def draw_classifier(root, seeds=(0, 1)):
         folder = root / str(seed)
         folder.mkdir()
         build_classifier("small_cnn", SIDE, 3, "average_pool", "own").save(folder / "model.keras")
-        write_json(folder / "manifest.json", {"fingerprint": f"print {seed}"})
+        run = Run(RUN.task, RUN.protocol, RUN.architecture, seed)
+        write_json(folder / "manifest.json", describe_run(decide_inputs(run, OPTIONS, {})))
         paths.append(str(folder / "model.keras"))
     return images, paths
+
+
+def fingerprint_of(folder):
+    return json.loads((folder / "manifest.json").read_text())["fingerprint"]
 
 
 def predict(root, paths, run=RUN, external="ieee8023_xray"):
@@ -163,7 +173,7 @@ def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_
         expected = keras.saving.load_model(path).predict(shown, verbose=0)
         assert mine[["p_0", "p_1", "p_2"]].to_numpy() == pytest.approx(expected, abs=1e-6)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest == {
+    assert {name: value for name, value in manifest.items() if name != "seal"} == {
         "external": "ieee8023_xray",
         "classes": list(TASKS["radiography"].classes),
         "usable": 12,
@@ -172,7 +182,7 @@ def test_predictions_are_those_of_the_models_own_classes_for_every_unseen_image_
         "images": 10,
         "patients": 5,
         "groups": 4,
-        "fingerprints": {"0": "print 0", "1": "print 1"},
+        "fingerprints": {str(seed): fingerprint_of(tmp_path / str(seed)) for seed in (0, 1)},
         "device": describe_device(),
         **describe_processor(),
         "threads": 1,
@@ -194,7 +204,7 @@ def test_a_saved_classifier_is_scored_on_the_unseen_images_of_another_dataset(tm
         assert mine["p_1"].to_numpy() == pytest.approx(covid, abs=1e-6)
         truth = [number % 2 == 0 for number in unseen]
         assert metrics["seeds"][str(seed)]["metrics"]["auroc"] == pytest.approx(roc_auc_score(truth, covid))
-        assert metrics["seeds"][str(seed)]["fingerprint"] == f"print {seed}"
+        assert metrics["seeds"][str(seed)]["fingerprint"] == fingerprint_of(tmp_path / str(seed))
 
 
 def test_without_an_unseen_image_there_is_no_score(tmp_path):
@@ -225,8 +235,8 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
     model = tmp_path / "0" / "model.keras"
     model.parent.mkdir()
     network.save(model)
-    write_json(model.with_name("manifest.json"), {"fingerprint": "print"})
     run = Run("medseg_multiclass", "audited", "unet_small", 0)
+    write_json(model.with_name("manifest.json"), describe_run(decide_inputs(run, OPTIONS, {})))
     predict(tmp_path, [str(model)], run, "zenodo_infection")
     metrics, cases = score(tmp_path, run, "zenodo_infection")
     predicted = network.predict(np.repeat(images[..., None], 3, axis=-1), verbose=0).argmax(-1)
@@ -252,6 +262,9 @@ import sys
 sys.path.insert(0, {str(blocked)!r})
 from covbench.data.datasets import TASKS
 from covbench.evaluation.external import score_external
+from covbench.evaluation.predictions import write_scores
+from covbench.experiment.provenance import decide_inputs, describe_run
+from covbench.experiment.records import seal_record
 files = {{"predictions": "predictions.parquet", "manifest": "manifest.json"}}
 outputs = {{"metrics": "metrics.json", "cases": "cases.parquet"}}
 score_external(TASKS["radiography"], TASKS["ieee8023_xray"], files, outputs)
@@ -283,16 +296,15 @@ def results(tmp_path):
     for seed in (0, 1):
         folder = tmp_path / f"results/runs/radiography/audited/vgg16/{seed}"
         metrics, cases = evaluate_classification(predictions("radiography", 90, 1, rng), TASKS["radiography"])
-        write_json(folder / "metrics.json", metrics)
-        write_table(folder / "cases.parquet", cases)
+        leave_scores(folder, metrics, cases)
         metrics, cases = evaluate_classification(predictions("ieee8023_xray", 60, 0.5, rng), TASKS["ieee8023_xray"])
         fingerprint = json.loads((folder / "manifest.json").read_text())["fingerprint"]
         scores[str(seed)] = {**metrics, "fingerprint": fingerprint}
         tables.append(cases.assign(seed=seed))
     there = tmp_path / external_folder("radiography", "audited", "vgg16", "ieee8023_xray")
     counts = {"usable": 70, "duplicates": 4, "removed": 10, "images": 60, "patients": 20, "groups": 20}
-    write_json(there / "metrics.json", {**counts, "seeds": scores})
-    write_table(there / "cases.parquet", pd.concat(tables, ignore_index=True))
+    found = {**counts, "seeds": scores}, pd.concat(tables, ignore_index=True)
+    write_scores(there / "metrics.json", there / "cases.parquet", found, {})
     return tmp_path, plan
 
 
@@ -332,8 +344,10 @@ def test_what_is_not_there_or_of_another_training_is_a_row_with_its_reason(resul
     missing = table[table["task"] == "ieee8023_xray"]
     assert set(missing["reason"]) == {"not tested there yet"}
     assert missing["drop"].isna().all()
-    manifest = root / "results/runs/radiography/audited/vgg16/1/manifest.json"
-    write_json(manifest, {**json.loads(manifest.read_text()), "fingerprint": "of a later training"})
+    there = root / external_folder("radiography", "audited", "vgg16", "ieee8023_xray")
+    scores = json.loads((there / "metrics.json").read_text())
+    scores["seeds"]["1"]["fingerprint"] = "of an earlier training"
+    write_json(there / "metrics.json", seal_record(scores))
     reasons = set(rows_of(compare_external(plan, root))["reason"])
     assert reasons == {"seed 1 was not tested there with the model that is here now"}
 
@@ -344,7 +358,8 @@ def test_no_drop_has_an_interval_where_one_side_cannot_move(results):
         folder = root / f"results/runs/radiography/audited/vgg16/{seed}"
         cases = pd.read_parquet(folder / "cases.parquet")
         certain = {f"p_{number}": (cases["truth"] == number).astype(np.float32) for number in range(3)}
-        write_table(folder / "cases.parquet", cases.assign(**certain, predicted=cases["truth"], correct=True))
+        cases = cases.assign(**certain, predicted=cases["truth"], correct=True)
+        leave_scores(folder, json.loads((folder / "metrics.json").read_text()), cases)
     auroc = rows_of(compare_external(plan, root)).loc["auroc"]
     assert auroc["internal"] == 1
     assert auroc["drop"] == pytest.approx(1 - auroc["external"])

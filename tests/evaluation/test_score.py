@@ -8,8 +8,9 @@ import pytest
 
 from covbench.data.datasets import TASKS
 from covbench.evaluation.score import score_run
+from covbench.experiment.provenance import decide_inputs, describe_run
 from covbench.schema import PREDICTION_COLUMNS, Run
-from covbench.system.files import write_table
+from covbench.system.files import write_json, write_table
 
 
 def write_predictions(folder, task):
@@ -28,6 +29,7 @@ def write_predictions(folder, task):
 def test_patients_are_counted_only_where_they_are_published_and_groups_always(name, patients, tmp_path):
     run = Run(name, "audited", "majority", 0)
     write_predictions(tmp_path / run.folder, TASKS[name])
+    write_json(tmp_path / run.folder / "manifest.json", describe_run(decide_inputs(run, {}, {})))
     score_run(run, "", None, tmp_path)
     metrics = json.loads((tmp_path / run.folder / "metrics.json").read_text())
     assert (metrics["images"], metrics["patients"], metrics["groups"]) == (8, patients, 3)

@@ -15,6 +15,7 @@ from covbench.experiment.runs import RunState, examine_runs
 from covbench.protocols import protocol_options
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json, write_table
+from tests.run_records import rewrite_manifest
 
 CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 OPTIONS = replace(protocol_options("audited", TASKS["covid_ct"]), size=64)
@@ -45,7 +46,7 @@ def change(root, planned, part, name, value):
     """As if the run had been trained with another input, and noted so."""
     manifest = json.loads(manifest_of(root, planned).read_text())
     manifest["inputs"][part][name] = value
-    write_json(manifest_of(root, planned), manifest)
+    rewrite_manifest(manifest_of(root, planned), manifest)
 
 
 def states(root):

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +30,6 @@ from covbench.experiment.provenance import (
 )
 from covbench.protocols import protocol_options
 from covbench.schema import Run
-from covbench.system.content_hashes import checksum_path, hash_content, read_checksum, write_checksum
-from covbench.system.files import hash_file
 
 RUN = Run("covid_ct", "audited", "vgg16", 3)
 OPTIONS = replace(protocol_options("audited", TASKS["covid_ct"]), size=224, head_rate=1e-4)
@@ -153,24 +150,3 @@ def test_classifiers_and_segmenters_do_not_depend_on_each_others_networks():
         "workflow.scripts.train",
     } <= classifier.keys() & segmenter.keys()
     assert not any(name.split(".")[1] in ("reporting", "evaluation", "datasets") for name in classifier | segmenter)
-
-
-def test_a_checksum_file_spares_the_reading_until_the_file_changes_even_with_an_older_date(tmp_path):
-    array = tmp_path / "images.npy"
-    array.write_bytes(b"first")
-    write_checksum(array)
-    checksum_path(array).write_text(f"{'0' * 64}  images.npy\n")  # newer than the file: believed
-    assert hash_content(array) == "0" * 64
-    array.write_bytes(b"other")
-    os.utime(array, (0, 0))
-    assert hash_content(array) == hash_file(array)
-    assert read_checksum(array) == "0" * 64
-
-
-def test_a_checksum_file_that_a_checkout_made_older_than_its_file_gets_a_new_date(tmp_path):
-    array = tmp_path / "images.npy"
-    array.write_bytes(b"content")
-    write_checksum(array)
-    os.utime(checksum_path(array), (0, 0))
-    assert hash_content(array) == hash_file(array)
-    assert checksum_path(array).stat().st_mtime_ns >= array.stat().st_ctime_ns

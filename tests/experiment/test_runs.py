@@ -17,8 +17,10 @@ from covbench.protocols import protocol_options
 from covbench.reporting.gather import read_results
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json, write_table
+from tests.run_records import leave_scores, rewrite_manifest
 
 RUN = Run("covid_ct", "audited", "vgg16", 0)
+REMEDY = f"make it again: snakemake --cores 8 --forcerun {RUN.folder}"
 CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
 OPTIONS = replace(protocol_options("audited", TASKS["covid_ct"]), size=64)
 PLANNED = plan_run(CONFIG, RUN, OPTIONS)
@@ -31,11 +33,10 @@ def root(tmp_path):
     folder = tmp_path / RUN.folder
     write_json(folder / "manifest.json", describe_run(expect_inputs(PLANNED, tmp_path), seconds=3.0))
     write_table(folder / "predictions.parquet", pd.DataFrame({"image_id": ["a"]}))
-    write_table(folder / "cases.parquet", pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["p", "q"]}))
+    cases = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["p", "q"]})
     metrics = {"kind": "classification", "classes": ["non_covid", "covid"], "positive": "covid", "metrics": {}}
-    write_json(
-        folder / "metrics.json", metrics | {"per_class": {}, "undefined": {}, "images": 2, "patients": 2, "groups": 2}
-    )
+    metrics |= {"per_class": {}, "undefined": {}, "images": 2, "patients": 2, "groups": 2}
+    leave_scores(folder, metrics, cases)
     return tmp_path
 
 
@@ -62,14 +63,21 @@ def test_a_run_with_the_planned_inputs_and_scores_is_scored_and_reads_the_rest_w
 @pytest.mark.parametrize(
     ("deleted", "state", "reason"),
     [
-        ("metrics.json", "trained", "not scored yet: no metrics.json"),
-        ("cases.parquet", "trained", "not scored yet: no cases.parquet"),
-        ("predictions.parquet", "missing", "no predictions.parquet"),
-        ("manifest.json", "missing", "no manifest.json"),
+        (["metrics.json", "cases.parquet"], "trained", "not scored yet: no metrics.json, cases.parquet"),
+        (["metrics.json"], "failed", f"{RUN.folder}/metrics.json is missing; {REMEDY}/metrics.json"),
+        (["cases.parquet"], "failed", f"{RUN.folder}/cases.parquet is missing; {REMEDY}/cases.parquet"),
+        (
+            ["predictions.parquet"],
+            "failed",
+            f"{RUN.folder}/predictions.parquet is missing; {REMEDY}/predictions.parquet",
+        ),
+        (["manifest.json"], "failed", f"{RUN.folder}/manifest.json is missing; {REMEDY}/manifest.json"),
+        (["manifest.json", "metrics.json"], "missing", "no manifest.json"),
     ],
 )
-def test_a_deleted_file_decides_the_state(root, deleted, state, reason):
-    (root / RUN.folder / deleted).unlink()
+def test_deleted_files_decide_the_state(root, deleted, state, reason):
+    for name in deleted:
+        (root / RUN.folder / name).unlink()
     record = examine(root)
     assert (record.state, record.reason) == (state, reason)
 
@@ -101,6 +109,7 @@ DAMAGES = {
     "no fingerprint": without("fingerprint"),
     "no date": without("finished"),
     "inputs of another type": lambda text: json.dumps(json.loads(text) | {"inputs": [1]}),
+    "edited inputs": lambda text: text.replace('"seed": 0', '"seed": 1'),
     "damaged acceptances": lambda text: json.dumps(json.loads(text) | {"accepted": [{"when": "2026-01-01"}]}),
 }
 
@@ -130,18 +139,18 @@ def test_damaged_scores_are_failed_with_the_file_named(root, name):
     assert record.metrics == {}
 
 
-def test_cases_that_are_damaged_inside_are_named_when_they_are_read(root):
+def test_cases_that_are_damaged_inside_are_failed_though_their_end_can_be_read(root):
     path = root / RUN.folder / "cases.parquet"
     content = path.read_bytes()
     path.write_bytes(b"\0" * 40 + content[40:])
     record = examine(root)
-    with pytest.raises(CovbenchError, match=r"vgg16/0/cases\.parquet cannot be read"):
-        _ = record.cases
+    assert record.state is RunState.FAILED
+    assert "vgg16/0/cases.parquet cannot be read (it is not what was written)" in record.reason
 
 
 def test_a_manifest_of_an_older_form_is_stale_and_refused_by_name(root):
     path = root / RUN.folder / "manifest.json"
-    write_json(path, json.loads(path.read_text()) | {"inputs": {"files": {}}})
+    rewrite_manifest(path, json.loads(path.read_text()) | {"inputs": {"files": {}}})
     record = examine(root)
     assert record.state is RunState.STALE
     with pytest.raises(CovbenchError, match=rf"{RUN.folder}: manifest 'without these inputs'"):

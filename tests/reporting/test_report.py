@@ -14,6 +14,7 @@ from PIL import Image
 
 from covbench.experiment.acceptance import accept
 from covbench.experiment.plan import PlannedRun
+from covbench.experiment.records import seal_record
 from covbench.experiment.run_locks import FAILURE, run_checkpoints
 from covbench.reporting.figures.lines_and_bars import draw_confusions, draw_metric_bars, to_svg
 from covbench.reporting.figures.overlays import choose_spread, overlay_errors
@@ -24,7 +25,7 @@ from covbench.reporting.wording import read_confusions, show, slug
 from covbench.schema import Run
 from covbench.system.files import write_json, write_table
 from tests.reporting.compare_rows import make_row, make_table
-from tests.run_records import plan_unknown
+from tests.run_records import plan_unknown, rewrite_manifest
 from tests.synthetic_results import compare_tree, draw_tree, plan_runs
 
 PLAN = plan_runs(
@@ -232,7 +233,7 @@ def test_a_failure_leaves_the_old_report_as_it_was(report: tuple[Path, str], tmp
     before = read_page(tmp_path)
     scores = tmp_path / "results/runs/phantom_xray/published/vgg16/0/metrics.json"
     half = {key: value for key, value in json.loads(scores.read_text(encoding="utf-8")).items() if key != "confusion"}
-    write_json(scores, half)
+    write_json(scores, seal_record(half))
     with pytest.raises(KeyError):
         build(tmp_path)
     assert read_page(tmp_path) == before
@@ -254,7 +255,7 @@ def test_accepted_edits_stand_beside_their_run(report: tuple[Path, str], tmp_pat
     path = tmp_path / "results/runs/phantom_xray/audited/mobilenetv2/0/manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["inputs"]["code"]["covbench.models.classifier"] = "0" * 64
-    write_json(path, manifest)
+    rewrite_manifest(path, manifest)
     build(tmp_path)
     assert "↻ stale 0/1" in read_page(tmp_path)
     assert "declared" not in section_of(read_page(tmp_path), "grid")

@@ -12,7 +12,9 @@ from covbench.audit.leakage import SPLIT_KEYS, audit_split, count_duplicates, fi
 from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.system.files import write_table
+from covbench.system.stage_files import check_files, seal_files
 
+check_files(snakemake.input)
 indexes = {Path(path).stem: pd.read_parquet(path) for path in snakemake.input.indexes}
 duplicates = {(Path(path).parent.name, Path(path).stem): pd.read_parquet(path) for path in snakemake.input.duplicates}
 counts, pairs = [], [pd.DataFrame(columns=list(AUDIT_TABLES["pairs"]))]
@@ -29,3 +31,4 @@ output = snakemake.output
 write_table(output.splits, pd.DataFrame(counts, columns=list(AUDIT_TABLES["splits"])))
 write_table(output.pairs, pd.concat([table for table in pairs if len(table)] or pairs)[list(AUDIT_TABLES["pairs"])])
 write_table(output.across, pd.DataFrame(across, columns=list(AUDIT_TABLES["across"])))
+seal_files(snakemake.output)

@@ -14,7 +14,9 @@ from covbench.audit.tables import AUDIT_TABLES
 from covbench.audit.thumbnails import read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of, usable_rows
 from covbench.system.files import write_table
+from covbench.system.stage_files import check_files, seal_files
 
+check_files(snakemake.input)
 indexes, thumbnails, duplicates = (
     {Path(path).stem: path for path in snakemake.input[name]} for name in ("indexes", "thumbnails", "duplicates")
 )
@@ -27,3 +29,4 @@ for task in map(TASKS.get, snakemake.params.tasks):
     groups = group_images(rows, pd.read_parquet(duplicates[dataset]))
     scores += predict_from_shortcuts(rows, shapes, groups, task)
 write_table(snakemake.output[0], pd.DataFrame(scores, columns=list(AUDIT_TABLES["sources"])))
+seal_files(snakemake.output)

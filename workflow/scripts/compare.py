@@ -10,6 +10,7 @@ from covbench.evaluation.comparison.compare import compare_runs, nest_scores
 from covbench.evaluation.comparison.counterparts import read_counterparts
 from covbench.experiment.plan import plan_runs
 from covbench.system.files import write_json, write_table
+from covbench.system.stage_files import seal_files
 
 i = snakemake.input
 reported, findings = read_counterparts(i.published, i.counterparts, i.findings)
@@ -17,3 +18,4 @@ tables = compare_runs(plan_runs(snakemake.config), reported, pd.read_csv(i.liter
 for name, table in tables.items():
     write_table(snakemake.output[name], table)
 write_json(snakemake.output.scores, nest_scores(tables["ranks"]))
+seal_files(snakemake.output[name] for name in tables)

@@ -12,7 +12,10 @@ lease_gpus(snakemake.resources.get("gpu", 0))
 
 from pathlib import Path
 
+from covbench.system.stage_files import check_files, seal_files
 from covbench.training.gradcam import explain_models
 
 i = snakemake.input
+check_files(i)
 explain_models([Path(model).parent for model in i.models], i.images, i.rows, snakemake.output[0])
+seal_files(snakemake.output)

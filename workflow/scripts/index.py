@@ -8,11 +8,16 @@ from pathlib import Path
 
 from covbench.data.datasets import dataset_named, log_counts
 from covbench.data.index import check_index
+from covbench.data.fetched_files import require_fetched
 from covbench.system.files import write_table
+from covbench.system.stage_files import seal_files
 
 name = snakemake.wildcards.dataset
 dataset = dataset_named(name)
-table = dataset.index(Path("data/raw") / name)
+raw = Path("data/raw") / name
+require_fetched(raw)
+table = dataset.index(raw)
 check_index(table, dataset.CARD)
 log_counts(name, table, dataset.CARD)
 write_table(snakemake.output[0], table)
+seal_files(snakemake.output)

@@ -16,9 +16,12 @@ from covbench.evaluation.score import score_unscored
 from covbench.experiment.plan import plan_runs
 from covbench.reporting.page import build_report, describe_origin
 from covbench.system.files import write_table
+from covbench.system.stage_files import check_files, seal_files
 
 plan = plan_runs(snakemake.config)
 score_unscored(plan)
+finished = ("results/audit/*.csv", "results/explained/*/*.npz", "data/thumbnails/*.npz")
+check_files(path for pattern in finished for path in Path().glob(pattern))
 partial = Path("results/partial")
 i = snakemake.input
 reported, findings = read_counterparts(i.published, i.counterparts, i.findings)
@@ -26,6 +29,7 @@ tables = compare_runs(plan, reported, pd.read_csv(i.literature), partial=True)
 tables |= {"external": compare_external(plan), "findings": findings}
 for name, table in tables.items():
     write_table(partial / "compare" / f"{name}.csv", table)
+seal_files(partial / "compare" / f"{name}.csv" for name in tables)
 build_report(
     results=Path("results"),
     data=Path("data"),

@@ -12,9 +12,11 @@ lease_gpus(snakemake.resources.get("gpu", 0))
 
 from covbench.protocols import Options
 from covbench.schema import Run
+from covbench.system.stage_files import check_files
 from covbench.training.predict_external import ExternalJob, predict_external
 
 i, w, p = snakemake.input, snakemake.wildcards, snakemake.params
+check_files(i)
 job = ExternalJob(
     [Run(w.task, w.protocol, w.architecture, seed) for seed in p.seeds],
     i.models,

@@ -11,7 +11,9 @@ import pandas as pd
 from covbench.data.datasets import dataset_of, task_named
 from covbench.data.prepare import prepare_images, split_grid
 from covbench.system.files import write_table
+from covbench.system.stage_files import check_files, seal_files
 
+check_files(snakemake.input)
 w = snakemake.wildcards
 side, resize = split_grid(w.size)
 rows = prepare_images(
@@ -23,3 +25,4 @@ rows = prepare_images(
     resize,
 )
 write_table(snakemake.output.rows, rows)
+seal_files([snakemake.output.rows])

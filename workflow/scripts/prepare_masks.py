@@ -10,7 +10,9 @@ import pandas as pd
 
 from covbench.data.datasets import dataset_of, task_named
 from covbench.data.prepare import prepare_masks, split_grid
+from covbench.system.stage_files import check_files
 
+check_files(snakemake.input)
 w = snakemake.wildcards
 prepare_masks(
     pd.read_parquet(snakemake.input.index),

@@ -10,7 +10,9 @@ import pandas as pd
 
 from covbench.data.datasets import dataset_of, task_named
 from covbench.data.prepare import prepare_native_masks
+from covbench.system.stage_files import check_files, seal_files
 
+check_files(snakemake.input)
 w = snakemake.wildcards
 prepare_native_masks(
     pd.read_parquet(snakemake.input.index),
@@ -18,3 +20,4 @@ prepare_native_masks(
     task_named(w.task),
     Path(snakemake.output[0]),
 )
+seal_files(snakemake.output)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from covbench.experiment.plan import plan_runs
 from covbench.reporting.page import build_report, describe_origin
+from covbench.system.stage_files import check_files
 
+check_files(snakemake.input)
 build_report(
     results=Path("results"),
     data=Path("data"),

@@ -10,8 +10,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from covbench.audit.duplicates import Thumbnails, hash_crops
-from covbench.data.images import read_images, resize_image
-from covbench.data.index import count_workers, first_row, group_by_file, raise_all
+from covbench.data.images import resize_image
+from covbench.data.index import count_workers, group_by_file, raise_all
+from covbench.data.fetched_files import read_indexed
 from covbench.schema import CovbenchError
 from covbench.system.files import write_whole
 
@@ -30,7 +31,7 @@ def make_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
         The thumbnails in the order of the index.
 
     Raises:
-        CovbenchError: a file cannot be read. The message names every such file.
+        CovbenchError: a file cannot be read, or is not the one that was indexed. The message names every such file.
     """
     rows = index[~index["excluded"]].reset_index(drop=True)
     files = group_by_file(rows)
@@ -48,11 +49,8 @@ def _decode_file(
     rows: pd.DataFrame, raw: Path, side: int
 ) -> tuple[list[tuple[np.ndarray, np.ndarray, tuple[int, ...]]], str]:
     """Thumbnail, hashes and stored shape of each row of a file, and what is wrong with it."""
-    first = first_row(rows)
-    window = first["window_low"], first["window_high"]
     try:
-        pictures = read_images(raw / first["path"], list(rows["frame"]), *window, first["orientation"])
-        small = [(resize_image(picture, side), picture.shape) for picture in pictures]
+        small = [(resize_image(picture, side), picture.shape) for picture in read_indexed(rows, raw)]
     except CovbenchError as error:
         return [], str(error)
     return [(picture, hash_crops(picture), shape) for picture, shape in small], ""

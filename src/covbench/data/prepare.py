@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from covbench.data.images import read_images
 from covbench.data.index import count_workers, group_by_file, raise_all, usable_rows
-from covbench.data.inspection import first_row, read_row_masks
+from covbench.data.inspection import read_row_masks
+from covbench.data.fetched_files import read_indexed, require_fetched
 from covbench.data.resizing import RESIZES, resize_mask
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
-from covbench.system.content_hashes import write_checksum
-from covbench.system.files import write_whole
+from covbench.system.disk import require_space
+from covbench.system.files import write_checksum, write_whole
 
 Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
 
@@ -47,16 +47,11 @@ def prepare_images(
         (int64, as stored, in pixels).
 
     Raises:
-        CovbenchError: the task has no usable image, or a file cannot be read. The message names every such file.
+        CovbenchError: the task has no usable image, or a file cannot be read or is not the one that was indexed. The
+            message names every such file.
     """
     rows = _require_rows(index, task)
-
-    def decode(group: pd.DataFrame) -> Iterator[np.ndarray]:
-        first = first_row(group)
-        window = first["window_low"], first["window_high"]
-        return read_images(raw / first["path"], list(group["frame"]), *window, first["orientation"])
-
-    shapes = _write_array(rows, raw, size, out, decode, RESIZES[resize])
+    shapes = _write_array(rows, raw, size, out, partial(read_indexed, raw=raw), RESIZES[resize])
     numbers = {name: number for number, name in enumerate(task.classes)}
     labels = rows["label"].map(numbers) if task.kind == CLASSIFICATION else -1
     return rows[["image_id"]].assign(
@@ -75,9 +70,11 @@ def prepare_masks(index: pd.DataFrame, raw: Path, task: Task, size: int, out: Pa
         out: path of the .npy file.
 
     Raises:
-        CovbenchError: the task has no usable image, or a mask cannot be read. The message names every such file.
+        CovbenchError: the task has no usable image, or a mask cannot be read or is not the one that was fetched. The
+            message names every such file.
     """
     rows = _require_rows(index, task)
+    require_fetched(raw, rows["mask"])
     _write_array(rows, raw, size, out, partial(read_row_masks, raw=raw, classes=task.classes), resize_mask)
 
 
@@ -94,9 +91,11 @@ def prepare_native_masks(index: pd.DataFrame, raw: Path, task: Task, out: Path) 
         out: path of the .npz file.
 
     Raises:
-        CovbenchError: the task has no usable image, or a mask cannot be read. The message names every such file.
+        CovbenchError: the task has no usable image, or a mask cannot be read or is not the one that was fetched. The
+            message names every such file.
     """
     rows = _require_rows(index, task)
+    require_fetched(raw, rows["mask"])
     errors: list[str] = []
     with write_whole(out) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         for numbers in tqdm(group_by_file(rows), unit="file"):
@@ -138,6 +137,8 @@ def _write_array(
     """
     shapes = np.zeros((len(rows), 2), np.int64)
     errors: list[str] = []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    require_space(out.parent, len(rows) * size * size, str(out))
     with write_whole(out) as temporary, temporary.open("wb") as file:
         start = _write_header(file, (len(rows), size, size))
 

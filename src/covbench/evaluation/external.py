@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from covbench.data.external import SHARED, share_labels, share_probabilities
 from covbench.data.folds import Fold, open_truth
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.native import count_native
+from covbench.evaluation.predictions import write_scores
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.schema import SEGMENTATION, Task
-from covbench.system.files import write_json, write_table
+from covbench.experiment.records import read_record
+from covbench.schema import SEGMENTATION, CovbenchError, Task
+from covbench.system.stage_files import check_files, name_remedy
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
         outputs: two paths. `metrics` gets the counts of images and, by seed, the content of metrics.json with the run's
             fingerprint. `cases` gets a row per image and seed. Both are empty if no image is new to the models.
     """
-    manifest = json.loads(Path(files["manifest"]).read_text(encoding="utf-8"))
+    read = [files[name] for name in ("predictions", "masks") if name in files]
+    hashes = check_files([*read, *files.get("prepared", ())])
+    manifest = _read_manifest(Path(files["manifest"]))
     predictions = pd.read_parquet(files["predictions"])
     if "masks" in files and len(predictions):
         masks, annotated = _load_masks(predictions, files, external)
@@ -60,8 +63,17 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
         tables.append(cases.assign(seed=int(seed)))
         log.info("seed %s: %s", seed, metrics["metrics"])
     none = pd.DataFrame({"image_id": [], "patient_id": [], "seed": []})
-    write_table(outputs["cases"], pd.concat(tables, ignore_index=True) if tables else none)
-    write_json(outputs["metrics"], {**{name: manifest[name] for name in COUNTS}, "seeds": scores})
+    cases = pd.concat(tables, ignore_index=True) if tables else none
+    found = {**{name: manifest[name] for name in COUNTS}, "seeds": scores}, cases
+    made_from = {Path(path).name: hashes[str(path)] for path in read}
+    write_scores(outputs["metrics"], outputs["cases"], found, made_from)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        return read_record(path)
+    except ValueError as error:
+        raise CovbenchError(f"{path} cannot be read ({error}); {name_remedy(path)}") from error
 
 
 def score_probabilities(rows: pd.DataFrame, task: Task) -> Scores:

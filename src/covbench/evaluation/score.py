@@ -13,11 +13,13 @@ from covbench.data.external import share_labels
 from covbench.data.folds import open_truth
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.native import count_native
-from covbench.evaluation.predictions import read_masks
+from covbench.evaluation.predictions import check_rows, read_masks, write_scores
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.experiment.plan import PlannedRun, native_masks_path
-from covbench.schema import SEGMENTATION, Run
-from covbench.system.files import write_json, write_table
+from covbench.experiment.plan import PlannedRun, native_masks_path, split_path
+from covbench.experiment.run_files import explain_damage, read_manifest
+from covbench.experiment.runs import RunState, examine_runs
+from covbench.schema import CovbenchError, Run
+from covbench.system.stage_files import check_files
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +33,17 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
         masks_path: masks.npy beside it; None for a classification. Of a segmentation, the masks on their stored grids
             are read too (experiment.plan.native_masks_path).
         root: the folder that holds data/ and results/.
+
+    Raises:
+        CovbenchError: a file that is read is not what its stage wrote, or the predictions do not belong to the split.
     """
     folder, task = root / run.folder, TASKS[run.task]
+    read = [folder / name for name in ("predictions.parquet", "predicted_masks.npz") if (folder / name).exists()]
+    hashes = check_files(read)
+    fingerprint = _read_fingerprint(run, folder / "manifest.json")
     predictions = pd.read_parquet(folder / "predictions.parquet")
+    if (split := root / split_path(run)).exists():
+        check_rows(predictions, pd.read_parquet(split), run)
     if masks_path is None:
         metrics, cases = evaluate_classification(predictions, task, publishes_patients(task.name))
     else:
@@ -42,22 +52,30 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
         native = count_native(test, share_labels(task)[masks], root / native_masks_path(run.task), task)
         known = publishes_patients(task.name)
         metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task, unsure, native, known)
-    write_table(folder / "cases.parquet", cases)
-    write_json(folder / "metrics.json", metrics)
+    made_from = {path.name: hashes[str(path)] for path in read}
+    scores = {**metrics, "fingerprint": fingerprint}, cases
+    write_scores(folder / "metrics.json", folder / "cases.parquet", scores, made_from)
+
+
+def _read_fingerprint(run: Run, path: Path) -> str:
+    try:
+        return str(read_manifest(path, run)["fingerprint"])
+    except (ValueError, OSError) as error:
+        raise CovbenchError(explain_damage(run, path.name, error)) from error
 
 
 def score_unscored(plan: Sequence[PlannedRun], root: Path = Path()) -> None:
-    """Score the planned runs whose predictions are newer than their scores, without waiting for a model's last seed."""
-    for planned in plan:
-        run = planned.run
-        folder = root / run.folder
-        needed = [folder / "predictions.parquet"]
-        if TASKS[run.task].kind == SEGMENTATION:
-            needed += [folder / "predicted_masks.npz", root / native_masks_path(run.task)]
-        if all(path.exists() for path in needed) and not _is_newer(folder / "metrics.json", needed):
-            log.info("%s: predicted, not scored yet", folder)
-            score_run(run, planned.inputs.rows, planned.inputs.masks, root)
+    """Score the trained runs without scores, or with those of other predictions. No run waits for a model's last seed.
 
-
-def _is_newer(path: Path, others: Sequence[Path]) -> bool:
-    return path.exists() and path.stat().st_mtime_ns >= max(other.stat().st_mtime_ns for other in others)
+    A run that cannot be scored is named in the log, and the others are scored.
+    """
+    for record in examine_runs(plan, root):
+        inputs = record.planned.inputs
+        needed = [inputs.rows, inputs.masks, native_masks_path(record.task)] if inputs.masks else []
+        if record.state is not RunState.TRAINED or not all((root / str(path)).exists() for path in needed):
+            continue
+        log.info("%s: %s", record.folder, record.reason)
+        try:
+            score_run(record.run, inputs.rows, inputs.masks, root)
+        except CovbenchError as error:
+            log.warning("%s cannot be scored: %s", record.folder, error)

@@ -19,11 +19,13 @@ from typing import Any
 from covbench.data.datasets import TASKS
 from covbench.experiment.code_fingerprint import depend_run, kind_of_run
 from covbench.experiment.plan import PlannedRun
+from covbench.experiment.records import seal_record
 from covbench.models.catalogue import BASELINES, architecture, input_size
 from covbench.schema import Run
 from covbench.system.content_hashes import hash_content
 from covbench.system.files import PACKAGE
 from covbench.system.processors import describe_processor
+from covbench.system.stage_files import check_files
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +54,9 @@ def gather_inputs(
     settings: Mapping[str, Any],
     root: Path = Path(),
 ) -> dict[str, Any]:
-    """Gather everything that decides what a run makes. The fingerprint covers it.
+    """Gather everything that decides what a run makes, for the job that makes it. The fingerprint covers it.
 
-    The hash of a large file comes from its checksum file (covbench.system.content_hashes).
+    Every byte of the input files is read and compared with what the stages before have recorded.
 
     Args:
         run: the run.
@@ -65,9 +67,12 @@ def gather_inputs(
 
     Returns:
         The inputs as plain JSON values. A file that does not exist has the hash None.
+
+    Raises:
+        CovbenchError: an input file is not what its stage wrote.
     """
-    paths = {name: root / path for name, path in input_files.items()}
-    files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
+    hashes = check_files(root / path for path in input_files.values())
+    files = {name: hashes.get(str(root / path)) for name, path in input_files.items()}
     return decide_inputs(run, options, settings) | {"files": files}
 
 
@@ -130,9 +135,14 @@ class Difference:
 
 
 def expect_inputs(planned: PlannedRun, root: Path = Path()) -> dict[str, Any]:
-    """Gather the inputs that a planned run would have if it were trained now. `root` is the folder that holds data/."""
+    """Gather the inputs that a planned run would have if it were trained now. `root` is the folder that holds data/.
+
+    A large file whose stamp fits is not read (covbench.system.content_hashes).
+    """
     plain = planned.describe()
-    return gather_inputs(planned.run, plain["options"], plain["files"], plain["settings"], root)
+    paths = {name: root / path for name, path in plain["files"].items()}
+    files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
+    return decide_inputs(planned.run, plain["options"], plain["settings"]) | {"files": files}
 
 
 def fingerprint_plan(plan: Sequence[PlannedRun]) -> str:
@@ -189,21 +199,23 @@ def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
     unlocked = find_unlocked(inputs["packages"])
     for name, versions in unlocked.items():
         log.warning("%s %s is installed, but %s is locked", name, versions["installed"], versions["locked"])
-    return {
-        "run": inputs["run"],
-        "options": inputs["options"],
-        "fingerprint": fingerprint_inputs(inputs),
-        "inputs": dict(inputs),
-        "git_commit": read_commit(),
-        "packages": installed_packages(),
-        "unlocked": unlocked,
-        "python": platform.python_version(),
-        **describe_processor(),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "scheduler_job": os.environ.get("SLURM_JOB_ID"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **facts,
-    }
+    return seal_record(
+        {
+            "run": inputs["run"],
+            "options": inputs["options"],
+            "fingerprint": fingerprint_inputs(inputs),
+            "inputs": dict(inputs),
+            "git_commit": read_commit(),
+            "packages": installed_packages(),
+            "unlocked": unlocked,
+            "python": platform.python_version(),
+            **describe_processor(),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "scheduler_job": os.environ.get("SLURM_JOB_ID"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+        }
+    )
 
 
 def find_unlocked(pins: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -87,7 +87,7 @@ def note_failure(run: Run) -> Iterator[None]:
         yield
     except Exception as error:
         words = str(error) if isinstance(error, CovbenchError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError), write_whole(note) as temporary:  # a full disk must not hide the error
+        with suppress(OSError, CovbenchError), write_whole(note) as temporary:  # a full disk must not hide the error
             temporary.write_text(words[:FAILURE_LENGTH], encoding="utf-8")
         raise
 

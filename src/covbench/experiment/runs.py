@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +11,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet
 
-from covbench.experiment.accepted_edits import Acceptance, find_acceptance, read_acceptances
+from covbench.experiment.accepted_edits import Acceptance, find_acceptance
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import Difference, find_differences, list_differences
+from covbench.experiment.run_files import (
+    SCORED_FILES,
+    TRAINED_FILES,
+    describe_input_damage,
+    explain_damage,
+    find_lost,
+    find_training_damage,
+    read_manifest,
+    read_scores,
+)
 from covbench.experiment.run_locks import is_running, read_failure
 from covbench.schema import HISTORY_COLUMNS, CovbenchError, Run
 from covbench.system.files import read_table
@@ -27,10 +35,6 @@ FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
 FACTS += ["device", "cpu", "instruction_set", "threads", "precision"]
 FACTS += ["weights", "fingerprint", "git_commit", "finished"]
 """Keys of manifest.json that are columns of runs.csv."""
-TRAINED_FILES = ("manifest.json", "predictions.parquet")
-SCORED_FILES = ("metrics.json", "cases.parquet")
-MANIFEST_KEYS = {"run": dict, "options": dict, "fingerprint": str, "inputs": dict, "finished": str}
-"""Keys that every manifest.json has, with their types."""
 
 
 class RunState(StrEnum):
@@ -133,21 +137,25 @@ def _examine_run(planned: PlannedRun, root: Path) -> RunRecord:
     if absent := [name for name in TRAINED_FILES if not (folder / name).exists()]:
         return _examine_absent(planned, absent, root)
     try:
-        manifest = read_manifest(folder / "manifest.json")
+        manifest = read_manifest(folder / "manifest.json", planned.run)
     except (ValueError, OSError) as error:
         reason = explain_damage(planned.run, "manifest.json", error)
         return _unless_running(RunRecord(planned, RunState.FAILED, root, reason))
     differences = find_differences(planned, manifest, root)
     acceptance = find_acceptance(differences, manifest)
     if differences and not acceptance:
-        reason = list_differences(differences)
+        reason = list_differences(differences) + describe_input_damage(planned, differences, root)
         return _unless_running(RunRecord(planned, RunState.STALE, root, reason, differences, manifest=manifest))
-    return _examine_current(planned, root, manifest, acceptance)
+    return _examine_current(RunRecord(planned, RunState.TRAINED, root, acceptance=acceptance, manifest=manifest))
 
 
 def _examine_absent(planned: PlannedRun, absent: Sequence[str], root: Path) -> RunRecord:
     record = _unless_running(RunRecord(planned, RunState.MISSING, root, f"no {', '.join(absent)}"))
-    if record.state is RunState.MISSING and (failure := read_failure(planned.run, root)):
+    if record.state is RunState.RUNNING:
+        return record
+    was_there = absent == ["predictions.parquet"] or (record.folder / "metrics.json").exists()
+    lost = find_lost(planned.run, root, TRAINED_FILES) if was_there else ""
+    if failure := read_failure(planned.run, root) or lost:
         return RunRecord(planned, RunState.FAILED, root, " ".join(failure.split()))
     return record
 
@@ -158,57 +166,21 @@ def _unless_running(record: RunRecord) -> RunRecord:
     return record
 
 
-def _examine_current(
-    planned: PlannedRun, root: Path, manifest: Mapping[str, Any], acceptance: Acceptance | None
-) -> RunRecord:
+def _examine_current(trained: RunRecord) -> RunRecord:
     """Examine a run that was trained with the planned inputs."""
-    folder = root / planned.run.folder
-    if absent := [name for name in SCORED_FILES if not (folder / name).exists()]:
-        reason = f"not scored yet: no {', '.join(absent)}" + (f"; {acceptance}" if acceptance else "")
-        return RunRecord(planned, RunState.TRAINED, root, reason, acceptance=acceptance, manifest=manifest)
-    name = "metrics.json"
-    try:
-        metrics = _read_object(folder / name)
-        name = "cases.parquet"
-        pyarrow.parquet.read_metadata(folder / name)  # at the end of the file: a file that was cut short has none
-    except (ValueError, OSError) as error:
-        reason = explain_damage(planned.run, name, error)
-        return RunRecord(planned, RunState.FAILED, root, reason, acceptance=acceptance, manifest=manifest)
-    reason = str(acceptance) if acceptance else ""
-    return RunRecord(planned, RunState.SCORED, root, reason, (), acceptance, manifest, metrics)
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read manifest.json of a run. Raises ValueError if it is cut short or lacks one of MANIFEST_KEYS."""
-    manifest = _read_object(path)
-    for key, kind in MANIFEST_KEYS.items():
-        if not isinstance(manifest.get(key), kind):
-            raise ValueError(f"no {key} in it")
-    read_acceptances(manifest)
-    return manifest
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(value, dict):
-        raise ValueError(f"it holds a {type(value).__name__}, not an object")
-    return value
-
-
-def explain_damage(run: Run, name: str, error: Exception) -> str:
-    """Say that a file of a run cannot be read.
-
-    Args:
-        run: the run.
-        name: name of the file in the run's folder.
-        error: what reading it raised.
-
-    Returns:
-        One sentence: the file, the cause, and the command that makes the file again.
-    """
-    path = f"{run.folder}/{name}"
-    why = " ".join(str(error).split())
-    return f"{path} cannot be read ({why}); make it again: snakemake --cores 8 --forcerun {path}"
+    run, root = trained.run, trained.root
+    lost = find_lost(run, root, SCORED_FILES)
+    if damage := find_training_damage(run, root) or lost:
+        return _unless_running(replace(trained, state=RunState.FAILED, reason=damage))
+    accepted = f"; {trained.acceptance}" if trained.acceptance else ""
+    if not (trained.folder / "metrics.json").exists():
+        return replace(trained, reason=f"not scored yet: no {', '.join(SCORED_FILES)}{accepted}")
+    metrics, unscored, damage = read_scores(run, root, trained.manifest)
+    if damage:
+        return replace(trained, state=RunState.FAILED, reason=damage)
+    if unscored:
+        return replace(trained, reason=f"{unscored}{accepted}")
+    return replace(trained, state=RunState.SCORED, reason=accepted.removeprefix("; "), metrics=metrics)
 
 
 def require_planned(records: Iterable[RunRecord]) -> None:

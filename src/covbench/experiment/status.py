@@ -15,7 +15,7 @@ STATES = {
     RunState.TRAINED: "the same, but not scored yet",
     RunState.STALE: "trained, but an option, a setting, a file, a module or a locked package has changed since",
     RunState.RUNNING: "a process is training it",
-    RunState.FAILED: "its last training ended with an error, or one of its files is damaged",
+    RunState.FAILED: "its last training ended with an error, or one of its files is damaged or lost",
     RunState.MISSING: "not trained yet",
 }
 HELP = f"""\

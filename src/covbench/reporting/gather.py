@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_record, examine_runs
 from covbench.schema import SEGMENTATION, Card, Column, Task
+from covbench.system.content_hashes import hash_content
 from covbench.system.files import read_table
+from covbench.system.stage_files import find_damage, name_remedy
+
+log = logging.getLogger(__name__)
 
 FROM_ELSEWHERE = ("published", "literature", "findings")
 """Tables of other people's models, which need not be planned here."""
@@ -154,9 +159,17 @@ def find_card(task: str) -> tuple[str, Card | None]:
 
 
 def read_index(data: Path, dataset: str) -> pd.DataFrame | None:
-    """The dataset's index; None before it is made."""
+    """The dataset's index; None before it is made, and if it is damaged."""
     path = data / "index" / f"{dataset}.parquet"
-    return pd.read_parquet(path) if path.exists() else None
+    return pd.read_parquet(path) if path.exists() and _is_intact(path) else None
+
+
+def _is_intact(*paths: Path) -> bool:
+    """Whether files of data/ are what their stage wrote. The log names one that is not, which the report leaves out."""
+    problems = [f"{problem}; {name_remedy(path)}" for path in paths if (problem := find_damage(path, hash_content))]
+    for problem in problems:
+        log.warning("left out of the report: %s", problem)
+    return not problems
 
 
 def read_split(data: Path, task: str, protocol: str) -> pd.DataFrame | None:
@@ -168,10 +181,10 @@ def read_split(data: Path, task: str, protocol: str) -> pd.DataFrame | None:
         protocol: Name of the protocol.
 
     Returns:
-        Columns of schema.SPLIT_COLUMNS; None before any split is made.
+        Columns of schema.SPLIT_COLUMNS; None before any split is made, and if it is damaged.
     """
     paths = sorted((data / "splits" / task / protocol).glob("*.parquet"), key=lambda path: (len(path.stem), path.stem))
-    return pd.read_parquet(paths[0]) if paths else None
+    return pd.read_parquet(paths[0]) if paths and _is_intact(paths[0]) else None
 
 
 @dataclass(frozen=True)
@@ -198,7 +211,8 @@ def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | 
         size: Side of the images in pixels; by default the smallest that exists.
 
     Returns:
-        The arrays, memory-mapped, antialiased if there are any; None if there are none of this size.
+        The arrays, memory-mapped, antialiased if there are any; None if there are none of this size, or if they are
+        damaged.
     """
     found = (data / "prepared" / task).glob("[0-9]*")
     folders = [path for path in found if (path / "images.npy").exists() and (path / "rows.parquet").exists()]
@@ -207,6 +221,8 @@ def read_prepared(data: Path, task: str, size: int | None = None) -> Prepared | 
         return None
     folder = min(folders, key=lambda path: split_grid(path.name))
     masks = folder / "masks.npy"
+    if not _is_intact(folder / "rows.parquet", folder / "images.npy", masks):
+        return None
     return Prepared(
         folder,
         pd.read_parquet(folder / "rows.parquet"),

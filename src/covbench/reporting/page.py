@@ -43,6 +43,7 @@ from covbench.reporting.steps import read_steps
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
 from covbench.schema import SEGMENTATION, Task
+from covbench.system.files import sweep_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,12 @@ def describe_origin() -> dict[str, str]:
 
 @contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """Yield a new folder beside `out` to write to. It replaces `out` unless an error is raised."""
+    """Yield a new folder beside `out` to write to. It replaces `out` unless an error is raised.
+
+    What killed processes left half written of the same folder is removed.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sweep_leftovers(out.parent, rf"\.{re.escape(out.name)}\.(\d+)\.(new|old)")
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     new.mkdir(parents=True)
     try:

@@ -28,6 +28,7 @@ from covbench.reporting.tables import BASELINE_TAG, count_states, order_protocol
 from covbench.reporting.wording import DASH, is_number, name_protocol, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
+from covbench.system.stage_files import check_files
 
 HELP = """\
 Print the network with the highest score and the best baseline of every task: AUROC for classification, Dice of the
@@ -45,6 +46,8 @@ examples:
 """
 
 
+TABLES = ("summary", "metrics", "published", "protocols", "ranks", "runs")
+"""Tables of results/compare that the summary reads."""
 READING = (
     "Mean over seeds, with the 95 % interval in brackets. Study: the lowest and the highest value of its models. The "
     "network is the one with the highest score, with the ranks that it may hold: the test folds cannot separate models "
@@ -193,8 +196,9 @@ def _escape(text: str) -> str:
 
 
 def require_tables(results: Path) -> None:
-    """Raise CovbenchError unless `results` holds the tables that a summary is made of."""
+    """Raise CovbenchError unless `results` holds the tables that a summary is made of, as they were written."""
     if (results / "compare" / "runs.csv").is_file():
+        check_files(results / "compare" / f"{name}.csv" for name in TABLES)
         return
     inner = [name for name in ("results", "partial") if (results / name / "compare" / "runs.csv").is_file()]
     remedy = f"did you mean {results / inner[0]}?" if inner else "run snakemake, or snakemake partial_report, first"
@@ -204,8 +208,7 @@ def require_tables(results: Path) -> None:
 def print_summary(results: Path) -> None:
     """Print the leaders of every task and the number of runs in each state. results: the folder that holds compare/."""
     console = Console()
-    names = ("summary", "metrics", "published", "protocols", "ranks", "runs")
-    compare = {name: read_table(results / "compare" / f"{name}.csv", COMPARE_TABLES[name]) for name in names}
+    compare = {name: read_table(results / "compare" / f"{name}.csv", COMPARE_TABLES[name]) for name in TABLES}
     leaders = list(find_leaders(compare)) if len(compare["summary"]) else []
     shown = [leader for leader in leaders if leader.metric in (*HEADLINES.values(), BALANCED) or leader.warnings]
     if shown:

@@ -1,25 +1,22 @@
-"""Keep the content hash of a large file beside it, so that a run can name its data without reading gigabytes."""
+"""Hash the content of files, and spare a large file the reading while its size, inode and times are as they were."""
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
-from covbench.system.files import hash_file, write_whole
+from covbench.schema import CovbenchError
+from covbench.system.files import checksum_path, hash_file, write_checksum, write_json
 
+__all__ = ["checksum_path", "hash_anew", "hash_content", "read_checksum", "stamp_path", "write_checksum"]
 
-def checksum_path(path: Path) -> Path:
-    """Return the path of a file's checksum file."""
-    return path.with_name(f"{path.name}.sha256")
-
-
-def write_checksum(path: Path, sha256: str | None = None) -> None:
-    """Write a file's checksum file in the format of `sha256sum`.
-
-    sha256: 64 hexadecimal digits, if they are known already; otherwise the file is read.
-    """
-    with write_whole(checksum_path(path)) as temporary:
-        temporary.write_text(f"{sha256 or hash_file(path)}  {path.name}\n", encoding="utf-8")
+LARGE = 16 * 10**6
+"""Bytes from which hash_content looks at the stamp first. Smaller files are read each time: it takes milliseconds."""
+TICK = 20 * 10**6  # nanoseconds; two changes of a file within one tick of its file system's clock have the same time
+COARSE_TICK = 2 * 10**9  # of a file system that keeps whole seconds
 
 
 def read_checksum(path: Path) -> str:
@@ -28,17 +25,45 @@ def read_checksum(path: Path) -> str:
     return checksum_file.read_text(encoding="utf-8").split()[0] if checksum_file.is_file() else ""
 
 
-def hash_content(path: Path) -> str:
-    """Return the sha256 of a file, from its checksum file if that is up to date, otherwise from its bytes.
+def stamp_path(path: Path) -> Path:
+    """Return the path of a large file's stamp: its hash, and its size, inode and times when it was hashed."""
+    return path.with_name(f".{path.name}.stamp")
 
-    A checksum file is up to date if it is newer than the last change of the file's inode (ctime), which a copy with an
-    older date or a rename cannot hide. An outdated checksum file that still holds the right digits (a checkout changes
-    times) gets a new date. One with wrong digits is left to its writer.
+
+def hash_content(path: Path) -> str:
+    """Return the sha256 of a file. A large file whose stamp fits is not read.
+
+    A stamp fits if size, inode, time of modification (mtime) and time of the last change of any kind (ctime) are the
+    same. No program can set the ctime, so an edit with an older date or a renamed copy is found. A stamp is not trusted
+    if it was made in the future, or in the same tick of the clock as the last change.
     """
-    written = read_checksum(path)
-    if written and checksum_path(path).stat().st_mtime_ns >= path.stat().st_ctime_ns:
-        return written
+    return _read_stamp(path) or hash_anew(path)
+
+
+def hash_anew(path: Path) -> str:
+    """Return the sha256 of a file's bytes, and stamp a large file where its folder may be written."""
+    before, started = _describe(path), time.time_ns()
     found = hash_file(path)
-    if written == found and os.access(checksum_path(path), os.W_OK):
-        os.utime(checksum_path(path))
+    if before["size"] >= LARGE and before == _describe(path) and os.access(path.parent, os.W_OK):
+        with suppress(OSError, CovbenchError):  # a stamp only saves time
+            write_json(stamp_path(path), {"sha256": found, "hashed_at": started, **before})
     return found
+
+
+def _read_stamp(path: Path) -> str:
+    """Return the sha256 in a file's stamp; empty if there is none, or if it is not to be trusted."""
+    now = _describe(path)
+    if now["size"] < LARGE:
+        return ""
+    try:
+        stamp = json.loads(stamp_path(path).read_text(encoding="utf-8"))
+        hashed_at, sha256 = int(stamp.pop("hashed_at")), str(stamp.pop("sha256"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    tick = TICK if now["ctime"] % 10**9 else COARSE_TICK
+    return sha256 if stamp == now and now["ctime"] + tick <= hashed_at <= time.time_ns() else ""
+
+
+def _describe(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {"size": found.st_size, "inode": found.st_ino, "mtime": found.st_mtime_ns, "ctime": found.st_ctime_ns}

@@ -44,18 +44,45 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 
 @contextmanager
-def explain_full_disk(folder: Path, what: str) -> Iterator[None]:
+def explain_full_disk(folder: Path, what: str, needed: int = 0) -> Iterator[None]:
     """Turn `no space left on device` while writing below `folder` into a CovbenchError.
 
-    what: name of what is written, for the error message.
+    Args:
+        folder: an existing folder on the disk.
+        what: name of what is written, for the error message.
+        needed: its size in bytes; 0 if that is not known.
+
+    Raises:
+        CovbenchError: the disk is full, or the user's quota is used up.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full_disk(error):
             raise
-        free = show_bytes(shutil.disk_usage(folder).free)
-        raise CovbenchError(
-            f"no space left while writing {what}: {folder.resolve()} has {free} free; "
-            "free some space, then run again (what has been written is kept)"
-        ) from error
+        raise CovbenchError(describe_full_disk(folder, what, needed)) from error
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether an error says that a disk is full or a quota is used up. HDF5 says it only in words."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and (error.errno in numbers or "No space left on device" in str(error))
+
+
+def describe_full_disk(folder: Path, what: str, needed: int = 0) -> str:
+    """Say in a sentence that a disk is full.
+
+    Args:
+        folder: an existing folder on the disk.
+        what: name of what is written.
+        needed: its size in bytes; 0 if that is not known.
+
+    Returns:
+        What is written, how much is free where, how much is missing if the size is known, and what to do.
+    """
+    free = shutil.disk_usage(folder).free
+    missing = f", {show_bytes(needed - free)} too little for {show_bytes(needed)}" if needed > free else ""
+    return (
+        f"no space left while writing {what}: {folder.resolve()} has {show_bytes(free)} free{missing}; "
+        "free some space, then run again (what has been written is kept)"
+    )

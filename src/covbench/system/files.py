@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.schema import Column
+from covbench.system.disk import explain_full_disk
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PROJECT = PACKAGE.parents[1]
@@ -27,22 +32,68 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
 
 
 @contextmanager
-def write_whole(path: Path | str) -> Iterator[Path]:
+def write_whole(path: Path | str, what: str = "", size: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with the same suffixes, and rename it to `path` if nothing is raised.
 
     The bytes are on the disk before the file gets its name, so after a loss of power `path` is either the old file or
-    the new one.
+    the new one. What killed processes left half written of the same file is removed.
+
+    Args:
+        path: the file.
+        what: its name in the error for a full disk; the path if empty.
+        size: how many bytes it will have, for the same error; 0 if that is not known.
+
+    Yields:
+        The temporary path.
+
+    Raises:
+        CovbenchError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_leftovers(path.parent, rf"\.(\d+)\.{re.escape(path.name)}")
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        yield temporary
-        _flush_to_disk(temporary)
+        with explain_full_disk(path.parent, what or str(path), size):
+            yield temporary
+            _flush_to_disk(temporary)
         os.replace(temporary, path)
         _flush_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep_leftovers(folder: Path, pattern: str) -> None:
+    """Remove files and folders that killed processes of this machine left half written.
+
+    folder: where they are. pattern: regular expression for their whole name, with the process id as its first group.
+    """
+    for name in list(_list_hidden(folder)):
+        found = re.fullmatch(pattern, name)
+        if found and not _is_alive(int(found[1])):
+            _list_hidden(folder).discard(name)
+            leftover = folder / name
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                with suppress(OSError):  # of another user, in a folder where only the owner may remove a file
+                    leftover.unlink()
+
+
+@functools.cache
+def _list_hidden(folder: Path) -> set[str]:
+    """List the hidden names of a folder, once per process: a folder can hold thousands of files that it writes."""
+    return {name for name in os.listdir(folder) if re.match(r"\.", name)}
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -56,17 +107,35 @@ def _flush_to_disk(path: Path) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write strict JSON (NaN is refused), indented, whole or not at all."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    with write_whole(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    _write_bytes(path, f"{text}\n".encode())
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
     """Write a table as CSV or Parquet, by the suffix of `path`, whole or not at all."""
-    with write_whole(path) as temporary:
-        if temporary.suffix == ".parquet":
-            table.to_parquet(temporary, index=False)
-        else:
-            table.to_csv(temporary, index=False)
+    content = io.BytesIO()
+    if Path(path).suffix == ".parquet":
+        table.to_parquet(content, index=False)
+    else:
+        table.to_csv(content, index=False)
+    _write_bytes(path, content.getvalue())
+
+
+def _write_bytes(path: Path | str, content: bytes) -> None:
+    with write_whole(path, size=len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def checksum_path(path: Path) -> Path:
+    """Return the path of a file's checksum file."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_checksum(path: Path, sha256: str | None = None) -> None:
+    """Write a file's checksum file in the format of `sha256sum`.
+
+    sha256: 64 hexadecimal digits, if they are known already; otherwise the file is read.
+    """
+    _write_bytes(checksum_path(path), f"{sha256 or hash_file(path)}  {path.name}\n".encode())
 
 
 def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -89,7 +158,7 @@ def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
 
 
 def write_predictions(table: pd.DataFrame, masks: Mapping[str, np.ndarray], outputs: Mapping[str, str]) -> None:
-    """Write a run's predictions, and for segmentation its class maps.
+    """Write predictions, and for segmentation their class maps, each with its checksum file.
 
     Args:
         table: schema.PREDICTION_COLUMNS, R rows.
@@ -100,3 +169,5 @@ def write_predictions(table: pd.DataFrame, masks: Mapping[str, np.ndarray], outp
     if masks:
         with write_whole(outputs["masks"]) as temporary:
             np.savez_compressed(temporary, **dict(masks))  # type: ignore[arg-type]
+    for name in ("predictions", "masks") if masks else ("predictions",):
+        write_checksum(Path(outputs[name]))

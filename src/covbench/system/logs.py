@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from covbench.schema import CovbenchError
+from covbench.system.disk import describe_full_disk, is_full_disk
 
 
 class _Tee:
@@ -54,5 +55,11 @@ def log_to(path: str, show_progress: bool = False) -> None:
 def _report_error(kind: type[BaseException], error: BaseException, trace: object) -> None:
     if issubclass(kind, CovbenchError):
         logging.getLogger("covbench").error("%s", error)
+    elif is_full_disk(error):
+        name = getattr(error, "filename", None)
+        folder = Path(os.fsdecode(name)).parent if name else Path()
+        logging.getLogger("covbench").error(
+            "%s", describe_full_disk(folder if folder.is_dir() else Path(), str(name or "a file"))
+        )
     else:
         sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]

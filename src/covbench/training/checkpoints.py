@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from covbench.system.disk import explain_full_disk, require_space
-from covbench.system.files import write_json, write_whole
+from covbench.system.disk import require_space
+from covbench.system.files import hash_file, write_checksum, write_json, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,9 @@ def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
     }
     text = json.dumps({"arrays": sorted(named), "facts": facts}, allow_nan=False).encode()
     what = f"the training state {path.name}; the last good one stays"
-    require_space(folder, sum(array.nbytes for array in named.values()) + len(text), what)
-    with explain_full_disk(folder, what), write_whole(path) as temporary, open(temporary, "wb") as file:
+    size = sum(array.nbytes for array in named.values()) + len(text)
+    require_space(folder, size, what)
+    with write_whole(path, what, size) as temporary, open(temporary, "wb") as file:
         np.savez(file, contents=np.frombuffer(text, np.uint8), **named)  # type: ignore[arg-type]
     for old in [*earlier, path][:-KEPT_STATES]:
         old.unlink()
@@ -91,14 +92,18 @@ def _number(path: Path) -> int:
 
 
 def keep_outputs(folder: Path, outputs: Mapping[str, str]) -> None:
-    """Keep the outputs of a finished run as hard links, which take no space, and remove its states.
+    """Keep the outputs of a finished run as hard links, which take no space, with their hashes, and remove its states.
 
-    Folders of other fingerprints of the same run are removed too, because their models are out of date.
+    The outputs get their checksum files, except JSON files, which hold their own hash. Folders of other fingerprints of
+    the same run are removed, because their models are out of date.
     """
+    hashes = {name: hash_file(Path(path)) for name, path in outputs.items()}
+    _seal(outputs, hashes)
     with _fresh_folder(folder / FINISHED) as fresh:
         for path in outputs.values():
             _link(Path(path), fresh / Path(path).name)
-        write_json(fresh / "outputs.json", {name: Path(path).name for name, path in outputs.items()})
+        kept = {name: {"file": Path(path).name, "sha256": hashes[name]} for name, path in outputs.items()}
+        write_json(fresh / "outputs.json", kept)
     for state in _list_states(folder):
         state.unlink()
     for other in folder.parent.iterdir():
@@ -107,18 +112,46 @@ def keep_outputs(folder: Path, outputs: Mapping[str, str]) -> None:
 
 
 def publish_kept(folder: Path, outputs: Mapping[str, str]) -> bool:
-    """Write the kept outputs of a finished run again. Returns False if no run has finished with these inputs."""
+    """Write the kept outputs of a finished run again, after reading every byte of them.
+
+    Returns False if no run has finished with these inputs, or if one of its outputs is damaged: in place, through the
+    hard link, or on the disk. The damaged ones are removed, and the log says why the run is trained again.
+    """
     kept = folder / FINISHED
-    if not (kept / "outputs.json").is_file():
+    if not kept.is_dir():
         return False
-    names = json.loads((kept / "outputs.json").read_text(encoding="utf-8"))
-    if set(names) != set(outputs):
+    try:
+        hashes = _check_kept(kept, outputs)
+    except (ValueError, OSError) as error:
+        log.warning("%s is damaged (%s): the run is trained again", kept, error)
+        shutil.rmtree(kept)
         return False
-    for name, path in outputs.items():
+    for path in outputs.values():
         with write_whole(path) as temporary:
-            _link(kept / names[name], temporary)
+            _link(kept / Path(path).name, temporary)
             os.utime(temporary)  # newer than the inputs, or Snakemake would run the job again
+    _seal(outputs, hashes)
     return True
+
+
+def _check_kept(kept: Path, outputs: Mapping[str, str]) -> dict[str, str]:
+    """Hash the kept outputs: sha256 by name. Raises ValueError if they are not what was kept, or other outputs."""
+    listed = json.loads((kept / "outputs.json").read_text(encoding="utf-8"))
+    if not isinstance(listed, dict) or set(listed) != set(outputs):
+        raise ValueError("its list names other outputs")
+    hashes = {name: hash_file(kept / Path(path).name) for name, path in outputs.items()}
+    for name, entry in listed.items():
+        if isinstance(entry, str):  # kept by an earlier version, which recorded no hashes
+            log.warning("%s was kept without its hash, so it is not compared", kept / entry)
+        elif not isinstance(entry, dict) or entry.get("sha256") != hashes[name]:
+            raise ValueError(f"{Path(outputs[name]).name} is not what was kept")
+    return hashes
+
+
+def _seal(outputs: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+    for name, path in outputs.items():
+        if Path(path).suffix != ".json":
+            write_checksum(Path(path), hashes[name])
 
 
 @contextmanager

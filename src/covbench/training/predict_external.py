@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,10 @@ from covbench.data.folds import (
     select_fold,
     write_predicted,
 )
+from covbench.experiment.records import seal_record
+from covbench.experiment.run_files import explain_damage, read_manifest
 from covbench.protocols import Options
-from covbench.schema import Run
+from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json
 from covbench.system.processors import describe_processor
 from covbench.training.devices import describe_device
@@ -85,10 +86,10 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
         parts.append(predicted or Predicted(fold, "test", run.seed, _predict_nothing(fold, len(classes))))
         log.info("seed %d: %d images", run.seed, len(fold))
     write_predicted(parts, outputs)
-    fingerprints = {str(run.seed): _read_fingerprint(path) for run, path in zip(job.runs, job.models, strict=True)}
+    fingerprints = {str(run.seed): _read_fingerprint(run, path) for run, path in zip(job.runs, job.models, strict=True)}
     facts = {"external": job.external, "classes": list(classes), **counts, "fingerprints": fingerprints}
     machine = {"device": describe_device(), **describe_processor(), "threads": job.threads}
-    write_json(outputs["manifest"], facts | machine)
+    write_json(outputs["manifest"], seal_record(facts | machine))
 
 
 def _predict(path: str, fold: Fold, options: Options, seed: int) -> Predicted:
@@ -105,6 +106,8 @@ def _predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:
     return ClassMaps(np.empty((0, *fold.images.shape[1:]), np.uint8))
 
 
-def _read_fingerprint(model: str) -> str:
-    manifest = json.loads(Path(model).with_name("manifest.json").read_text(encoding="utf-8"))
-    return str(manifest["fingerprint"])
+def _read_fingerprint(run: Run, model: str) -> str:
+    try:
+        return str(read_manifest(Path(model).with_name("manifest.json"), run)["fingerprint"])
+    except ValueError as error:
+        raise CovbenchError(explain_damage(run, "manifest.json", error)) from error

@@ -17,6 +17,7 @@ from covbench.experiment.run_locks import lock_run, note_failure, run_checkpoint
 from covbench.protocols import AUDITED, protocol_options
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run, Task
 from covbench.system.files import read_table, write_json, write_table
+from tests.run_records import leave_predictions, leave_scores
 
 BINARY = Task("covid_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 LESIONS = Task("zenodo_infection", SEGMENTATION, ("background", "infection"), lesions=("infection",))
@@ -62,10 +63,9 @@ def score_run(run, skill):
 
 def finish_run(root, run, skill=0.6, options=OPTIONS, **facts):
     metrics, cases = score_run(run, skill)
-    write_json(root / run.folder / "metrics.json", metrics)
-    write_table(root / run.folder / "cases.parquet", cases)
     write_manifest(root, run, options, seconds=12.5, parameters=7, **facts)
-    (root / run.folder / "predictions.parquet").touch()
+    leave_predictions(root / run.folder)
+    leave_scores(root / run.folder, metrics, cases)
     return metrics
 
 
@@ -120,10 +120,9 @@ def test_an_undefined_score_keeps_its_reason_and_has_no_interval(tmp_path):
     run = Run("covid_ct", "audited", "vgg16", 1)
     rows = predict_rows(np.random.default_rng(0), 10).assign(truth=1, p_0=0.1, p_1=0.9)
     metrics, cases = evaluate_classification(rows, BINARY)
-    write_json(tmp_path / run.folder / "metrics.json", metrics)
-    write_table(tmp_path / run.folder / "cases.parquet", cases)
     write_manifest(tmp_path, run, OPTIONS)
-    (tmp_path / run.folder / "predictions.parquet").touch()
+    leave_predictions(tmp_path / run.folder)
+    leave_scores(tmp_path / run.folder, metrics, cases)
     tables = compare_runs(plan_of([run]), REPORTED, LITERATURE, tmp_path)
     auroc = tables["metrics"].set_index(["class", "metric"]).loc[("", "auroc")]
     assert auroc["reason"] == "only one class in the test fold"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -29,8 +28,11 @@ from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.external import COUNTS, Scores
 from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
+from covbench.experiment.records import read_record
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs, name_weights
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
+from covbench.system.content_hashes import hash_content
+from covbench.system.stage_files import name_remedy
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,13 @@ def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, 
             return {}, f"seed {scored.seed} is {scored.state}"
     if not (folder / "metrics.json").exists():
         return {}, "not tested there yet"
-    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    try:
+        metrics = read_record(folder / "metrics.json")
+        recorded = metrics.get("files", {}).get("cases.parquet", "")
+        if recorded and hash_content(folder / "cases.parquet") != recorded:
+            raise ValueError("its cases.parquet is not what was written")
+    except (ValueError, OSError) as error:
+        return {}, f"{folder / 'metrics.json'} cannot be read ({error}); {name_remedy(folder / 'metrics.json')}"
     for scored in seeds if metrics["images"] else ():
         there = metrics["seeds"].get(str(scored.seed), {})
         if there.get("fingerprint") != scored.manifest["fingerprint"]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covbench.schema import CovbenchError
+from covbench.system.disk import describe_full_disk, require_space
+from covbench.system.files import sweep_leftovers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 SERVERS = ("http://", "https://")
+NEW_BYTES = 2 * 10**6  # of a new database and its journal
+FULL = ("database or disk is full", "disk I/O error", "No space left on device")
+"""What SQLite and the system say of a full disk."""
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with MLflow's own 7, a server that is down blocks for four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -44,7 +51,7 @@ def prepare_store(uri: str) -> None:
     if not uri.startswith(SQLITE):
         raise CovbenchError(f"tracking.uri: {uri!r} is no store; write {SQLITE}results/mlflow.db or http://server:port")
     with _lock(database_path(uri)):
-        _upgrade(uri)
+        _upgrade(uri) if _is_made(database_path(uri)) else _create(uri)
 
 
 def prepare_new_store(uri: str) -> None:
@@ -52,8 +59,27 @@ def prepare_new_store(uri: str) -> None:
     if not uri.startswith(SQLITE):
         return
     with _lock(database_path(uri)):
-        if not database_path(uri).exists():
-            _upgrade(uri)
+        if not _is_made(database_path(uri)):
+            _create(uri)
+
+
+def _is_made(database: Path) -> bool:
+    """Whether there is a database. An empty file is none: SQLite leaves one where it was stopped at once."""
+    return database.is_file() and database.stat().st_size > 0
+
+
+def _create(uri: str) -> None:
+    """Make a new database under another name and rename it. A kill or a full disk leaves none that is broken."""
+    database = database_path(uri)
+    sweep_leftovers(database.parent, rf"\.(\d+)\.{re.escape(database.name)}(-journal|-wal|-shm)?")
+    require_space(database.parent, NEW_BYTES, str(database))
+    fresh = database.with_name(f".{os.getpid()}.{database.name}")
+    try:
+        _upgrade(f"{SQLITE}{fresh}", database)
+        os.replace(fresh, database)
+    finally:
+        for leftover in fresh.parent.glob(f"{glob.escape(fresh.name)}*"):
+            leftover.unlink()
 
 
 @contextmanager
@@ -64,13 +90,17 @@ def _lock(database: Path) -> Iterator[None]:
         yield
 
 
-def _upgrade(uri: str) -> None:
+def _upgrade(uri: str, shown: Path | None = None) -> None:
+    """Bring a store's tables to this version. shown: the file that a message names; that of `uri` if None."""
+    database = shown or database_path(uri)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
     if done.returncode:
         reason = (done.stderr.strip() or "no message").splitlines()[-1]
+        if any(words in done.stderr for words in FULL):
+            raise CovbenchError(describe_full_disk(database.parent, str(database), NEW_BYTES))
         raise CovbenchError(
-            f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away to get a new one"
+            f"tracking.uri: {SQLITE}{database} cannot be prepared ({reason}); move {database} away to get a new one"
         )
 
 
@@ -84,6 +114,8 @@ def explaining(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
+        if uri.startswith(SQLITE) and any(words in str(error) for words in FULL):
+            raise CovbenchError(describe_full_disk(database_path(uri).parent, str(database_path(uri)))) from error
         reason = str(error).splitlines()[0][:300]
         raise CovbenchError(
             f"tracking.uri: {uri} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "

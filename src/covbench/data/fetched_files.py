@@ -1,0 +1,107 @@
+"""Check raw files against the manifest of their fetch and against the index, so that no replaced file is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.data.images import read_images
+from covbench.data.index import count_workers
+from covbench.data.inspection import first_row
+from covbench.data.sources.manifests import manifest_path
+from covbench.data.volumes import read_frames
+from covbench.data.windows import show_frame
+from covbench.schema import CovbenchError
+from covbench.system.files import hash_file
+from covbench.system.stage_files import name_remedy
+
+log = logging.getLogger(__name__)
+
+SHOWN = 5  # files that a message lists
+
+
+def read_listed(raw: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Read what was fetched: sha256 and size of each file by its path relative to `raw`.
+
+    Raises CovbenchError if the manifest is damaged.
+    """
+    path = manifest_path(raw)
+    try:
+        files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CovbenchError(f"{path}: damaged ({error}); {name_remedy(path)}") from error
+    return files
+
+
+def compare_file(path: Path, entry: Mapping[str, Any]) -> str:
+    """Compare a raw file, byte for byte, with its entry in the manifest. Returns what is wrong; empty if nothing is."""
+    if not path.is_file():
+        return f"{path} is missing"
+    same = path.stat().st_size == entry["size"] and hash_file(path) == entry["sha256"]
+    return "" if same else f"{path} is not what was fetched"
+
+
+def find_new(raw: Path, listed: Mapping[str, Mapping[str, Any]]) -> list[Path]:
+    """Find files of a dataset that were not fetched. Hidden ones do not count: no dataset reads them."""
+    present = [path for path in raw.rglob("*") if path.is_file() and path.relative_to(raw).as_posix() not in listed]
+    return sorted(path for path in present if not any(p.startswith(".") for p in path.relative_to(raw).parts))
+
+
+def require_fetched(raw: Path, names: Iterable[str] | None = None) -> None:
+    """Raise CovbenchError that names the files of a dataset that are not what was fetched.
+
+    raw: the dataset's folder in data/raw. names: the files to compare, relative to `raw`; None for all.
+
+    A folder without a manifest was not fetched by covbench, so there is nothing to compare. The log says so.
+    """
+    if not manifest_path(raw).is_file():
+        log.warning("%s has no manifest, so its files are not compared with what was fetched", raw)
+        return
+    listed = read_listed(raw)
+    wanted = set(listed) if names is None else set(names)
+    new = find_new(raw, listed) if names is None else [raw / name for name in sorted(wanted - listed.keys())]
+    with ThreadPoolExecutor(count_workers()) as pool:
+        found = pool.map(lambda name: compare_file(raw / name, listed[name]), sorted(wanted & listed.keys()))
+        changed = [problem for problem in found if problem]
+    changed += [f"{path} was not fetched" for path in new]
+    if changed:
+        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        remedy = name_remedy(manifest_path(raw)).replace("make it again", "fetch the dataset again")
+        raise CovbenchError(f"{raw}: {len(changed)} wrong files: {', '.join(changed[:SHOWN])}{more}; {remedy}")
+
+
+def read_indexed(rows: pd.DataFrame, raw: Path) -> Iterator[np.ndarray]:
+    """Yield the images of rows that share a file, uint8, (H, W), each compared with its sha256 in the index.
+
+    rows: of schema.INDEX_COLUMNS. raw: the dataset's folder in data/raw.
+
+    Raises CovbenchError if the file is missing, cannot be read, or does not hold what was indexed.
+    """
+    first = first_row(rows)
+    path, window = raw / first["path"], (first["window_low"], first["window_high"])
+    if not path.is_file():
+        raise CovbenchError(f"{path}: not found, but the index lists it")
+    if first["frame"] < 0:
+        _require_indexed(path, hashlib.sha256(path.read_bytes()).hexdigest(), first["sha256"])
+        yield from read_images(path, list(rows["frame"]), *window, first["orientation"])
+        return
+    frames = list(rows["frame"])
+    found = read_frames(path, frames, first["orientation"])
+    for frame, values, sha256 in zip(frames, found, rows["sha256"], strict=True):
+        _require_indexed(path, hashlib.sha256(values.tobytes()).hexdigest(), sha256, f" frame {frame}")
+        yield show_frame(path, frame, values, *window)
+
+
+def _require_indexed(path: Path, found: str, indexed: str, where: str = "") -> None:
+    if found != indexed:
+        raise CovbenchError(
+            f"{path}:{where} is not what was indexed: its sha256 is {found[:12]}…, the index has {indexed[:12]}…"
+        )

@@ -21,9 +21,9 @@ from PIL import Image
 from covbench.audit.thumbnails import make_thumbnails
 from covbench.cli import main
 from covbench.data.datasets import TASKS
+from covbench.data.fetched_files import require_fetched
 from covbench.data.index import build_index
 from covbench.data.prepare import prepare_images, prepare_masks, prepare_native_masks
-from covbench.data.fetched_files import require_fetched
 from covbench.data.sources.manifests import build_manifest, write_manifests
 from covbench.evaluation.comparison.compare import compare_runs
 from covbench.evaluation.score import score_run, score_unscored

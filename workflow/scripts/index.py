@@ -7,8 +7,8 @@ log_to(snakemake.log[0], show_progress=True)
 from pathlib import Path
 
 from covbench.data.datasets import dataset_named, log_counts
-from covbench.data.index import check_index
 from covbench.data.fetched_files import require_fetched
+from covbench.data.index import check_index
 from covbench.system.files import write_table
 from covbench.system.stage_files import seal_files
 

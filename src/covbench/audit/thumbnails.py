@@ -10,9 +10,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from covbench.audit.duplicates import Thumbnails, hash_crops
+from covbench.data.fetched_files import read_indexed
 from covbench.data.images import resize_image
 from covbench.data.index import count_workers, group_by_file, raise_all
-from covbench.data.fetched_files import read_indexed
 from covbench.schema import CovbenchError
 from covbench.system.files import write_whole
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from covbench.data.fetched_files import read_indexed, require_fetched
 from covbench.data.index import count_workers, group_by_file, raise_all, usable_rows
 from covbench.data.inspection import read_row_masks
-from covbench.data.fetched_files import read_indexed, require_fetched
 from covbench.data.resizing import RESIZES, resize_mask
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 from covbench.system.disk import require_space

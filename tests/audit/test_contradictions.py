@@ -26,7 +26,7 @@ def copies_of(*pairs):
 
 
 def rows_of(index, duplicates):
-    return add_fates(index, duplicates).assign(task="covid_ct")
+    return add_fates(index, duplicates, TASKS["covid_ct"])
 
 
 OFFICIAL = index_of(

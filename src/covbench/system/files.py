@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,13 +61,40 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+"""How a text starts that a spreadsheet would read as a formula, or that reads like a text made harmless."""
+HARMLESS = re.compile(r"'+[=+\-@\t\r\n＝＋－＠]")
+
+
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as CSV or Parquet, by the suffix of `path`, whole or not at all."""
+    """Write a table as CSV or Parquet, by the suffix of `path`, whole or not at all.
+
+    In a CSV file an apostrophe precedes each text that a spreadsheet would run as a formula. read_table removes it.
+    """
     with write_whole(path) as temporary:
         if temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
         else:
-            table.to_csv(temporary, index=False)
+            _defuse_formulas(table).to_csv(temporary, index=False)
+
+
+def _defuse_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that are formulas to a spreadsheet. Numbers stay, as text too ('-0.5')."""
+    table = table.copy()
+    for name, dtype in table.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(dtype):
+            table[name] = table[name].map(_defuse)
+    return table
+
+
+def _defuse(cell: Any) -> Any:
+    if not isinstance(cell, str) or not FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -85,6 +113,8 @@ def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
     for name in table.columns:
         if name in columns and columns[name].dtype != "str":
             table[name] = pd.to_numeric(table[name].replace("nan", ""))
+        else:
+            table[name] = table[name].map(lambda cell: cell[1:] if HARMLESS.match(cell) else cell)
     return table
 
 

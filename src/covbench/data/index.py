@@ -285,7 +285,9 @@ def image_orientation(row: Mapping[str, Any], raw: Path) -> str:
 def usable_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Select the rows of an index that a task uses, in order: not excluded, and with a label of the task or a mask."""
     fits = index["label"].isin(task.classes) if task.kind == CLASSIFICATION else index["mask"] != ""
-    return index[~index["excluded"] & fits].reset_index(drop=True)
+    rows = index[~index["excluded"] & fits].reset_index(drop=True)
+    rows.attrs = {}  # what the index says of other files makes no split or array differ
+    return rows
 
 
 def log_counts(name: str, index: pd.DataFrame, card: Card) -> None:

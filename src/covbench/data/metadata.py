@@ -26,7 +26,7 @@ LOCK, HIDDEN = "~$", "."
 """How the names of Excel's lock files and of hidden files start."""
 UNPACKED = 32_000_000
 """Bytes that the parts of a workbook may unpack to. 10,000 rows of sources need about 2 million."""
-CELLS = 2_000_000
+CELLS = 500_000
 """Cells of a sheet that are read, empty ones between others included."""
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
@@ -93,7 +93,7 @@ def read_metadata(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     workbook = path.suffix.lower() == ".xlsx"
     rows = _read_sheet(path) if workbook else _read_lines(path)
-    filled = ((number, cells) for number, cells in rows if any(cell not in (None, "") for cell in cells))
+    filled = ((number, cells) for number, cells in rows if any(map(_is_filled, cells)))
     line, header = next(filled, (0, []))
     if not header:
         raise CovbenchError(f"{path}: is empty; expected the columns {', '.join(columns)}")
@@ -141,7 +141,7 @@ def _locate_columns(where: str, header: Sequence[Any], columns: Sequence[str]) -
     names = [fold_name("" if cell is None else str(cell)) for cell in header]
     missing = [column for column in columns if fold_name(column) not in names]
     if missing:
-        split = next((word for sign, word in DELIMITERS.items() if len(header) == 1 and sign in names[0]), "")
+        split = next((word for sign, word in DELIMITERS.items() if len(header) == 1 and sign in str(header[0])), "")
         hint = f"; its cells are separated by {split}, not by commas" if split else ""
         there = ", ".join(name for name in names if name)[:200]
         raise CovbenchError(f"{where}: no column {', '.join(missing)}{hint}; there are: {there}")
@@ -177,7 +177,8 @@ def _read_sheet(path: Path) -> Iterator[Row]:
             seen += max(len(cells), 1)
             if seen > CELLS:
                 raise CovbenchError(f"{path}: its first sheet has more than {CELLS:,} cells; it is no table of names")
-            yield number, list(cells)
+            if cells:
+                yield number, list(cells)
     except CovbenchError:
         raise
     except Exception as error:  # openpyxl raises anything from KeyError to ParseError for a damaged file
@@ -202,11 +203,15 @@ def _check_workbook(path: Path) -> None:
 def _fit_width(where: str, cells: list[Any], width: int) -> list[Any]:
     """Cut or fill a row of a sheet, whose last cells may be absent. A value beyond the header is an error."""
     for position, cell in enumerate(cells[width:], start=width + 1):
-        if cell is not None:
+        if _is_filled(cell):
             raise CovbenchError(
                 f"{where} has a value in column {get_column_letter(position)}, the header has {width} columns"
             )
     return cells[:width] + [None] * (width - len(cells))
+
+
+def _is_filled(cell: Any) -> bool:
+    return cell is not None and bool(str(cell).strip())
 
 
 def _show_cell(where: str, cell: Any) -> str:

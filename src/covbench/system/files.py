@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -70,21 +71,27 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
     """Write a table as CSV or Parquet, by the suffix of `path`, whole or not at all.
 
     In a CSV file an apostrophe precedes each text that a spreadsheet would run as a formula. read_table removes it.
+    Every cell stands in quotes if a text holds a carriage return, which would end the line otherwise.
     """
     with write_whole(path) as temporary:
         if temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
         else:
-            _defuse_formulas(table).to_csv(temporary, index=False)
+            table = _defuse_formulas(table)
+            broken = any(table[name].astype(str).str.contains("\r", regex=False).any() for name in _list_texts(table))
+            table.to_csv(temporary, index=False, quoting=csv.QUOTE_ALL if broken else csv.QUOTE_MINIMAL)
 
 
 def _defuse_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Put an apostrophe before texts that are formulas to a spreadsheet. Numbers stay, as text too ('-0.5')."""
     table = table.copy()
-    for name, dtype in table.dtypes.items():
-        if not pd.api.types.is_numeric_dtype(dtype):
-            table[name] = table[name].map(_defuse)
+    for name in _list_texts(table):
+        table[name] = table[name].map(_defuse)
     return table
+
+
+def _list_texts(table: pd.DataFrame) -> list[Any]:
+    return [name for name, dtype in table.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
 
 
 def _defuse(cell: Any) -> Any:

@@ -48,6 +48,11 @@ def _decode(path: Path, encoding: str) -> str:
     if path.stat().st_size > LARGEST:
         raise CovbenchError(f"{path}: has more than {LARGEST:,} bytes, too many for a table of text")
     data = path.read_bytes()
+    if encoding.startswith("utf-8") and b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise CovbenchError(
+            f"{path}: line {line} holds a NUL byte: it is no text file, or UTF-16 without a byte order mark; {REMEDY}"
+        )
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -55,9 +60,7 @@ def _decode(path: Path, encoding: str) -> str:
         raise CovbenchError(f"{path}: line {line}: {_explain(error, encoding)}; {REMEDY}") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise CovbenchError(
-            f"{path}: line {line} holds a NUL byte: it is damaged, or UTF-16 without a byte order mark; {REMEDY}"
-        )
+        raise CovbenchError(f"{path}: line {line} holds a NUL character: it is damaged; {REMEDY}")
     if re.match(r"\s*<(!doctype|html|head|body|\?xml|!--)", text, re.IGNORECASE):
         raise CovbenchError(f"{path}: is a web page (HTML or XML), not a text file; fetch the file itself")
     return text

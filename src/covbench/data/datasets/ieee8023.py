@@ -44,6 +44,7 @@ OTHER_FINDINGS = {
     *("streptococcus", "tuberculosis", "mycoplasma bacterial pneumonia"),
     *("pneumonia", "bacterial", "fungal", "viral", "lipoid", "aspiration", "ards", NO_FINDING),
 }
+SHOWN = 80  # characters of a finding in a reason
 MODALITIES = {"x-ray": "xray", "ct": "ct"}
 
 
@@ -87,7 +88,7 @@ def read_finding(finding: str) -> tuple[str, str]:
         return "", "finding unknown"
     parts = {fold_name(part) for part in re.split(r"[,;/]", finding)}
     if not parts <= OTHER_FINDINGS | {COVID} or (NO_FINDING in parts and len(parts) > 1):
-        return "", f"finding not understood: {finding}"
+        return "", f"finding not understood: {' '.join(finding.split())[:SHOWN]}"
     return "covid" if COVID in parts else "non_covid", ""
 
 

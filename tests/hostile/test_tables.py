@@ -581,7 +581,7 @@ CONFIGS = {
     "a NUL byte": (f"{CONFIG}# \0".encode(), "line 3 holds a NUL byte"),
     "a tab": (b"tasks:\n\t- radiography\n", "c.yaml: line 2: found character '\\t'"),
     "a web page": (b"<!doctype html><html>", "is a web page"),
-    "an image": (b"\x89PNG\r\n\x1a\n\x00\x00", "line 1: byte 0x89 is not UTF-8"),
+    "an image": (b"\x89PNG\r\n\x1a\n\x00\x00", "holds a NUL byte: it is no text file"),
     "a seed as a float": (f"{CONFIG}seeds: [1.0]\n".encode(), "seeds.0: 1.0 is not a whole number; write 1"),
     "a seed of a half": (f"{CONFIG}seeds: [0.5]\n".encode(), "seeds.0: 0.5 is no whole number"),
     "a truth as a seed": (f"{CONFIG}seeds: [true]\n".encode(), "seeds.0: true is no whole number"),

@@ -73,7 +73,7 @@ def index(raw: Path) -> pd.DataFrame:
 
 
 def write_sample(raw: Path) -> None:
-    """Two slices of each class, with both tables of patients and one list of the split."""
+    """Two slices of each class, with both tables of patients and the six lists of the split."""
     for number, name in enumerate(("CT_COVID/2020.02.10.1-p6-52%0.png", "CT_COVID/2020.03.01.9-p2-7.png")):
         write_picture(raw / "Images-processed" / name, number)
     for number, name in enumerate(("CT_NonCOVID/4%1.jpg", "CT_NonCOVID/14.png"), start=2):

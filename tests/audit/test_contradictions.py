@@ -26,7 +26,7 @@ def copies_of(*pairs):
 
 
 def rows_of(index, duplicates):
-    return add_fates(index, duplicates).assign(task="covid_ct")
+    return add_fates(index, duplicates, TASKS["covid_ct"])
 
 
 OFFICIAL = index_of(
@@ -77,6 +77,14 @@ def test_the_named_rows_are_those_that_the_audited_split_lacks():
     split = assign_folds(index, PAIRS, TWO, split_rule("audited", TWO), 0)
     dropped = list_dropped(rows_of(index, PAIRS), PAIRS)["image_id"]
     assert set(dropped) == set(index["image_id"]) - set(split["image_id"]) == set("bceh")
+
+
+def test_a_row_on_no_list_of_the_authors_is_named_as_dropped_and_meets_no_image():
+    index = pd.concat([OFFICIAL, index_of(("i", "pi", "covid", ""))], ignore_index=True)
+    rows = rows_of(index, PAIRS)
+    last = list_dropped(rows, PAIRS).to_dict("records")[-1]
+    assert (last["image_id"], last["because"], last["other_id"], last["contradictory"]) == ("i", "unlisted", "", 0)
+    assert rows.set_index("image_id").loc["i", "audited"] == "dropped: on no list of the authors"
 
 
 def test_without_an_authors_split_nothing_is_dropped():

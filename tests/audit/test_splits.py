@@ -181,11 +181,22 @@ def test_the_official_split_is_kept_and_what_crosses_it_leaves_training():
     }
 
 
-def test_an_official_split_of_some_rows_only_is_not_used():
+def test_an_image_that_the_official_split_does_not_name_leaves_the_folds_of_the_others_as_they_are():
+    official = ["train", "", "train", "val", "test", "train", "val", "test"]
+    labels = ["sick", "sick", "healthy", "healthy", "healthy", "sick", "sick", "sick"]
+    rows = index_rows(["a", "b", "c", "d", "e", "f", "g", "h"], labels, official_fold=official)
+    two = Task("two", CLASSIFICATION, ("healthy", "sick"))
+    split = assign_folds(rows, NO_DUPLICATES, two, BY_GROUP, 1)
+    assert dict(zip(split["image_id"], split["fold"], strict=True)) == {
+        f"image{i:04d}": official[i] for i in (0, 2, 3, 4, 5, 6, 7)
+    }
+
+
+def test_an_official_split_of_a_few_rows_is_an_error():
     rows = many_patients(1)
     rows.loc[0, "official_fold"] = "test"
-    split = assign_folds(rows, NO_DUPLICATES, CLASSES, BY_GROUP, 1)
-    assert split["fold"].value_counts(normalize=True)["train"] == pytest.approx(0.6, abs=0.05)
+    with pytest.raises(CovbenchError, match=f"the authors' split names 1 of {len(rows)} images"):
+        assign_folds(rows, NO_DUPLICATES, CLASSES, BY_GROUP, 1)
 
 
 def test_split_tables_have_the_agreed_columns_and_types():

@@ -159,7 +159,7 @@ def test_medseg_in_its_upstream_forms_shows_the_same_slices_upright(derived, tmp
     copy = tmp_path / "covid-segmentation"
     copy.mkdir()
     for path in folder.glob("*.npy" if form == "npy" else "*.nii.gz"):
-        (copy / path.name).symlink_to(path)
+        (copy / path.name).hardlink_to(path)  # an index refuses links that lead out of its folder
     _, table = index_sample("medseg", tmp_path)
     assert (len(table), table["excluded"].sum()) == (98, 0)
     order = pictures[~pictures["excluded"]].assign(test=lambda t: t["path"].str.contains("TestingSet"))

@@ -13,6 +13,7 @@ from covbench.data.datasets import TASKS, dataset_of
 from covbench.experiment.accepted_edits import fingerprint_decisions, list_accepted
 from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
+from covbench.experiment.config_files import check_config_file
 from covbench.experiment.plan import (
     find_options,
     native_masks_path,
@@ -55,6 +56,8 @@ gc.set_threshold(1_000_000)
 quote_interpreters()
 
 try:
+    for path in [*workflow.configfiles, *workflow.overwrite_configfiles]:
+        check_config_file(Path(path))
     config = check_config(config)
     RUNS = plan_runs(config)
 except CovbenchError as mistake:

@@ -12,14 +12,14 @@ import pandas as pd
 
 from covbench.audit.duplicates import pair_both_ways
 from covbench.audit.groups import group_images
-from covbench.audit.splits import FOLD_RANKS, find_crossing
+from covbench.audit.splits import FOLD_RANKS, find_crossing, has_official
 from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import dataset_of, usable_rows
 from covbench.data.external import share_labels
 from covbench.schema import CLASSIFICATION, Task
 
-PATIENT, CHAIN = "patient", "chain"
-"""Why a row is dropped, if not for a duplicate: an image of its patient, or a chain of patients and duplicates."""
+PATIENT, CHAIN, UNLISTED = "patient", "chain", "unlisted"
+"""Why a row is dropped, if not for a duplicate: an image of its patient, a chain of both, or it is on no list."""
 FACTS = ["label", "official_fold", "audited"]
 
 
@@ -39,8 +39,7 @@ def audit_labels(
     names = {task.name: dataset_of(task.name) for task in tasks}
     within = {name: duplicates[dataset, dataset] for name, dataset in names.items()}
     rows = {
-        task.name: add_fates(usable_rows(indexes[names[task.name]], task), within[task.name]).assign(task=task.name)
-        for task in tasks
+        task.name: add_fates(usable_rows(indexes[names[task.name]], task), within[task.name], task) for task in tasks
     }
     classified = [task for task in tasks if task.kind == CLASSIFICATION]
     pairs = [
@@ -64,21 +63,26 @@ def _join_tables(name: str, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
-def add_fates(rows: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns group, dropped (bool) and audited: what becomes of each row in the audited split, in words.
+def add_fates(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Say what becomes of each row in the audited split.
 
-    rows: schema.INDEX_COLUMNS of the images that a task uses.
-    duplicates: audit.duplicates.DUPLICATE_COLUMNS within the dataset.
+    Args:
+        rows: schema.INDEX_COLUMNS of the images that a task uses.
+        duplicates: audit.duplicates.DUPLICATE_COLUMNS within the dataset.
+        task: the task.
+
+    Returns:
+        The rows with the columns task (its name), group, dropped (bool) and audited (in words).
     """
     rows = rows.reset_index(drop=True)
-    groups = group_images(rows, duplicates)
-    if not len(rows) or not (rows["official_fold"] != "").all():
-        return rows.assign(group=groups, dropped=False, audited="kept in one fold with its group")
-    dropped = find_crossing(rows["official_fold"], groups)
-    verbs = np.where(dropped, "dropped from", "kept in")
-    return rows.assign(
-        group=groups, dropped=dropped, audited=verbs + " the authors' " + rows["official_fold"] + " fold"
-    )
+    official = rows["official_fold"]
+    rows = rows.assign(task=task.name, group=group_images(rows, duplicates))
+    if not has_official(official, task):
+        return rows.assign(dropped=False, audited="kept in one fold with its group")
+    crossing, unlisted = find_crossing(official, rows["group"]), official == ""
+    verbs = np.where(crossing, "dropped from", "kept in")
+    audited = (verbs + " the authors' " + official + " fold").mask(unlisted, "dropped: on no list of the authors")
+    return rows.assign(dropped=crossing | unlisted, audited=audited)
 
 
 def compare_labels(
@@ -128,7 +132,7 @@ def list_dropped(rows: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
     """Name every row that the audited split drops from the authors' folds, with the row of a later fold that it meets.
 
     Of several such rows, it is a duplicate with another label if there is one, then the most similar duplicate, then an
-    image of the same patient, then any row of the group.
+    image of the same patient, then any row of the group. A row on no list of the authors meets none.
 
     rows: a task's rows, as add_fates returns them, with the column task.
     duplicates: audit.duplicates.DUPLICATE_COLUMNS within the dataset.
@@ -147,5 +151,8 @@ def list_dropped(rows: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
     met["link"] = np.select(links, [0, 1], 2)
     order = {"contradictory": False, "link": True, "correlation": False, "other_image_id": True}
     first = met.sort_values(list(order), ascending=list(order.values()))
-    named = first.drop_duplicates("image_id").rename(columns={"other_image_id": "other_id"}).sort_values("image_id")
+    met = first.drop_duplicates("image_id").rename(columns={"other_image_id": "other_id"})
+    unlisted = rows[rows["dropped"] & (rows["official_fold"] == "")].assign(because=UNLISTED, contradictory=0)
+    others = dict.fromkeys(("other_id", "other_label", "other_official_fold"), "")
+    named = pd.concat([met, unlisted.assign(**others)]).sort_values("image_id")
     return named[list(AUDIT_TABLES["dropped"])].reset_index(drop=True)

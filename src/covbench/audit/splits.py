@@ -57,7 +57,7 @@ def _divide(rows: pd.DataFrame, duplicates: pd.DataFrame, task: Task, rule: Spli
         table = draw_pool(table, rule.pool, seed)
     strata = _strata(table, rows, task)
     _require_supply(table, strata, rule, task)
-    if rule.official and (rows["official_fold"] != "").all():
+    if rule.official and has_official(rows["official_fold"], task):
         table = keep_official(table, rows["official_fold"].to_numpy())
         strata = strata.loc[table.index]
     elif rule.parts > 1:
@@ -293,22 +293,40 @@ def _supply_folds(sizes: np.ndarray, positions: np.ndarray, folds: int, needed: 
     return positions if (held > 0).all() else None
 
 
+def has_official(official: pd.Series, task: Task) -> bool:
+    """Return whether the authors publish a split of the task's images.
+
+    official: str, (N,), the authors' fold of each image; empty where they name none.
+
+    Raises CovbenchError if they name a fold for some of the images, but for less than half of them.
+    """
+    named = int((official != "").sum())
+    if 0 < 2 * named < len(official):
+        raise CovbenchError(
+            f"{task.name}: the authors' split names {named} of {len(official)} images; complete official_fold in the "
+            "index, or leave it empty for all"
+        )
+    return named > 0
+
+
 def keep_official(table: pd.DataFrame, official: np.ndarray) -> pd.DataFrame:
-    """Use the authors' own folds, without the rows that would cross them.
+    """Use the authors' own folds, without the rows that would cross them and those that they do not name.
 
     The number of dropped rows is logged. results/audit/dropped.csv names each of them.
     """
     table = table.assign(fold=official)
-    crossing = find_crossing(table["fold"], table["group"])
+    unlisted, crossing = table["fold"] == "", find_crossing(table["fold"], table["group"])
     if crossing.any():
         log.info("official split: dropped %d rows whose patient or duplicate is in a later fold", crossing.sum())
-    return table[~crossing]
+    if unlisted.any():
+        log.warning("official split: dropped %d rows that are on no list of the authors", unlisted.sum())
+    return table[~crossing & ~unlisted]
 
 
 def find_crossing(fold: pd.Series, group: pd.Series) -> pd.Series:
     """Return which rows have a row of their group in a later fold: bool, (N,). No test row has one.
 
-    fold: str, (N,), train, val or test in this order. group: str, (N,).
+    fold: str, (N,), train, val or test in this order; empty crosses nothing. group: str, (N,).
     """
     rank = fold.map(FOLD_RANKS)
     return rank < rank.groupby(group).transform("max")

@@ -15,9 +15,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from covbench.data.inspection import inspect_file, log_unstated_axes
+from covbench.data.names import clean_patient, unite_spellings
+from covbench.data.raw_files import count_unread, list_errors, require_inside, require_unique, show_unread
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, PATIENTS, SEGMENTATION, Card, CovbenchError, Task
 
-LISTED = 50  # errors that one message lists
 DEFAULTS: dict[str, Any] = {"str": "", "int64": -1, "float64": np.nan, "bool": False}
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -81,7 +82,7 @@ def check_index(table: pd.DataFrame, card: Card) -> None:
         f"row {number}: image_id {name!r} is there already; it has to be unique" for number, name in twice.items()
     ]
     if errors:
-        raise CovbenchError(f"index of {card.title}: {len(errors)} rows are wrong\n  {_list_errors(errors)}")
+        raise CovbenchError(f"index of {card.title}: {len(errors)} rows are wrong\n  {list_errors(errors)}")
     _check_patients(table, card)
 
 
@@ -100,12 +101,6 @@ def _check_patients(table: pd.DataFrame, card: Card) -> None:
             f"index of {card.title}: no row names a patient, but its card says patients='published'; write "
             "'none' there, or fill patient_id"
         )
-
-
-def _list_errors(errors: Sequence[str]) -> str:
-    """The first LISTED errors, a line each, and how many more there are."""
-    more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
-    return "\n  ".join(errors[:LISTED]) + more
 
 
 def _check_row(number: int, row: Mapping[Any, Any], modality: str, classes: Mapping[str, set[str]]) -> Iterator[str]:
@@ -137,22 +132,31 @@ def fill_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return table.astype(types)
 
 
-def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
+def build_index(rows: Sequence[Mapping[str, Any]], raw: Path, metadata: Sequence[Path] = ()) -> pd.DataFrame:
     """Build the index of a dataset from its rows: fill the columns, hash every image and check every file.
 
-    rows: cells by column name. Missing cells are filled, `patient_id` with the image_id. A row with a `reason` is
-        excluded and needs no file.
-    raw: the dataset's folder in data/raw.
+    Args:
+        rows: cells by column name. Missing cells are filled, `patient_id` with the image_id. A row with a `reason` is
+            excluded and needs no file.
+        raw: the dataset's folder in data/raw.
+        metadata: tables and lists that were read, so that they do not count as unread.
 
-    Raises CovbenchError if there are no rows, for a cell of an unknown column or a wrong type, or if a file is missing,
-    truncated, unreadable or not finite, or if its mask does not fit. The message names every such file.
+    Returns:
+        schema.INDEX_COLUMNS. `attrs["unread"]` counts the files of `raw` that were not read, by suffix.
+
+    Raises:
+        CovbenchError: there are no rows, a cell has an unknown column or a wrong type, a path leads out of `raw`, two
+            files have one image_id, or a file is missing, truncated, unreadable or not finite, or its mask does not
+            fit. The message names every such file.
     """
     check_rows(rows)
     if not rows:
         raise CovbenchError(f"{raw}: no images found; delete this folder and its manifest and fetch again")
     table = fill_columns(rows)
-    table["patient_id"] = table["patient_id"].where(table["patient_id"] != "", table["image_id"])
+    require_inside(table, raw)
+    require_unique(table, raw)
     table["excluded"] = table["reason"] != ""
+    table["patient_id"] = _name_patients(table, raw)
     files = group_by_file(table)
     with ThreadPoolExecutor(count_workers()) as pool:
         found = pool.map(lambda numbers: inspect_file(table.take(numbers), raw), files)
@@ -163,7 +167,28 @@ def build_index(rows: Sequence[Mapping[str, Any]], raw: Path) -> pd.DataFrame:
     sha256, phash, flaw = np.array([found for several in hashes for found in several])[order].T
     table = table.assign(sha256=pd.Series(sha256, dtype="str"), phash=pd.Series(phash, dtype="str"))
     reason = table["reason"].where(table["excluded"], pd.Series(flaw, dtype="str"))
-    return table.assign(reason=reason, excluded=reason != "")
+    table = table.assign(reason=reason, excluded=reason != "")
+    read = [path.relative_to(raw).as_posix() for path in metadata]
+    table.attrs["unread"] = count_unread(raw, [*table["path"], *table["mask"], *read])
+    if table.attrs["unread"]:
+        logger.info("%s: files that are not read: %s", raw.name, show_unread(table.attrs["unread"]))
+    return table
+
+
+def _name_patients(table: pd.DataFrame, raw: Path) -> pd.Series:
+    """Give each patient one spelling, and each row without a patient its image_id. Both are counted in the log.
+
+    Ids are compared by covbench.data.names: '7' and '7.0' are one patient.
+    """
+    given = table["patient_id"].map(clean_patient)
+    patients = given.map(unite_spellings(given))
+    changed = int((patients != table["patient_id"]).sum())
+    if changed:
+        logger.warning("%s: the patient_id of %d rows got the spelling of other rows, or none", raw.name, changed)
+    unknown = (patients == "") & ~table["excluded"]
+    if unknown.any() and (patients != "").any():
+        logger.warning("%s: %d rows name no patient; each counts as a patient of its own", raw.name, unknown.sum())
+    return patients.where(patients != "", table["image_id"])
 
 
 def group_by_file(table: pd.DataFrame) -> list[np.ndarray]:
@@ -177,7 +202,7 @@ def raise_all(errors: Sequence[str], raw: Path) -> None:
     """Raise one CovbenchError with all messages, if there are any."""
     if errors:
         raise CovbenchError(
-            f"{len(errors)} files in {raw} cannot be used:\n  {_list_errors(errors)}\n"
+            f"{len(errors)} files in {raw} cannot be used:\n  {list_errors(errors)}\n"
             f"Delete {raw} and {raw}.manifest.json and fetch again."
         )
 
@@ -185,7 +210,9 @@ def raise_all(errors: Sequence[str], raw: Path) -> None:
 def usable_rows(index: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Select the rows of an index that a task uses, in order: not excluded, and with a label of the task or a mask."""
     fits = index["label"].isin(task.classes) if task.kind == CLASSIFICATION else index["mask"] != ""
-    return index[~index["excluded"] & fits].reset_index(drop=True)
+    rows = index[~index["excluded"] & fits].reset_index(drop=True)
+    rows.attrs = {}  # what the index says of other files makes no split or array differ
+    return rows
 
 
 def log_counts(name: str, index: pd.DataFrame, card: Card) -> None:

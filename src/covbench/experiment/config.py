@@ -18,6 +18,7 @@ from snakemake.utils import update_config
 
 from covbench.data.datasets import TASKS
 from covbench.data.sources.pretrained_weights import list_substitutes
+from covbench.experiment.config_files import check_config_file
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
@@ -60,17 +61,34 @@ HEADS = {
 Config = dict[str, Any]
 
 
+def _is_whole(checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(checker: Any, value: Any) -> bool:
+    return _is_whole(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+VALIDATOR = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_whole, "number": _is_finite}
+    ),
+)
+"""Unlike JSON schema, takes 1.0 for no whole number, and NaN and infinity for no number."""
+
+
 def read_config(configfile: Path | None = None) -> Config:
     """Read and check the config that `snakemake --configfile` would see: the file merged into config/config.yaml.
 
     Raises CovbenchError for a file that cannot be read. The error lists every mistake in the config.
     """
+    if configfile is not None:
+        check_config_file(configfile)
     try:
         config: Config = load_configfile(PROJECT / "config" / "config.yaml")
         if configfile is not None:
             update_config(config, load_configfile(configfile))
-    except OSError as error:
-        raise CovbenchError(f"{configfile}: {error.strerror}; give the path of a YAML file") from error
     except WorkflowError as error:
         raise CovbenchError(f"{configfile or 'config/config.yaml'}: {' '.join(str(error).split())}") from error
     return check_config(config)
@@ -101,7 +119,7 @@ def check_shape(values: Mapping[str, Any], schema_path: Path, name: str) -> Conf
     """
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     checked = copy.deepcopy(dict(values))
-    mistakes = [_explain(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(checked)]
+    mistakes = [_explain(error) for error in VALIDATOR(schema).iter_errors(checked)]
     if mistakes:
         raise CovbenchError(f"{name}: " + f"\n{name}: ".join(mistakes))
     _fill_defaults(checked, schema)
@@ -153,6 +171,10 @@ def _explain_type(error: jsonschema.ValidationError) -> str:
         if "number" in wanted:
             return f"YAML reads {value} as text; write {float(value):.1e} with a decimal point"
         return f"{value!r} is text, not a whole number; write it without quotes"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{_show(value)} is no finite number"
+    if isinstance(value, float) and value.is_integer() and "integer" in wanted:
+        return f"{value} is not a whole number; write {int(value)}"
     if value is None:
         return f"the key has no value; give it a {' or '.join(TYPES[name] for name in wanted)}, or leave the key out"
     problem = f"{_show(value)} is no {' or '.join(TYPES[name] for name in wanted)}"

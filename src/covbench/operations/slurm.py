@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 
 from covbench.experiment.config import check_shape, suggest
+from covbench.experiment.config_files import check_config_file
 from covbench.schema import CovbenchError
 from covbench.system.files import PROJECT
+from covbench.system.text_files import read_utf8
 
 SCHEMA = PROJECT / "workflow" / "schemas" / "cluster.schema.yaml"
 NAMES = {"partition": "slurm_partition", "qos": "qos", "constraint": "constraint", "model": "gpu_model"}
@@ -39,10 +41,8 @@ class Partition:
 
 def read_cluster(path: Path) -> dict[str, Any]:
     """Read and check config/cluster.yaml, with defaults. Raises CovbenchError that names every wrong key."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise CovbenchError(f"{path}: {error}") from error
+    check_config_file(path)
+    values = yaml.safe_load(read_utf8(path)) or {}
     if not isinstance(values, dict):
         raise CovbenchError(f"{path}: expected keys and values, got {values!r}")
     return check_shape(values, SCHEMA, str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import hashlib
 import io
@@ -110,14 +111,47 @@ def write_json(path: Path | str, value: Any) -> None:
     _write_bytes(path, f"{text}\n".encode())
 
 
+FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+"""How a text starts that a spreadsheet would read as a formula, or that reads like a text made harmless."""
+HARMLESS = re.compile(r"'+[=+\-@\t\r\n＝＋－＠]")
+
+
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as CSV or Parquet, by the suffix of `path`, whole or not at all."""
+    """Write a table as CSV or Parquet, by the suffix of `path`, whole or not at all.
+
+    In a CSV file an apostrophe precedes each text that a spreadsheet would run as a formula. read_table removes it.
+    Every cell stands in quotes if a text holds a carriage return, which would end the line otherwise.
+    """
     content = io.BytesIO()
     if Path(path).suffix == ".parquet":
         table.to_parquet(content, index=False)
     else:
-        table.to_csv(content, index=False)
+        table = _defuse_formulas(table)
+        broken = any(table[name].astype(str).str.contains("\r", regex=False).any() for name in _list_texts(table))
+        table.to_csv(content, index=False, quoting=csv.QUOTE_ALL if broken else csv.QUOTE_MINIMAL)
     _write_bytes(path, content.getvalue())
+
+
+def _defuse_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that are formulas to a spreadsheet. Numbers stay, as text too ('-0.5')."""
+    table = table.copy()
+    for name in _list_texts(table):
+        table[name] = table[name].map(_defuse)
+    return table
+
+
+def _list_texts(table: pd.DataFrame) -> list[Any]:
+    return [name for name, dtype in table.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+
+
+def _defuse(cell: Any) -> Any:
+    if not isinstance(cell, str) or not FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _write_bytes(path: Path | str, content: bytes) -> None:
@@ -154,6 +188,8 @@ def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
     for name in table.columns:
         if name in columns and columns[name].dtype != "str":
             table[name] = pd.to_numeric(table[name].replace("nan", ""))
+        else:
+            table[name] = table[name].map(lambda cell: cell[1:] if HARMLESS.match(cell) else cell)
     return table
 
 

@@ -31,9 +31,11 @@ def write_raw(raw: Path, rename: str = "%") -> Path:
     pd.DataFrame(others).to_csv(raw / "NonCOVID-CT-MetaInfo.csv")
     for folder, fold, names in (
         ("COVID", "train", COVID[:2]),
+        ("COVID", "val", ["elsewhere.png"]),
         ("COVID", "test", COVID[2:]),
-        ("NonCOVID", "val", ["14.png"]),
         ("NonCOVID", "train", ["4%1.jpg "]),
+        ("NonCOVID", "val", ["14.png"]),
+        ("NonCOVID", "test", ["elsewhere.png"]),
     ):
         (raw / "Data-split" / folder).mkdir(parents=True, exist_ok=True)
         (raw / "Data-split" / folder / f"{fold}CT_{folder}.txt").write_text("\n".join(names) + "\n")

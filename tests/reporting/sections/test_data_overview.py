@@ -9,6 +9,7 @@ from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import TASKS
 from covbench.reporting.gather import read_results
 from covbench.reporting.page import describe_size
+from covbench.reporting.render import _environment
 from covbench.reporting.sections.data_overview import (
     build_dataset_sections,
     build_dataset_table,
@@ -67,3 +68,20 @@ def test_the_size_of_a_test_fold_names_patients_only_where_they_are_published(ro
     split = pd.read_parquet(folder / "data/splits/radiography/published/0.parquet").query("fold == 'test'")
     assert runs.loc["radiography", "groups"] == split["group"].nunique()
     assert runs.loc["ieee8023_xray", "patients"] == runs.loc["ieee8023_xray", "groups"]
+
+
+def test_the_card_of_a_dataset_counts_the_files_that_are_not_read(root):
+    folder, results = root
+    path = folder / "data" / "index" / "radiography.parquet"
+    index = pd.read_parquet(path)
+    index.attrs["unread"] = {".webp": 1200, "no suffix": 1}
+    write_table(path, index)
+    sections = {section.name: section for section in build_dataset_sections(folder / "data", TASK_NAMES, results.audit)}
+    assert sections["radiography"].unread == "1,200 .webp, 1 no suffix"
+    assert sections["ieee8023"].unread == ""
+    template = _environment().from_string(
+        "{% from 'macros.html.j2' import dataset_card with context %}{{ dataset_card(dataset) }}"
+    )
+    assert "<dt>Files not read</dt><dd>1,200 .webp, 1 no suffix</dd>" in template.render(
+        dataset=sections["radiography"]
+    )

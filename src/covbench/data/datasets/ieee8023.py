@@ -5,14 +5,17 @@ Two releases differ. Findings are names ('COVID-19, ARDS') until mid 2020 and pa
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index
+from covbench.data.metadata import find_hosts, read_metadata
+from covbench.data.names import NOT_GIVEN, clean_patient, fold_name
 from covbench.data.pictures import is_picture
 from covbench.schema import CLASSIFICATION, Card, CovbenchError, GitHub, Task
 
@@ -29,27 +32,38 @@ CARD = Card(
     ),
     homepage="https://github.com/ieee8023/covid-chestxray-dataset",
 )
-UNKNOWN_FINDINGS = ("", "todo", "unknown", "?")
+COLUMNS = ("patientid", "finding", "view", "modality", "folder", "filename", "url")
+# Every finding of both releases, in parts: 'Pneumonia/Viral/COVID-19', 'COVID-19, ARDS'. Read at the pinned commit and
+# at commit 584034a of June 2020.
+COVID, NO_FINDING = "covid-19", "no finding"
+BACTERIA = {"chlamydophila", "e.coli", "klebsiella", "legionella", "mrsa", "mycoplasma", "nocardia", "staphylococcus"}
+OTHER_GERMS = {"aspergillosis", "h1n1", "herpes", "influenza", "mers-cov", "pneumocystis", "sars", "varicella"}
+OTHER_FINDINGS = {
+    *BACTERIA,
+    *OTHER_GERMS,
+    *("streptococcus", "tuberculosis", "mycoplasma bacterial pneumonia"),
+    *("pneumonia", "bacterial", "fungal", "viral", "lipoid", "aspiration", "ards", NO_FINDING),
+}
+SHOWN = 80  # characters of a finding in a reason
+MODALITIES = {"x-ray": "xray", "ct": "ct"}
 
 
 def index(raw: Path) -> pd.DataFrame:
     """Build a row per line of metadata.csv, then one per file in images/ that it does not mention."""
-    if not (raw / "metadata.csv").is_file():
-        raise CovbenchError(f"{raw / 'metadata.csv'}: not found; delete {raw} and its manifest and fetch again")
-    metadata = pd.read_csv(raw / "metadata.csv", dtype=str, keep_default_na=False)
-    rows: dict[str, dict[str, str]] = {}
-    for _, entry in metadata.iterrows():
-        row = _read_entry(raw, entry)
-        if row["path"] in rows:
-            first = rows[row["path"]]["patient_id"]
-            row["image_id"] += f"#{row['patient_id']}"
-            row["reason"] = f"file listed again under another patient (first: {first})"
-        rows[row["image_id"]] = row
+    table = raw / "metadata.csv"
+    for needed in (table, raw / "images"):
+        if not needed.exists():
+            raise CovbenchError(f"{needed}: not found; delete {raw} and its manifest and fetch again")
+    metadata = read_metadata(table, COLUMNS)
+    hosts = find_hosts(table, metadata["url"])
+    entries = metadata.assign(host=hosts).to_dict("records")
+    rows = _mark_repeats([_read_entry(raw, entry) for entry in entries])
+    known = {row["path"] for row in rows}
     for path in sorted((raw / "images").iterdir()):
         name = f"images/{path.name}"
-        if is_picture(path) and name not in rows:
-            rows[name] = {"image_id": name, "path": name, "modality": CARD.modality, "reason": "not in metadata.csv"}
-    return build_index(list(rows.values()), raw)
+        if is_picture(path) and name not in known:
+            rows.append({"image_id": name, "path": name, "modality": CARD.modality, "reason": "not in metadata.csv"})
+    return build_index(rows, raw, [table])
 
 
 def write_sample(raw: Path) -> None:
@@ -65,28 +79,60 @@ def write_sample(raw: Path) -> None:
     pd.DataFrame(entries, columns=columns).to_csv(raw / "metadata.csv", index=False)
 
 
-def _read_entry(raw: Path, entry: pd.Series) -> dict[str, str]:
-    path = f"{entry['folder'].strip()}/{entry['filename'].strip()}"
-    finding, view = entry["finding"].strip(), entry["view"].strip()
-    modality = "ct" if entry["modality"].strip() == "CT" else "xray"
-    known = finding.lower() not in UNKNOWN_FINDINGS
+def read_finding(finding: str) -> tuple[str, str]:
+    """Return the label of a finding, and the reason if it has none.
+
+    A finding is known if each of its parts is. 'COVID-19?' and 'COVID-19 (suspected)' are not, so they have no label.
+    """
+    if fold_name(finding) in NOT_GIVEN:
+        return "", "finding unknown"
+    parts = {fold_name(part) for part in re.split(r"[,;/]", finding)}
+    if not parts <= OTHER_FINDINGS | {COVID} or (NO_FINDING in parts and len(parts) > 1):
+        return "", f"finding not understood: {' '.join(finding.split())[:SHOWN]}"
+    return "covid" if COVID in parts else "non_covid", ""
+
+
+def _read_entry(raw: Path, entry: Mapping[Hashable, str]) -> dict[str, str]:
+    path = PurePosixPath(entry["folder"], entry["filename"]).as_posix()
+    view, modality = entry["view"], MODALITIES.get(fold_name(entry["modality"]), "")
+    label, reason = read_finding(entry["finding"])
+    there = os.path.isfile(raw / path)
     return {
         "image_id": path,
-        "patient_id": entry["patientid"].strip(),
+        "patient_id": clean_patient(entry["patientid"]),
         "path": path,
-        "label": ("covid" if "COVID-19" in re.split(r"\s*[,/]\s*", finding) else "non_covid") if known else "",
-        "modality": modality,
+        "label": label,
+        "modality": modality or CARD.modality,
         "view": "" if view == "?" else view,
-        "source": urlsplit(entry["url"].strip()).netloc.removeprefix("www."),
-        "reason": _find_reason(modality, view, known, (raw / path).is_file()),
+        "source": entry["host"],
+        "reason": _judge_picture(modality, view) or reason or ("" if there else "file missing"),
     }
 
 
-def _find_reason(modality: str, view: str, known: bool, there: bool) -> str:
-    if modality == "ct":
-        return "CT, not an X-ray"
-    if not view.startswith(("PA", "AP")):
-        return "lateral view" if view.startswith("L") else "view unknown"
-    if not known:
-        return "finding unknown"
-    return "" if there else "file missing"
+def _judge_picture(modality: str, view: str) -> str:
+    """Return why a picture is no frontal X-ray; empty if it is one."""
+    if modality != CARD.modality:
+        return "CT, not an X-ray" if modality else "modality unknown"
+    words = fold_name(view).split()
+    if words[:1] in (["pa"], ["ap"]) and not {"l", "lateral"} & {*words}:
+        return ""
+    return "lateral view" if words[:1] in (["l"], ["lateral"]) else "view unknown"
+
+
+def _mark_repeats(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Keep the first row of a file that is listed again. If its labels differ, none of its rows can be used."""
+    first: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows):
+        known = first.setdefault(row["path"], row)
+        if known is row:
+            continue
+        row["image_id"] += f"#{row['patient_id']}"
+        if any(row["image_id"] == earlier["image_id"] for earlier in rows[:number]):
+            row["image_id"] += f"#{number}"
+        if row["label"] != known["label"]:
+            known["reason"] = row["reason"] = "file listed with two findings of different classes"
+        elif row["patient_id"] == known["patient_id"]:
+            row["reason"] = "file listed again"
+        else:
+            row["reason"] = f"file listed again under another patient (first: {known['patient_id']})"
+    return list(rows)

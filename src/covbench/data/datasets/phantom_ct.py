@@ -307,7 +307,7 @@ def index(raw: Path) -> pd.DataFrame:
     """Build a row per slice of every volume of `patients.csv`. A slice without tissue is excluded."""
     patients = pd.read_csv(raw / "patients.csv", dtype=str)
     rows = [row for patient in patients.to_dict("records") for row in _index_volume(raw, patient)]
-    return build_index(rows, raw)
+    return build_index(rows, raw, [raw / "patients.csv"])
 
 
 def _index_volume(raw: Path, patient: Mapping[Hashable, Any]) -> Iterator[dict[str, Any]]:

@@ -322,4 +322,4 @@ def index(raw: Path) -> pd.DataFrame:
         }
         for row in metadata.to_dict("records")
     ]
-    return build_index(rows, raw)
+    return build_index(rows, raw, [raw / "metadata.csv"])

@@ -5,13 +5,15 @@ Lung_Opacity came with a later release and is not part of the study. Viral pneum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pandas as pd
 
 from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index
+from covbench.data.metadata import find_hosts, find_sheets, read_metadata
+from covbench.data.names import fold_folder, fold_name
 from covbench.data.pictures import is_picture
 from covbench.schema import CLASSIFICATION, Card, Kaggle, Task
 
@@ -32,33 +34,39 @@ CARD = Card(
 )
 FOLDERS = {
     "covid": "covid",
-    "covid-19": "covid",
+    "covid19": "covid",
     "normal": "normal",
-    "viral pneumonia": "viral_pneumonia",
-    "lung_opacity": "lung_opacity",
+    "viralpneumonia": "viral_pneumonia",
+    "lungopacity": "lung_opacity",
 }
+"""Folder of a class, as fold_folder writes it -> label."""
+SHEETS = "COVID-19*/*.metadata.xlsx"
 
 
 def index(raw: Path) -> pd.DataFrame:
     """Build a row per picture in a class folder or its images/. The pictures in masks/ do not belong to this task."""
-    urls = _read_sources(raw)
+    sheets = find_sheets(raw, SHEETS)
+    hosts = _read_sources(sheets)
     rows = []
     for path in sorted(path for path in raw.rglob("*") if is_picture(path)):
-        folders = [part.lower() for part in path.relative_to(raw).parts[:-1]]
-        label = next((FOLDERS[name] for name in reversed(folders) if name in FOLDERS), "")
-        if not label or "masks" in folders:
+        name = path.relative_to(raw)
+        folders = [fold_folder(part) for part in name.parts[:-1]]
+        if "masks" in folders:
             continue
+        folder = next((folder for folder in reversed(folders) if folder != "images"), "")
+        label = FOLDERS.get(folder, "")
+        reason = "" if label in CARD.tasks[0].classes else "class not in the study"
         rows.append(
             {
-                "image_id": f"{label}/{path.name}",
-                "path": path.relative_to(raw).as_posix(),
+                "image_id": f"{label}/{path.name}" if label else name.as_posix(),
+                "path": name.as_posix(),
                 "label": label,
                 "modality": CARD.modality,
-                "source": urls.get(path.stem.lower(), ""),
-                "reason": "" if label in CARD.tasks[0].classes else "class not in the study",
+                "source": hosts.get(fold_name(path.stem), ""),
+                "reason": reason if label else f"its folder is no class: {name.parent.as_posix()}",
             }
         )
-    return build_index(rows, raw)
+    return build_index(rows, raw, sheets)
 
 
 def write_sample(raw: Path) -> None:
@@ -71,16 +79,14 @@ def write_sample(raw: Path) -> None:
     pd.DataFrame(sheet).to_excel(top / "COVID.metadata.xlsx", index=False)
 
 
-def _read_sources(raw: Path) -> dict[str, str]:
-    """Read file stem to host, from COVID.metadata.xlsx and its siblings if they exist.
+def _read_sources(sheets: Sequence[Path]) -> dict[str, str]:
+    """Read file stem to host, from COVID.metadata.xlsx and its siblings.
 
     Their columns are FILE NAME, FORMAT, SIZE and URL.
     """
     sources: dict[str, str] = {}
-    for path in raw.glob("COVID-19*/*.metadata.xlsx"):
-        table = pd.read_excel(path, dtype=str).rename(columns=lambda name: str(name).strip().upper())
-        if {"FILE NAME", "URL"} <= set(table.columns):
-            known = table.dropna(subset=["FILE NAME", "URL"])
-            hosts = [urlsplit(url.strip()).netloc.removeprefix("www.") for url in known["URL"]]
-            sources.update(zip(known["FILE NAME"].str.strip().str.lower(), hosts, strict=True))
+    for path in sheets:
+        table = read_metadata(path, ("FILE NAME", "URL"))
+        hosts = find_hosts(path, table["URL"])
+        sources.update(zip(map(fold_name, table["FILE NAME"]), hosts, strict=True))
     return sources

@@ -14,8 +14,9 @@ import pandas as pd
 from covbench.data.datasets._sample import write_picture
 from covbench.data.images import resize_image
 from covbench.data.index import build_index, correlate_neighbours
+from covbench.data.names import fold_folder
 from covbench.data.pictures import is_picture, read_picture
-from covbench.schema import CLASSIFICATION, Card, Kaggle, Task
+from covbench.schema import CLASSIFICATION, Card, CovbenchError, Kaggle, Task
 
 CARD = Card(
     title="SARS-CoV-2 CT-scan dataset",
@@ -31,16 +32,22 @@ CARD = Card(
     homepage="https://www.kaggle.com/datasets/plameneduardo/sarscov2-ctscan-dataset",
     patients="inferred",
 )
-FOLDERS = {"covid": "covid", "non-covid": "non_covid"}
+FOLDERS = {"covid": "covid", "noncovid": "non_covid"}
+"""Folder of a class, as fold_folder writes it -> label."""
 SAME_SCAN = 0.5
 THUMBNAIL = 64
 
 
 def index(raw: Path) -> pd.DataFrame:
     """Build a row per slice. patient_id is the run of similar neighbours that the slice belongs to."""
-    table = build_index([row for folder, label in FOLDERS.items() for row in _index_folder(raw, folder, label)], raw)
+    rows = [_describe(raw, path) for path in raw.rglob("*") if is_picture(path)]
+    labels = ("covid", "non_covid", "")
+    rows.sort(key=lambda row: (labels.index(row["label"]), _number(row["path"]), row["path"]))
+    table = build_index(rows, raw)
     for label in FOLDERS.values():
         here = table["label"] == label
+        if not here.any():
+            raise CovbenchError(f"{raw}: no pictures of {label}; delete {raw} and its manifest and fetch again")
         table.loc[here, "patient_id"] = _name_runs(table[here], raw, label)
     return table
 
@@ -53,20 +60,25 @@ def write_sample(raw: Path) -> None:
     write_picture(raw / "non-COVID" / "Normal case (1).png", 20)
 
 
-def _index_folder(raw: Path, folder: str, label: str) -> list[dict[str, str]]:
-    """Build rows in the order of the numbers. Names other than 'Covid (12).png' or 'Non-Covid (12).png' are foreign."""
-    pictures = [path for path in raw.rglob("*") if is_picture(path) and path.parent.name.lower() == folder]
-    rows = []
-    for path in sorted(pictures, key=lambda path: (_number(path, folder), path.name)):
-        row = {"image_id": f"{label}/{path.name}", "path": path.relative_to(raw).as_posix(), "label": label}
-        row["reason"] = "" if _number(path, folder) else "name is not of this dataset"
-        rows.append({**row, "modality": CARD.modality, "view": "Axial"})
-    return rows
+def _describe(raw: Path, path: Path) -> dict[str, str]:
+    """Describe a picture. Names other than 'Covid (12).png' or 'Non-Covid (12).png' are foreign."""
+    name = path.relative_to(raw)
+    label = FOLDERS.get(fold_folder(path.parent.name), "")
+    reason = "" if _number(name.as_posix()) else "name is not of this dataset"
+    return {
+        "image_id": f"{label}/{path.name}" if label else name.as_posix(),
+        "path": name.as_posix(),
+        "label": label,
+        "modality": CARD.modality,
+        "view": "Axial",
+        "reason": reason if label else f"its folder is no class: {name.parent.as_posix()}",
+    }
 
 
-def _number(path: Path, folder: str) -> int:
-    found = re.fullmatch(rf"{folder} ?\((\d+)\)", path.stem.lower())
-    return int(found.group(1)) if found else 0
+def _number(path: str) -> int:
+    """Return the number of a slice whose name fits its folder, 'non-COVID/Non-Covid (12).png'; 0 for other names."""
+    folder, found = Path(path).parent.name, re.fullmatch(r"(.+?) ?\((\d+)\)", Path(path).stem)
+    return int(found.group(2)) if found and fold_folder(found.group(1)) == fold_folder(folder) else 0
 
 
 def _name_runs(table: pd.DataFrame, raw: Path, label: str) -> list[str]:
@@ -80,7 +92,7 @@ def _name_runs(table: pd.DataFrame, raw: Path, label: str) -> list[str]:
     The threshold errs towards larger groups, because a run that is cut too often lets one patient into two folds. The
     perceptual hash separates worse: the eight have distances of 20 to 34, and fourteen of the others reach 20.
     """
-    numbers = [_number(Path(path), "covid" if label == "covid" else "non-covid") for path in table["path"]]
+    numbers = [_number(path) for path in table["path"]]
     grey = [resize_image(read_picture(raw / path), THUMBNAIL) for path in table["path"]]
     alike = correlate_neighbours(np.stack(grey)) >= SAME_SCAN
     goes_on = alike & (np.diff(numbers) == 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covbench.audit.contradictions import UNLISTED
 from covbench.audit.thumbnails import Thumbnails, read_thumbnails
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.reporting.figures.overlays import save_picture
@@ -120,6 +121,15 @@ def flag_labels(audit: Mapping[str, pd.DataFrame], tasks: Sequence[str]) -> list
         patients = len(mixed.drop_duplicates(["task", "patient_id"]))
         words = f"{count(len(mixed), 'image')} of patients who have images of several classes."
         flags.append((f"{count(patients, 'patient')} with several labels", words))
+    unlisted = int((dropped["because"] == UNLISTED).sum())
+    if unlisted:
+        flags.append(
+            (
+                f"{count(unlisted, 'row')} on no list",
+                "The authors' split does not name these images, and the audited split leaves them out.",
+            )
+        )
+    dropped = dropped[dropped["because"] != UNLISTED]
     if len(dropped):
         contradictory = int(dropped["contradictory"].sum())
         words = f"Their patient or a duplicate is in a later fold; {contradictory} of them have another label there."

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.data.folds import count_subjects
+from covbench.data.raw_files import show_unread
 from covbench.experiment.runs import RunState
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.sections.contradictions import flag_labels
@@ -36,6 +37,11 @@ class DatasetSection:
     index: pd.DataFrame | None
     warnings: Sequence[tuple[str, str]]
     publishes_patients: bool = True
+
+    @property
+    def unread(self) -> str:
+        """The files of its folder that are not read, by suffix; empty if there are none or it is not indexed."""
+        return "" if self.index is None else show_unread(self.index.attrs.get("unread", {}))
 
 
 def build_dataset_sections(data: Path, tasks: Sequence[str], audit: Mapping[str, pd.DataFrame]) -> list[DatasetSection]:

@@ -44,9 +44,9 @@ def test_a_kaggle_dataset_is_brought_and_a_cut_connection_is_continued(server, r
     server.files[DATASET_CALL] = Served(redirect=f"{server.url}/storage/archive.zip?signature=x")
     server.files["/storage/archive.zip"] = Served(content, cuts=[2**20])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the package waits 2 s after a cut
-    manifest = fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
+    manifest = fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 3)), raw, None)
     assert read_tree(raw) == {"COVID/a (1).png": bytes(3_000_000)}
-    assert manifest["source"] == "kaggle dataset owner/name"
+    assert manifest["source"] == "kaggle dataset owner/name version 3"
     assert server.requests[0] == ("POST", DATASET_CALL, "")
     assert server.requests[-1] == ("GET", "/storage/archive.zip", f"bytes={2**20}-")
 
@@ -78,7 +78,7 @@ def test_a_kaggle_archive_larger_than_the_disk_is_refused_before_it_is_written(s
     server.files[DATASET_CALL] = Served(redirect=f"{server.url}/storage/archive.zip")
     server.files["/storage/archive.zip"] = Served(b"x", claimed=10**16)
     with pytest.raises(CovbenchError, match=r"no space left for name\.zip: it needs 10000\.0 TB"):
-        fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
+        fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 3)), raw, None)
 
 
 KAGGLE_FETCH = """
@@ -92,7 +92,7 @@ if len(sys.argv) > 2:
     from kagglesdk import kaggle_env
     kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv[2]
 try:
-    card = Card("x", "ct", (), (Kaggle("owner/name"),), (), "none", "none")
+    card = Card("x", "ct", (), (Kaggle("owner/name", 3),), (), "none", "none")
     fetch_dataset("x", card, Path(sys.argv[1]), None)
 except CovbenchError as error:
     sys.exit(f"CovbenchError: {error}")

@@ -17,7 +17,8 @@ class Served:
     """What one path answers.
 
     cuts: after how many bytes each of the first answers breaks off. statuses: codes of the first answers, before 200.
-    claimed: Content-Length to send instead of the true one. seconds_per_chunk: to be slow.
+    claimed: Content-Length to send instead of the true one; empty text: none at all. content_range: to send instead of
+    the true one. seconds_per_chunk: to be slow.
     """
 
     content: bytes = b""
@@ -27,7 +28,8 @@ class Served:
     statuses: list[int] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     redirect: str = ""
-    claimed: int | None = None
+    claimed: int | str | None = None
+    content_range: str = ""
     seconds_per_chunk: float = 0.0
 
 
@@ -118,14 +120,15 @@ def _make_handler(server: LocalServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, served: Served, status: int, body: bytes, offset: int = 0) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", str(served.claimed or len(body)))
+            if served.claimed != "":
+                self.send_header("Content-Length", str(served.claimed or len(body)))
             if served.ranges:
                 self.send_header("Accept-Ranges", "bytes")
             if served.etag:
                 self.send_header("ETag", served.etag)
             if status == 206:
                 end = offset + len(body)
-                self.send_header("Content-Range", f"bytes {offset}-{end - 1}/{end}")
+                self.send_header("Content-Range", served.content_range or f"bytes {offset}-{end - 1}/{end}")
             for name, value in served.headers.items():
                 self.send_header(name, value)
             self.end_headers()

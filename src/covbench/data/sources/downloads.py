@@ -302,4 +302,6 @@ def _explain(error: Exception, url: str, remedy: str, received: int) -> str:
         return (
             f"{url}: the connection keeps breaking ({_reason(error)}); {received} bytes are kept, run again to resume"
         )
+    if isinstance(error, TryAgain | requests.exceptions.ChunkedEncodingError):
+        return f"{url}: the server answers, but not with the whole file ({_reason(error)}); run again later"
     return f"cannot reach {_host(url)} ({_reason(error)}): is there a network? If not, {remedy}"

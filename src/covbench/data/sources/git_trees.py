@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from covbench.data.sources.downloads import FETCH_REMEDY, TryAgain, with_retries
+import requests
+
+from covbench.data.sources.downloads import FETCH_REMEDY, with_retries
 from covbench.schema import CovbenchError
 
 CHUNK = 2**20
@@ -33,9 +35,9 @@ def read_tree_id(url: str, commit: str) -> str:
             except subprocess.CalledProcessError as error:
                 if "not our ref" in error.stderr:
                     raise CovbenchError(f"{url}: no commit {commit}; it was removed at its source") from error
-                raise TryAgain(f"git: {_last_line(error.stderr)}") from error
+                raise requests.ConnectionError(f"git: {_last_line(error.stderr)}") from error
             except subprocess.TimeoutExpired as error:
-                raise TryAgain(f"git had no answer for {SECONDS} s") from error
+                raise requests.ConnectionError(f"git had no answer for {SECONDS} s") from error
 
     try:
         return with_retries(ask, url, FETCH_REMEDY)

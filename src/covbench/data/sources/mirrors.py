@@ -73,13 +73,18 @@ def list_states(folder: Path) -> dict[str, State]:
         name = path.relative_to(folder).as_posix()
         try:
             name.encode()
-            stat = path.stat()
+            states[name] = read_state(path)
         except UnicodeEncodeError as error:
             raise CovbenchError(f"fetch.mirror: the file name {name!r} is not UTF-8; rename the file") from error
         except FileNotFoundError:
             continue  # its absence shows when two lists are compared
-        states[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     return states
+
+
+def read_state(path: Path) -> State:
+    """Return what changes when a file is written to or replaced."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _list_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

@@ -65,8 +65,6 @@ def read_entries(path: Path) -> list[ZipEntry]:
     with zipped, open(path, "rb") as file:
         infos = zipped.infolist()
         directory = _find_directory(file, path.stat().st_size, zipped.comment, len(infos))
-        if directory != zipped.start_dir:
-            raise Contradiction(f"{zipped.start_dir - directory} bytes stand before its first entry")
         starts, position = {}, 0
         for info in sorted(infos, key=lambda info: info.header_offset):
             if info.header_offset != position:
@@ -151,7 +149,7 @@ def _find_directory(file: IO[bytes], size: int, comment: bytes, count: int) -> i
     if not here == entries == count:
         raise Contradiction(f"it announces {entries} entries and lists {count}")
     if offset + length != end:
-        raise Contradiction(f"its directory ends at byte {offset + length}, its end begins at byte {end}")
+        raise Contradiction(f"{end - offset - length} bytes more than it knows of stand before its directory")
     return offset
 
 

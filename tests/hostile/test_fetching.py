@@ -111,7 +111,7 @@ def pack_zip64(files: Files) -> bytes:
 def end_in_zip64(packed: bytes, entries: int) -> bytes:
     """The zip with zip64 records at its end, which announce so many entries."""
     end = packed.index(END)
-    _, _, _, _, count, size, offset, _ = struct.unpack("<4sHHHHLLH", packed[end:])
+    size, offset = struct.unpack("<LL", packed[end + 12 : end + 20])
     record = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, entries, entries, size, offset)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
     return packed[:end] + record + locator + patch(packed[end:], (END, 16, "<L", 0xFFFFFFFF))
@@ -147,7 +147,10 @@ SIZE_LIE = (LOCAL, 22, "<L", 7)
 ZIPS: dict[str, tuple[Callable[[], bytes], Answer]] = {
     "whole": (lambda: pack(ONE), ONE),
     "stored": (lambda: pack(ONE, zipfile.ZIP_STORED), ONE),
-    "streamed, with sizes behind the entries": (lambda: stream(ONE | {"b.png": b"", "c.png": b"c"}), ONE | {"b.png": b"", "c.png": b"c"}),
+    "streamed, with sizes behind the entries": (
+        lambda: stream(ONE | {"b.png": b"", "c.png": b"c"}),
+        ONE | {"b.png": b"", "c.png": b"c"},
+    ),
     "sizes in zip64 fields": (lambda: pack_zip64(ONE), ONE),
     "zip64 records at the end": (lambda: end_in_zip64(pack(ONE), 1), ONE),
     "zip64 record that lies about the entries": (lambda: end_in_zip64(pack(ONE), 2), "says 1 and its zip64 record 2"),
@@ -169,7 +172,10 @@ ZIPS: dict[str, tuple[Callable[[], bytes], Answer]] = {
         lambda: patch(pack(ONE), (LOCAL, 14, "<L", 7), (CENTRAL, 16, "<L", 7)),
         "another CRC than it announces",
     ),
-    "content longer than announced, with the CRC of its beginning": (lambda: cut_the_sum_to(100), "longer than the 100"),
+    "content longer than announced, with the CRC of its beginning": (
+        lambda: cut_the_sum_to(100),
+        "longer than the 100",
+    ),
     "content shorter than announced": (
         lambda: patch(pack(ONE), (LOCAL, 22, "<L", 99_999), (CENTRAL, 24, "<L", 99_999)),
         "bytes instead of 99999",
@@ -258,7 +264,10 @@ TARS: dict[str, tuple[Callable[[], bytes], Answer]] = {
     "megabytes of zeros behind the end": (lambda: gzip.compress(tar(ONE) + bytes(3 * 2**20)), "other bytes follow"),
     "packed and cut": (lambda: gzip.compress(tar(TWO))[:-30], "damaged"),
     "packed, with bytes behind the end": (lambda: gzip.compress(tar(TWO)) + b"more", "damaged"),
-    "packed, with another CRC": (lambda: gzip.compress(tar(TWO))[:-8] + b"1234" + gzip.compress(tar(TWO))[-4:], "damaged"),
+    "packed, with another CRC": (
+        lambda: gzip.compress(tar(TWO))[:-8] + b"1234" + gzip.compress(tar(TWO))[-4:],
+        "damaged",
+    ),
     "packed with bzip2": (lambda: bz2.compress(tar(TWO)), "damaged"),
     "an error page": (lambda: b"<html>sign in" * 50, "damaged"),
     "empty": (lambda: b"", "damaged"),
@@ -271,7 +280,15 @@ TARS: dict[str, tuple[Callable[[], bytes], Answer]] = {
     "a part of a file of several volumes": (lambda: change_header(tar(ONE), 156, b"M"), "is not a regular file"),
     "a sparse file of the GNU kind": (lambda: change_header(tar(ONE), 156, b"S"), "is a sparse file"),
     "a sparse file of the pax kind": (
-        lambda: tar({"a": b"1\n0\n1\n".ljust(512, b"\0") + b"x"}, pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9000000000", "GNU.sparse.name": "a"}),
+        lambda: tar(
+            {"a": b"1\n0\n1\n".ljust(512, b"\0") + b"x"},
+            pax_headers={
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.realsize": "9000000000",
+                "GNU.sparse.name": "a",
+            },
+        ),
         "is a sparse file",
     ),
     "a negative size": (lambda: tar({"a": b"x"}, pax_headers={"size": "-1024"}), "damaged"),
@@ -307,7 +324,10 @@ NESTED: dict[str, tuple[Callable[[], Files], Answer]] = {
         lambda: {f"in{number}.zip": small_bomb("zip") for number in range(2)},
         "for all archives together",
     ),
-    "a zip and a packed tar": (lambda: {"a.zip": small_bomb("zip"), "b.tgz": small_bomb("tgz")}, "all archives together"),
+    "a zip and a packed tar": (
+        lambda: {"a.zip": small_bomb("zip"), "b.tgz": small_bomb("tgz")},
+        "all archives together",
+    ),
     "a truncated tar": (lambda: {"a.tar": tar(TWO)[:SECOND]}, "its end mark is missing"),
 }
 
@@ -343,13 +363,28 @@ class Asked:
 HALF = len(CONTENT) // 2
 WHOLE = {"a.bin": CONTENT}
 SERVERS: dict[str, tuple[Callable[[str], Asked], Answer]] = {
-    "announces less than it is": (lambda url: Asked(Served(CONTENT, claimed=99), len(CONTENT)), "holds 99 bytes instead"),
+    "announces less than it is": (
+        lambda url: Asked(Served(CONTENT, claimed=99), len(CONTENT)),
+        "holds 99 bytes instead",
+    ),
     "announces more than it sends": (lambda url: Asked(Served(CONTENT, claimed=99_999)), "not with the whole file"),
-    "announces nothing and ends at the known size": (lambda url: Asked(Served(CONTENT, claimed=""), len(CONTENT)), WHOLE),
-    "announces nothing and does not end": (lambda url: Asked(Served(CONTENT, claimed=""), 99), "sends more than 99 bytes"),
+    "announces nothing and ends at the known size": (
+        lambda url: Asked(Served(CONTENT, claimed=""), len(CONTENT)),
+        WHOLE,
+    ),
+    "announces nothing and does not end": (
+        lambda url: Asked(Served(CONTENT, claimed=""), 99),
+        "sends more than 99 bytes",
+    ),
     "announces nothing and ends too early": (lambda url: Asked(Served(CONTENT, claimed=""), 99_999), "keeps breaking"),
-    "announces nothing, and no size is known": (lambda url: Asked(Served(bytes(200_000), claimed="")), "sends more than 100000"),
-    "announces a size that is no number": (lambda url: Asked(Served(CONTENT, claimed="many")), "impossible size, 'many'"),
+    "announces nothing, and no size is known": (
+        lambda url: Asked(Served(bytes(200_000), claimed="")),
+        "sends more than 100000",
+    ),
+    "announces a size that is no number": (
+        lambda url: Asked(Served(CONTENT, claimed="many")),
+        "impossible size, 'many'",
+    ),
     "announces a negative size": (lambda url: Asked(Served(CONTENT, claimed="-5")), "impossible size, '-5'"),
     "packs what it sends": (
         lambda url: Asked(Served(gzip.compress(CONTENT), headers={"Content-Encoding": "gzip"})),
@@ -371,7 +406,10 @@ SERVERS: dict[str, tuple[Callable[[str], Asked], Answer]] = {
         WHOLE,
     ),
     "redirects in a circle": (lambda url: Asked(Served(redirect=f"{url}/a.bin")), "cannot be followed"),
-    "redirects to a file of this machine": (lambda url: Asked(Served(redirect="file:///etc/passwd")), "cannot be followed"),
+    "redirects to a file of this machine": (
+        lambda url: Asked(Served(redirect="file:///etc/passwd")),
+        "cannot be followed",
+    ),
 }
 
 
@@ -433,7 +471,10 @@ REPOSITORIES: dict[str, tuple[Callable[[], bytes], Answer]] = {
     "another byte": (lambda: repack(TRUE | {"images/a.png": b"fals"}), "holds other files than commit"),
     "a file more": (lambda: repack(TRUE | {"images/b.png": b""}), "holds other files than commit"),
     "a file less": (lambda: repack({"README.md": b"read", "run.sh": b"#!"}), "holds other files than commit"),
-    "another name": (lambda: repack({"images/b.png": b"true", "README.md": b"read", "run.sh": b"#!"}), "holds other files"),
+    "another name": (
+        lambda: repack({"images/b.png": b"true", "README.md": b"read", "run.sh": b"#!"}),
+        "holds other files",
+    ),
     "another mode": (lambda: repack(TRUE, ()), "holds other files than commit"),
     "no folder around the files": (lambda: zip_bytes(TRUE), "holds other files than commit"),
 }
@@ -495,11 +536,14 @@ def link(path: Path, target: str) -> None:
 
 
 MIRRORS: dict[str, tuple[Callable[[Path], Any], Answer]] = {
-    "a link to the folder that holds it": (lambda folder: link(folder / "again", "."), "leads to a folder that holds it"),
+    "a link to the folder that holds it": (
+        lambda folder: link(folder / "again", "."),
+        "leads to a folder that holds it",
+    ),
     "a broken link": (lambda folder: link(folder / "gone.png", "nowhere"), "a broken link?"),
     "a pipe": (lambda folder: os.mkfifo(folder / "pipe.png"), "is neither a file nor a folder"),
     "a name that is not UTF-8": (
-        lambda folder: open(os.fsencode(folder) + b"/\xff.png", "w").close(),  # noqa: SIM115
+        lambda folder: open(os.fsencode(folder) + b"/\xff.png", "w").close(),
         "is not UTF-8",
     ),
     "a git-LFS pointer": (
@@ -536,7 +580,10 @@ RECORDED: dict[str, tuple[Callable[[dict[str, Any]], str], Answer]] = {
     "another sha256": (lambda manifest: edit(manifest, **{"0.png": OTHER}), "0.png (changed)"),
     "a file more": (lambda manifest: edit(manifest, **{"x.png": OTHER}), "x.png (missing)"),
     "a file less": (lambda manifest: edit(manifest, **{"0.png": None}), "0.png (new)"),
-    "of another source": (lambda manifest: json.dumps(manifest | {"source": "other"}), "is of other, but the card names"),
+    "of another source": (
+        lambda manifest: json.dumps(manifest | {"source": "other"}),
+        "is of other, but the card names",
+    ),
     "cut off": (lambda manifest: json.dumps(manifest)[:50], "damaged"),
     "no manifest": (lambda manifest: "[]", "damaged"),
 }

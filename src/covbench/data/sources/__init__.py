@@ -14,6 +14,7 @@ from covbench.data.sources.fetch_lock import lock_fetch
 from covbench.data.sources.manifests import (
     RECORDED,
     build_manifest,
+    list_manifests,
     read_first_manifest,
     require_recorded_files,
     require_same_files,
@@ -125,7 +126,10 @@ def _clear_leftovers(raw: Path) -> None:
     if os.path.lexists(old) and not os.path.lexists(raw):
         old.rename(raw)
         log.warning("%s: a fetch was killed while it replaced this folder; the old one is back", raw)
-    for leftover in (old, raw.parent / f".{raw.name}.new", *raw.parent.glob(f".{raw.name}.*.new")):
+    for leftover in (
+        *(old, raw.parent / f".{raw.name}.new", *raw.parent.glob(f".{raw.name}.*.new")),
+        *(path for written in list_manifests(raw) for path in written.parent.glob(f".*.{written.name}")),
+    ):
         if os.path.lexists(leftover):
             log.info("%s is removed: a killed fetch left it behind", leftover)
             _remove(leftover)
@@ -136,4 +140,7 @@ def _old_folder(raw: Path) -> Path:
 
 
 def _remove(path: Path) -> None:
-    path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

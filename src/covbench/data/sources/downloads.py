@@ -267,11 +267,7 @@ def _continues(response: requests.Response, offset: int, size: int | None) -> bo
         return False
     last, whole = int(said[2]), said[3]
     length = response.headers.get("Content-Length", str(last + 1 - offset))
-    return (
-        length == str(last + 1 - offset)
-        and (whole == "*" or int(whole) == last + 1)
-        and size in (None, last + 1)
-    )
+    return length == str(last + 1 - offset) and (whole == "*" or int(whole) == last + 1) and size in (None, last + 1)
 
 
 def _read_retry_after(response: requests.Response) -> float | None:

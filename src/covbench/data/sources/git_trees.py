@@ -42,7 +42,9 @@ def read_tree_id(url: str, commit: str) -> str:
     try:
         return with_retries(ask, url, FETCH_REMEDY)
     except FileNotFoundError as error:
-        raise CovbenchError(f"git is not installed, and it has to verify {url}; install it, or {FETCH_REMEDY}") from error
+        raise CovbenchError(
+            f"git is not installed, and it has to verify {url}; install it, or {FETCH_REMEDY}"
+        ) from error
 
 
 def hash_tree(folder: Path, executable: Collection[str]) -> str:

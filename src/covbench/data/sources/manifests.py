@@ -28,6 +28,11 @@ def kept_manifest_path(raw: Path) -> Path:
     return raw.parent / ".manifests" / f"{raw.name}.json"
 
 
+def list_manifests(raw: Path) -> tuple[Path, Path]:
+    """Return the paths of both copies, the kept one first."""
+    return kept_manifest_path(raw), manifest_path(raw)
+
+
 def build_manifest(folder: Path, source: str) -> dict[str, Any]:
     """List sha256 and size of every file below `folder`, by path with forward slashes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -42,7 +47,7 @@ def build_manifest(folder: Path, source: str) -> dict[str, Any]:
 
 def read_first_manifest(raw: Path) -> dict[str, Any] | None:
     """Read the manifest of an earlier fetch; None if there is none. Raises CovbenchError if it is damaged."""
-    for path in (kept_manifest_path(raw), manifest_path(raw)):
+    for path in list_manifests(raw):
         if path.is_file():
             return _read_manifest(path)
     return None
@@ -54,7 +59,7 @@ def require_same_files(raw: Path, new: dict[str, Any]) -> None:
     if first is None:
         return
     if differing := _list_differences(first, new):
-        manifests = " and ".join(str(p) for p in (kept_manifest_path(raw), manifest_path(raw)) if p.exists())
+        manifests = " and ".join(str(path) for path in list_manifests(raw) if path.exists())
         raise CovbenchError(
             f"{raw.name}: the files of {new['source']} differ from those that {first['source']} brought before: "
             f"{_show(differing)}. {raw} is unchanged; to accept the new files delete {manifests}"
@@ -130,5 +135,5 @@ def _show(differing: list[str]) -> str:
 
 def write_manifests(raw: Path, manifest: dict[str, Any]) -> None:
     """Write both copies of the manifest, the kept one first."""
-    write_json(kept_manifest_path(raw), manifest)
-    write_json(manifest_path(raw), manifest)
+    for path in list_manifests(raw):
+        write_json(path, manifest)

@@ -105,6 +105,8 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
     weights, target, temporary = known[file], folder / file, folder / ".downloads" / file
     temporary.parent.mkdir(parents=True, exist_ok=True)
     with explain_full_disk(folder, file), lock_fetch(target):
+        for leftover in (*folder.glob(f".*.{file}.sha256"), *temporary.parent.glob(f".*.{file}.part.json")):
+            leftover.unlink()  # of a killed fetch
         origin = _bring(weights, tuple(known.values()), mirror, temporary)
         try:
             _refuse_substitute(weights, temporary, origin, list_substitutes(table))
@@ -218,8 +220,8 @@ def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:
     elif not weights.checksum and not accepted:
         _require_whole_hdf5(weights.file, path, origin)
         log.warning(
-            "%s: no checksum is published; its sha256 is kept in %s; to record it for everybody, put sha256:%s into the "
-            "column checksum of workflow/resources/weights.csv, and where the file came from into its note",
+            "%s: no checksum is published; its sha256 is kept in %s; to record it for everybody, put sha256:%s into "
+            "the column checksum of workflow/resources/weights.csv, and where the file came from into its note",
             *(weights.file, checksum_file, hash_file(path)),
         )
 

@@ -1,7 +1,7 @@
 """Read a tar archive strictly: every header is sound, the end mark is there, and nothing follows it.
 
-The tarfile module is lenient. It takes a damaged header for the end, needs no end mark, and ignores what follows one, so
-a truncated, damaged or joined archive is read with files missing.
+The tarfile module is lenient. It takes a damaged header for the end, needs no end mark, and ignores what follows one.
+So it reads a truncated, damaged or joined archive with files missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ CHUNK = 2**20
 MAX_HEADER = 2**20  # bytes of a long name or of a pax header; the file system allows names of 4,096
 MAX_PADDING = 2**20  # zeros after the end mark; tar itself fills up to 10,240 bytes
 END_MARK = bytes(2 * tarfile.BLOCKSIZE)
-EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 class _Header(tarfile.TarInfo):

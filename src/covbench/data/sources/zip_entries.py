@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import IO
 
 CHUNK = 2**20
-LOCAL = struct.Struct("<4s2xHHHHLLLHH")  # signature, flags, method, time, date, CRC, packed, size, lengths of name, extra
-END = struct.Struct("<4sHHHHLLH")  # signature, disks, entries on this disk, entries, size and offset of directory, comment
+LOCAL = struct.Struct(
+    "<4s2xHHHHLLLHH"
+)  # signature, flags, method, time, date, CRC, packed, size, lengths of name, extra
+END = struct.Struct(
+    "<4sHHHHLLH"
+)  # signature, disks, entries on this disk, entries, size and offset of directory, comment
 END_64 = struct.Struct("<4sQ2x2xLLQQQQ")  # signature, length, disks, entries on this disk, entries, size, offset
 LOCATOR_64 = struct.Struct("<4sLQL")  # signature, disk, offset of END_64, disks
 ENCRYPTED, STREAMED, UTF8 = 0x1, 0x8, 0x800  # bits of the flags
@@ -154,7 +158,7 @@ def _find_directory(file: IO[bytes], size: int, comment: bytes, count: int) -> i
 
 
 def _read_header(file: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return where an entry's packed bytes begin and where the entry ends. Its local header has to agree with `info`."""
+    """Return where an entry's packed bytes begin and where it ends. Its local header has to agree with `info`."""
     fields = LOCAL.unpack(_read(file, info.header_offset, LOCAL.size))
     signature, flags, method, _, _, crc, packed, size, name_length, extra_length = fields
     name = _read(file, info.header_offset + LOCAL.size, name_length)

@@ -43,6 +43,7 @@ class LocalServer:
         self.files: dict[str, Served] = {}
         self.repositories: Path | None = None
         self.requests: list[tuple[str, str, str]] = []  # method, path, Range
+        self.bodies: list[bytes] = []  # of what was posted
         self.agents: set[str] = set()
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(self))
         self.httpd.daemon_threads = True
@@ -62,7 +63,7 @@ def _make_handler(server: LocalServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             if ".git/" in self.path:
                 return self._ask_git()
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
             return self.do_GET()
 
         def do_GET(self) -> None:

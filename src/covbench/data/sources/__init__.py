@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +60,26 @@ def fetch_dataset(name: str, card: Card, raw: Path, mirror: Path | None, recorde
         _clear_leftovers(raw)
         manifest = _find_unchanged(card, raw, mirror)
         if manifest is None:
-            work = Path(tempfile.mkdtemp(prefix=f".{raw.name}.", suffix=".new", dir=raw.parent))
-            try:
-                manifest = _assemble(card, work / name, downloads, mirror)
+            with _make_folder(raw) as new:
+                manifest = _assemble(card, new, downloads, mirror)
                 require_recorded_files(name, card, manifest, recorded)
                 require_same_files(raw, manifest)
-                _publish(raw, work / name, manifest)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+                _publish(raw, new, manifest)
         write_manifests(raw, manifest)
         shutil.rmtree(downloads, ignore_errors=True)
     sizes = [entry["size"] for entry in manifest["files"].values()]
     log.info("%s: %d files, %s, from %s", name, len(sizes), show_bytes(sum(sizes)), manifest["source"])
     return manifest
+
+
+@contextmanager
+def _make_folder(raw: Path) -> Iterator[Path]:
+    """Yield a path beside `raw` that no other fetch uses, for a new folder. What is there at the end is removed."""
+    work = Path(tempfile.mkdtemp(prefix=f".{raw.name}.", suffix=".new", dir=raw.parent))
+    try:
+        yield work / raw.name
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _assemble(card: Card, new: Path, downloads: Path, mirror: Path | None) -> dict[str, Any]:

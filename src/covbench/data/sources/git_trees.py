@@ -16,6 +16,7 @@ from covbench.schema import CovbenchError
 
 CHUNK = 2**20
 SECONDS = 300  # for one answer of a git server
+UNKNOWN_OPTION = 129  # exit status of git
 OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")  # set in a git hook
 
 
@@ -33,6 +34,8 @@ def read_tree_id(url: str, commit: str) -> str:
                 _git(folder, "fetch", "--quiet", "--depth=1", "--filter=tree:0", "--no-tags", url, commit)
                 return _git(folder, "log", "-1", "--format=%T", commit)
             except subprocess.CalledProcessError as error:
+                if error.returncode == UNKNOWN_OPTION:
+                    raise CovbenchError(f"git is too old to verify {url}; install 2.19 or later") from error
                 if "not our ref" in error.stderr:
                     raise CovbenchError(f"{url}: no commit {commit}; it was removed at its source") from error
                 raise requests.ConnectionError(f"git: {_last_line(error.stderr)}") from error

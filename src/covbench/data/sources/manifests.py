@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 
 RECORDED = PROJECT / "workflow" / "resources" / "manifests"
 """Manifests that travel with covbench: {dataset}.json, copies of what a first fetch wrote."""
+HOW_TO_RECORD = (
+    "%s: no manifest of %s travels with covbench, so these files are taken as they came; to record them: "
+    "cp data/raw/%s.manifest.json workflow/resources/manifests/%s.json"
+)
 SHOWN = 5  # differing files that a message lists
 
 
@@ -85,12 +89,9 @@ def require_recorded_files(name: str, card: Card, new: dict[str, Any], recorded:
     path = recorded / f"{name}.json"
     sources = [name_source(source) for source in card.sources]
     if not path.is_file():
-        if new["source"] in sources and any(isinstance(source, Kaggle | KaggleCompetition) for source in card.sources):
-            log.warning(
-                "%s: no manifest of %s travels with covbench, so these files are taken as they came; to record them: "
-                "cp data/raw/%s.manifest.json workflow/resources/manifests/%s.json",
-                *(name, new["source"], name, name),
-            )
+        unpublished = any(isinstance(source, Kaggle | KaggleCompetition) for source in card.sources)
+        if unpublished and new["source"] in sources:
+            log.warning(HOW_TO_RECORD, name, new["source"], name, name)
         return
     known = _read_manifest(path)
     if [known["source"]] != sources:

@@ -480,9 +480,18 @@ REPOSITORIES: dict[str, tuple[Callable[[], bytes], Answer]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> tuple[Path, str]:
+    """A folder with the repository of TRUE, and the commit."""
+    home = tmp_path_factory.mktemp("home")
+    with LocalServer() as server:
+        return home, publish(server, home, TRUE, ["run.sh"])
+
+
 @pytest.mark.parametrize(("make", "demanded"), REPOSITORIES.values(), ids=REPOSITORIES)
-def test_the_archive_of_a_commit_holds_its_files_and_no_others(tmp_path, server, make, demanded):
-    commit, raw = publish(server, tmp_path / "home", TRUE, ["run.sh"]), tmp_path / "raw" / "covid_ct"
+def test_the_archive_of_a_commit_holds_its_files_and_no_others(tmp_path, server, repository, make, demanded):
+    server.repositories, commit = repository
+    raw = tmp_path / "raw" / "covid_ct"
     server.files[f"/o/r/archive/{commit}.zip"] = Served(make())
     card = make_card(GitHub("o/r", commit))
     assert_answer(answer(lambda: fetch_dataset("covid_ct", card, raw, None), raw), demanded)

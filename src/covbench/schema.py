@@ -26,9 +26,10 @@ class GitHub:
 
 @dataclass(frozen=True)
 class Kaggle:
-    """A Kaggle dataset, `owner/name`."""
+    """One version of a Kaggle dataset, `owner/name`. Versions are counted from 1."""
 
     dataset: str
+    version: int
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from packaging.specifiers import SpecifierSet
 from covbench.data.datasets import DATASETS
 from covbench.data.sources.kaggle_archive import KAGGLE, find_credentials
 from covbench.data.sources.manifests import manifest_path
-from covbench.data.sources.origins import find_in_mirror, name_source
+from covbench.data.sources.mirrors import find_in_mirror
+from covbench.data.sources.origins import name_source
 from covbench.data.sources.pretrained_weights import find_origin, list_substitutes
 from covbench.experiment.code_fingerprint import read_lock
 from covbench.experiment.plan import PlannedRun, planned_datasets

@@ -14,6 +14,7 @@ import pytest
 from covbench.data.sources import archives
 from covbench.data.sources.archives import lift_only_folder, unpack, unpack_inner_archives
 from covbench.schema import CovbenchError
+from covbench.system import disk
 
 
 def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
@@ -177,12 +178,9 @@ def test_something_that_is_no_archive_is_called_so(tmp_path):
 
 
 def test_an_archive_larger_than_the_disk_is_refused_before_a_file_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_BYTES", 10**18)
-    monkeypatch.setattr(archives, "MAX_RATIO", 10**18)
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
-        zipped.writestr("a.npy", b"x")
-        zipped.filelist[0].file_size = 10**16  # what the central directory will claim
-    assert_refused(tmp_path / "a.zip", r"no space left for the content of a\.zip: it needs 10000\.0 TB")
+    monkeypatch.setattr(disk, "SPARE_BYTES", 10**18)
+    write_zip(tmp_path / "a.zip", {"a.npy": b"x"})
+    assert_refused(tmp_path / "a.zip", r"no space left for the content of a\.zip: it needs 1 B")
 
 
 def test_an_inner_zip_becomes_the_folder_of_its_name_whether_or_not_it_holds_that_folder(tmp_path):

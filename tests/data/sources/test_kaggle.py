@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from covbench.data.sources import downloads, fetch_dataset
 from covbench.schema import CovbenchError, Kaggle, KaggleCompetition
 from tests.local_server import LocalServer, Served
-from tests.small_datasets import make_card, read_tree, zip_bytes
+from tests.small_datasets import make_card, read_tree, write_tree, zip_bytes
 
 DATASET_CALL = "/v1/datasets.DatasetApiService/DownloadDataset"
 COMPETITION_CALL = "/v1/competitions.CompetitionApiService/DownloadDataFiles"
@@ -44,11 +46,35 @@ def test_a_kaggle_dataset_is_brought_and_a_cut_connection_is_continued(server, r
     server.files[DATASET_CALL] = Served(redirect=f"{server.url}/storage/archive.zip?signature=x")
     server.files["/storage/archive.zip"] = Served(content, cuts=[2**20])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the package waits 2 s after a cut
-    manifest = fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
+    manifest = fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 3)), raw, None)
     assert read_tree(raw) == {"COVID/a (1).png": bytes(3_000_000)}
-    assert manifest["source"] == "kaggle dataset owner/name"
+    assert manifest["source"] == "kaggle dataset owner/name version 3"
     assert server.requests[0] == ("POST", DATASET_CALL, "")
     assert server.requests[-1] == ("GET", "/storage/archive.zip", f"bytes={2**20}-")
+
+
+def test_the_version_of_the_card_is_asked_for_and_a_first_fetch_says_how_to_record_it(server, raw, caplog):
+    server.files[DATASET_CALL] = Served(redirect=f"{server.url}/storage/archive.zip")
+    server.files["/storage/archive.zip"] = Served(zip_bytes({"a.png": b"one"}))
+    with caplog.at_level(logging.WARNING):
+        fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 3)), raw, None)
+    assert json.loads(server.bodies[0])["datasetVersionNumber"] == 3
+    assert "cp data/raw/covid_ct.manifest.json workflow/resources/manifests/covid_ct.json" in caplog.text
+
+
+def test_a_kaggle_dataset_has_to_bring_what_is_recorded_of_its_version(server, raw, tmp_path):
+    recorded = tmp_path / "recorded"
+    server.files[DATASET_CALL] = Served(redirect=f"{server.url}/storage/archive.zip")
+    server.files["/storage/archive.zip"] = Served(zip_bytes({"a.png": b"one"}))
+    manifest = fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 3)), raw, None)
+    write_tree(recorded, {"covid_ct.json": json.dumps(manifest).encode()})
+    server.files["/storage/archive.zip"] = Served(zip_bytes({"a.png": b"two"}))
+    elsewhere = tmp_path / "elsewhere" / "covid_ct"
+    with pytest.raises(CovbenchError, match=r"not those recorded in .*covid_ct\.json: a\.png \(changed\)"):
+        fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 3)), elsewhere, None, recorded)
+    with pytest.raises(CovbenchError, match="version 3, but the card names kaggle dataset owner/name version 4"):
+        fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 4)), elsewhere, None, recorded)
+    assert not elsewhere.exists()
 
 
 def test_a_kaggle_competition_is_brought(server, raw):
@@ -78,7 +104,7 @@ def test_a_kaggle_archive_larger_than_the_disk_is_refused_before_it_is_written(s
     server.files[DATASET_CALL] = Served(redirect=f"{server.url}/storage/archive.zip")
     server.files["/storage/archive.zip"] = Served(b"x", claimed=10**16)
     with pytest.raises(CovbenchError, match=r"no space left for name\.zip: it needs 10000\.0 TB"):
-        fetch_dataset("covid_ct", make_card(Kaggle("owner/name")), raw, None)
+        fetch_dataset("covid_ct", make_card(Kaggle("owner/name", 3)), raw, None)
 
 
 KAGGLE_FETCH = """
@@ -92,7 +118,7 @@ if len(sys.argv) > 2:
     from kagglesdk import kaggle_env
     kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv[2]
 try:
-    card = Card("x", "ct", (), (Kaggle("owner/name"),), (), "none", "none")
+    card = Card("x", "ct", (), (Kaggle("owner/name", 3),), (), "none", "none")
     fetch_dataset("x", card, Path(sys.argv[1]), None)
 except CovbenchError as error:
     sys.exit(f"CovbenchError: {error}")

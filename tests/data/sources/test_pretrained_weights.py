@@ -11,6 +11,7 @@ import h5py
 import pytest
 
 from covbench.data.sources import downloads
+from covbench.data.sources.fetch_lock import LOCKS
 from covbench.data.sources.pretrained_weights import (
     TABLE,
     Weights,
@@ -74,7 +75,7 @@ def folder(tmp_path):
 
 
 def files_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.rglob("*") if path.is_file()}
+    return {path.name for path in folder.rglob("*") if path.is_file() and path.parent.name != LOCKS}
 
 
 def test_every_network_of_the_catalogue_has_its_line_and_every_line_its_network():

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from covbench.data.sources import downloads, fetch_dataset, origins
+from covbench.data.sources.git_trees import hash_tree
 from covbench.schema import CovbenchError, GitHub, Synthetic, Zenodo
+from tests.git_hosting import git, publish
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, write_tree, zip_bytes
 
@@ -33,6 +35,11 @@ def server(monkeypatch):
 
 
 @pytest.fixture
+def home(tmp_path):
+    return tmp_path / "repositories"
+
+
+@pytest.fixture
 def raw(tmp_path):
     return tmp_path / "data" / "raw" / "covid_ct"
 
@@ -40,56 +47,61 @@ def raw(tmp_path):
 # --- GitHub ---
 
 
-def test_a_github_commit_loses_its_top_folder_and_its_inner_zips_become_folders(server, raw):
+def test_a_github_commit_loses_its_top_folder_and_its_inner_zips_become_folders(server, raw, home):
     inner = zip_bytes({"CT_COVID/a%1.png": b"ct"})
-    content = zip_bytes({"COVID-CT-0123/README.md": b"read", "COVID-CT-0123/Images/CT_COVID.zip": inner}, COMMIT)
-    server.files[f"/UCSD-AI4H/COVID-CT/archive/{COMMIT}.zip"] = Served(redirect=f"{server.url}/codeload")
-    server.files["/codeload"] = Served(content)
-    manifest = fetch_dataset("covid_ct", make_card(GitHub("UCSD-AI4H/COVID-CT", COMMIT)), raw, None)
-    assert read_tree(raw) == {"README.md": b"read", "Images/CT_COVID/a%1.png": b"ct"}
-    assert manifest == {
-        "source": f"github UCSD-AI4H/COVID-CT @{COMMIT}",
-        "files": {
-            "Images/CT_COVID/a%1.png": {"sha256": hashlib.sha256(b"ct").hexdigest(), "size": 2},
-            "README.md": {"sha256": hashlib.sha256(b"read").hexdigest(), "size": 4},
-        },
-    }
+    files = {"README.md": b"read", "Images/CT_COVID.zip": inner, "Images.md": b"", "run me": b"#!"}
+    commit = publish(server, home, files, programs=["run me"], repository="UCSD-AI4H/COVID-CT")
+    path = f"/UCSD-AI4H/COVID-CT/archive/{commit}.zip"
+    server.files["/codeload"] = server.files[path]
+    server.files[path] = Served(redirect=f"{server.url}/codeload")
+    manifest = fetch_dataset("covid_ct", make_card(GitHub("UCSD-AI4H/COVID-CT", commit)), raw, None)
+    assert read_tree(raw) == {"README.md": b"read", "Images.md": b"", "run me": b"#!", "Images/CT_COVID/a%1.png": b"ct"}
+    assert manifest["source"] == f"github UCSD-AI4H/COVID-CT @{commit}"
+    assert manifest["files"]["README.md"] == {"sha256": hashlib.sha256(b"read").hexdigest(), "size": 4}
     assert json.loads((raw.parent / "covid_ct.manifest.json").read_text()) == manifest
     assert not (raw.parent / ".downloads" / "covid_ct").exists()
 
 
-def test_an_archive_that_git_itself_makes_is_accepted(server, raw, tmp_path):
-    git = [
-        "git",
-        "-C",
-        str(write_tree(tmp_path / "work", {"a b.png": b"x"})),
-        "-c",
-        "user.name=a",
-        "-c",
-        "user.email=a@b",
-    ]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
-        subprocess.run([*git, *words], check=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    archive = subprocess.run(
-        [*git, "archive", "--format=zip", "--prefix=r-1/", commit], check=True, capture_output=True
-    )
-    server.files[f"/o/r/archive/{commit}.zip"] = Served(archive.stdout, ranges=False, etag="")
-    fetch_dataset("covid_ct", make_card(GitHub("o/r", commit)), raw, None)
-    assert read_tree(raw) == {"a b.png": b"x"}
-
-
-def test_an_archive_of_another_commit_is_refused(server, raw):
-    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/a.png": b"x"}, "f" * 40))
-    with pytest.raises(CovbenchError, match=f"of commit 'f{{40}}', not {COMMIT}"):
-        fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+def test_an_archive_with_another_byte_than_the_commit_is_refused_although_its_comment_is_right(server, raw, home):
+    commit = publish(server, home, {"a.png": b"true"})
+    served = server.files[f"/o/r/archive/{commit}.zip"]
+    true, served.content = served.content, zip_bytes({f"r-{commit}/a.png": b"fals"}, commit)
+    with pytest.raises(CovbenchError, match=f"github o/r: the archive holds other files than commit {commit}"):
+        fetch_dataset("covid_ct", make_card(GitHub("o/r", commit)), raw, None)
     assert not raw.exists()
+    served.content = true
+    fetch_dataset("covid_ct", make_card(GitHub("o/r", commit)), raw, None)
+    assert read_tree(raw) == {"a.png": b"true"}
 
 
-def test_git_lfs_pointers_are_not_taken_for_data(server, raw):
-    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/ct/a.nii": LFS_POINTER, "r/b": b"x"}, COMMIT))
-    with pytest.raises(CovbenchError, match=r"1 files are git-LFS pointers, not data: ct/a\.nii; .*git lfs pull"):
+def test_the_archive_of_another_commit_of_the_repository_is_refused(server, raw, home):
+    first = publish(server, home, {"a.png": b"one"})
+    second = publish(server, home, {"a.png": b"two"})
+    server.files[f"/o/r/archive/{first}.zip"] = server.files[f"/o/r/archive/{second}.zip"]
+    with pytest.raises(CovbenchError, match="holds other files than commit"):
+        fetch_dataset("covid_ct", make_card(GitHub("o/r", first)), raw, None)
+
+
+def test_a_commit_that_the_repository_does_not_have_is_named(server, raw, home):
+    publish(server, home, {"a.png": b"one"})
+    with pytest.raises(CovbenchError, match=rf"o/r\.git: no commit {COMMIT}"):
         fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+
+
+def test_the_hash_of_a_tree_is_that_of_git(tmp_path, home):
+    files = {"a-b": b"1", "a/b/c": b"2", "a.png": b"3", "ab": b"4", "ö (1)": b"", "a/run": b"5", "run": b"6"}
+    work = write_tree(tmp_path / "work", files)
+    for name in ("run", "a/run"):
+        (work / name).chmod(0o755)
+    git(work, "init", "-q")
+    git(work, "add", ".")
+    assert hash_tree(write_tree(tmp_path / "bare", files), {"run", "a/run"}) == git(work, "write-tree").decode().strip()
+
+
+def test_git_lfs_pointers_are_not_taken_for_data(server, raw, home):
+    commit = publish(server, home, {"ct/a.nii": LFS_POINTER, "b": b"x"})
+    with pytest.raises(CovbenchError, match=r"1 files are git-LFS pointers, not data: ct/a\.nii; .*git lfs pull"):
+        fetch_dataset("covid_ct", make_card(GitHub("o/r", commit)), raw, None)
     assert not raw.exists()
 
 
@@ -98,29 +110,29 @@ def test_a_branch_is_no_commit(raw):
         fetch_dataset("covid_ct", make_card(GitHub("o/r", "master")), raw, None)
 
 
-def test_a_damaged_archive_is_removed_and_the_next_run_fetches_it_anew(server, raw):
-    whole = zip_bytes({"r/a.png": b"x" * 5000}, COMMIT)
-    path, card = f"/o/r/archive/{COMMIT}.zip", make_card(GitHub("o/r", COMMIT))
-    server.files[path] = Served(whole[:2000] + b"!" + whole[2001:])
+def test_a_damaged_archive_is_removed_and_the_next_run_fetches_it_anew(server, raw, home):
+    commit = publish(server, home, {"a.png": os.urandom(5000)})
+    card, served = make_card(GitHub("o/r", commit)), server.files[f"/o/r/archive/{commit}.zip"]
+    whole, served.content = served.content, served.content[:2000] + b"!" + served.content[2001:]
     with pytest.raises(CovbenchError, match="damaged"):
         fetch_dataset("covid_ct", card, raw, None)
     assert not raw.exists()
-    server.files[path] = Served(whole)
+    served.content = whole
     fetch_dataset("covid_ct", card, raw, None)
-    assert read_tree(raw) == {"a.png": b"x" * 5000}
+    assert (raw / "a.png").stat().st_size == 5000
 
 
-def test_a_pinned_dataset_that_lies_here_unchanged_is_not_fetched_again_and_a_changed_one_is(server, raw):
-    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/a.png": b"x", "r/b.png": b"y"}, COMMIT))
-    card = make_card(GitHub("o/r", COMMIT))
+def test_a_pinned_dataset_that_lies_here_unchanged_is_not_fetched_again_and_a_changed_one_is(server, raw, home):
+    commit = publish(server, home, {"a.png": b"x", "b.png": b"y"})
+    archive, card = ("GET", f"/o/r/archive/{commit}.zip", ""), make_card(GitHub("o/r", commit))
     first = fetch_dataset("covid_ct", card, raw, None)
     (raw.parent / "covid_ct.manifest.json").unlink()  # as Snakemake does before it runs the rule again
     assert fetch_dataset("covid_ct", card, raw, None) == first
-    assert len(server.requests) == 1
+    assert server.requests.count(archive) == 1
     (raw / "a.png").write_bytes(b"spoilt")
     assert fetch_dataset("covid_ct", card, raw, None) == first
     assert (raw / "a.png").read_bytes() == b"x"
-    assert len(server.requests) == 2
+    assert server.requests.count(archive) == 2
 
 
 SLOW_FETCH = """
@@ -134,13 +146,14 @@ fetch_dataset("covid_ct", card, Path(sys.argv[3]), None)
 """
 
 
-def test_a_fetch_killed_in_the_middle_leaves_no_dataset_and_the_next_one_resumes(server, raw):
-    content = zip_bytes({"r/a.png": os.urandom(1_000_000)}, COMMIT)
-    served = server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(content, seconds_per_chunk=0.02)
+def test_a_fetch_killed_in_the_middle_leaves_no_dataset_and_the_next_one_resumes(server, raw, home):
+    commit = publish(server, home, {"a.png": os.urandom(1_000_000)})
+    served = server.files[f"/o/r/archive/{commit}.zip"]
+    served.seconds_per_chunk = 0.02
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_FETCH, server.url, COMMIT, str(raw)], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", SLOW_FETCH, server.url, commit, str(raw)], stderr=subprocess.DEVNULL
     )
-    part = raw.parent / ".downloads" / "covid_ct" / f"o-r-{COMMIT}.zip.part"
+    part = raw.parent / ".downloads" / "covid_ct" / f"o-r-{commit}.zip.part"
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 300_000) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -151,7 +164,7 @@ def test_a_fetch_killed_in_the_middle_leaves_no_dataset_and_the_next_one_resumes
     assert not raw.exists()
     assert not (raw.parent / "covid_ct.manifest.json").exists()
     served.seconds_per_chunk = 0
-    fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+    fetch_dataset("covid_ct", make_card(GitHub("o/r", commit)), raw, None)
     assert server.requests[-1][2] == f"bytes={received}-"
     assert (raw / "a.png").stat().st_size == 1_000_000
 
@@ -327,11 +340,10 @@ def test_a_later_fetch_that_differs_fails_although_snakemake_has_deleted_the_man
     assert read_tree(raw) == read_tree(mirror / "COVID-CT")
 
 
-def test_the_same_files_from_another_source_are_accepted(tmp_path, raw, server):
+def test_the_same_files_from_another_source_are_accepted(tmp_path, raw, server, home):
     mirror = write_tree(tmp_path / "mirror", {"COVID-CT/a.png": b"1"})
     fetch_dataset("covid_ct", make_card(), raw, mirror)
-    server.files[f"/o/r/archive/{COMMIT}.zip"] = Served(zip_bytes({"r/a.png": b"1"}, COMMIT))
-    manifest = fetch_dataset("covid_ct", make_card(GitHub("o/r", COMMIT)), raw, None)
+    manifest = fetch_dataset("covid_ct", make_card(GitHub("o/r", publish(server, home, {"a.png": b"1"}))), raw, None)
     assert manifest["source"].startswith("github")
 
 

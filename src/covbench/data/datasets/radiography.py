@@ -21,7 +21,7 @@ CARD = Card(
     title="COVID-19 Radiography Database",
     modality="xray",
     tasks=(Task("radiography", CLASSIFICATION, ("normal", "viral_pneumonia", "covid")),),
-    sources=(Kaggle("tawsifurrahman/covid19-radiography-database"),),
+    sources=(Kaggle("tawsifurrahman/covid19-radiography-database", version=5),),
     mirror_folders=("covid19-radiography-database",),
     licence="as stated on its Kaggle page; parts CC BY-NC-SA and CC BY 4.0",
     citation=(

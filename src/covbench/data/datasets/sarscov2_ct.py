@@ -22,7 +22,7 @@ CARD = Card(
     title="SARS-CoV-2 CT-scan dataset",
     modality="ct",
     tasks=(Task("sarscov2_ct", CLASSIFICATION, ("non_covid", "covid"), positive="covid"),),
-    sources=(Kaggle("plameneduardo/sarscov2-ctscan-dataset"),),
+    sources=(Kaggle("plameneduardo/sarscov2-ctscan-dataset", version=2),),
     mirror_folders=("sarscov2-ctscan-dataset",),
     licence="CC BY-NC-SA 4.0",
     citation=(

@@ -32,6 +32,8 @@ TIMEOUT = (15.0, 60.0)  # seconds: to connect, between two packets
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, while attempts bring nothing new
 LONGEST_WAIT = 120.0  # seconds; a server that asks for a longer wait is an error
 CHUNK = 2**15  # bytes; at most this much is lost when a connection breaks
+MAX_BYTES = 20 * 10**9  # of a file whose size is neither published nor announced
+MAX_JSON = 20 * 10**6  # bytes; the largest, a Zenodo record, has 20 kB
 FETCH_REMEDY = "on a machine without internet set fetch.mirror to a folder that holds the dataset"
 
 T = TypeVar("T")
@@ -104,11 +106,16 @@ def get_json(url: str, remedy: str = FETCH_REMEDY) -> Any:
     """Fetch the JSON document at `url`, with the retries and errors of `download`."""
 
     def receive() -> Any:
-        response = requests.get(url, headers=HEADERS, timeout=TIMEOUT)
-        check_status(response, url)
+        with requests.get(url, headers=HEADERS, stream=True, timeout=TIMEOUT) as response:
+            check_status(response, url)
+            body = bytearray()
+            for chunk in response.iter_content(CHUNK):
+                body += chunk
+                if len(body) > MAX_JSON:
+                    raise CovbenchError(f"{url}: the answer is longer than {MAX_JSON} bytes; open it to check")
         try:
-            return response.json()
-        except requests.JSONDecodeError as error:
+            return json.loads(body)
+        except ValueError as error:
             raise CovbenchError(f"{url}: the answer is not JSON; is it a login page of the network?") from error
 
     return with_retries(receive, url, remedy)
@@ -148,6 +155,8 @@ def with_retries(attempt: Callable[[], T], url: str, remedy: str, count_bytes: C
             failures += 1
             log.warning("%s: %s; trying again in %.0f s", _host(url), _reason(error), wait)
             time.sleep(wait)
+        except requests.RequestException as error:  # such as a circle of redirects, or one to ftp:
+            raise CovbenchError(f"{url}: the answer cannot be followed ({_reason(error)}); {remedy}") from error
 
 
 def check_status(response: requests.Response, url: str) -> None:
@@ -159,6 +168,8 @@ def check_status(response: requests.Response, url: str) -> None:
         raise CovbenchError(f"{url}: not found (HTTP {status}); it was moved or deleted at its source")
     if status >= 400:
         raise CovbenchError(f"{url}: refused (HTTP {status} {response.reason})")
+    if status not in (200, 206):  # 202: the file is still being made
+        raise TryAgain(f"HTTP {status} {response.reason}", _read_retry_after(response), status)
 
 
 @dataclass(frozen=True)
@@ -183,10 +194,10 @@ class _Part:
 
     def read_notes(self) -> dict[str, Any]:
         try:
-            notes: dict[str, Any] = json.loads(self.notes.read_text())
+            notes = json.loads(self.notes.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return notes
+        return notes if isinstance(notes, dict) else {}
 
     def receive(self) -> None:
         """Fetch what is missing in one request."""
@@ -200,7 +211,7 @@ class _Part:
             headers["Range"] = f"bytes={offset}-"
             headers |= {"If-Range": notes["validator"]} if notes.get("validator") else {}
         with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if offset and not _continues(response, offset):
+            if offset and not _continues(response, offset, notes.get("size") or self.size):
                 offset = 0
             if response.status_code in (206, 416) and not offset:
                 self.discard()
@@ -214,34 +225,49 @@ class _Part:
             raise TryAgain(f"the connection broke after {self.count_bytes()} of {total} bytes")
 
     def _announce(self, response: requests.Response, offset: int) -> int | None:
-        """Return the total size in bytes, or None if the server does not send it.
+        """Return the total size in bytes, or None if it is neither published nor sent by the server.
 
-        The size is checked against the expected size and the free disk space.
+        The announced size is checked against the expected size and the free disk space.
         """
-        length = response.headers.get("Content-Length")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":  # neither offsets nor sizes would mean anything
+            raise CovbenchError(f"{self.url}: the server packs what it sends ({encoding}) although it was asked not to")
+        length = response.headers.get("Content-Length", "")
+        if length and not (length.isascii() and length.isdecimal()):
+            raise CovbenchError(f"{self.url}: the server announces an impossible size, {length!r}")
         total = offset + int(length) if length else None
         if total is not None and self.size not in (None, total):
             raise CovbenchError(f"{self.url}: holds {total} bytes instead of {self.size}; it was changed at its source")
-        require_space(self.path.parent, (total or 0) - offset, self.path.stem)
+        require_space(self.path.parent, (total or self.size or 0) - offset, self.path.stem)
         etag = response.headers.get("ETag", "")  # a weak one (W/…) may not be used with If-Range
         validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
         write_json(self.notes, {"url": self.url, "size": total, "validator": validator})
-        return total
+        return self.size if total is None else total
 
     def _append(self, response: requests.Response, offset: int, total: int | None) -> None:
+        """Write the body. Raises CovbenchError, and removes what was written, if it does not end at its known size."""
+        written, limit = offset, MAX_BYTES if total is None else total
         with (
             open(self.path, "ab" if offset else "wb") as file,
             tqdm(total=total, initial=offset, desc=self.path.stem, unit="B", unit_scale=True, mininterval=1) as bar,
         ):
             for chunk in response.iter_content(CHUNK):
+                written += len(chunk)
+                if written > limit:
+                    self.discard()
+                    raise CovbenchError(f"{self.url}: the server sends more than {limit} bytes; the file was removed")
                 file.write(chunk)
                 bar.update(len(chunk))
 
 
-def _continues(response: requests.Response, offset: int) -> bool:
-    """Return whether the answer is the rest of the file from `offset` on."""
-    content_range = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return response.status_code == 206 and content_range is not None and int(content_range[1]) == offset
+def _continues(response: requests.Response, offset: int, size: int | None) -> bool:
+    """Return whether the answer is the rest of the file from `offset` on, up to its end at `size` if that is known."""
+    said = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if response.status_code != 206 or said is None or int(said[1]) != offset:
+        return False
+    last, whole = int(said[2]), said[3]
+    length = response.headers.get("Content-Length", str(last + 1 - offset))
+    return length == str(last + 1 - offset) and (whole == "*" or int(whole) == last + 1) and size in (None, last + 1)
 
 
 def _read_retry_after(response: requests.Response) -> float | None:
@@ -272,4 +298,6 @@ def _explain(error: Exception, url: str, remedy: str, received: int) -> str:
         return (
             f"{url}: the connection keeps breaking ({_reason(error)}); {received} bytes are kept, run again to resume"
         )
+    if isinstance(error, TryAgain | requests.exceptions.ChunkedEncodingError):
+        return f"{url}: the server answers, but not with the whole file ({_reason(error)}); run again later"
     return f"cannot reach {_host(url)} ({_reason(error)}): is there a network? If not, {remedy}"

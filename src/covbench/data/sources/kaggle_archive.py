@@ -34,12 +34,12 @@ def download_from_kaggle(source: Kaggle | KaggleCompetition, downloads: Path) ->
     Raises CovbenchError if credentials are missing or wrong, the rules are not accepted, the name is unknown, there are
     too many requests, or there is no network.
     """
-    folder = downloads / "kaggle"
+    folder = downloads / (f"kaggle-{source.version}" if isinstance(source, Kaggle) else "kaggle")
     folder.mkdir(parents=True, exist_ok=True)
     api = _sign_in()
     if isinstance(source, Kaggle):
         fetch, page = api.dataset_download_files, f"{KAGGLE}/datasets/{source.dataset}"
-        arguments: dict[str, Any] = {"dataset": source.dataset}
+        arguments: dict[str, Any] = {"dataset": f"{source.dataset}/{source.version}"}
     else:
         fetch, page = api.competition_download_files, f"{KAGGLE}/competitions/{source.competition}"
         arguments = {"competition": source.competition}

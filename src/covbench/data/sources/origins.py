@@ -6,15 +6,14 @@ import logging
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
-from covbench.data.sources.archives import is_archive, lift_only_folder, unpack
+from covbench.data.sources.archives import Allowance, is_archive, lift_only_folder, unpack
 from covbench.data.sources.downloads import download, find_wrong_sum, get_json
+from covbench.data.sources.git_trees import hash_tree, read_tree_id
 from covbench.data.sources.kaggle_archive import download_from_kaggle
-from covbench.schema import Card, CovbenchError, GitHub, Kaggle, KaggleCompetition, Source, Synthetic, Zenodo
+from covbench.schema import CovbenchError, GitHub, Kaggle, KaggleCompetition, Source, Synthetic, Zenodo
 from covbench.system.disk import require_space
 
 log = logging.getLogger(__name__)
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 GITHUB = "https://github.com"
 ZENODO = "https://zenodo.org"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-NOT_DATA = (".git",)  # in a mirror that is a clone
 
 
 def name_source(source: Source) -> str:
@@ -31,7 +29,7 @@ def name_source(source: Source) -> str:
         case GitHub():
             return f"github {source.repository} @{source.commit}"
         case Kaggle():
-            return f"kaggle dataset {source.dataset}"
+            return f"kaggle dataset {source.dataset} version {source.version}"
         case KaggleCompetition():
             return f"kaggle competition {source.competition}"
         case Zenodo():
@@ -40,7 +38,12 @@ def name_source(source: Source) -> str:
             return f"synthetic data of {source.draw.__module__}"
 
 
-def bring_source(source: Source, folder: Path, downloads: Path) -> None:
+def is_fixed(source: Source) -> bool:
+    """Return whether the source brings the same files whenever it is asked."""
+    return isinstance(source, GitHub | Kaggle | Zenodo)
+
+
+def bring_source(source: Source, folder: Path, downloads: Path) -> Allowance:
     """Bring a source's files into a new folder.
 
     Args:
@@ -48,48 +51,68 @@ def bring_source(source: Source, folder: Path, downloads: Path) -> None:
         folder: the folder to make.
         downloads: folder for archives, which stay there until the whole dataset is in place.
 
+    Returns:
+        What may still be unpacked of it.
+
     Raises:
         CovbenchError: the source cannot be reached, is damaged, or is not what the card says.
     """
     match source:
         case GitHub():
-            bring_github(source, folder, downloads)
+            return bring_github(source, folder, downloads)
         case Kaggle() | KaggleCompetition():
-            archive = download_from_kaggle(source, downloads)
-            _unpack_download(archive, folder)
+            return _unpack_download(download_from_kaggle(source, downloads), folder)
         case Zenodo():
-            bring_zenodo(source, folder, downloads)
+            return bring_zenodo(source, folder, downloads)
         case Synthetic():
             folder.mkdir(parents=True)
             source.draw(folder)
+            return Allowance(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
 
 
-def bring_github(source: GitHub, folder: Path, downloads: Path) -> None:
+def bring_github(source: GitHub, folder: Path, downloads: Path) -> Allowance:
     """Bring the files of a repository at one commit, without the archive's top folder.
+
+    The files are verified by content: the id of their tree, computed from their bytes, has to be that of the commit.
 
     Args:
         source: repository and commit.
         folder: the folder to make.
         downloads: folder for the archive.
 
+    Returns:
+        What may still be unpacked of it.
+
     Raises:
-        CovbenchError: the commit is not 40 hexadecimal digits, or the archive cannot be fetched, is damaged or is of
-            another commit.
+        CovbenchError: the commit is not 40 hexadecimal digits, cannot be fetched, or the archive is damaged or holds
+            other files than the commit.
     """
     if not re.fullmatch("[0-9a-f]{40}", source.commit):
         raise CovbenchError(f"github {source.repository}: commit {source.commit!r} is not 40 hexadecimal digits")
+    tree = read_tree_id(f"{GITHUB}/{source.repository}.git", source.commit)
     archive = downloads / f"{source.repository.replace('/', '-')}-{source.commit}.zip"
     download(f"{GITHUB}/{source.repository}/archive/{source.commit}.zip", archive)
-    _unpack_download(archive, folder)
-    with zipfile.ZipFile(archive) as zipped:
-        commit = zipped.comment.decode("ascii", errors="replace")  # git archive writes it there
-    if commit != source.commit:
-        archive.unlink()
-        raise CovbenchError(f"github {source.repository}: the archive is of commit {commit!r}, not {source.commit}")
+    allowance = _unpack_download(archive, folder)
     lift_only_folder(folder)
+    found = hash_tree(folder, _list_executables(archive))
+    if found != tree:
+        archive.unlink()
+        raise CovbenchError(
+            f"github {source.repository}: the archive holds other files than commit {source.commit} (its tree is "
+            f"{tree}, that of the files is {found}); it was removed, so run again. If the error remains, the "
+            "repository has submodules or a .gitattributes that changes its archives: clone it and use fetch.mirror"
+        )
+    return allowance
 
 
-def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
+def _list_executables(archive: Path) -> set[str]:
+    """List the files of a zip that are marked as programs, by path without the top folder."""
+    with zipfile.ZipFile(archive) as zipped:
+        entries = [entry for entry in zipped.infolist() if not entry.is_dir() and (entry.external_attr >> 16) & 0o111]
+    return {entry.filename.partition("/")[2] for entry in entries}
+
+
+def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> Allowance:
     """Bring the files of a Zenodo record that the card names, or all if it names none.
 
     Each file is verified by the record's md5 and by the card's own checksum.
@@ -98,6 +121,9 @@ def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
         source: record and files.
         folder: the folder to make.
         downloads: folder for the files while they are fetched.
+
+    Returns:
+        What may still be unpacked of them.
 
     Raises:
         CovbenchError: the record cannot be fetched, or does not hold the files with these checksums.
@@ -121,6 +147,7 @@ def bring_zenodo(source: Zenodo, folder: Path, downloads: Path) -> None:
             raise CovbenchError(f"zenodo record {source.record}: {name}: {wrong}; the file was removed")
         require_space(folder, size, name)
         shutil.copyfile(archive, folder / name)
+    return Allowance(sum(path.stat().st_size for path in folder.iterdir()))
 
 
 def _pin(source: Zenodo, name: str) -> str:
@@ -144,57 +171,20 @@ def _require_published(source: Zenodo, published: Mapping[str, str]) -> None:
             )
 
 
-def _unpack_download(archive: Path, folder: Path) -> None:
+def _unpack_download(archive: Path, folder: Path) -> Allowance:
     """Unpack a download. A damaged one is removed, so that the next run fetches it again."""
+    allowance = Allowance(archive.stat().st_size)
     if not is_archive(archive):
         folder.mkdir(parents=True)
         shutil.copyfile(archive, folder / archive.name)
-        return
+        return allowance
     try:
-        unpack(archive, folder)
+        unpack(archive, folder, allowance)
     except CovbenchError as error:
         if "damaged" in str(error):
             archive.unlink()
         raise
-
-
-def find_in_mirror(card: Card, mirror: Path) -> Path:
-    """Return the first of the card's mirror folders that exists in `mirror`. Raises CovbenchError if none does."""
-    if not mirror.is_dir():
-        raise CovbenchError(f"fetch.mirror: {mirror} is not a folder")
-    for name in card.mirror_folders:
-        if (mirror / name).is_dir():
-            return mirror / name
-    raise CovbenchError(
-        f"fetch.mirror: {mirror} holds no folder named {' or '.join(card.mirror_folders)} for {card.title!r}; "
-        "put it there under one of these names"
-    )
-
-
-def copy_mirror(mirrored: Path, folder: Path) -> None:
-    """Copy a mirrored dataset unchanged into the new folder `folder`. Links are followed."""
-    files = list(_list_files(mirrored))
-    if not files:
-        raise CovbenchError(f"fetch.mirror: {mirrored} holds no files")
-    require_space(folder.parent, sum(path.stat().st_size for path in files), f"a copy of {mirrored}")
-    folder.mkdir(parents=True)
-    for path in tqdm(files, desc=f"copy {mirrored.name}", unit="file", mininterval=1, leave=False):
-        target = folder / path.relative_to(mirrored)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-
-
-def _list_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            if path.name not in NOT_DATA:
-                yield from _list_files(path)
-        elif path.is_file():
-            yield path
-        else:
-            raise CovbenchError(
-                f"fetch.mirror: {path} is neither a file nor a folder (a broken link?); repair or remove it"
-            )
+    return allowance
 
 
 def refuse_lfs_pointers(folder: Path) -> None:

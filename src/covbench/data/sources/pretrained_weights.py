@@ -17,6 +17,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from covbench.data.sources.downloads import download, find_wrong_sum
+from covbench.data.sources.fetch_lock import lock_fetch
+from covbench.data.sources.mirrors import read_state
 from covbench.schema import CovbenchError
 from covbench.system.content_hashes import checksum_path, read_checksum, write_checksum
 from covbench.system.disk import explain_full_disk, require_space
@@ -36,7 +38,8 @@ class Weights:
     file: name in data/weights.
     upstream_file: name at `url`, or the name under which the library caches it; of a substitute, a name in a mirror.
     url: address; empty for a substitute, which comes from a mirror.
-    checksum: `md5:…` or `sha256:…` as published; empty if none is.
+    checksum: `md5:…` or `sha256:…` as published; ours where none is, with its origin in the note; empty if the file was
+        never seen here.
     accepted_checksum: checksum of another file that holds the same arrays; empty if none is known.
     replaces: keys of the files that a substitute stands in for, separated by spaces; empty for a published file.
     """
@@ -80,7 +83,8 @@ def list_substitutes(table: Path = TABLE) -> tuple[Weights, ...]:
 def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Path = TABLE) -> Path:
     """Fetch one weight file from its address or from a mirror, and verify it.
 
-    The file's checksum file is written beside it as `{file}.sha256`, and a later fetch has to bring the same file.
+    The file's checksum file is written beside it as `{file}.sha256`, and a later fetch has to bring the same file. One
+    process at a time fetches a file; others wait.
 
     Args:
         file: name of the file in data/weights.
@@ -100,7 +104,9 @@ def fetch_weights(file: str, folder: Path, mirror: Path | None = None, table: Pa
         raise CovbenchError(f"unknown weight file {file!r}; known: {', '.join(known)}")
     weights, target, temporary = known[file], folder / file, folder / ".downloads" / file
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    with explain_full_disk(folder, file):
+    with explain_full_disk(folder, file), lock_fetch(target):
+        for leftover in (*folder.glob(f".*.{file}.sha256"), *temporary.parent.glob(f".*.{file}.part.json")):
+            leftover.unlink()  # of a killed fetch
         origin = _bring(weights, tuple(known.values()), mirror, temporary)
         try:
             _refuse_substitute(weights, temporary, origin, list_substitutes(table))
@@ -140,8 +146,11 @@ def _bring(weights: Weights, table: tuple[Weights, ...], mirror: Path | None, ta
     """Copy the file from the mirror, or download it from its address, and return where it came from."""
     if mirror is not None:
         origin = _find_in_mirror(weights, mirror, table)
-        require_space(target.parent, origin.stat().st_size, weights.file)
+        before = read_state(origin)
+        require_space(target.parent, before[0], weights.file)
         shutil.copyfile(origin, target)
+        if before != read_state(origin) or target.stat().st_size != before[0]:
+            raise CovbenchError(f"weights.mirror: {origin} changed while it was copied; fetch again")
         return str(origin)
     _require_address(weights)
     names = " or ".join(_mirror_names(weights, table))
@@ -209,4 +218,19 @@ def _verify(weights: Weights, path: Path, origin: str, target: Path) -> None:
                 f"to accept it delete {checksum_file}"
             )
     elif not weights.checksum and not accepted:
-        log.warning("%s: no checksum is published; its sha256 is kept in %s", weights.file, checksum_file)
+        _require_whole_hdf5(weights.file, path, origin)
+        log.warning(
+            "%s: no checksum is published; its sha256 is kept in %s; to record it for everybody, put sha256:%s into "
+            "the column checksum of workflow/resources/weights.csv, and where the file came from into its note",
+            *(weights.file, checksum_file, hash_file(path)),
+        )
+
+
+def _require_whole_hdf5(file: str, path: Path, origin: str) -> None:
+    """Raise CovbenchError if a file that nothing else verifies is cut off: HDF5 knows its own length."""
+    import h5py  # needed for few files only
+
+    try:
+        h5py.File(path).close()
+    except OSError as error:
+        raise CovbenchError(f"{file} from {origin}: not a whole HDF5 file ({error}); the copy was removed") from error

@@ -33,6 +33,7 @@ from covbench.operations.forecast import forecast_trainings, sum_disk
 from covbench.operations.mlflow.store import SQLITE, database_path
 from covbench.operations.slurm import find_misplaced, list_accounts, list_partitions, read_cluster
 from covbench.schema import Card, CovbenchError, Kaggle, KaggleCompetition
+from covbench.system.addresses import show_address
 from covbench.system.disk import show_bytes
 from covbench.system.files import PROJECT
 from covbench.system.gpu_leases import list_gpus
@@ -287,6 +288,7 @@ def check_mlflow(uri: str, root: Path) -> Iterator[Finding]:
 
 def _ask_server(uri: str) -> Finding:
     """Ask the server for one experiment, as MLflow's client does, with the credentials from the environment if any."""
+    shown = show_address(uri)
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     user, password = (os.environ.get(name, "") for name in names)
     try:
@@ -295,12 +297,12 @@ def _ask_server(uri: str) -> Finding:
         )
     except requests.RequestException as error:
         reason = type(error).__name__
-        return Finding(PROBLEM, "mlflow", f"{uri} does not answer ({reason}); start the server, or fix tracking.uri")
+        return Finding(PROBLEM, "mlflow", f"{shown} does not answer ({reason}); start the server, or fix tracking.uri")
     if answer.status_code in (401, 403):
-        return Finding(PROBLEM, "mlflow", f"{uri} refuses you (HTTP {answer.status_code}); set {' and '.join(names)}")
+        return Finding(PROBLEM, "mlflow", f"{shown} refuses you (HTTP {answer.status_code}); set {' and '.join(names)}")
     if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("application/json"):
-        return Finding(PROBLEM, "mlflow", f"{uri} answers HTTP {answer.status_code}, not as MLflow; fix tracking.uri")
-    return Finding(OK, "mlflow", f"{uri} answers")
+        return Finding(PROBLEM, "mlflow", f"{shown} answers HTTP {answer.status_code}, not as MLflow; fix tracking.uri")
+    return Finding(OK, "mlflow", f"{shown} answers")
 
 
 def check_system() -> Iterator[Finding]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covbench.schema import CovbenchError
+from covbench.system.addresses import SQLITE, hide_passwords, show_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-SQLITE = "sqlite:///"
 SERVERS = ("http://", "https://")
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with MLflow's own 7, a server that is down blocks for four minutes
@@ -32,6 +34,16 @@ def database_path(uri: str) -> Path:
     return Path(uri.removeprefix(SQLITE))
 
 
+def artifact_folder(database: Path) -> Path:
+    """Return the folder that holds the artifacts of a SQLite store, as an absolute path."""
+    return database.resolve().parent / "mlartifacts"
+
+
+def show_path(path: Path) -> str:
+    """Return a path as text that MLflow can store, whatever bytes its name holds."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def prepare_store(uri: str) -> None:
     """Prepare a SQLite store before anything logs: its folder and its tables, migrated to this version of MLflow.
 
@@ -42,7 +54,10 @@ def prepare_store(uri: str) -> None:
     if uri.startswith(SERVERS):
         return
     if not uri.startswith(SQLITE):
-        raise CovbenchError(f"tracking.uri: {uri!r} is no store; write {SQLITE}results/mlflow.db or http://server:port")
+        shown = show_address(uri)
+        raise CovbenchError(
+            f"tracking.uri: {shown!r} is no store; write {SQLITE}results/mlflow.db or http://server:port"
+        )
     with _lock(database_path(uri)):
         _upgrade(uri)
 
@@ -72,6 +87,22 @@ def _upgrade(uri: str) -> None:
         raise CovbenchError(
             f"tracking.uri: {uri} cannot be prepared ({reason}); move {database_path(uri)} away to get a new one"
         )
+    _create_default_experiment(database_path(uri))
+
+
+def _create_default_experiment(database: Path) -> None:
+    """Create MLflow's experiment 0, unless it is there already.
+
+    MLflow would create it with the path of the working directory pasted into SQL, which fails for some names: one with
+    both kinds of quotes, or with a word after a colon.
+    """
+    now = round(time.time() * 1000)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "INSERT OR IGNORE INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, "
+            "creation_time, last_update_time, workspace) VALUES (0, 'Default', ?, 'active', ?, ?, 'default')",
+            (artifact_folder(database).as_uri(), now, now),
+        )
 
 
 @contextmanager
@@ -84,9 +115,9 @@ def explaining(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0][:300]
+        reason = hide_passwords(str(error).replace(uri, show_address(uri))).splitlines()[0][:300]
         raise CovbenchError(
-            f"tracking.uri: {uri} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "
+            f"tracking.uri: {show_address(uri)} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "
             f"track them again later, or set tracking.uri to {SQLITE}results/mlflow.db"
         ) from error
 
@@ -116,7 +147,7 @@ def find_experiment(client: MlflowClient, task: str, uri: str) -> str:
 
     experiment = client.get_experiment_by_name(task)
     if experiment is None:
-        beside = database_path(uri).resolve().parent / "mlartifacts" if uri.startswith(SQLITE) else None
+        beside = artifact_folder(database_path(uri)) if uri.startswith(SQLITE) else None
         try:
             return client.create_experiment(task, artifact_location=beside.as_uri() if beside else None)
         except MlflowException as error:
@@ -125,7 +156,7 @@ def find_experiment(client: MlflowClient, task: str, uri: str) -> str:
             return find_experiment(client, task, uri)
     if experiment.lifecycle_stage == "deleted":
         raise CovbenchError(
-            f"tracking.uri: experiment '{task}' of {uri} is in MLflow's bin; bring it back with "
+            f"tracking.uri: experiment '{task}' of {show_address(uri)} is in MLflow's bin; bring it back with "
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
         )
     return experiment.experiment_id

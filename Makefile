@@ -57,9 +57,9 @@ forecast: .venv/installed ## hours, memory and disk of what is still to train; C
 	@$(BIN)/covbench forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
 RESULTS ?= results
-mlflow: .venv/installed ## MLflow's pages of the runs; RESULTS=demo/results for those of the demo
-	$(BIN)/covbench mlflow-views "sqlite:///$(RESULTS)/mlflow.db" http://127.0.0.1:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri "sqlite:///$(RESULTS)/mlflow.db" --default-artifact-root "$(RESULTS)/mlartifacts" --host 127.0.0.1 --port 5000
+PORT ?= 5000
+mlflow: .venv/installed ## MLflow's pages of the runs, behind a password; RESULTS=demo/results for those of the demo
+	$(BIN)/covbench mlflow "$(RESULTS)" --port $(PORT)
 
 # The lock is installed with hashes only: what is not in it cannot get in.
 .venv/installed: $(LOCK) pyproject.toml

@@ -304,7 +304,7 @@ def _add_mlflow(commands: Any) -> None:
         "mlflow", module="covbench.operations.mlflow.server", help="MLflow's pages of the runs, behind a password"
     )
     parser.add_argument(
-        "results", type=_folder, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
+        "results", type=Path, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
     )
     parser.add_argument("--port", type=_count, default=5000, metavar="N", help="of this machine; default: %(default)s")
     parser.set_defaults(run=_mlflow)

@@ -34,7 +34,7 @@ from covbench.experiment.workflow_files import (
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
-from covbench.system.snakemake_fixes import quote_interpreters
+from covbench.system.snakemake_fixes import quote_interpreters, require_usable_path
 
 # Relative to the working directory, so that a clone in another folder names the same inputs.
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
@@ -55,6 +55,7 @@ gc.set_threshold(1_000_000)
 quote_interpreters()
 
 try:
+    require_usable_path(workflow.basedir)
     config = check_config(config)
     RUNS = plan_runs(config)
 except CovbenchError as mistake:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import configparser
 import importlib.metadata
 import locale
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tomllib
@@ -37,6 +39,7 @@ from covbench.system.addresses import show_address
 from covbench.system.disk import show_bytes
 from covbench.system.files import PROJECT
 from covbench.system.gpu_leases import list_gpus
+from covbench.system.ownership import require_own_folder
 
 HELP = """\
 Check what could stop the benchmark, before the first job: one line per finding, with the remedy.
@@ -46,6 +49,7 @@ Check what could stop the benchmark, before the first job: one line per finding,
   disk      free space against the forecast of results and checkpoints
   gpu       GPUs of this machine against --gpus; with a SLURM profile, the cluster's partitions and your account
   mlflow    the store of tracking.uri: a folder that can be written, or a server that answers
+  dvc       where DVC keeps notes that it trusts: a folder that no other user can enter
   system    locale, Python, versions of the locked packages
 
 Each line begins with ok, warning or problem. The command ends with 1 if there is a problem, otherwise with 0. Nothing
@@ -61,6 +65,7 @@ examples:
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 ANSWER_SECONDS = 5
 SIGN_IN = f"save an API token of {KAGGLE}/settings as ~/.kaggle/kaggle.json, or set fetch.mirror"
+DVC_SITE_CACHE = "/var/tmp/dvc"  # DVC's default; it makes the folders in it for all users to write
 MLFLOW_QUERY = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
@@ -94,6 +99,7 @@ def examine(
         "disk": lambda: check_disk(plan, root, gpus),
         "gpu": lambda: check_slurm() if profile and _uses_slurm(profile) else check_gpus(gpus),
         "mlflow": lambda: check_mlflow(config["tracking"]["uri"], root),
+        "dvc": check_dvc,
         "system": check_system,
     }
     return [finding for subject, check in checks.items() for finding in _catch(subject, check)]
@@ -303,6 +309,26 @@ def _ask_server(uri: str) -> Finding:
     if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("application/json"):
         return Finding(PROBLEM, "mlflow", f"{shown} answers HTTP {answer.status_code}, not as MLflow; fix tracking.uri")
     return Finding(OK, "mlflow", f"{shown} answers")
+
+
+def check_dvc(project: Path = PROJECT) -> Iterator[Finding]:
+    """Check that no other user can write to DVC's site cache, whose content DVC unpickles."""
+    cache = _find_site_cache(project)
+    try:
+        require_own_folder(cache)
+    except CovbenchError as error:
+        own = project / ".dvc" / "private"
+        remedy = f"mkdir -p -m 700 {shlex.quote(str(own))}; dvc config --local core.site_cache_dir {shlex.quote(str(own))}"
+        yield Finding(WARNING, "dvc", f"{error}; before you use DVC on a shared machine: {remedy}")
+    else:
+        yield Finding(OK, "dvc", f"{cache}: nobody else can enter")
+
+
+def _find_site_cache(project: Path) -> Path:
+    settings = configparser.ConfigParser(interpolation=None, strict=False)
+    settings.read([project / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
+    configured = settings.get("core", "site_cache_dir", fallback=DVC_SITE_CACHE)
+    return Path(os.environ.get("DVC_SITE_CACHE_DIR") or configured)
 
 
 def check_system() -> Iterator[Finding]:

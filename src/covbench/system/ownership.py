@@ -10,14 +10,22 @@ from pathlib import Path
 from covbench.schema import CovbenchError
 
 
-def require_own_folder(folder: Path) -> None:
-    """Create a folder that only this user can enter. Its parent has to exist.
+def make_own_folder(folder: Path) -> None:
+    """Create a folder that only this user can enter, unless it is there already. Its parent has to exist.
 
-    Raises CovbenchError if a link, a file, another user's folder or a folder with other permissions has the name.
+    Raises CovbenchError as require_own_folder does.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
+    require_own_folder(folder)
+
+
+def require_own_folder(folder: Path) -> None:
+    """Raise CovbenchError unless the path is a folder, no link, that belongs to this user and only he can enter."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError as error:
+        raise CovbenchError(f"{folder}: no such folder") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise CovbenchError(f"{folder}: must be a folder of yours that nobody else can enter; remove it, or chmod 700")
 

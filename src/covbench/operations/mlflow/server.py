@@ -18,7 +18,7 @@ from covbench.operations.mlflow.store import ENVIRONMENT, SQLITE, artifact_folde
 from covbench.operations.mlflow.views import list_views, require_store
 from covbench.schema import CovbenchError
 from covbench.system.files import write_whole
-from covbench.system.ownership import require_own_folder, require_unshared
+from covbench.system.ownership import make_own_folder, require_unshared
 
 HELP = """\
 Serve the runs of a benchmark in MLflow's pages on this machine, behind a password. `make mlflow` calls it.
@@ -116,7 +116,7 @@ def prepare_login(results: Path) -> Login:
     """
     (results / LOGINS).mkdir(exist_ok=True)
     folder = results.resolve() / LOGINS / str(os.getuid())
-    require_own_folder(folder)
+    make_own_folder(folder)
     kept = folder / "password"
     new = not kept.exists()
     if new and (folder / "accounts.db").exists():

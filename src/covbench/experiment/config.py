@@ -172,7 +172,7 @@ def _show(value: Any) -> str:
 
 def _hide_password(text: str) -> str:
     """Keep a password out of logs if the text is, or holds, the address of a server."""
-    return show_address(text) if re.search(r"@|%(?:25)*40|//.*:", text) else text
+    return show_address(text) if re.search(r"@|%(?:25)*40|\w:/|[?;&]\w+=", text) else text
 
 
 def _reads_as_number(text: str) -> bool:

@@ -17,7 +17,7 @@ from covbench.experiment.config import check_config
 from covbench.operations.doctor import check_dvc, check_mlflow
 from covbench.operations.mlflow.finished_runs import select_tracked, track_runs
 from covbench.operations.mlflow.server import prepare_login, require_contained, require_free
-from covbench.operations.mlflow.store import explaining, prepare_store
+from covbench.operations.mlflow.store import explaining, prepare_store, require_storable
 from covbench.schema import CovbenchError
 from covbench.system.addresses import show_address
 from covbench.system.snakemake_fixes import require_usable_path
@@ -114,7 +114,6 @@ NAMES = {
     "a space": b"my results",
     "an accent, composed and not": "café cafe\u0301".encode(),
     "another script": "肺部 影像".encode(),
-    "bytes that are no UTF-8": b"caf\xe9",
     "a newline": b"two\nlines",
     "a backslash": b"back\\slash\\n",
     "a dash first, a point last": b"-rf.",
@@ -154,6 +153,16 @@ def test_runs_reach_mlflow_from_a_folder_of_any_name(name: bytes, empty_store: P
     assert {found.path for found in client.list_artifacts(run_id)} == {"manifest.json", "metrics.json"}
     assert (folder / results / "mlartifacts" / run_id).is_dir()
     require_contained(results / "mlflow.db")
+
+
+def test_a_folder_that_mlflow_cannot_name_is_refused_before_the_first_job(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(CovbenchError, match=r"caf\\xe9/results, whose name is not UTF-8; rename it"):
+        require_storable("sqlite:///results/mlflow.db")
+    require_storable(f"sqlite:///{tmp_path}/mlflow.db")
+    require_storable("http://login1:5000")
 
 
 PROJECTS = {

@@ -32,6 +32,7 @@ from covbench.experiment.workflow_files import (
     seed_paths,
 )
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
+from covbench.operations.mlflow.store import require_storable
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
 from covbench.system.snakemake_fixes import quote_interpreters, require_usable_path
@@ -57,6 +58,7 @@ quote_interpreters()
 try:
     require_usable_path(workflow.basedir)
     config = check_config(config)
+    require_storable(config["tracking"]["uri"])
     RUNS = plan_runs(config)
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))

@@ -44,6 +44,23 @@ def show_path(path: Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
+def require_storable(uri: str) -> None:
+    """Raise CovbenchError if MLflow would put the files of a SQLite store into another folder.
+
+    It reads the address of the artifacts as UTF-8, so it cannot name a folder whose name has other bytes.
+    """
+    if not uri.startswith(SQLITE):
+        return
+    folder = database_path(uri).resolve().parent
+    try:
+        os.fsencode(folder).decode()
+    except UnicodeDecodeError as error:
+        raise CovbenchError(
+            f"tracking.uri: MLflow keeps no files below {show_path(folder)}, whose name is not UTF-8; rename it, "
+            f"or set tracking.uri to a place elsewhere: {SQLITE}/home/me/mlflow.db"
+        ) from error
+
+
 def prepare_store(uri: str) -> None:
     """Prepare a SQLite store before anything logs: its folder and its tables, migrated to this version of MLflow.
 
@@ -58,6 +75,7 @@ def prepare_store(uri: str) -> None:
         raise CovbenchError(
             f"tracking.uri: {shown!r} is no store; write {SQLITE}results/mlflow.db or http://server:port"
         )
+    require_storable(uri)
     with _lock(database_path(uri)):
         _upgrade(uri)
 

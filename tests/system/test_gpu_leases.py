@@ -35,7 +35,14 @@ def job(tmp_path):
     def start(count=1, environment=None, then="time.sleep(60)", user=None):
         kept = {key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID")}
         process = subprocess.Popen(
-            [*(become(user, user) if user else ()), sys.executable, "-c", JOB + then, _own_prefix(tmp_path), str(count)],
+            [
+                *(become(user, user) if user else ()),
+                sys.executable,
+                "-c",
+                JOB + then,
+                _own_prefix(tmp_path),
+                str(count),
+            ],
             env=kept | (environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -318,7 +318,9 @@ def check_dvc(project: Path = PROJECT) -> Iterator[Finding]:
         require_own_folder(cache)
     except CovbenchError as error:
         own = project / ".dvc" / "private"
-        remedy = f"mkdir -p -m 700 {shlex.quote(str(own))}; dvc config --local core.site_cache_dir {shlex.quote(str(own))}"
+        remedy = (
+            f"mkdir -p -m 700 {shlex.quote(str(own))}; dvc config --local core.site_cache_dir {shlex.quote(str(own))}"
+        )
         yield Finding(WARNING, "dvc", f"{error}; before you use DVC on a shared machine: {remedy}")
     else:
         yield Finding(OK, "dvc", f"{cache}: nobody else can enter")

@@ -41,7 +41,8 @@ def require_usable_path(project: str) -> None:
     for character, reason in UNUSABLE.items():
         if character in project:
             raise CovbenchError(
-                f"{project}: {reason}; move the project to a folder without {character} (that of --directory may have it)"
+                f"{project}: {reason}; move the project to a folder without {character} "
+                "(that of --directory may have it)"
             )
 
 

@@ -93,7 +93,11 @@ class Follower:
         self.client = store.open_client(self.uri)
         experiment = store.find_experiment(self.client, self.run["task"], self.uri)
         key = "/".join(str(self.run[part]) for part in ("task", "protocol", "architecture", "seed"))
-        tags = {store.RUN_TAG: key, store.FINGERPRINT_TAG: self.fingerprint, store.FOLDER_TAG: store.show_path(Path.cwd())}
+        tags = {
+            store.RUN_TAG: key,
+            store.FINGERPRINT_TAG: self.fingerprint,
+            store.FOLDER_TAG: store.show_path(Path.cwd()),
+        }
         wanted = f"tags.`{store.RUN_TAG}` = '{key}' and tags.`{store.FINGERPRINT_TAG}` = '{self.fingerprint}'"
         found = next(store.search_runs(self.client, experiment, wanted), None)
         if found is None:

@@ -133,10 +133,11 @@ def explaining(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        reason = hide_passwords(str(error).replace(uri, show_address(uri))).splitlines()[0][:300]
+        shown = show_address(uri)
+        reason = hide_passwords(str(error).replace(uri, shown)).splitlines()[0][:300]
         raise CovbenchError(
-            f"tracking.uri: {show_address(uri)} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "
-            f"track them again later, or set tracking.uri to {SQLITE}results/mlflow.db"
+            f"tracking.uri: {shown} failed: {reason}. Is the server up and the address right? Runs are safe in "
+            f"results/; track them again later, or set tracking.uri to {SQLITE}results/mlflow.db"
         ) from error
 
 

@@ -155,7 +155,7 @@ def require_contained(database: Path) -> None:
         CovbenchError: A stranger may write to the store or the folder, a link lies in the folder, or an entry of the
             store names files elsewhere that exist.
     """
-    folder = artifact_folder(database)
+    folder = artifact_folder(database).resolve()
     for path in (database.parent, database, *([folder] if folder.exists() else [])):
         require_unshared(path)
     link = next(_find_links(folder), None)

@@ -57,16 +57,22 @@ forecast: .venv/installed ## hours, memory and disk of what is still to train; C
 	@$(BIN)/covbench forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
 RESULTS ?= results
-mlflow: .venv/installed ## MLflow's pages of the runs; RESULTS=demo/results for those of the demo
-	$(BIN)/covbench mlflow-views "sqlite:///$(RESULTS)/mlflow.db" http://127.0.0.1:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri "sqlite:///$(RESULTS)/mlflow.db" --default-artifact-root "$(RESULTS)/mlartifacts" --host 127.0.0.1 --port 5000
+PORT ?= 5000
+mlflow: .venv/installed ## MLflow's pages of the runs, behind a password; RESULTS=demo/results for those of the demo
+	$(BIN)/covbench mlflow "$(RESULTS)" --port $(PORT)
 
-# The lock is installed with hashes only: what is not in it cannot get in.
+# The lock is installed with hashes only: what is not in it cannot get in. Two packages have no wheels; setuptools of the lock builds them.
+# DVC trusts its site cache, and would make it below /var/tmp for all users to write.
+SOURCES_ONLY := antlr4-python3-runtime,connection-pool
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 .venv/installed: $(LOCK) pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'covbench needs Python 3.11 to 3.13')"
 	$(PYTHON) -m venv .venv || (echo "python3 -m venv failed; on Debian: apt-get install python3-venv" && false)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	awk '/^[^ ]/ {keep = /^setuptools==/} keep' $(LOCK) > .venv/builder.txt
+	$(PIP_INSTALL) --require-hashes --only-binary :all: -r .venv/builder.txt
+	$(PIP_INSTALL) --require-hashes --no-build-isolation --only-binary :all: --no-binary $(SOURCES_ONLY) -r $(LOCK)
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	mkdir -p -m 700 .dvc/private && $(BIN)/dvc config --local core.site_cache_dir "$$PWD/.dvc/private"
 	touch .venv/installed
 
 lock: ## resolve the locked packages anew; needs uv

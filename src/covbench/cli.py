@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for add in (_add_doctor, _add_forecast, _add_run, _add_status, _add_verify, _add_accept, _add_summary):
         add(commands)
-    for add in (_add_restore_dates, _add_raw_data, _add_mlflow_views):
+    for add in (_add_restore_dates, _add_raw_data, _add_mlflow, _add_mlflow_views):
         add(commands)
     return parser
 
@@ -320,6 +320,23 @@ def _raw_data(options: argparse.Namespace) -> None:
     from covbench.operations.dvc_raw_data import version_raw
 
     version_raw(planned_datasets(_read_plan(options)[0]), options.directory, options.accept)
+
+
+def _add_mlflow(commands: Any) -> None:
+    parser = commands.add_parser(
+        "mlflow", module="covbench.operations.mlflow.server", help="MLflow's pages of the runs, behind a password"
+    )
+    parser.add_argument(
+        "results", type=Path, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
+    )
+    parser.add_argument("--port", type=_count, default=5000, metavar="N", help="of this machine; default: %(default)s")
+    parser.set_defaults(run=_mlflow)
+
+
+def _mlflow(options: argparse.Namespace) -> NoReturn:
+    from covbench.operations.mlflow.server import serve
+
+    serve(options.results, options.port)
 
 
 def _add_mlflow_views(commands: Any) -> None:

@@ -43,3 +43,29 @@ def test_what_a_target_calls_is_a_command_with_these_arguments(target):
         if command == "summary":
             arguments = ["."]  # there is none before the first run
         assert callable(build_parser().parse_args([command, *arguments]).run)
+
+
+def test_nothing_is_installed_without_a_hash_of_the_lock():
+    lines = call("--dry-run", "--assume-new", "pyproject.toml", ".venv/installed")
+    installs = [line.split(" install ", 1)[1].split() for line in lines if "/pip install " in line]
+    assert installs
+    for words in installs:
+        if "--editable" in words:
+            assert {"--no-deps", "--no-build-isolation"} <= {*words}
+        else:
+            assert {"--require-hashes", "--only-binary", ":all:"} <= {*words}
+
+
+def test_the_packages_that_are_built_are_those_without_a_wheel_and_their_builder_is_installed_first():
+    lines = call("--dry-run", "--assume-new", "pyproject.toml", ".venv/installed")
+    builder, locked = (line for line in lines if "--require-hashes" in line)
+    assert "builder.txt" in builder
+    assert any("setuptools" in line and "builder.txt" in line for line in lines[: lines.index(builder)])
+    (built,) = re.findall(r"--no-binary (\S+)", locked)
+    assert "--no-build-isolation" in locked
+    lock = (ROOT / "envs" / "cpu.txt").read_text()
+    hashes = {
+        name: len(re.findall(rf"^{name}==.*\\\n((?:    --hash.*\n?)+)", lock, re.M)[0].splitlines())
+        for name in built.split(",")
+    }
+    assert hashes == {"antlr4-python3-runtime": 1, "connection-pool": 1}

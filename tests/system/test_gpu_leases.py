@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -13,13 +14,13 @@ import pytest
 
 from covbench.schema import CovbenchError
 from covbench.system import gpu_leases as leases
+from tests.other_users import as_others, become
 
 JOB = """
 import logging, os, sys, time
-from pathlib import Path
 from covbench.system import gpu_leases as leases
 logging.basicConfig(level=logging.INFO)
-leases.FOLDER = Path(sys.argv[1])
+leases.PREFIX = sys.argv[1]
 leases.lease_gpus(int(sys.argv[2]))
 print(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"), flush=True)
 """
@@ -31,10 +32,17 @@ def job(tmp_path):
     """Start a job that asks for GPUs, says which it got and waits; all are killed at the end."""
     started = []
 
-    def start(count=1, environment=None, then="time.sleep(60)"):
+    def start(count=1, environment=None, then="time.sleep(60)", user=None):
         kept = {key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID")}
         process = subprocess.Popen(
-            [sys.executable, "-c", JOB + then, str(tmp_path), str(count)],
+            [
+                *(become(user, user) if user else ()),
+                sys.executable,
+                "-c",
+                JOB + then,
+                _own_prefix(tmp_path),
+                str(count),
+            ],
             env=kept | (environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -49,6 +57,11 @@ def job(tmp_path):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def _own_prefix(folder):
+    """Leases under this name meet no others."""
+    return f"test-{folder.stat().st_ino}"
 
 
 def _answer(process):
@@ -151,7 +164,7 @@ def test_the_machines_devices_are_those_that_nvidia_smi_lists_without_an_error(s
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so that it is put back afterwards
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr(leases, "FOLDER", tmp_path)
+    monkeypatch.setattr(leases, "PREFIX", _own_prefix(tmp_path))
     assert leases.lease_gpus(1) == leased
 
 
@@ -162,22 +175,23 @@ def test_more_devices_than_there_are_is_a_mistake_that_names_them(monkeypatch):
         leases.lease_gpus(3)
 
 
-@pytest.mark.parametrize("trap", ["link", "open to all", "file"])
-def test_a_lease_folder_that_others_could_have_made_is_refused(trap, monkeypatch, tmp_path):
-    monkeypatch.setattr(leases, "FOLDER", tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    folder = tmp_path / f"covbench-gpus-{os.getuid()}"
-    if trap == "link":
-        (tmp_path / "elsewhere").mkdir(mode=0o700)
-        folder.symlink_to(tmp_path / "elsewhere")
-    elif trap == "file":
-        folder.touch(0o600)
-    else:
-        folder.mkdir()
-        folder.chmod(0o777)
-    with pytest.raises(CovbenchError, match="remove it"):
-        leases.lease_gpus(1)
+def test_a_waiting_job_names_the_process_and_the_user_who_hold_the_device(job):
+    pool = {"CUDA_VISIBLE_DEVICES": "3"}
+    first = job(environment=pool)
+    assert _answer(first) == "3"
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert f"process {first.pid} of {user} holds 3" in job(environment=pool).stderr.readline()
+
+
+@as_others
+def test_two_users_of_a_machine_do_not_meet_on_a_device(job):
+    pool = {"CUDA_VISIBLE_DEVICES": "3"}
+    other = job(environment=pool, user=20_001)
+    assert _answer(other) == "3"
+    mine = job(environment=pool)
+    assert "of user 20001 holds 3" in mine.stderr.readline()
+    other.kill()
+    assert _answer(mine) == "3"
 
 
 SNAKEFILE = """
@@ -193,8 +207,7 @@ WORK = """
 import os, time
 from pathlib import Path
 from covbench.system import gpu_leases as leases
-leases.FOLDER = Path("leases")
-leases.FOLDER.mkdir(exist_ok=True)
+leases.PREFIX = f"test-{os.stat('.').st_ino}"
 leases.lease_gpus(snakemake.resources.gpu)
 started = time.time()
 time.sleep(2)

@@ -33,9 +33,10 @@ from covbench.experiment.workflow_files import (
     seed_paths,
 )
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
+from covbench.operations.mlflow.store import require_storable
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
-from covbench.system.snakemake_fixes import quote_interpreters
+from covbench.system.snakemake_fixes import quote_interpreters, require_usable_path
 
 # Relative to the working directory, so that a clone in another folder names the same inputs.
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
@@ -56,9 +57,11 @@ gc.set_threshold(1_000_000)
 quote_interpreters()
 
 try:
+    require_usable_path(workflow.basedir)
     for path in [*workflow.configfiles, *workflow.overwrite_configfiles]:
         check_config_file(Path(path))
     config = check_config(config)
+    require_storable(config["tracking"]["uri"])
     RUNS = plan_runs(config)
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))

@@ -22,6 +22,7 @@ from covbench.experiment.config_files import check_config_file
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+from covbench.system.addresses import show_address
 from covbench.system.files import PROJECT
 
 SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
@@ -148,8 +149,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
         hint = REPLACED.get((key_path, error.instance)) or suggest(str(error.instance), error.validator_value)
         return f"{key_path}: {error.instance!r} is no choice; {hint}"
     if error.validator == "pattern":
-        shown = re.sub(r"//[^/]*@", "//…@", error.instance)  # a password stays out of logs
-        return f"{key_path}: {shown!r}; {error.schema['description']}"
+        return f"{key_path}: {_hide_password(error.instance)!r}; {error.schema['description']}"
     if error.validator == "type":
         return f"{key_path}: {_explain_type(error)}"
     if error.validator == "uniqueItems":
@@ -187,8 +187,14 @@ def _explain_type(error: jsonschema.ValidationError) -> str:
 
 def _show(value: Any) -> str:
     """Show a value as YAML in one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n...\n").strip()
+    text = _hide_password(dumped)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _hide_password(text: str) -> str:
+    """Keep a password out of logs if the text is, or holds, the address of a server."""
+    return show_address(text) if re.search(r"@|%(?:25)*40|\w:/|[?;&]\w+=", text) else text
 
 
 def _reads_as_number(text: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import configparser
 import importlib.metadata
 import locale
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tomllib
@@ -34,9 +36,11 @@ from covbench.operations.forecast import forecast_trainings, sum_disk
 from covbench.operations.mlflow.store import SQLITE, database_path
 from covbench.operations.slurm import find_misplaced, list_accounts, list_partitions, read_cluster
 from covbench.schema import Card, CovbenchError, Kaggle, KaggleCompetition
+from covbench.system.addresses import show_address
 from covbench.system.disk import show_bytes
 from covbench.system.files import PROJECT
 from covbench.system.gpu_leases import list_gpus
+from covbench.system.ownership import require_own_folder
 
 HELP = """\
 Check what could stop the benchmark, before the first job: one line per finding, with the remedy.
@@ -46,6 +50,7 @@ Check what could stop the benchmark, before the first job: one line per finding,
   disk      free space against the forecast of results and checkpoints
   gpu       GPUs of this machine against --gpus; with a SLURM profile, the cluster's partitions and your account
   mlflow    the store of tracking.uri: a folder that can be written, or a server that answers
+  dvc       where DVC keeps notes that it trusts: a folder that no other user can enter
   system    locale, Python, versions of the locked packages
 
 Each line begins with ok, warning or problem. The command ends with 1 if there is a problem, otherwise with 0. Nothing
@@ -61,6 +66,7 @@ examples:
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 ANSWER_SECONDS = 5
 SIGN_IN = f"save an API token of {KAGGLE}/settings as ~/.kaggle/kaggle.json, or set fetch.mirror"
+DVC_SITE_CACHE = "/var/tmp/dvc"  # DVC's default; it makes the folders in it for all users to write
 MLFLOW_QUERY = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
@@ -94,6 +100,7 @@ def examine(
         "disk": lambda: check_disk(plan, root, gpus),
         "gpu": lambda: check_slurm() if profile and _uses_slurm(profile) else check_gpus(gpus),
         "mlflow": lambda: check_mlflow(config["tracking"]["uri"], root),
+        "dvc": check_dvc,
         "system": check_system,
     }
     return [finding for subject, check in checks.items() for finding in _catch(subject, check)]
@@ -288,6 +295,7 @@ def check_mlflow(uri: str, root: Path) -> Iterator[Finding]:
 
 def _ask_server(uri: str) -> Finding:
     """Ask the server for one experiment, as MLflow's client does, with the credentials from the environment if any."""
+    shown = show_address(uri)
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     user, password = (os.environ.get(name, "") for name in names)
     try:
@@ -296,12 +304,34 @@ def _ask_server(uri: str) -> Finding:
         )
     except requests.RequestException as error:
         reason = type(error).__name__
-        return Finding(PROBLEM, "mlflow", f"{uri} does not answer ({reason}); start the server, or fix tracking.uri")
+        return Finding(PROBLEM, "mlflow", f"{shown} does not answer ({reason}); start the server, or fix tracking.uri")
     if answer.status_code in (401, 403):
-        return Finding(PROBLEM, "mlflow", f"{uri} refuses you (HTTP {answer.status_code}); set {' and '.join(names)}")
+        return Finding(PROBLEM, "mlflow", f"{shown} refuses you (HTTP {answer.status_code}); set {' and '.join(names)}")
     if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("application/json"):
-        return Finding(PROBLEM, "mlflow", f"{uri} answers HTTP {answer.status_code}, not as MLflow; fix tracking.uri")
-    return Finding(OK, "mlflow", f"{uri} answers")
+        return Finding(PROBLEM, "mlflow", f"{shown} answers HTTP {answer.status_code}, not as MLflow; fix tracking.uri")
+    return Finding(OK, "mlflow", f"{shown} answers")
+
+
+def check_dvc(project: Path = PROJECT) -> Iterator[Finding]:
+    """Check that no other user can write to DVC's site cache, whose content DVC unpickles."""
+    cache = _find_site_cache(project)
+    try:
+        require_own_folder(cache)
+    except CovbenchError as error:
+        own = project / ".dvc" / "private"
+        remedy = (
+            f"mkdir -p -m 700 {shlex.quote(str(own))}; dvc config --local core.site_cache_dir {shlex.quote(str(own))}"
+        )
+        yield Finding(WARNING, "dvc", f"{error}; before you use DVC on a shared machine: {remedy}")
+    else:
+        yield Finding(OK, "dvc", f"{cache}: nobody else can enter")
+
+
+def _find_site_cache(project: Path) -> Path:
+    settings = configparser.ConfigParser(interpolation=None, strict=False)
+    settings.read([project / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
+    configured = settings.get("core", "site_cache_dir", fallback=DVC_SITE_CACHE)
+    return Path(os.environ.get("DVC_SITE_CACHE_DIR") or configured)
 
 
 def check_system() -> Iterator[Finding]:

@@ -1,27 +1,30 @@
-"""Lease GPUs to one job at a time, with locks that end with their process.
+"""Lease GPUs to one job at a time, with leases that end with their process. All users of a machine share them.
 
-Call it before TensorFlow is imported.
+A lease is an abstract Unix socket bound to the name of the GPU. The kernel lets one process bind a name and frees it
+when the last process that inherited the socket ends. No file is involved, so nobody can put one in the way, and none
+stays behind. Call it before TensorFlow is imported.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import errno
 import logging
 import os
+import pwd
 import random
-import stat
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from covbench.schema import CovbenchError
 
 log = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-FOLDER = Path("/tmp")  # the same for every job of a machine, whatever its TMPDIR
+PREFIX = "covbench-gpu"
+NAME_BYTES = 60  # of a GPU: the name of a socket has 107 bytes at most
 POLL_SECONDS = 0.3
 MESSAGE_SECONDS = 600  # between two log messages about waiting
 
@@ -33,8 +36,8 @@ def lease_gpus(count: int) -> list[str]:
     chosen ones are written to CUDA_VISIBLE_DEVICES and returned.
 
     No GPU is leased (`[]`) in three cases: if `count` is 0, which hides every GPU; on a machine without GPUs; and under
-    SLURM if the allocation holds no more than `count`. A larger allocation is divided among its jobs. A lease only
-    keeps out other jobs of the same user on the same machine.
+    SLURM if the allocation holds no more than `count`. A larger allocation is divided among its jobs. A lease keeps
+    out other jobs of covbench on the same machine, whoever runs them.
 
     Raises CovbenchError if `count` is larger than the number of GPUs.
     """
@@ -49,7 +52,7 @@ def lease_gpus(count: int) -> list[str]:
         return []
     if len(pool) < count:
         raise CovbenchError(f"resources: gpu={count}, but only {len(pool)} are available: {', '.join(pool)}")
-    leased = _wait_for(pool, count, _private_folder(f"slurm-{slurm}" if slurm else "machine"))
+    leased = _wait_for(pool, count, f"slurm-{slurm}" if slurm else "machine")
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # nvidia-smi's; CUDA's own puts the fastest first
     os.environ[VISIBLE] = ",".join(leased)
     log.info("GPU %s of %s", ", ".join(leased), ", ".join(pool))
@@ -77,26 +80,12 @@ def _installed_gpus() -> list[str]:
         return []
 
 
-def _private_folder(name: str) -> Path:
-    """Return a folder that only this user can write to.
-
-    Raises CovbenchError if somebody else could have replaced it.
-    """
-    folder = FOLDER / f"covbench-gpus-{os.getuid()}"
-    for path in (folder, folder / name):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise CovbenchError(f"{path}: must be a folder that only you can write to; remove it")
-    return folder / name
-
-
-def _wait_for(pool: Sequence[str], count: int, folder: Path) -> list[str]:
+def _wait_for(pool: Sequence[str], count: int, place: str) -> list[str]:
     next_message = started = time.monotonic()
-    while not (held := _try_all(pool, count, folder)):
+    while not (held := _try_all(pool, count, place)):
         if time.monotonic() >= next_message:
-            log.info("waiting for %d of the GPUs %s: other jobs of yours hold them", count, ", ".join(pool))
+            holders = "; ".join(filter(None, (_find_holder(name, place) for name in pool)))
+            log.info("waiting for %d of the GPUs %s: %s", count, ", ".join(pool), holders or "other jobs hold them")
             next_message += MESSAGE_SECONDS
         time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
     if next_message > started:
@@ -104,21 +93,47 @@ def _wait_for(pool: Sequence[str], count: int, folder: Path) -> list[str]:
     return held
 
 
-def _try_all(pool: Sequence[str], count: int, folder: Path) -> list[str]:
-    """Lock `count` GPUs of the pool, or none. The kernel frees a lock when the last process that inherited it ends."""
-    held: dict[str, int] = {}
+def _try_all(pool: Sequence[str], count: int, place: str) -> list[str]:
+    """Lease `count` GPUs of the pool, or none. `place` is the machine, or the SLURM job that divides its GPUs."""
+    held: dict[str, socket.socket] = {}
     for name in pool:
-        descriptor = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lease = socket.socket(socket.AF_UNIX)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+            lease.bind(_name_socket(name, place))
+            lease.listen()  # so that others can ask the kernel who holds it
+        except OSError as error:
+            lease.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
             continue
-        held[name] = descriptor
+        held[name] = lease
         if len(held) == count:
-            for descriptor in held.values():
-                os.set_inheritable(descriptor, True)
+            for lease in held.values():
+                os.set_inheritable(lease.detach(), True)
             return list(held)
-    for descriptor in held.values():
-        os.close(descriptor)
+    for lease in held.values():
+        lease.close()
     return []
+
+
+def _name_socket(name: str, place: str) -> bytes:
+    return os.fsencode(f"\0{PREFIX}/{place}/") + os.fsencode(name)[:NAME_BYTES]
+
+
+def _find_holder(name: str, place: str) -> str:
+    """Say which process of which user holds a GPU; empty if none does, or it cannot be known."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(_name_socket(name, place))
+            process, user, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:
+            return ""
+    return f"process {process} of {_name_user(user)} holds {name}"
+
+
+def _name_user(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"

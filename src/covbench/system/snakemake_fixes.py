@@ -1,4 +1,6 @@
-"""Two repairs of Snakemake 9.27: it does not quote its Python, so nothing starts below a folder with a space.
+"""Two repairs of Snakemake 9.27, and a check of what it cannot do.
+
+It does not quote its Python, so nothing starts below a folder with a space:
 
 - Scripts: https://github.com/snakemake/snakemake/issues/2645
 - Jobs of an executor (SLURM): https://github.com/snakemake/snakemake/issues/3211
@@ -14,6 +16,8 @@ from snakemake.script import PythonScript
 from snakemake_executor_plugin_slurm_jobstep import Executor as JobStepExecutor
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
+from covbench.schema import CovbenchError
+
 FIXED = "_covbench_quotes"
 
 
@@ -22,6 +26,24 @@ def quote_interpreters() -> None:
     _replace(PythonScript, "_execute_cmd", _quote_in_script)
     for executor in (RemoteExecutor, JobStepExecutor):
         _replace(executor, "get_python_executable", _quote_in_job)
+
+
+UNUSABLE = {
+    "{": "Snakemake takes braces in a path for a wildcard",
+    "}": "Snakemake takes braces in a path for a wildcard",
+    ":": "Python's list of folders to import from ends a folder at a colon",
+}
+"""Character that the path of the project may not hold -> why."""
+
+
+def require_usable_path(project: str) -> None:
+    """Raise CovbenchError if no workflow can run from the folder of the project because of its name."""
+    for character, reason in UNUSABLE.items():
+        if character in project:
+            raise CovbenchError(
+                f"{project}: {reason}; move the project to a folder without {character} "
+                "(that of --directory may have it)"
+            )
 
 
 def _replace(owner: type, name: str, repair: Callable[[Callable], Callable]) -> None:

@@ -31,6 +31,7 @@ from covbench.operations.mlflow.store import (
     find_experiment,
     open_client,
     search_runs,
+    show_path,
 )
 from covbench.operations.mlflow.views import save_view
 from covbench.system.files import hash_file
@@ -167,7 +168,7 @@ def _track_parent(
 
 def _close_unfinished(client: MlflowClient, known: Mapping[str, Mapping[str, MlflowRun]], tracked: set[str]) -> None:
     """End runs that trained in this folder and never finished. Nothing trains in it now."""
-    here = str(Path.cwd())
+    here = show_path(Path.cwd())
     for found in (found for of_cell in known.values() for found in of_cell.values()):
         mine = found.data.tags.get(FOLDER_TAG) == here
         if mine and found.info.status == "RUNNING" and found.info.run_id not in tracked:
@@ -231,7 +232,7 @@ def _model_of(run: TrackedRun) -> Path:
 def _name_model(run: TrackedRun) -> dict[str, str]:
     """Return the path of the trained network and its sha256; empty for a baseline."""
     path = _model_of(run)
-    return {"model": str(path.resolve()), "model_sha256": hash_file(path)} if path.exists() else {}
+    return {"model": show_path(path.resolve()), "model_sha256": hash_file(path)} if path.exists() else {}
 
 
 def _describe_data(run: TrackedRun) -> DatasetInput:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from covbench.system.addresses import hide_passwords
+
 IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -50,7 +52,7 @@ class Breaker:
         except Exception as error:  # only a preview: no error here may reach the training
             pause = PAUSE * 2**self.failures
             self.silent_until, self.failures = now + pause, self.failures + 1
-            log.warning("MLflow: %s; silent for %.0f s", str(error).splitlines()[0][:200], pause)
+            log.warning("MLflow: %s; silent for %.0f s", hide_passwords(str(error)).splitlines()[0][:200], pause)
         else:
             self.waiting, self.failures = [], 0
 
@@ -91,7 +93,11 @@ class Follower:
         self.client = store.open_client(self.uri)
         experiment = store.find_experiment(self.client, self.run["task"], self.uri)
         key = "/".join(str(self.run[part]) for part in ("task", "protocol", "architecture", "seed"))
-        tags = {store.RUN_TAG: key, store.FINGERPRINT_TAG: self.fingerprint, store.FOLDER_TAG: str(Path.cwd())}
+        tags = {
+            store.RUN_TAG: key,
+            store.FINGERPRINT_TAG: self.fingerprint,
+            store.FOLDER_TAG: store.show_path(Path.cwd()),
+        }
         wanted = f"tags.`{store.RUN_TAG}` = '{key}' and tags.`{store.FINGERPRINT_TAG}` = '{self.fingerprint}'"
         found = next(store.search_runs(self.client, experiment, wanted), None)
         if found is None:

@@ -6,14 +6,17 @@ import fcntl
 import glob
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covbench.schema import CovbenchError
+from covbench.system.addresses import SQLITE, hide_passwords, show_address
 from covbench.system.disk import describe_full_disk, require_space
 from covbench.system.files import sweep_leftovers
 
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-SQLITE = "sqlite:///"
 SERVERS = ("http://", "https://")
 NEW_BYTES = 2 * 10**6  # of a new database and its journal
 FULL = ("database or disk is full", "disk I/O error", "No space left on device")
@@ -39,6 +41,33 @@ def database_path(uri: str) -> Path:
     return Path(uri.removeprefix(SQLITE))
 
 
+def artifact_folder(database: Path) -> Path:
+    """Return the folder that holds the artifacts of a SQLite store, as an absolute path."""
+    return database.resolve().parent / "mlartifacts"
+
+
+def show_path(path: Path) -> str:
+    """Return a path as text that MLflow can store, whatever bytes its name holds."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def require_storable(uri: str) -> None:
+    """Raise CovbenchError if MLflow would put the files of a SQLite store into another folder.
+
+    It reads the address of the artifacts as UTF-8, so it cannot name a folder whose name has other bytes.
+    """
+    if not uri.startswith(SQLITE):
+        return
+    folder = database_path(uri).resolve().parent
+    try:
+        os.fsencode(folder).decode()
+    except UnicodeDecodeError as error:
+        raise CovbenchError(
+            f"tracking.uri: MLflow keeps no files below {show_path(folder)}, whose name is not UTF-8; rename it, "
+            f"or set tracking.uri to a place elsewhere: {SQLITE}/home/me/mlflow.db"
+        ) from error
+
+
 def prepare_store(uri: str) -> None:
     """Prepare a SQLite store before anything logs: its folder and its tables, migrated to this version of MLflow.
 
@@ -49,7 +78,11 @@ def prepare_store(uri: str) -> None:
     if uri.startswith(SERVERS):
         return
     if not uri.startswith(SQLITE):
-        raise CovbenchError(f"tracking.uri: {uri!r} is no store; write {SQLITE}results/mlflow.db or http://server:port")
+        shown = show_address(uri)
+        raise CovbenchError(
+            f"tracking.uri: {shown!r} is no store; write {SQLITE}results/mlflow.db or http://server:port"
+        )
+    require_storable(uri)
     with _lock(database_path(uri)):
         _upgrade(uri) if _is_made(database_path(uri)) else _create(uri)
 
@@ -102,6 +135,22 @@ def _upgrade(uri: str, shown: Path | None = None) -> None:
         raise CovbenchError(
             f"tracking.uri: {SQLITE}{database} cannot be prepared ({reason}); move {database} away to get a new one"
         )
+    _create_default_experiment(database_path(uri))
+
+
+def _create_default_experiment(database: Path) -> None:
+    """Create MLflow's experiment 0, unless it is there already.
+
+    MLflow would create it with the path of the working directory pasted into SQL, which fails for some names: one with
+    both kinds of quotes, or with a word after a colon.
+    """
+    now = round(time.time() * 1000)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "INSERT OR IGNORE INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, "
+            "creation_time, last_update_time, workspace) VALUES (0, 'Default', ?, 'active', ?, ?, 'default')",
+            (artifact_folder(database).as_uri(), now, now),
+        )
 
 
 @contextmanager
@@ -116,10 +165,11 @@ def explaining(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError) as error:
         if uri.startswith(SQLITE) and any(words in str(error) for words in FULL):
             raise CovbenchError(describe_full_disk(database_path(uri).parent, str(database_path(uri)))) from error
-        reason = str(error).splitlines()[0][:300]
+        shown = show_address(uri)
+        reason = hide_passwords(str(error).replace(uri, shown)).splitlines()[0][:300]
         raise CovbenchError(
-            f"tracking.uri: {uri} failed: {reason}. Is the server up and the address right? Runs are safe in results/; "
-            f"track them again later, or set tracking.uri to {SQLITE}results/mlflow.db"
+            f"tracking.uri: {shown} failed: {reason}. Is the server up and the address right? Runs are safe in "
+            f"results/; track them again later, or set tracking.uri to {SQLITE}results/mlflow.db"
         ) from error
 
 
@@ -148,7 +198,7 @@ def find_experiment(client: MlflowClient, task: str, uri: str) -> str:
 
     experiment = client.get_experiment_by_name(task)
     if experiment is None:
-        beside = database_path(uri).resolve().parent / "mlartifacts" if uri.startswith(SQLITE) else None
+        beside = artifact_folder(database_path(uri)) if uri.startswith(SQLITE) else None
         try:
             return client.create_experiment(task, artifact_location=beside.as_uri() if beside else None)
         except MlflowException as error:
@@ -157,7 +207,7 @@ def find_experiment(client: MlflowClient, task: str, uri: str) -> str:
             return find_experiment(client, task, uri)
     if experiment.lifecycle_stage == "deleted":
         raise CovbenchError(
-            f"tracking.uri: experiment '{task}' of {uri} is in MLflow's bin; bring it back with "
+            f"tracking.uri: experiment '{task}' of {show_address(uri)} is in MLflow's bin; bring it back with "
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
         )
     return experiment.experiment_id

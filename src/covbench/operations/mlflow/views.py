@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HELP = """\
 Print the address of every task's comparison in MLflow's own pages: its runs, with the best one first.
 
-The store is migrated to this version of MLflow first. No run is changed. `make mlflow` does this and starts the server.
+The store is migrated to this version of MLflow first. No run is changed. `covbench mlflow` does this and serves them.
 """
 EXAMPLES = """\
 examples:

@@ -20,6 +20,7 @@ from covbench.audit.duplicates import (
 )
 from covbench.audit.thumbnails import make_thumbnails, read_thumbnails, write_thumbnails
 from covbench.data.images import resize_image
+from covbench.system.files import hash_file
 
 SIZE = 220
 
@@ -184,6 +185,7 @@ def test_thumbnails_follow_the_index_skip_what_is_excluded_and_come_back_from_di
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     index = pd.DataFrame({"image_id": ["b", "gone", "a"], "path": ["2.png", "x.png", "0.png"], "frame": -1})
     index = index.assign(window_low=np.nan, window_high=np.nan, orientation="", excluded=[False, True, False])
+    index["sha256"] = [hash_file(tmp_path / "2.png"), "", hash_file(tmp_path / "0.png")]
     write_thumbnails(tmp_path / "small.npz", make_thumbnails(index, tmp_path, SIDE))
     small = read_thumbnails(tmp_path / "small.npz")
     assert small.image_id.tolist() == ["b", "a"]

@@ -52,6 +52,9 @@ def explain_full_disk(folder: Path, what: str, needed: int = 0) -> Iterator[None
         what: name of what is written, for the error message.
         needed: its size in bytes; 0 if that is not known.
 
+    Yields:
+        None, while the writing goes on.
+
     Raises:
         CovbenchError: the disk is full, or the user's quota is used up.
     """

@@ -115,7 +115,7 @@ def test_a_mistake_ends_in_one_sentence_that_names_the_remedy(arguments, code, s
     [
         ("seeds: 0", "config: seeds: 0 is no list; write seeds: [0]"),
         ("- a\n- b", "keys at top level"),
-        ("tasks: [", "not valid"),
+        ("tasks: [", "line 1: "),
     ],
 )
 def test_a_mistake_in_the_config_ends_every_command_that_reads_it(text, said, tmp_path, capsys):

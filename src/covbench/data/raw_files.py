@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -17,7 +17,7 @@ from covbench.schema import CovbenchError
 LISTED = 50  # errors that one message lists
 
 
-def list_errors(errors: list[str]) -> str:
+def list_errors(errors: Sequence[str]) -> str:
     """The first LISTED errors, a line each, and how many more there are."""
     more = f"\n  … and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
     return "\n  ".join(errors[:LISTED]) + more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from covbench.schema import CovbenchError
 
+FULL_IN_WORDS = re.compile(r"No space left on device|\d+ requested and \d+ written")
 SPARE_BYTES = 50 * 10**6  # left free for logs and tables of other jobs
 
 
@@ -67,9 +69,9 @@ def explain_full_disk(folder: Path, what: str, needed: int = 0) -> Iterator[None
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Return whether an error says that a disk is full or a quota is used up. HDF5 says it only in words."""
+    """Return whether an error says that a disk is full or a quota is used up. HDF5 and NumPy say it only in words."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, OSError) and (error.errno in numbers or "No space left on device" in str(error))
+    return isinstance(error, OSError) and (error.errno in numbers or bool(FULL_IN_WORDS.search(str(error))))
 
 
 def describe_full_disk(folder: Path, what: str, needed: int = 0) -> str:

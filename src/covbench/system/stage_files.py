@@ -31,15 +31,15 @@ def check_files(paths: Iterable[Path | str]) -> dict[str, str]:
     remedy.
     """
     hashes: dict[str, str] = {}
-    paths, problems = [Path(path) for path in dict.fromkeys(map(str, paths))], []
-    for path in paths:
+    inputs, problems = [Path(path) for path in dict.fromkeys(map(str, paths))], []
+    for path in inputs:
         if problem := _hash_into(hashes, path) or find_damage(path, lambda given: hashes[str(given)]):
             problems.append(f"{problem}; {name_remedy(path)}")
     if problems:
         heading = [f"{len(problems)} input files are damaged:"] if len(problems) > 1 else []
         raise CovbenchError("\n  ".join([*heading, *problems]))
-    unsealed = sum(not checksum_path(path).is_file() for path in paths)
-    log.info("%d input files, %d of them without a checksum file to compare with", len(paths), unsealed)
+    unsealed = sum(not checksum_path(path).is_file() for path in inputs)
+    log.info("%d input files, %d of them without a checksum file to compare with", len(inputs), unsealed)
     return hashes
 
 

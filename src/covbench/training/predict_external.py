@@ -25,12 +25,16 @@ from covbench.data.folds import (
 )
 from covbench.experiment.records import seal_record
 from covbench.experiment.run_files import explain_damage, read_manifest
+from covbench.models import scaling, segmenter, sm_adapter
 from covbench.protocols import Options
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json
 from covbench.system.processors import describe_processor
 from covbench.training.devices import describe_device
 from covbench.training.predict import predict_fold
+
+# Keras finds a layer of a saved network only if the layer's module is imported.
+__all__ = ["ExternalJob", "predict_external", "scaling", "segmenter", "sm_adapter"]
 
 log = logging.getLogger(__name__)
 

@@ -156,10 +156,10 @@ def test_runs_reach_mlflow_from_a_folder_of_any_name(name: bytes, empty_store: P
 
 
 def test_a_folder_that_mlflow_cannot_name_is_refused_before_the_first_job(tmp_path: Path, monkeypatch) -> None:
-    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder = tmp_path / os.fsdecode(b"entr\xe9e")
     folder.mkdir()
     monkeypatch.chdir(folder)
-    with pytest.raises(CovbenchError, match=r"caf\\xe9/results, whose name is not UTF-8; rename it"):
+    with pytest.raises(CovbenchError, match=r"entr\\xe9e/results, whose name is not UTF-8; rename it"):
         require_storable("sqlite:///results/mlflow.db")
     require_storable(f"sqlite:///{tmp_path}/mlflow.db")
     require_storable("http://login1:5000")

@@ -156,7 +156,7 @@ def describe_input_damage(planned: PlannedRun, differences: Sequence[Difference]
         root: the folder that holds data/.
 
     Returns:
-        A sentence that begins with `; `; empty if no such file is damaged.
+        What follows a semicolon in a message; empty if no such file is damaged.
     """
     names = [found.name for found in differences if found.part == "files" and found.name in planned.inputs.by_name]
     paths = [planned.inputs.by_name[name] for name in names]

@@ -68,6 +68,7 @@ def read_end(folder):
 def hash_all(folder):
     """sha256 of every file that has to be the same, by path; and what decided each run."""
     paths = [path for name in SAME for path in sorted((folder / name).rglob("*")) if path.is_file()]
+    paths = [path for path in paths if path.parent.name != ".locks"]  # a lock names the process that held it last
     chosen = {str(path.relative_to(folder)): path for path in paths if path.name not in DIFFERENT}
     found = {name: hash_file(path) for name, path in chosen.items() if not name.endswith(".stamp")}
     for path in sorted((folder / "results/runs").rglob("manifest.json")):

@@ -21,6 +21,7 @@ from covbench.operations.mlflow.store import explaining, prepare_store, require_
 from covbench.schema import CovbenchError
 from covbench.system.addresses import show_address
 from covbench.system.snakemake_fixes import require_usable_path
+from tests.other_users import as_others
 from tests.run_records import leave_run
 
 CONFIG = {"tasks": ["covid_ct"], "architectures": {"classification": ["vgg16"]}}
@@ -206,8 +207,6 @@ def lose_password(results: Path) -> None:
 
 
 def give_login_away(results: Path) -> None:
-    if os.getuid():
-        pytest.skip("gives a folder to another user: needs root")
     os.chown(prepare_login(results).folder, 20_001, 20_001)
 
 
@@ -244,7 +243,7 @@ TRAPS = {
     "a login folder that others can enter": (open_login, "nobody else can enter"),
     "a link in place of the login folder": (link_login, "nobody else can enter"),
     "a file in place of the login folder": (replace_login_by_a_file, "nobody else can enter"),
-    "a login folder of another user": (give_login_away, "nobody else can enter"),
+    "a login folder of another user": pytest.param(give_login_away, "nobody else can enter", marks=as_others),
     "accounts without the password": (lose_password, "missing; remove .* to get a new password"),
     "a store for all to write": (open_store, "mlflow.db: every user of this machine may write here; chmod o-w"),
     "a folder of results for all to write": (open_results, "every user of this machine may write here"),

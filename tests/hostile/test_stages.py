@@ -43,6 +43,7 @@ from covbench.system.files import hash_file, write_json, write_table, write_whol
 from covbench.system.stage_files import check_files, seal_files
 from covbench.training.baseline_job import fit_baseline_run
 from covbench.training.checkpoints import keep_outputs, publish_kept
+from tests.small_disk import needs_small_disk, on_small_disk
 
 TASK, PIXELS, SIDE, IMAGES = TASKS["covid_ct"], TASKS["zenodo_infection"], 32, 24
 CONFIG = {"weights": "none", "deterministic": True, "precision": "float32", "threads": 1}
@@ -661,12 +662,10 @@ def test_a_first_start_of_mlflow_that_was_killed_does_not_stop_the_next(tmp_path
 
 
 @pytest.mark.slow
+@needs_small_disk
 def test_a_full_disk_says_how_much_is_missing_and_leaves_no_broken_database(tmp_path):
-    mount = f'mount -t tmpfs -o size=20m none "{tmp_path}" && exec "$@"'
-    process = create_store(f"sqlite:///{tmp_path}/mlflow.db", "unshare", "-rm", "sh", "-c", mount, "sh")
+    process = create_store(f"sqlite:///{tmp_path}/mlflow.db", *on_small_disk("20m", tmp_path))
     said = process.communicate()[1]
-    if "unshare" in said or "mount" in said:
-        pytest.skip(f"no file system of its own can be mounted here: {said.strip()}")
     assert process.returncode == 1
     assert "it needs 2.0 MB and 50.0 MB to spare" in said
     assert "too little" in said
@@ -694,12 +693,10 @@ print(*sorted(path.name for path in folder.iterdir()))
 """
 
 
+@needs_small_disk
 def test_a_disk_that_is_full_in_the_middle_of_a_file_says_how_much_is_missing_where(tmp_path):
-    mount = f'mount -t tmpfs -o size=2m none "{tmp_path}" && exec "$@"'
-    command = ["unshare", "-rm", "sh", "-c", mount, "sh", sys.executable, "-c", FILL, str(tmp_path)]
+    command = [*on_small_disk("2m", tmp_path), sys.executable, "-c", FILL, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
-    if "unshare" in done.stderr or "mount" in done.stderr:
-        pytest.skip(f"no file system of its own can be mounted here: {done.stderr.strip()}")
     table, array, left = done.stdout.splitlines()
     assert table.startswith(f"no space left while writing {tmp_path}/large.csv: {tmp_path} has ")
     assert "too little for 6.9 MB; free some space" in table

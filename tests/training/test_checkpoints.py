@@ -11,6 +11,7 @@ import pytest
 from covbench.experiment.run_locks import lock_run
 from covbench.schema import CovbenchError
 from covbench.training.checkpoints import keep_outputs, load_state, publish_kept, save_state
+from tests.small_disk import needs_small_disk, on_small_disk
 
 
 def a_state(number, size=1000):
@@ -70,14 +71,12 @@ def save(number, megabytes):
 def show():
     print(checkpoints.load_state(folder)[1]["number"], *sorted(path.name for path in folder.iterdir()))
 {code}"""
-    mount = f'mount -t tmpfs -o size={size} none "$1" && shift && exec "$@"'
-    done = run_python(program, "unshare", "-rm", "sh", "-c", mount, "sh", str(folder))
-    if "unshare" in done.stderr or "mount" in done.stderr:
-        pytest.skip(f"no file system of its own can be mounted here: {done.stderr.strip()}")
+    done = run_python(program, *on_small_disk(size, folder))
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
+@needs_small_disk
 def test_a_full_disk_leaves_the_last_good_state_and_says_how_much_is_missing(tmp_path):
     code = """
 try:
@@ -93,6 +92,7 @@ show()"""
     assert last == "1 state-000001.npz state-000002.npz"
 
 
+@needs_small_disk
 def test_a_disk_that_fills_up_while_saving_leaves_no_half_state(tmp_path):
     code = """
 checkpoints.require_space = lambda *_: None  # as when another program takes the room after the check

@@ -89,11 +89,11 @@ def _decode(data: Dataset) -> np.ndarray:
     syntax = data.file_meta.TransferSyntaxUID
     try:
         return pixel_array(data, index=0)
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, NotImplementedError) as error:  # pydicom's errors for a missing package and a foreign syntax
         reason = " ".join(str(error).split())
         try:
             decoder = get_decoder(syntax)
-        except NotImplementedError:
+        except NotImplementedError:  # pydicom has no decoder for this syntax, whatever is installed
             raise CovbenchError(f"its transfer syntax {syntax.name} ({syntax}) cannot be decoded: {reason}") from error
         needs = "; or ".join(part.partition(" - requires ")[2] for part in decoder.missing_dependencies)
         why = reason if decoder.is_available else "no package that decodes it is installed"

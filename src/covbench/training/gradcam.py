@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from covbench.models.saved import load_network
 from covbench.system.files import write_whole
 from covbench.training.classifier_parts import cut_at_features
 
@@ -41,7 +42,7 @@ def explain_models(
         position = {image: position for position, image in enumerate(rows["image_id"])}
         cases = choose_worst(pd.read_parquet(folder / "cases.parquet"), CASES)
         shown = np.stack([images[position[image]] for image in cases["image_id"]])
-        model = keras.saving.load_model(folder / "model.keras", compile=False)
+        model = load_network(folder / "model.keras")
         maps = find_maps(model, shown, cases["predicted"].to_numpy())
         name = folder.parent.name
         arrays |= {f"{name}/image_id": cases["image_id"].to_numpy(str), f"{name}/map": maps}

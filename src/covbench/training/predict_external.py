@@ -25,16 +25,13 @@ from covbench.data.folds import (
 )
 from covbench.experiment.records import seal_record
 from covbench.experiment.run_files import explain_damage, read_manifest
-from covbench.models import scaling, segmenter, sm_adapter
+from covbench.models.saved import load_network
 from covbench.protocols import Options
 from covbench.schema import CovbenchError, Run
 from covbench.system.files import write_json
 from covbench.system.processors import describe_processor
 from covbench.training.devices import describe_device
 from covbench.training.predict import predict_fold
-
-# Keras finds a layer of a saved network only if the layer's module is imported.
-__all__ = ["ExternalJob", "predict_external", "scaling", "segmenter", "sm_adapter"]
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +94,7 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
 
 
 def _predict(path: str, fold: Fold, options: Options, seed: int) -> Predicted:
-    model = keras.saving.load_model(path, compile=False)
+    model = load_network(path)
     predicted = predict_fold(model, fold, "test", options, seed)
     keras.backend.clear_session()
     return predicted

@@ -90,7 +90,7 @@ def read_indexed(rows: pd.DataFrame, raw: Path) -> Iterator[np.ndarray]:
     if not path.is_file():
         raise CovbenchError(f"{path}: not found, but the index lists it")
     if first["frame"] < 0:
-        _require_indexed(path, hashlib.sha256(path.read_bytes()).hexdigest(), first["sha256"])
+        _require_indexed(path, hash_file(path), first["sha256"])
         yield from read_images(path, list(rows["frame"]), *window, first["orientation"])
         return
     frames = list(rows["frame"])

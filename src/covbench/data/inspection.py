@@ -26,6 +26,7 @@ from covbench.data.volumes import (
 )
 from covbench.data.windows import show_frame
 from covbench.schema import CovbenchError
+from covbench.system.files import hash_file
 
 CONSTANT = "shows one grey only"
 
@@ -64,7 +65,7 @@ def _hash_frames(rows: pd.DataFrame, path: Path) -> Iterator[tuple[str, str, str
     low, high, orientation = first["window_low"], first["window_high"], first["orientation"]
     if first["frame"] < 0:
         image = next(read_images(path, [-1], low, high, orientation))
-        yield from [(hashlib.sha256(path.read_bytes()).hexdigest(), *_describe_image(image))] * len(rows)
+        yield from [(hash_file(path), *_describe_image(image))] * len(rows)
         return
     if is_volume(path):
         check_whole(path)

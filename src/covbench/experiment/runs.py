@@ -169,8 +169,7 @@ def _unless_running(record: RunRecord) -> RunRecord:
 def _examine_current(trained: RunRecord) -> RunRecord:
     """Examine a run that was trained with the planned inputs."""
     run, root = trained.run, trained.root
-    lost = find_lost(run, root, SCORED_FILES)
-    if damage := find_training_damage(run, root) or lost:
+    if damage := find_training_damage(run, root) or find_lost(run, root, SCORED_FILES):
         return _unless_running(replace(trained, state=RunState.FAILED, reason=damage))
     accepted = f"; {trained.acceptance}" if trained.acceptance else ""
     if not (trained.folder / "metrics.json").exists():

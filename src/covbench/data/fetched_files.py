@@ -21,11 +21,10 @@ from covbench.data.volumes import read_frames
 from covbench.data.windows import show_frame
 from covbench.schema import CovbenchError
 from covbench.system.files import hash_file
+from covbench.system.listings import join_first
 from covbench.system.stage_files import name_remedy
 
 log = logging.getLogger(__name__)
-
-SHOWN = 5  # files that a message lists
 
 
 def read_listed(raw: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -73,9 +72,8 @@ def require_fetched(raw: Path, names: Iterable[str] | None = None) -> None:
         changed = [problem for problem in found if problem]
     changed += [f"{path} was not fetched" for path in new]
     if changed:
-        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         remedy = name_remedy(manifest_path(raw)).replace("make it again", "fetch the dataset again")
-        raise CovbenchError(f"{raw}: {len(changed)} wrong files: {', '.join(changed[:SHOWN])}{more}; {remedy}")
+        raise CovbenchError(f"{raw}: {len(changed)} wrong files: {join_first(changed)}; {remedy}")
 
 
 def read_indexed(rows: pd.DataFrame, raw: Path) -> Iterator[np.ndarray]:

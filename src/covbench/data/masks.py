@@ -11,6 +11,7 @@ import numpy as np
 from covbench.data.pictures import read_labels
 from covbench.data.volumes import read_frames
 from covbench.schema import BACKGROUND, CovbenchError
+from covbench.system.listings import join_first
 
 ROUNDING = 1e-3  # how far a stored number may be from the whole number that it means
 SHOWN = 10  # values that one message shows
@@ -76,8 +77,7 @@ def _round(values: np.ndarray) -> np.ndarray:
 def _list(values: np.ndarray) -> str:
     """The first SHOWN distinct values with all their digits."""
     distinct = np.unique(values)
-    more = f" and {len(distinct) - SHOWN} more" if len(distinct) > SHOWN else ""
-    return ", ".join(np.format_float_positional(value, trim="-") for value in distinct[:SHOWN]) + more
+    return join_first([np.format_float_positional(value, trim="-") for value in distinct], SHOWN)
 
 
 def _choose_channels(values: np.ndarray, channels: int) -> np.ndarray:

@@ -18,9 +18,9 @@ from typing import Any
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import fingerprint_inputs
 from covbench.schema import CovbenchError
+from covbench.system.listings import join_first
 
 METADATA = Path(".snakemake/metadata")
-SHOWN = 5  # foreign files that a message lists
 TRACKING = Path("results/tracking.json")  # what MLflow holds for this folder; not versioned, so `track` runs again
 FOLDERS = (
     ".snakemake/incomplete",  # without it, Snakemake reads all metadata in search of an older format
@@ -126,8 +126,7 @@ def reconcile(plan: Sequence[PlannedRun], root: Path = Path()) -> int:
     metadata = read_metadata(root)
     if foreign := find_foreign(plan, metadata, root):
         raise CovbenchError(
-            f"{METADATA} does not say how these were made: {', '.join(foreign[:SHOWN])}"
-            f"{f' and {len(foreign) - SHOWN} more' if len(foreign) > SHOWN else ''}. Bring outputs and metadata of one "
+            f"{METADATA} does not say how these were made: {join_first(foreign)}. Bring outputs and metadata of one "
             "version together (dvc pull or dvc checkout without a path), or remove these files: they are made again"
         )
     for folder in FOLDERS:

@@ -10,6 +10,7 @@ from typing import Any
 from covbench.data.sources.origins import name_source
 from covbench.schema import Card, CovbenchError, Kaggle, KaggleCompetition
 from covbench.system.files import PROJECT, hash_file, write_json
+from covbench.system.listings import join_first, list_differences
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,6 @@ HOW_TO_RECORD = (
     "%s: no manifest of %s travels with covbench, so these files are taken as they came; to record them: "
     "cp data/raw/%s.manifest.json workflow/resources/manifests/%s.json"
 )
-SHOWN = 5  # differing files that a message lists
 
 
 def manifest_path(raw: Path) -> Path:
@@ -62,11 +62,11 @@ def require_same_files(raw: Path, new: dict[str, Any]) -> None:
     first = read_first_manifest(raw)
     if first is None:
         return
-    if differing := _list_differences(first, new):
+    if differing := list_differences(first["files"], new["files"]):
         manifests = " and ".join(str(path) for path in list_manifests(raw) if path.exists())
         raise CovbenchError(
             f"{raw.name}: the files of {new['source']} differ from those that {first['source']} brought before: "
-            f"{_show(differing)}. {raw} is unchanged; to accept the new files delete {manifests}"
+            f"{join_first(differing)}. {raw} is unchanged; to accept the new files delete {manifests}"
         )
 
 
@@ -99,14 +99,14 @@ def require_recorded_files(name: str, card: Card, new: dict[str, Any], recorded:
             f"{path} is of {known['source']}, but the card names {' and '.join(sources)}; delete the file, fetch, and "
             "record the new manifest"
         )
-    differing = _list_differences(known, new)
+    differing = list_differences(known["files"], new["files"])
     if new["source"] not in sources:
         unlike = [line for line in differing if not line.endswith("(missing)")]
         log.info("%s: %d files of %s are not as recorded in %s", name, len(unlike), new["source"], path.name)
     elif differing:
         raise CovbenchError(
-            f"{name}: the files of {new['source']} are not those recorded in {path}: {_show(differing)}. The source "
-            "has changed what it publishes under this version, or the download is damaged; fetch again"
+            f"{name}: the files of {new['source']} are not those recorded in {path}: {join_first(differing)}. The "
+            "source has changed what it publishes under this version, or the download is damaged; fetch again"
         )
 
 
@@ -118,20 +118,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as error:
         raise CovbenchError(f"{path}: damaged ({error}); delete it and fetch again") from error
     return dict(manifest)
-
-
-def _list_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    old_files, new_files = old["files"], new["files"]
-    return [
-        f"{path} ({'new' if path not in old_files else 'missing' if path not in new_files else 'changed'})"
-        for path in sorted(old_files.keys() | new_files.keys())
-        if old_files.get(path) != new_files.get(path)
-    ]
-
-
-def _show(differing: list[str]) -> str:
-    more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-    return f"{', '.join(differing[:SHOWN])}{more}"
 
 
 def write_manifests(raw: Path, manifest: dict[str, Any]) -> None:

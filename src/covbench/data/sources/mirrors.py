@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from covbench.schema import Card, CovbenchError
 from covbench.system.disk import require_space
+from covbench.system.listings import join_first, list_differences
 
 NOT_DATA = (".git",)  # in a mirror that is a clone
-SHOWN = 5  # files that a message lists
 
 State = tuple[int, int, int]
 """Of a file: its size in bytes, and the times in ns of the last change of its content and of its inode."""
@@ -56,7 +56,7 @@ def copy_mirror(mirrored: Path, folder: Path) -> int:
             raise CovbenchError(f"fetch.mirror: {mirrored / name}: {error.strerror}; give this user access") from error
         if target.stat().st_size != state[0]:
             raise _changed(mirrored, [f"{name} (changed)"])
-    if differing := _compare(before, list_states(mirrored)):
+    if differing := list_differences(before, list_states(mirrored), "gone"):
         raise _changed(mirrored, differing)
     if missing := before.keys() - {path.relative_to(folder).as_posix() for path in folder.rglob("*")}:
         raise CovbenchError(f"{folder}: {min(missing)} vanished from the copy of {mirrored}; fetch again")
@@ -110,17 +110,8 @@ def _list_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             )
 
 
-def _compare(before: dict[str, State], after: dict[str, State]) -> list[str]:
-    return [
-        f"{name} ({'new' if name not in before else 'gone' if name not in after else 'changed'})"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-
-
 def _changed(mirrored: Path, differing: list[str]) -> CovbenchError:
-    more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
     return CovbenchError(
-        f"fetch.mirror: {mirrored} changed while it was copied: {', '.join(differing[:SHOWN])}{more}; "
+        f"fetch.mirror: {mirrored} changed while it was copied: {join_first(differing)}; "
         "wait until nothing writes there, and fetch again"
     )

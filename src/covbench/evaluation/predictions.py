@@ -82,6 +82,7 @@ def write_scores(
     """
     metrics, cases = scores
     write_table(cases_path, cases)
-    write_checksum(Path(cases_path))
-    files = {**made_from, Path(cases_path).name: hash_file(Path(cases_path))}
+    sha256 = hash_file(Path(cases_path))
+    write_checksum(Path(cases_path), sha256)
+    files = {**made_from, Path(cases_path).name: sha256}
     write_json(metrics_path, seal_record({**metrics, "files": files}))

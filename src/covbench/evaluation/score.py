@@ -16,7 +16,7 @@ from covbench.evaluation.native import count_native
 from covbench.evaluation.predictions import check_rows, read_masks, write_scores
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.experiment.plan import PlannedRun, native_masks_path, split_path
-from covbench.experiment.run_files import explain_damage, read_manifest
+from covbench.experiment.run_files import read_fingerprint
 from covbench.experiment.runs import RunState, examine_runs
 from covbench.schema import CovbenchError, Run
 from covbench.system.stage_files import check_files
@@ -40,7 +40,7 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     folder, task = root / run.folder, TASKS[run.task]
     read = [folder / name for name in ("predictions.parquet", "predicted_masks.npz") if (folder / name).exists()]
     hashes = check_files(read)
-    fingerprint = _read_fingerprint(run, folder / "manifest.json")
+    fingerprint = read_fingerprint(run, folder / "manifest.json")
     predictions = pd.read_parquet(folder / "predictions.parquet")
     if (split := root / split_path(run)).exists():
         check_rows(predictions, pd.read_parquet(split), run)
@@ -55,13 +55,6 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     made_from = {path.name: hashes[str(path)] for path in read}
     scores = {**metrics, "fingerprint": fingerprint}, cases
     write_scores(folder / "metrics.json", folder / "cases.parquet", scores, made_from)
-
-
-def _read_fingerprint(run: Run, path: Path) -> str:
-    try:
-        return str(read_manifest(path, run)["fingerprint"])
-    except (ValueError, OSError) as error:
-        raise CovbenchError(explain_damage(run, path.name, error)) from error
 
 
 def score_unscored(plan: Sequence[PlannedRun], root: Path = Path()) -> None:

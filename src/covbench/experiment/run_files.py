@@ -14,7 +14,7 @@ from covbench.experiment.accepted_edits import read_acceptances
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import Difference, fingerprint_inputs
 from covbench.experiment.records import SEAL, read_record, require_past
-from covbench.schema import Run
+from covbench.schema import CovbenchError, Run
 from covbench.system.content_hashes import checksum_path, hash_content
 from covbench.system.stage_files import find_damage, name_remedy
 
@@ -57,6 +57,14 @@ def explain_damage(run: Run, name: str, error: Exception) -> str:
     """
     path = f"{run.folder}/{name}"
     return f"{path} cannot be read ({' '.join(str(error).split())}); {name_remedy(path)}"
+
+
+def read_fingerprint(run: Run, path: Path) -> str:
+    """Read the fingerprint in a run's manifest.json. Raises CovbenchError, with the remedy, if it cannot be read."""
+    try:
+        return str(read_manifest(path, run)["fingerprint"])
+    except (ValueError, OSError) as error:
+        raise CovbenchError(explain_damage(run, path.name, error)) from error
 
 
 def find_lost(run: Run, root: Path, names: Sequence[str]) -> str:

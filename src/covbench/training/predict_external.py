@@ -24,10 +24,10 @@ from covbench.data.folds import (
     write_predicted,
 )
 from covbench.experiment.records import seal_record
-from covbench.experiment.run_files import explain_damage, read_manifest
+from covbench.experiment.run_files import read_fingerprint
 from covbench.models.saved import load_network
 from covbench.protocols import Options
-from covbench.schema import CovbenchError, Run
+from covbench.schema import Run
 from covbench.system.files import write_json
 from covbench.system.processors import describe_processor
 from covbench.training.devices import describe_device
@@ -87,7 +87,10 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
         parts.append(predicted or Predicted(fold, "test", run.seed, _predict_nothing(fold, len(classes))))
         log.info("seed %d: %d images", run.seed, len(fold))
     write_predicted(parts, outputs)
-    fingerprints = {str(run.seed): _read_fingerprint(run, path) for run, path in zip(job.runs, job.models, strict=True)}
+    fingerprints = {
+        str(run.seed): read_fingerprint(run, Path(path).with_name("manifest.json"))
+        for run, path in zip(job.runs, job.models, strict=True)
+    }
     facts = {"external": job.external, "classes": list(classes), **counts, "fingerprints": fingerprints}
     machine = {"device": describe_device(), **describe_processor(), "threads": job.threads}
     write_json(outputs["manifest"], seal_record(facts | machine))
@@ -105,10 +108,3 @@ def _predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:
     if fold.masks is None:
         return np.empty((0, classes), np.float32)
     return ClassMaps(np.empty((0, *fold.images.shape[1:]), np.uint8))
-
-
-def _read_fingerprint(run: Run, model: str) -> str:
-    try:
-        return str(read_manifest(Path(model).with_name("manifest.json"), run)["fingerprint"])
-    except ValueError as error:
-        raise CovbenchError(explain_damage(run, "manifest.json", error)) from error

@@ -100,7 +100,7 @@ def wait_for(condition, seconds: float = 60):
 
 
 def test_epochs_arrive_while_the_run_trains_and_track_adopts_it(server: Server, tmp_path: Path) -> None:
-    process = train(tmp_path, server.uri, "covid_ct", epochs=15)
+    process = train(tmp_path, server.uri, "covid_ct", epochs=30)
     client = MlflowClient(server.uri)
     wait_for(lambda: client.get_experiment_by_name("covid_ct"))
     running = wait_for(lambda: trained(server.uri, "covid_ct"))[0]
@@ -109,11 +109,11 @@ def test_epochs_arrive_while_the_run_trains_and_track_adopts_it(server: Server, 
     assert trained(server.uri, "covid_ct")[0].info.status == "RUNNING"
     time_of(process)
     after = trained(server.uri, "covid_ct")[0]
-    assert steps(server.uri, after) == list(range(15))
+    assert steps(server.uri, after) == list(range(30))
     assert any(name.startswith("system/cpu") for name in after.data.metrics)
-    run = finished_run(tmp_path, "covid_ct", epochs=15)
+    run = finished_run(tmp_path, "covid_ct", epochs=30)
     assert track_runs(server.uri, [run]) == {run.folder: running.info.run_id}
-    assert_whole(server.uri, "covid_ct", epochs=15)
+    assert_whole(server.uri, "covid_ct", epochs=30)
 
 
 def test_repeated_track_changes_no_row_of_postgresql(server: Server, postgres: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from bench.processes import call_fresh
 from bench.rows import Row
 from covbench.data.datasets import TASKS
 from covbench.protocols import AUDITED, protocol_options
+from covbench.system.usage import peak_memory_mb
 
 SIDE, FEW, MANY, ARCHITECTURE = 240, 500, 15_000, "small_resnet"
 
@@ -38,7 +38,7 @@ def write_images(path: Path, count: int) -> str:
     return str(path)
 
 
-def train(path: str) -> float:
+def train(path: str) -> int:
     """Train an epoch on all images of a file. Returns the peak resident memory in MiB, mapped files included."""
     from covbench.models.classifier import build_classifier
     from covbench.training.fit import train_model
@@ -48,5 +48,4 @@ def train(path: str) -> float:
     options = replace(protocol_options(AUDITED, TASKS["phantom_xray"]), size=SIDE, head_epochs=0, fine_tune_epochs=1)
     model = build_classifier(ARCHITECTURE, SIDE, fold.classes, options.head, options.scaling)
     train_model(model, fold, make_fold(images[:64]), options, 0, lambda curves: None)
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would start at the memory of the parent process
-    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024  # type: ignore[index]
+    return peak_memory_mb()

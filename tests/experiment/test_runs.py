@@ -60,6 +60,13 @@ def test_a_run_with_the_planned_inputs_and_scores_is_scored_and_reads_the_rest_w
     assert examine(root).log_path == log
 
 
+def test_the_seeds_of_a_baseline_share_their_log(root):
+    log = root / "logs/fit_baseline/covid_ct/audited/vgg16.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    assert examine(root).log_path == log
+
+
 @pytest.mark.parametrize(
     ("deleted", "state", "reason"),
     [

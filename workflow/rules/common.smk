@@ -90,8 +90,17 @@ wildcard_constraints:
 
 def planned_for(wildcards):
     """Return what the config asks for the run of a job."""
+    return planned_seed(wildcards, int(wildcards.seed))
+
+
+def planned_seeds(wildcards):
+    """Return what the config asks for each seed of a model, in the order of the seeds."""
+    return [planned_seed(wildcards, seed) for seed in config["seeds"]]
+
+
+def planned_seed(wildcards, seed):
     w = wildcards
-    run = Run(w.task, w.protocol, w.architecture, int(w.seed))
+    run = Run(w.task, w.protocol, w.architecture, seed)
     return plan_run(config, run, model_options(w))
 
 

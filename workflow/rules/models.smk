@@ -45,15 +45,17 @@ use rule train_classifier as train_segmenter with:
 
 
 rule fit_classification_baseline:
-    """Fit a baseline without deep learning and predict its validation and test folds."""
+    """Fit a baseline without deep learning with each seed and predict its validation and test folds."""
     input:
-        split="data/splits/{task}/{protocol}/{seed}.parquet",
-        prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
+        splits=lambda wildcards: [
+            planned.inputs.split for planned in planned_seeds(wildcards)
+        ],
+        prepared=lambda wildcards: planned_seeds(wildcards)[0].inputs.prepared,
     output:
-        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
-        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        manifest=seeds_of("manifest.json"),
+        predictions=seeds_of("predictions.parquet"),
     log:
-        "logs/fit_baseline/{task}/{protocol}/{architecture}/{seed}.log",
+        "logs/fit_baseline/{task}/{protocol}/{architecture}.log",
     wildcard_constraints:
         task=CLASSIFICATION_TASKS,
         architecture="|".join(BASELINES),
@@ -62,17 +64,20 @@ rule fit_classification_baseline:
     resources:
         mem_mb=8000,
     params:
-        decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
+        seeds=config["seeds"],
+        decided_by=lambda wildcards: [
+            fingerprint_decisions(planned) for planned in planned_seeds(wildcards)
+        ],
     script:
         "../scripts/fit_baseline.py"
 
 
 use rule fit_classification_baseline as fit_segmentation_baseline with:
-    """Fit a segmentation baseline without deep learning and predict masks of its validation and test folds."""
+    """Fit a segmentation baseline without deep learning with each seed, and predict its validation and test folds."""
     output:
-        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
-        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
-        masks="results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz",
+        manifest=seeds_of("manifest.json"),
+        predictions=seeds_of("predictions.parquet"),
+        masks=seeds_of("predicted_masks.npz"),
     wildcard_constraints:
         task=SEGMENTATION_TASKS,
         architecture="|".join(BASELINES),

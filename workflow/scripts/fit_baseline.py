@@ -1,4 +1,4 @@
-"""Prepared arrays and a split -> the predictions and manifest of a baseline; no TensorFlow."""
+"""Prepared arrays and the splits of all seeds -> the predictions and manifests of a baseline; no TensorFlow."""
 
 from covbench.system.threads import BASELINE_THREADS, fix_threads
 
@@ -11,10 +11,11 @@ log_to(snakemake.log[0])
 from covbench.schema import Run
 from covbench.training.baseline_job import fit_baseline_run
 
-w = snakemake.wildcards
-fit_baseline_run(
-    Run(w.task, w.protocol, w.architecture, int(w.seed)),
-    split_path=snakemake.input.split,
-    prepared_paths=snakemake.input.prepared,
-    outputs=dict(snakemake.output.items()),
-)
+w, files = snakemake.wildcards, dict(snakemake.output.items())
+for number, seed in enumerate(snakemake.params.seeds):
+    fit_baseline_run(
+        Run(w.task, w.protocol, w.architecture, seed),
+        split_path=snakemake.input.splits[number],
+        prepared_paths=snakemake.input.prepared,
+        outputs={name: paths[number] for name, paths in files.items()},
+    )

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import platform
-import resource
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from covbench.system.content_hashes import hash_content
 from covbench.system.files import PACKAGE
 from covbench.system.processors import describe_processor
 from covbench.system.stage_files import check_files
+from covbench.system.usage import peak_memory_mb
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ def describe_run(inputs: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
             "unlocked": unlocked,
             "python": platform.python_version(),
             **describe_processor(),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_memory_mb": peak_memory_mb(),
             "scheduler_job": os.environ.get("SLURM_JOB_ID"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,

@@ -121,9 +121,9 @@ class RunRecord:
 
     @property
     def log_path(self) -> Path | None:
-        """The log of its training; None if there is none."""
-        name = Path(self.task, self.protocol, self.architecture, f"{self.seed}.log")
-        paths = (self.root / "logs" / rule / name for rule in ("train", "fit_baseline"))
+        """The log of its training; None if there is none. The seeds of a baseline share theirs."""
+        model = f"{self.task}/{self.protocol}/{self.architecture}"
+        paths = [self.root / "logs" / name for name in (f"train/{model}/{self.seed}.log", f"fit_baseline/{model}.log")]
         return next((path for path in paths if path.exists()), None)
 
 

@@ -6,7 +6,6 @@ operations.step_timings starts `python -m covbench.operations.time_steps SETTING
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ from covbench.models.losses import build_loss
 from covbench.protocols import Options
 from covbench.schema import SEGMENTATION, Run
 from covbench.system.files import write_json
+from covbench.system.usage import peak_memory_mb
 from covbench.training.devices import set_precision
 from covbench.training.fit import seed_everything
 from covbench.training.frozen_features import has_backbone
@@ -82,7 +82,7 @@ def measure_setting(task: str, architecture: str, options: Options, settings: Ma
         setup=time.monotonic() - started - inside - spent,
         **seconds,
         forward=forward,
-        memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        memory_mb=peak_memory_mb(),
         gpu_mb=_peak_gpu_mb(),
         parameters=model.count_params(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -10,6 +11,9 @@ from typing import TextIO
 
 from covbench.schema import CovbenchError
 from covbench.system.disk import describe_full_disk, is_full_disk
+from covbench.system.usage import peak_memory_mb, processor_seconds
+
+USED = "used %.1f s of processor time and at most %d MB of memory"
 
 
 class _Tee:
@@ -31,7 +35,7 @@ class _Tee:
 
 
 def log_to(path: str, show_progress: bool = False) -> None:
-    """Send this process's output, that of native libraries included, to the file `path`.
+    """Send this process's output, that of native libraries included, to the file `path`. The last line is USED.
 
     show_progress: whether the output also appears on the terminal.
     """
@@ -50,6 +54,11 @@ def log_to(path: str, show_progress: bool = False) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
     )
     sys.excepthook = _report_error
+    atexit.register(_report_use)
+
+
+def _report_use() -> None:
+    logging.getLogger("covbench").info(USED, processor_seconds(), peak_memory_mb())
 
 
 def _report_error(kind: type[BaseException], error: BaseException, trace: object) -> None:

@@ -7,14 +7,13 @@ from sklearn import metrics as sk
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import (
     band_curves,
-    draw_groups,
     expand_tail,
     find_interval,
-    rank_draws,
-    rank_scores,
     score_draws,
     trace_draw,
 )
+from covbench.evaluation.comparison.draws import draw_groups
+from covbench.evaluation.comparison.ranked_draws import rank_images, rank_scores, score_ranks
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
@@ -101,7 +100,7 @@ def test_weighted_auroc_and_average_precision_equal_scikit_learns_in_every_draw(
     rng = np.random.default_rng(2)
     truth, scores, places = rng.random(200) < 0.4, rng.random(200).round(1), rng.integers(0, 30, 200)
     weights = draw_groups(30, 5)
-    auroc, precision = rank_draws(truth, scores, places, weights)
+    auroc, precision = score_ranks(rank_images(truth, scores, places, 30), weights)
     for number in range(5):
         times = weights[places, number]
         kept = times > 0

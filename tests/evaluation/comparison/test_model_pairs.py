@@ -4,8 +4,9 @@ import pytest
 from scipy import stats
 
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import draw_groups, list_groups, score_draws
+from covbench.evaluation.comparison.bootstrap import list_groups, score_draws
 from covbench.evaluation.comparison.contestants import enter_contestant
+from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.comparison.intervals import SIGNIFICANT
 from covbench.evaluation.comparison.model_pairs import (
     ARCHITECTURES,

@@ -14,7 +14,7 @@ import pandas as pd
 from covbench.data.datasets import TASKS
 from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import Draws, keep_draws, list_groups, score_blocks, split_draws
+from covbench.evaluation.comparison.bootstrap import Draws, list_groups, score_runs
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import (
     STUCK,
@@ -87,7 +87,7 @@ def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterat
         for scored in seeds
     ]
     sides = (internal, external)
-    drawn = [_draw_scores(scores, first_seed=side) for side, scores in enumerate(sides)]
+    drawn = [score_runs(scores, list_groups(cases for _, cases in scores), side) for side, scores in enumerate(sides)]
     for metric in names:
         yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, sides, drawn)
 
@@ -122,13 +122,6 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
     truth = share_labels(task)[scored.cases["truth"]].astype(np.int64)
     table = scored.cases[KEPT].assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
     return evaluate_classification(table, SHARED[CLASSIFICATION])
-
-
-def _draw_scores(seeds: Sequence[Scores], first_seed: int) -> list[Draws]:
-    """Score each seed in the same bootstrap draws. first_seed: 0 for internal, 1 for external: independent draws."""
-    groups = list_groups(cases for _, cases in seeds)
-    weights = keep_draws(len(groups), first_seed)
-    return [score_blocks(*scores, groups, split_draws(weights)) for scores in seeds]
 
 
 def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Sequence[Draws]]) -> dict[str, Any]:

@@ -105,9 +105,9 @@ def test_weighted_auroc_and_average_precision_equal_scikit_learns_in_every_draw(
         times = weights[places, number]
         kept = times > 0
         expected = sk.roc_auc_score(truth[kept], scores[kept], sample_weight=times[kept])
-        assert auroc[number] == pytest.approx(expected, abs=1e-6)
+        assert auroc[number] == pytest.approx(expected, abs=1e-7)
         expected = sk.average_precision_score(truth[kept], scores[kept], sample_weight=times[kept])
-        assert precision[number] == pytest.approx(expected, abs=1e-6)
+        assert precision[number] == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_curves_of_a_draw_are_scikit_learns():

@@ -173,6 +173,15 @@ def test_two_models_with_the_same_answers_are_no_difference_that_could_be_decide
         assert (row["verdict"], row["reason"]) == (UNDECIDABLE, "both models give the same answers")
 
 
+def test_test_images_in_another_order_are_still_the_same_images():
+    metrics, cases = answer(draw_rows(100, 100), 1.0, 0)
+    shuffled = cases.sample(frac=1, random_state=0).reset_index(drop=True)
+    for row in compare_model_pairs([enter("one", {0: (metrics, cases)}), enter("other", {0: (metrics, shuffled)})])[
+        "pairs"
+    ]:
+        assert (row["groups"], row["reason"]) == (0, "both models give the same answers")
+
+
 def test_a_false_positive_rate_is_better_where_it_is_smaller():
     assert [judge_pair(0.1, 0.01, lower) for lower in (False, True)] == [BETTER, WORSE]
     assert judge_pair(0.1, 0.05) == judge_pair(0.1, np.nan) == UNDECIDED

@@ -13,6 +13,9 @@ BLOCK = 2000
 CELLS = 2**24
 """Most groups x draws that are counted at once: 32 MiB. Another number makes the same draws."""
 
+ROWS = 1024
+"""Groups whose images are added up at once, so that no second block of draws is made."""
+
 
 def draw_blocks(groups: int, first_seed: int = SEED) -> Iterator[np.ndarray]:
     """Yield DRAWS draws in blocks of at most CELLS counts, each as draw_groups returns it.
@@ -51,13 +54,14 @@ def fit_counts(weights: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Return draws in the narrowest type that can count the images of every draw.
 
     Args:
-        weights: whole numbers, (P, B), each column with sum P.
+        weights: whole numbers, (P, B), how often each group is drawn.
         sizes: int64, (P,), the number of images of each group.
 
     Returns:
         uint16 or uint32, (P, B).
     """
-    several = sizes > 1
-    more = (sizes[several] - 1).astype(np.float32) @ weights[several]
-    most = len(weights) + more.max(initial=0)
-    return weights.astype(np.uint16 if most <= np.iinfo(np.uint16).max else np.uint32, copy=False)
+    images = np.zeros(weights.shape[1], np.float32)
+    for start in range(0, len(weights), ROWS):
+        rows = slice(start, start + ROWS)
+        images += sizes[rows].astype(np.float32) @ weights[rows]
+    return weights.astype(np.uint16 if images.max() <= np.iinfo(np.uint16).max else np.uint32, copy=False)

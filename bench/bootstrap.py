@@ -1,4 +1,4 @@
-"""Intervals of 40 models on 15,000 patients, 10,000 draws: seconds and memory of scores, tables and model pairs"""
+"""Intervals of 40 models on 15,000 patients, 10,000 draws: seconds and memory for scores, tables and model pairs"""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ Cost = dict[str, float]
 
 
 def measure() -> list[Row]:
-    """Score all models and make their tables, each in a separate process. The former way scores FEW models alone."""
-    scored, tables = (call_fresh(f"bench.bootstrap:{name}", MODELS) for name in ("score_models", "make_tables"))
-    few = call_fresh("bench.bootstrap:score_models", FEW)
-    former = call_fresh("bench.bootstrap:score_densely", FEW)
-    size = f"{PATIENTS:,} patients with an image each, {DRAWS:,} draws, {len(TASK.classes)} classes; of the processor, by the clock {scored['wall']:.0f} s"
-    pairs = MODELS * (MODELS - 1) // 2
+    """Make the tables of all models, then score FEW models in both ways, each in a separate process."""
+    tables = call_fresh("bench.bootstrap:make_tables", MODELS)
+    few, former = (call_fresh(f"bench.bootstrap:{name}", FEW) for name in ("score_models", "score_densely"))
+    size = f"{PATIENTS:,} patients with an image each, {DRAWS:,} draws, {len(TASK.classes)} classes"
+    work = (
+        f"{size}; of the processor, by the clock {tables['wall']:.0f} s; with {MODELS * (MODELS - 1) // 2} model pairs"
+    )
     ranked = "other side: dense sums of ranks x draws, for confusion matrices, AUROC and average precision alone"
+    shares = former["cpu"] / few["cpu"], former["peak"] / few["peak"]
     return [
-        Row(f"draws and scores of {MODELS} models", scored["cpu"], math.nan, "s", scored["cpu"], "<= 60", size),
-        Row("its memory", scored["peak"], math.nan, "MiB", scored["peak"], "<= 1000", "whole resident memory"),
-        Row("all tables of a task", tables["cpu"], math.nan, "s", math.nan, "", f"the same with {pairs} model pairs"),
-        Row("their memory", tables["peak"], math.nan, "MiB", tables["peak"], "<= 1000", "whole resident memory"),
+        Row(f"{MODELS} models, scores and tables", tables["cpu"], math.nan, "s", tables["cpu"], "<= 60", work),
         Row(
-            f"draws and scores of {FEW} models", few["cpu"], former["cpu"], "s", former["cpu"] / few["cpu"], "", ranked
+            f"{MODELS} models, memory", tables["peak"], math.nan, "MiB", tables["peak"], "<= 1000", "the whole process"
         ),
-        Row("its memory", few["peak"], former["peak"], "MiB", former["peak"] / few["peak"], "", "as the line above"),
+        Row(f"{FEW} models, scores", few["cpu"], former["cpu"], "s", shares[0], "", f"of the processor; {ranked}"),
+        Row(f"{FEW} models, memory", few["peak"], former["peak"], "MiB", shares[1], "", "as the line above"),
     ]
 
 

@@ -32,9 +32,7 @@ def measure() -> list[Row]:
     tables = call_fresh("bench.bootstrap:make_tables", MODELS)
     few, former = (call_fresh(f"bench.bootstrap:{name}", FEW) for name in ("score_models", "score_densely"))
     size = f"{PATIENTS:,} patients with an image each, {DRAWS:,} draws, {len(TASK.classes)} classes"
-    work = (
-        f"{size}; of the processor, by the clock {tables['wall']:.0f} s; with {MODELS * (MODELS - 1) // 2} model pairs"
-    )
+    work = f"{size}; {MODELS * (MODELS - 1) // 2} model pairs; of the processor, by the clock {tables['wall']:.0f}"
     ranked = "other side: dense sums of ranks x draws, for confusion matrices, AUROC and average precision alone"
     shares = former["cpu"] / few["cpu"], former["peak"] / few["peak"]
     return [

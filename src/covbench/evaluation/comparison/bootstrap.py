@@ -137,8 +137,8 @@ def _score_classification(images: ClassifiedImages, weights: np.ndarray) -> Draw
     weights, classes = fit_counts(weights, images.sizes), images.classes
 
     def draw_confusion(counts: csr_array) -> np.ndarray:
-        drawn = (counts.astype(weights.dtype, copy=False) @ weights).T.astype(np.float64)
-        return drawn.reshape(-1, len(classes), len(classes))
+        cells: np.ndarray = counts.astype(weights.dtype, copy=False) @ weights
+        return cells.T.astype(np.float64).reshape(-1, len(classes), len(classes))
 
     drawn = draw_confusion(images.confusion)
     rates = rate_classes(drawn)

@@ -10,7 +10,8 @@ import pandas as pd
 
 from bench.rows import Row
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import DRAWS, draw_groups, score_draws
+from covbench.evaluation.comparison.bootstrap import score_draws
+from covbench.evaluation.comparison.draws import DRAWS, draw_groups
 from covbench.schema import CLASSIFICATION, Task
 
 MODELS, IMAGES, PATIENTS = 12, 1500, 900

@@ -96,7 +96,7 @@ rule compare_external:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=2000,
     params:
         plan=PLAN_ID,
         made_by=made_by("compare_external"),

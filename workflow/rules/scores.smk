@@ -47,7 +47,7 @@ rule compare:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=2000,
     params:
         plan=PLAN_ID,
         accepted=ACCEPTED,

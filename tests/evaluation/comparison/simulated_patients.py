@@ -14,8 +14,9 @@ import numpy as np
 from scipy import special
 from sklearn.metrics import roc_auc_score
 
-from covbench.evaluation.comparison.bootstrap import draw_groups, rank_draws
+from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.comparison.intervals import Estimate, estimate_score
+from covbench.evaluation.comparison.ranked_draws import rank_images, score_ranks
 
 MEASURES = ("accuracy", "AUROC", "Dice, slices", "Dice, volumes")
 NUMBERS = (4, 5, 6, 7, 8, 9, 10, 15, 20, 30, 60, 150)
@@ -58,7 +59,7 @@ def estimate_study(rng: np.random.Generator, patients: int, weights: np.ndarray)
     auroc, ranked = np.nan, np.full(weights.shape[1], np.nan)
     rarer = min(len(np.unique(places[ill])), len(np.unique(places[~ill])))
     if rarer:
-        auroc, ranked = roc_auc_score(ill, score), rank_draws(ill, score, places, weights)[0]
+        auroc, ranked = roc_auc_score(ill, score), score_ranks(rank_images(ill, score, places, patients), weights)[0]
     found.append(estimate_score(np.array([auroc]), ranked[None], min(patients, 2 * rarer)))
     both, either, places = draw_lesions(rng, patients)
     dice, volumes = 2 * both / either, 2 * np.bincount(places, both) / np.bincount(places, either)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from covbench.evaluation.comparison.bootstrap import draw_groups
+from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score
 
 AUROC = 0.85

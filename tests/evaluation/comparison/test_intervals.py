@@ -4,7 +4,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from covbench.evaluation.comparison.bootstrap import draw_groups, rank_draws, score_draws
+from covbench.evaluation.comparison.bootstrap import score_draws
+from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.comparison.intervals import (
     BOTH,
     PATIENTS,
@@ -15,6 +16,7 @@ from covbench.evaluation.comparison.intervals import (
     estimate_score,
     explain_scope,
 )
+from covbench.evaluation.comparison.ranked_draws import rank_images, score_ranks
 from covbench.schema import CLASSIFICATION
 from tests.evaluation.comparison.simulated_patients import measure_coverage
 from tests.evaluation.comparison.simulated_quantiles import (
@@ -221,7 +223,7 @@ def test_the_simulated_draws_of_an_auroc_are_those_of_the_bootstrap_to_first_ord
     diseased = (rng.random(300) < 0.5)[groups]
     scores, weights = diseased + rng.normal(size=600), draw_groups(300, 1000)
     (auroc,), (drawn,) = draw_aurocs(tabulate_shares(diseased, scores, groups, 300)[None], weights)
-    exact, _ = rank_draws(diseased, scores, groups, weights)
+    exact, _ = score_ranks(rank_images(diseased, scores, groups, 300), weights)
     assert auroc == pytest.approx(roc_auc_score(diseased, scores))
     assert np.corrcoef(drawn, exact)[0, 1] > 0.995
     assert drawn.std() == pytest.approx(exact.std(), rel=0.02)

@@ -4,8 +4,9 @@ import pytest
 from scipy import stats
 
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import draw_groups, list_groups, score_draws
+from covbench.evaluation.comparison.bootstrap import list_groups, score_draws
 from covbench.evaluation.comparison.contestants import enter_contestant
+from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.comparison.intervals import SIGNIFICANT
 from covbench.evaluation.comparison.model_pairs import (
     ARCHITECTURES,
@@ -170,6 +171,15 @@ def test_two_models_with_the_same_answers_are_no_difference_that_could_be_decide
     scored = answer(rows, 1.0, 0)
     for row in compare_model_pairs([enter("one", {0: scored}), enter("same", {0: scored})])["pairs"]:
         assert (row["verdict"], row["reason"]) == (UNDECIDABLE, "both models give the same answers")
+
+
+def test_test_images_in_another_order_are_still_the_same_images():
+    metrics, cases = answer(draw_rows(100, 100), 1.0, 0)
+    shuffled = cases.sample(frac=1, random_state=0).reset_index(drop=True)
+    for row in compare_model_pairs([enter("one", {0: (metrics, cases)}), enter("other", {0: (metrics, shuffled)})])[
+        "pairs"
+    ]:
+        assert (row["groups"], row["reason"]) == (0, "both models give the same answers")
 
 
 def test_a_false_positive_rate_is_better_where_it_is_smaller():

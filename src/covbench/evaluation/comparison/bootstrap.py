@@ -2,12 +2,14 @@
 
 A group is what no split divides: a patient with all near-duplicates. Its images are not independent. A draw takes as
 many groups as there are, with replacement. An image counts as often as its group was drawn. Draws are stored as
-weights, (P, B), so every score is a product of matrices, and runs that share weights share their draws.
+weights, (P, B), so every score is a product of matrices, and runs that share weights share their draws. Blocks of draws
+are made one after the other, so the memory grows with neither draws nor groups x draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +19,10 @@ from scipy import stats
 from scipy.sparse import csr_array
 
 from covbench.evaluation.classification import rate_classes
+from covbench.evaluation.comparison.draws import DRAWS, SEED, draw_blocks, fit_counts
 from covbench.evaluation.comparison.intervals import DEFINED, SIGNIFICANT
+from covbench.evaluation.comparison.ranked_draws import RankedImages, rank_images, rank_scores, score_ranks
+from covbench.evaluation.external import Scores
 from covbench.evaluation.metrics.classification import ClassifiedFold
 from covbench.evaluation.metrics.registry import draw_metrics
 from covbench.evaluation.metrics.segmentation import LESION, NATIVE, SCORES, SegmentedFold
@@ -25,68 +30,35 @@ from covbench.evaluation.ratios import divide
 from covbench.evaluation.segmentation import pool_volumes, score_annotated, score_overlap
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
-DRAWS = 10_000
-SEED = 0
-BLOCK = 2000
 GRID = 101
 UNDRAWN = "no interval: bootstrap draws do not score this metric"
 
 Draws = dict[tuple[str, str], np.ndarray]
+"""A score in each draw, (B,), by (class, metric). The class is "" for scores of the whole task."""
+Scorer = Callable[[np.ndarray], Draws]
+"""Computes every score of a run in each draw, from weights as draw_groups returns them."""
 
 
-def draw_groups(groups: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """Draw groups with replacement, and count how often each is drawn.
-
-    Args:
-        groups: number of groups P.
-        draws: number of bootstrap draws B.
-        seed: seed of the draws.
-
-    Returns:
-        float64, (P, B), each column with sum P.
-    """
-    chosen = np.random.default_rng(seed).integers(0, groups, (draws, groups))
-    flat = (chosen + np.arange(draws)[:, None] * groups).ravel()
-    counts = np.bincount(flat, minlength=draws * groups).reshape(draws, groups)
-    return np.ascontiguousarray(counts.T, np.float64)
-
-
-def draw_blocks(groups: int, first_seed: int = SEED) -> Iterator[np.ndarray]:
-    """Yield DRAWS draws in blocks of BLOCK, float64, (P, BLOCK). All draws of 15,000 groups would need gigabytes."""
-    for start in range(0, DRAWS, BLOCK):
-        yield draw_groups(groups, BLOCK, seed=first_seed + start)
-
-
-def keep_draws(groups: int, first_seed: int = SEED) -> np.ndarray:
-    """Keep DRAWS draws for several runs: uint16, (P, DRAWS), a quarter of the memory of float64."""
-    kept = np.empty((groups, DRAWS), np.uint16)
-    for number, block in enumerate(draw_blocks(groups, first_seed)):
-        kept[:, number * BLOCK : (number + 1) * BLOCK] = block
-    return kept
-
-
-def score_blocks(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Index, blocks: Iterable[np.ndarray]
-) -> Draws:
-    """Score a run in blocks of draws, as score_draws does in one.
+def score_runs(runs: Iterable[Scores], groups: pd.Index, first_seed: int = SEED) -> list[Draws]:
+    """Compute every score of several runs in the same DRAWS draws, one block of draws after the other.
 
     Args:
-        metrics: the content of metrics.json.
-        cases: the content of cases.parquet.
-        groups: (P,), the groups that are drawn from.
-        blocks: each float64, (P, BLOCK).
+        runs: the runs of one task.
+        groups: (P,), the groups that are drawn from. They include all groups of the runs.
+        first_seed: seed of the draws, as of draw_blocks.
 
     Returns:
-        float32, (DRAWS,), by (class, metric).
+        float32, (DRAWS,), of each run, as score_draws in all else.
     """
-    found = [score_draws(metrics, cases, groups, weights) for weights in blocks]
-    return {key: np.concatenate([block[key] for block in found], dtype=np.float32) for key in found[0]}
-
-
-def split_draws(weights: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield kept draws, uint16, (P, B), in blocks: float64, (P, BLOCK)."""
-    for start in range(0, weights.shape[1], BLOCK):
-        yield weights[:, start : start + BLOCK].astype(np.float64)
+    scorers = [prepare_scorer(*run, groups) for run in runs]
+    drawn: list[Draws] = [{} for _ in scorers]
+    start = 0
+    for weights in draw_blocks(len(groups), first_seed):
+        block = slice(start, start := start + weights.shape[1])
+        for score, found in zip(scorers, drawn, strict=True):
+            for key, values in score(weights).items():
+                found.setdefault(key, np.empty(DRAWS, np.float32))[block] = values
+    return drawn
 
 
 def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Index, weights: np.ndarray) -> Draws:
@@ -98,16 +70,21 @@ def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Inde
         metrics: the content of metrics.json, read for its kind and classes.
         cases: the content of cases.parquet.
         groups: (P,), the groups that are drawn from. They include all groups of the cases.
-        weights: float64, (P, B), how often each group is drawn.
+        weights: whole numbers, (P, B), how often each group is drawn.
 
     Returns:
-        float64, (B,), by (class, metric). The class is "" for scores of the whole task. A score is NaN in a draw that
-        leaves it undefined. Metrics that cannot be drawn are left out.
+        float64, (B,), by (class, metric). A score is NaN in a draw that leaves it undefined. Metrics that cannot be
+        drawn are left out.
     """
+    return prepare_scorer(metrics, cases, groups)(weights)
+
+
+def prepare_scorer(metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Index) -> Scorer:
+    """Sort and count the images of a run once, for any number of calls of score_draws."""
     codes = groups.get_indexer(pd.Index(cases["group"]))
     if metrics["kind"] == CLASSIFICATION:
-        return _score_classification(metrics, cases, codes, weights)
-    return _score_segmentation(metrics, cases, codes, weights)
+        return partial(_score_classification, _count_classified(metrics, cases, codes, len(groups)))
+    return partial(_score_segmentation, metrics, cases, codes)
 
 
 def list_groups(tables: Iterable[pd.DataFrame]) -> pd.Index:
@@ -115,62 +92,65 @@ def list_groups(tables: Iterable[pd.DataFrame]) -> pd.Index:
     return pd.Index(sorted({group for cases in tables for group in cases["group"].unique()}))
 
 
-def _score_classification(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, codes: np.ndarray, weights: np.ndarray
-) -> Draws:
+@dataclass(frozen=True)
+class ClassifiedImages:
+    """The images of a test fold, counted by their groups.
+
+    codes: int64, (N,), the group of each image. sizes: int64, (P,), the images of each group. confusion: uint16,
+    (C * C, P), the images of each pair of a true and a predicted class, by group. rounded: the same for the answers by
+    rounded logits; None without logits. ranked: the images, ranked by their probability of each class.
+    """
+
+    cases: pd.DataFrame
+    classes: Sequence[str]
+    positive: int | None
+    codes: np.ndarray
+    sizes: np.ndarray
+    confusion: csr_array
+    rounded: csr_array | None
+    ranked: Sequence[RankedImages]
+
+
+def _count_classified(
+    metrics: Mapping[str, Any], cases: pd.DataFrame, codes: np.ndarray, groups: int
+) -> ClassifiedImages:
     classes, positive = metrics["classes"], metrics["positive"]
-    number = classes.index(positive) if positive else None
     truth, count = cases["truth"].to_numpy(), len(classes)
 
-    def draw_confusion(answers: str) -> np.ndarray:
-        cells = (codes * count + truth) * count + cases[answers].to_numpy()
-        confusion = np.bincount(cells, minlength=len(weights) * count**2).reshape(len(weights), -1)
-        drawn: np.ndarray = (weights.T @ confusion).reshape(-1, count, count)
-        return drawn
+    def count_confusion(answers: str) -> csr_array:
+        cells = truth * count + cases[answers].to_numpy()
+        return csr_array((np.ones(len(cells), np.uint16), (cells, codes)), (count**2, groups))
 
-    drawn = draw_confusion("predicted")
+    return ClassifiedImages(
+        cases,
+        classes,
+        classes.index(positive) if positive else None,
+        codes,
+        np.bincount(codes, minlength=groups),
+        count_confusion("predicted"),
+        count_confusion("rounded") if "rounded" in cases else None,
+        [rank_images(truth == c, cases[f"p_{c}"].to_numpy(), codes, groups) for c in range(count)],
+    )
+
+
+def _score_classification(images: ClassifiedImages, weights: np.ndarray) -> Draws:
+    weights, classes = fit_counts(weights, images.sizes), images.classes
+
+    def draw_confusion(counts: csr_array) -> np.ndarray:
+        cells: np.ndarray = counts.astype(weights.dtype, copy=False) @ weights
+        return cells.T.astype(np.float64).reshape(-1, len(classes), len(classes))
+
+    drawn = draw_confusion(images.confusion)
     rates = rate_classes(drawn)
-    rounded = rate_classes(draw_confusion("rounded")) if "rounded" in cases else None
-    ranks = [rank_draws(truth == c, cases[f"p_{c}"].to_numpy(), codes, weights) for c in range(count)]
+    rounded = rate_classes(draw_confusion(images.rounded)) if images.rounded is not None else None
+    ranks = [score_ranks(ranked, weights) for ranked in images.ranked]
     rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
-    mean = partial(_mean_draws, codes=codes, weights=weights)
-    fold = ClassifiedFold(cases, tuple(classes), number, drawn, rates, mean, rounded)
-    totals = draw_metrics(CLASSIFICATION, fold, positive=number is not None)
+    mean = partial(_mean_draws, codes=images.codes, weights=weights)
+    fold = ClassifiedFold(images.cases, tuple(classes), images.positive, drawn, rates, mean, rounded)
+    totals = draw_metrics(CLASSIFICATION, fold, positive=images.positive is not None)
     shown = [rate for rate in rates if rate != "support"]
     per_class = {(name, rate): rates[rate][:, c] for c, name in enumerate(classes) for rate in shown}
     return {("", name): value for name, value in totals.items()} | per_class
-
-
-def rank_draws(
-    is_class: np.ndarray, scores: np.ndarray, codes: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute AUROC (ties count half) and average precision (a step per distinct score) in each draw.
-
-    Args:
-        is_class: bool, (N,), whether each image is of the class.
-        scores: float, (N,), the model's probability of the class.
-        codes: int64, (N,), the group of each image as a row of `weights`.
-        weights: float64, (P, B), how often each group is drawn.
-
-    Returns:
-        AUROC and average precision, float64, (B,) each, NaN where undefined. Sums are in float32, so they are exact to
-        about 1e-6.
-    """
-    level = rank_scores(scores)
-    shape = (level.max() + 1, len(weights))
-    in_class, others = (
-        csr_array((np.ones(part.sum(), np.float32), (level[part], codes[part])), shape)
-        for part in (is_class, ~is_class)
-    )
-    auroc, precision = np.empty(weights.shape[1]), np.empty(weights.shape[1])
-    for start in range(0, weights.shape[1], BLOCK):
-        drawn = weights[:, start : start + BLOCK].astype(np.float32)
-        hits, misses = in_class @ drawn, others @ drawn
-        above, below = _accumulate(hits), _accumulate(misses)
-        found = slice(start, start + BLOCK)
-        auroc[found] = divide(np.einsum("gb,gb->b", misses, above - hits / 2), above[-1] * below[-1])
-        precision[found] = divide(np.einsum("gb,gb->b", hits, above / np.maximum(above + below, 1)), above[-1])
-    return auroc, precision
 
 
 def band_curves(is_class: np.ndarray, scores: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
@@ -180,7 +160,7 @@ def band_curves(is_class: np.ndarray, scores: np.ndarray, codes: np.ndarray, wei
         is_class: bool, (N,), whether each image is of the class.
         scores: float, (N,), the model's probability of the class.
         codes: int64, (N,), the group of each image as a row of `weights`.
-        weights: float64, (P, B), how often each group is drawn.
+        weights: uint16, (P, B), how often each group is drawn.
 
     Returns:
         A table with the columns curve, x, low and high. For curve `roc`, x is the false positive rate, and low and high
@@ -194,11 +174,6 @@ def band_curves(is_class: np.ndarray, scores: np.ndarray, codes: np.ndarray, wei
         limits = [find_interval(values, len(weights))[:2] for values in np.array([pair[number] for pair in drawn]).T]
         tables.append(pd.DataFrame(limits, columns=["low", "high"], dtype=float).assign(curve=curve, x=grid))
     return pd.concat(tables, ignore_index=True)[["curve", "x", "low", "high"]].dropna()
-
-
-def rank_scores(scores: np.ndarray) -> np.ndarray:
-    """Rank scores, 0 for the highest, 1 for the next distinct one, and so on: int64, (N,)."""
-    return np.unique(-scores, return_inverse=True)[1]
 
 
 def trace_draw(
@@ -226,17 +201,10 @@ def trace_draw(
     return np.interp(grid, [0.0, *wrong], [0.0, *found]), above[reached] / called[reached]
 
 
-def _accumulate(rows: np.ndarray) -> np.ndarray:
-    """Sum running down the rows, (G, B). It is several times faster than cumsum(axis=0), which strides."""
-    sums = rows.copy()
-    for row in range(1, len(sums)):
-        sums[row] += sums[row - 1]
-    return sums
-
-
 def _score_segmentation(
     metrics: Mapping[str, Any], cases: pd.DataFrame, codes: np.ndarray, weights: np.ndarray
 ) -> Draws:
+    weights = weights.astype(np.float64)
     regions = {name: _score_region(cases, name, codes, weights) for name in {*metrics["classes"], LESION, NATIVE}}
     mean = partial(_mean_draws, codes=codes, weights=weights)
     totals = draw_metrics(SEGMENTATION, SegmentedFold(cases, tuple(metrics["classes"]), regions, mean))

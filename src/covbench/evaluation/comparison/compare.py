@@ -10,14 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.comparison.bootstrap import (
-    UNDRAWN,
-    Draws,
-    keep_draws,
-    list_groups,
-    score_blocks,
-    split_draws,
-)
+from covbench.evaluation.comparison.bootstrap import UNDRAWN, Draws, list_groups, score_runs
 from covbench.evaluation.comparison.contestants import Contestant, enter_contestant, estimate_contestant
 from covbench.evaluation.comparison.duplicate_images import compare_without_duplicates
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
@@ -71,7 +64,7 @@ def compare_runs(
     rows: Rows = {name: [] for name in COMPUTED}
     scored = sorted((run for run in records if run.state is RunState.SCORED), key=_task)
     for _, runs in groupby(scored, key=_task):
-        for name, found in _compare_task(list(runs)).items():
+        for name, found in compare_task(list(runs)).items():
             rows[name] += found
     rows["runs"] = [describe_record(record) for record in records]
     tables = {name: pd.DataFrame(rows[name], columns=list(COMPARE_TABLES[name])) for name in rows}
@@ -99,21 +92,21 @@ def _model(record: RunRecord) -> tuple[str, str, str]:
     return record.protocol, record.architecture, record.family
 
 
-def _compare_task(runs: list[RunRecord]) -> Rows:
+def compare_task(runs: list[RunRecord]) -> Rows:
     """Make the rows of COMPUTED for all runs of one task. They share their bootstrap draws across protocols and seeds.
 
     A group in several test folds is drawn for all of them at once, so differences between models, seeds and protocols
     are paired as far as possible.
     """
     rows: Rows = {name: [] for name in COMPUTED}
-    groups = list_groups(run.cases for run in runs)
-    weights = keep_draws(len(groups))
+    runs = sorted(runs, key=lambda run: (*_model(run), run.seed))
+    drawn = score_runs([(run.metrics, run.cases) for run in runs], list_groups(run.cases for run in runs))
     contestants: dict[str, dict[str, Contestant]] = {}
-    for (protocol, architecture, family), several in groupby(sorted(runs, key=_model), key=_model):
-        seeds = sorted(several, key=lambda run: run.seed)
-        draws = [score_blocks(run.metrics, run.cases, groups, split_draws(weights)) for run in seeds]
-        for scored, drawn in zip(seeds, draws, strict=True):
-            rows["metrics"] += _tabulate(scored, drawn)
+    for (protocol, architecture, family), several in groupby(runs, key=_model):
+        seeds = list(several)
+        draws, drawn = drawn[: len(seeds)], drawn[len(seeds) :]
+        for scored, found in zip(seeds, draws, strict=True):
+            rows["metrics"] += _tabulate(scored, found)
         entered = enter_contestant(seeds, draws)
         contestants.setdefault(protocol, {})[architecture] = entered
         keys = {"protocol": protocol, "architecture": architecture, "family": family}

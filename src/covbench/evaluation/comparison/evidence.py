@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,22 +46,23 @@ def count_evidence(metrics: Mapping[str, Any], cases: pd.DataFrame) -> Evidence:
     """
     names = [("", name) for name in metrics["metrics"]]
     names += [(c, name) for c, scores in metrics["per_class"].items() for name in scores]
-    groups = cases["group"]
+    groups = pd.factorize(cases["group"])[0]
     count = (_count_classified if metrics["kind"] == CLASSIFICATION else _count_segmented)(metrics, cases, groups)
-    everyone = int(groups.nunique())
+    everyone = _count_groups(groups)
     return {key: min(everyone, everyone if (found := count(*key)) is None else found) for key in names}
 
 
 def _count_classified(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Series
+    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: np.ndarray
 ) -> Callable[[str, str], int | None]:
     classes, positive = metrics["classes"], metrics["positive"]
     truth, predicted = cases["truth"].to_numpy(), cases["predicted"].to_numpy()
 
+    @cache
     def behind(number: int, rate: str) -> int:
-        held, free = (int(groups[side].nunique()) for side in (truth == number, truth != number))
+        held, free = (_count_groups(groups[side]) for side in (truth == number, truth != number))
         if rate == "precision":
-            return int(groups[predicted == number].nunique())
+            return _count_groups(groups[predicted == number])
         return {"specificity": free, "auroc": 2 * min(held, free), "average_precision": 2 * min(held, free)}.get(
             rate, held
         )
@@ -81,11 +83,11 @@ def _count_classified(
 
 
 def _count_segmented(
-    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Series
+    metrics: Mapping[str, Any], cases: pd.DataFrame, groups: np.ndarray
 ) -> Callable[[str, str], int | None]:
     true = {region: cases[f"true_{region}"].to_numpy() for region in {*metrics["classes"], LESION}}
-    behind = {region: int(groups[pixels > 0].nunique()) for region, pixels in true.items()}
-    behind[LESION_FREE] = int(groups[true[LESION] == 0].nunique())
+    behind = {region: _count_groups(groups[pixels > 0]) for region, pixels in true.items()}
+    behind[LESION_FREE] = _count_groups(groups[true[LESION] == 0])
     behind[EVERY_CLASS], behind[EVERY_LESION_CLASS] = (
         min(behind[name] for name in metrics["classes"][first:]) for first in (0, 1)
     )
@@ -110,13 +112,20 @@ def read_answers(cases: pd.DataFrame, metric: str) -> np.ndarray:
     return cases[["predicted"]].to_numpy(np.float64)
 
 
-def count_differing(folds: Iterable[tuple[pd.DataFrame, np.ndarray, np.ndarray]]) -> int:
-    """Count the groups with an image on which two models differ, in any seed.
+def count_differing(groups: np.ndarray, one: np.ndarray, other: np.ndarray) -> int:
+    """Count the groups with an image on which two models differ.
 
-    folds: by seed, the cases, (N,), and both models' answers in their order, float64, (N, K).
+    Args:
+        groups: int64, (N,), the group of each image, from 0 on.
+        one: the answers of the first model, as read_answers returns them.
+        other: those of the second model on the same images.
+
+    Returns:
+        The number of groups.
     """
-    differing: set[str] = set()
-    for cases, one, other in folds:
-        apart = ((one != other) & ~(np.isnan(one) & np.isnan(other))).any(axis=1)
-        differing |= set(cases.loc[apart, "group"])
-    return len(differing)
+    return _count_groups(groups[((one != other) & ~(np.isnan(one) & np.isnan(other))).any(axis=1)])
+
+
+def _count_groups(groups: np.ndarray) -> int:
+    """Count the distinct numbers of an int64 array of groups, (N,), from 0 on. It is faster than sorting them."""
+    return int(np.count_nonzero(np.bincount(groups)))

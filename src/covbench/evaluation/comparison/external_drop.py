@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from covbench.data.datasets import TASKS
 from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.comparison.bootstrap import Draws, keep_draws, list_groups, score_blocks, split_draws
+from covbench.evaluation.comparison.bootstrap import Draws, list_groups, score_runs
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import (
     STUCK,
@@ -43,6 +44,13 @@ EXTERNAL_METRICS = {
 """The metrics that are compared, on the labels that both datasets share. Accuracy also depends on COVID's share."""
 
 
+class DrawnScores(NamedTuple):
+    """A model's scores on one dataset: of each seed, and the same in each bootstrap draw."""
+
+    scores: Sequence[Scores]
+    draws: Sequence[Draws]
+
+
 def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.DataFrame:
     """Make the table `external`: the scores of every planned network on its own dataset and on every other that fits.
 
@@ -58,9 +66,12 @@ def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.Data
     rows: list[dict[str, Any]] = []
     for key, group in groupby(sorted(examine_runs(deep, root), key=_model), key=_model):
         seeds, names = list(group), dict(zip(MODEL_KEYS, key, strict=True))
+        internal = cache(partial(_score_internal, seeds))
         for other in find_external_tasks(key[0], planned):
             weights = {"weights": name_weights(seeds)}
-            rows += [{**names, "tested_on": other} | row | weights for row in _compare_seeds(seeds, other, root)]
+            rows += [
+                {**names, "tested_on": other} | row | weights for row in _compare_seeds(seeds, internal, other, root)
+            ]
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["external"]))
 
 
@@ -68,7 +79,9 @@ def _model(record: RunRecord) -> tuple[str, str, str]:
     return record.task, record.protocol, record.architecture
 
 
-def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterator[dict[str, Any]]:
+def _compare_seeds(
+    seeds: Sequence[RunRecord], internal: Callable[[], DrawnScores], other: str, root: Path
+) -> Iterator[dict[str, Any]]:
     names = EXTERNAL_METRICS[TASKS[other].kind]
     run = seeds[0].run
     folder = root / external_folder(run.task, run.protocol, run.architecture, other)
@@ -81,15 +94,13 @@ def _compare_seeds(seeds: Sequence[RunRecord], other: str, root: Path) -> Iterat
         yield from ({"metric": metric, "seeds": 0, **counts, "reason": reason} for metric in names)
         return
     cases = pd.read_parquet(folder / "cases.parquet")
-    internal = [_reduce(scored, TASKS[run.task]) for scored in seeds]
-    external = [
+    scores = [
         (found["seeds"][str(scored.seed)], cases[cases["seed"] == scored.seed].reset_index(drop=True))
         for scored in seeds
     ]
-    sides = (internal, external)
-    drawn = [_draw_scores(scores, first_seed=side) for side, scores in enumerate(sides)]
+    sides = (internal(), _draw_scores(scores, first_seed=1))
     for metric in names:
-        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, sides, drawn)
+        yield {"metric": metric, "seeds": len(seeds), **counts} | _compare(metric, sides)
 
 
 def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, Any], str]:
@@ -124,17 +135,19 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
     return evaluate_classification(table, SHARED[CLASSIFICATION])
 
 
-def _draw_scores(seeds: Sequence[Scores], first_seed: int) -> list[Draws]:
+def _score_internal(seeds: Sequence[RunRecord]) -> DrawnScores:
+    return _draw_scores([_reduce(scored, TASKS[scored.task]) for scored in seeds], first_seed=0)
+
+
+def _draw_scores(scores: Sequence[Scores], first_seed: int) -> DrawnScores:
     """Score each seed in the same bootstrap draws. first_seed: 0 for internal, 1 for external: independent draws."""
-    groups = list_groups(cases for _, cases in seeds)
-    weights = keep_draws(len(groups), first_seed)
-    return [score_blocks(*scores, groups, split_draws(weights)) for scores in seeds]
+    return DrawnScores(scores, score_runs(scores, list_groups(cases for _, cases in scores), first_seed))
 
 
-def _compare(metric: str, sides: Sequence[Sequence[Scores]], drawn: Sequence[Sequence[Draws]]) -> dict[str, Any]:
+def _compare(metric: str, sides: Sequence[DrawnScores]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     values, draws, groups = [], [], []
-    for side, scores, found in zip(("internal", "external"), sides, drawn, strict=True):
+    for side, (scores, found) in zip(("internal", "external"), sides, strict=True):
         known = [metrics["metrics"][metric] for metrics, _ in scores]
         if None in known:
             reasons = {metrics["undefined"].get(metric, "undefined") for metrics, _ in scores}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -39,22 +39,25 @@ def compare_model_pairs(contestants: Sequence[Contestant]) -> dict[str, list[dic
     seeds = max((set(contestant.runs) for contestant in contestants), key=len)
     contestants = [contestant for contestant in contestants if set(contestant.runs) == seeds]
     kind = contestants[0].kind
+    cases = _align_cases(contestants)
     rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "ranks": [], "resolution": []}
     for metric in COMPARED[kind]:
         scored = [contestant for contestant in contestants if contestant.average(metric) is not None]
         if scored:
             lower = METRICS[kind][metric].lower_is_better
-            pairs = _test_pairs(metric, scored, lower)
+            pairs = _test_pairs(metric, scored, cases, lower)
             rows["pairs"] += [row for row, _ in pairs]
             rows["ranks"] += _rank(metric, scored, [row for row, _ in pairs], lower)
             rows["resolution"].append(_resolve(metric, scored, [found for _, found in pairs]))
     return rows
 
 
-def _test_pairs(metric: str, contestants: Sequence[Contestant], lower: bool) -> list[tuple[dict[str, Any], Estimate]]:
+def _test_pairs(
+    metric: str, contestants: Sequence[Contestant], cases: Mapping[str, Sequence[pd.DataFrame]], lower: bool
+) -> list[tuple[dict[str, Any], Estimate]]:
     pairs = list(combinations(contestants, 2))
     found = [estimate_gap(*pair, metric) for pair in pairs]
-    differing = [_count_differing(*pair, metric) for pair in pairs]
+    differing = _count_differing(metric, contestants, cases)
     smallest = np.array([min(1.0, 2.0 ** (1 - groups)) for groups in differing])
     values = np.maximum([each.p for each in found], smallest)
     values[smallest >= SIGNIFICANT] = np.nan
@@ -108,15 +111,30 @@ def _explain(found: Estimate, differing: int, unit: str) -> str:
     return found.reason
 
 
-def _count_differing(one: Contestant, other: Contestant, metric: str) -> int:
-    pairs = [_align(run.cases, other.runs[seed].cases) for seed, run in one.runs.items()]
-    return count_differing([(mine, read_answers(mine, metric), read_answers(theirs, metric)) for mine, theirs in pairs])
+def _align_cases(contestants: Sequence[Contestant]) -> dict[str, list[pd.DataFrame]]:
+    """Return each model's cases of each seed, with the test images in the order of the first model."""
+    first = contestants[0].runs
+    return {
+        contestant.architecture: [_align(first[seed].cases, run.cases) for seed, run in contestant.runs.items()]
+        for contestant in contestants
+    }
 
 
-def _align(mine: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the same test images of two runs in the same order."""
+def _align(first: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
     keys = ["image_id", "copy"]
-    return mine, mine[keys].merge(theirs, on=keys, how="left", validate="one_to_one")
+    if cases[keys].equals(first[keys]):
+        return cases
+    return first[keys].merge(cases, on=keys, how="left", validate="one_to_one")
+
+
+def _count_differing(
+    metric: str, contestants: Sequence[Contestant], cases: Mapping[str, Sequence[pd.DataFrame]]
+) -> list[int]:
+    """Count the groups in which the models of each pair differ, in the order of the pairs."""
+    names = [contestant.architecture for contestant in contestants]
+    groups = pd.factorize(pd.concat([fold["group"] for fold in cases[names[0]]]))[0]
+    answers = [np.concatenate([read_answers(fold, metric) for fold in cases[name]]) for name in names]
+    return [count_differing(groups, *pair) for pair in combinations(answers, 2)]
 
 
 def _rank(

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.resizing import restore_mask
-from covbench.evaluation.comparison.bootstrap import band_curves, draw_groups
+from covbench.evaluation.comparison.bootstrap import band_curves
+from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.definitions import label_metric
 from covbench.experiment.runs import RunRecord
 from covbench.reporting import wording

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
 
 from covbench.schema import CovbenchError
 from covbench.system.disk import describe_full_disk, is_full_disk
+
+NOTICES = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog\(\)"
+    rb"|I0000 .* oneDNN custom operations are on\."
+    rb"|E0000 .* oneDNN supports DT_\w+ only on platforms with AVX-512\."
+)
+"""How the lines start that TensorFlow writes on every machine that is in order, whatever TF_CPP_MIN_LOG_LEVEL says.
+
+The first two come while the library is loaded, before it reads the variable. The third says at the level of errors that
+a kernel has another implementation.
+"""
 
 
 class _Tee:
@@ -33,6 +46,8 @@ class _Tee:
 def log_to(path: str, show_progress: bool = False) -> None:
     """Send this process's output, that of native libraries included, to the file `path`.
 
+    When the process ends, TensorFlow's NOTICES are removed from the file.
+
     show_progress: whether the output also appears on the terminal.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +65,18 @@ def log_to(path: str, show_progress: bool = False) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
     )
     sys.excepthook = _report_error
+    atexit.register(_remove_notices, log)
+
+
+def _remove_notices(log: TextIO) -> None:
+    """Remove TensorFlow's notices from a log that has ended. A process that crashes leaves its log as it is."""
+    log.flush()
+    content = Path(log.name).read_bytes()
+    kept = b"".join(line for line in content.splitlines(keepends=True) if not NOTICES.match(line))
+    if kept != content:
+        os.pwrite(log.fileno(), kept, 0)
+        os.ftruncate(log.fileno(), len(kept))
+        os.lseek(log.fileno(), len(kept), os.SEEK_SET)  # the position of standard output and standard error too
 
 
 def _report_error(kind: type[BaseException], error: BaseException, trace: object) -> None:

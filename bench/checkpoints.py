@@ -53,18 +53,22 @@ def save_states(best: bool) -> dict[str, dict[str, float]]:
     features = np.random.default_rng(0).random((64, network.input_shape[1]), np.float32)
     network.compile("adam", "categorical_crossentropy")
     network.fit(features, np.eye(2, dtype=np.float32)[np.arange(64) % 2], batch_size=32, verbose=0)
-    return {
-        f"{name} {minutes}": play(model, network, best, minutes)
-        for minutes in MINUTES
-        for name, play in (("ours", _play_ours), ("before", _play_before))
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        disk = _Disk(Path(folder))
+        found = {}
+        for minutes in MINUTES:
+            for name, play in (("ours", _play_ours), ("before", _play_before)):
+                disk.times.clear()
+                play(model, network, best, minutes, disk)
+                found[f"{name} {minutes}"] = disk.count()
+    return found
 
 
-def _play_ours(model: Any, network: Any, best: bool, minutes: int) -> dict[str, float]:
+def _play_ours(model: Any, network: Any, best: bool, minutes: int, disk: _Disk) -> None:
     from covbench.system.signals import Interruption
     from covbench.training import state
 
-    clock, disk = _Clock(), _Disk()
+    clock = _Clock()
     with patch.object(state, "time", clock), patch.object(state, "save_state", disk.save):
         progress = state.Progress(phase="head", history=[{"val_loss": 1.0}])
         if best:
@@ -76,18 +80,16 @@ def _play_ours(model: Any, network: Any, best: bool, minutes: int) -> dict[str, 
             checkpointer.safe_point(model, network, progress)
         checkpointer.worked()
         checkpointer.save_kept(model, progress)
-    return disk.count()
 
 
-def _play_before(model: Any, network: Any, best: bool, minutes: int) -> dict[str, float]:
-    """Save the whole model, the optimizer and the best weights every minute and at the end, as before version 0.1.0."""
+def _play_before(model: Any, network: Any, best: bool, minutes: int, disk: _Disk) -> None:
+    """Save the whole model, the optimizer and the best weights every minute, the last one when the training ends."""
     from covbench.training.state import _values
 
-    disk = _Disk()
+    arrays = {"model": _values(model.variables), "optimizer": _values(network.optimizer.variables)}
+    arrays["best"] = model.get_weights() if best else []
     for _ in range(minutes):
-        arrays = {"model": _values(model.variables), "optimizer": _values(network.optimizer.variables)}
-        disk.save(Path(), arrays | {"best": model.get_weights() if best else []}, {})
-    return disk.count()
+        disk.save(Path(), arrays, {})
 
 
 class _Clock:
@@ -102,24 +104,26 @@ class _Clock:
 class _Disk:
     """Writes a state of each kind once, and counts what all of them take."""
 
-    def __init__(self) -> None:
-        self.written: dict[tuple[str, ...], tuple[Path, float]] = {}
-        self.times: dict[tuple[str, ...], int] = defaultdict(int)
-        self.folder = tempfile.TemporaryDirectory()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.written: dict[str, tuple[Path, float]] = {}
+        self.times: dict[str, int] = defaultdict(int)
 
     def save(self, folder: Path, arrays: Any, facts: Any) -> Path:
         from covbench.training.checkpoints import save_state
 
-        kind = tuple(sorted(arrays))
+        kind = "-".join(arrays)
         if kind not in self.written:
             started = time.perf_counter()
-            path = save_state(Path(self.folder.name), arrays, facts)
+            path = save_state(self.folder / kind, arrays, facts)
             self.written[kind] = path, time.perf_counter() - started
         self.times[kind] += 1
         return self.written[kind][0]
 
     def count(self) -> dict[str, float]:
-        sides = [(path.stat().st_size, seconds, self.times[kind]) for kind, (path, seconds) in self.written.items()]
+        sides = [
+            (self.written[kind][0].stat().st_size, self.written[kind][1], times) for kind, times in self.times.items()
+        ]
         return {
             "states": sum(times for _, _, times in sides),
             "bytes": sum(size * times for size, _, times in sides),

@@ -52,7 +52,7 @@ def log_to(path: str, show_progress: bool = False) -> None:
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
-    log = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)
+    log = open(path, "w+", buffering=1, encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(log.fileno(), 1)
@@ -71,7 +71,7 @@ def log_to(path: str, show_progress: bool = False) -> None:
 def _remove_notices(log: TextIO) -> None:
     """Remove TensorFlow's notices from a log that has ended. A process that crashes leaves its log as it is."""
     log.flush()
-    content = Path(log.name).read_bytes()
+    content = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0)
     kept = b"".join(line for line in content.splitlines(keepends=True) if not NOTICES.match(line))
     if kept != content:
         os.pwrite(log.fileno(), kept, 0)

@@ -23,7 +23,7 @@ from covbench.training.frozen_features import has_backbone
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS, LONGEST_SECONDS = 60, 15 * 60  # between two states: of a small and of a large training
-SAVE_RATE = 25e6 / 60  # bytes per second of training that states may take on average
+SAVE_RATE = 25e6 / 60  # bytes per second of training, between those two pauses
 SAVE_SHARE = 0.05  # at most this share of the time goes into saving
 SAVED_FACTS = ("history", "phase", "batch", "fitted", "micro_batches", "restarts")
 
@@ -32,8 +32,9 @@ SAVED_FACTS = ("history", "phase", "batch", "fitted", "micro_batches", "restarts
 class Progress:
     """The progress of a training, down to the batch of the current epoch. Only its own methods change it.
 
-    history: a row per finished epoch. best_weights: of the epoch with the lowest validation loss, without those that the
-    current phase keeps frozen; empty if the last epoch is kept.
+    history: a row per finished epoch.
+    best_weights: of the epoch with the lowest validation loss, without those that the current phase keeps frozen; empty
+    if the last epoch is kept.
     phase: the current phase. batch: number of finished batches of the current epoch.
     fitted: training loss and accuracy of the current epoch, once all its batches are done.
     micro_batches: number of micro-batches per batch. restarts: how often the run was started again.

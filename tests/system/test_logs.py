@@ -5,7 +5,7 @@ import sys
 
 NOTICE = (
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
-    "I0000 00:00:1795813977.317844   22940 port.cc:153] oneDNN custom operations are on. You may see slightly different\n"
+    "I0000 00:00:1795813977.317844   22940 port.cc:153] oneDNN custom operations are on. You may see slightly\n"
 )
 FALLBACK = "E0000 00:00:1795813074.26 16883 util.cc:131] oneDNN supports DT_INT32 only on platforms with AVX-512.\n"
 REAL = "E0000 00:00:1795813074.26 16883 cuda_dnn.cc:531] Could not create cudnn handle: CUDNN_STATUS_INTERNAL_ERROR\n"

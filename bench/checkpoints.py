@@ -27,13 +27,13 @@ def _compare(best: bool, saved: dict[str, Any]) -> list[Row]:
     rows = []
     for minutes in MINUTES:
         ours, other = saved[f"ours {minutes}"], saved[f"before {minutes}"]
-        rates = [side["bytes"] / 1e6 / minutes for side in (ours, other)]
+        rate, before = (side["bytes"] / 1e6 / minutes for side in (ours, other))
         note = (
             f"{ours['states']} states of {ours['bytes'] / 1e6:.0f} MB together against {other['states']} of "
             f"{other['bytes'] / 1e6:.0f}; written in {ours['seconds']:.1f} against {other['seconds']:.1f} s"
         )
         rows.append(
-            Row(f"{minutes} minutes, {kept}", *rates, "MB a minute of training", rates[0] / rates[1], "<= 0.1", note)
+            Row(f"{minutes} minutes, {kept}", rate, before, "MB a minute of training", rate / before, "<= 0.1", note)
         )
     return rows
 

@@ -62,14 +62,14 @@ def train_here(folder, results="results", architecture="small_cnn", changes=None
     os.chdir(folder)
     fix_threads(1)
     from covbench.system.logs import log_to
+
+    log_to(f"{results}.log")
     from covbench.training import batches as loading
     from covbench.training import job as running
     from covbench.training import state as training_state
 
-    log_to(f"{results}.log")
     loading._POOL = ThreadPoolExecutor(workers)
-    training_state.Checkpointer.__init__.__defaults__ = (save_seconds,)
-    training_state.SAVE_SHARE = 1.0
+    training_state.pause_after = lambda size, cost=0.0: save_seconds
     names = {"model": "model.keras", "history": "history.csv", "manifest": "manifest.json"}
     outputs = {name: f"{results}/{file}" for name, file in (names | {"predictions": "predictions.parquet"}).items()}
     run, options = Run("phantom_xray", AUDITED, architecture, 0), replace(OPTIONS, **(changes or {}))

@@ -6,6 +6,7 @@ seeds.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,13 @@ def test_every_planned_run_finished(sample):
     assert (runs["state"] == "scored").all(), runs[runs["state"] != "scored"]
     contestants = 4 * (2 + 2) + 3 * (1 + 1) + 1
     assert len(runs) == contestants * len(SHORTER["seeds"])
+
+
+def test_no_log_has_a_line_of_tensorflow_about_its_start_its_graphs_or_its_deprecated_ways(sample):
+    logs = sorted((sample / "logs").rglob("*.log"))
+    lines = [f"{path.name}: {line}" for path in logs for line in path.read_text(errors="replace").splitlines()]
+    assert any(" INFO epoch " in line for line in lines)
+    assert [line for line in lines if re.search("absl|retracing|trackable_obj", line)] == []
 
 
 def test_tables_and_report_name_the_weights_that_are_not_the_published_ones(sample, summary):

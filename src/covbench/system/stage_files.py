@@ -39,7 +39,8 @@ def check_files(paths: Iterable[Path | str]) -> dict[str, str]:
         heading = [f"{len(problems)} input files are damaged:"] if len(problems) > 1 else []
         raise CovbenchError("\n  ".join([*heading, *problems]))
     unsealed = sum(not checksum_path(path).is_file() for path in inputs)
-    log.info("%d input files, %d of them without a checksum file to compare with", len(inputs), unsealed)
+    if unsealed:
+        log.info("%d of %d input files have no checksum file to compare with", unsealed, len(inputs))
     return hashes
 
 

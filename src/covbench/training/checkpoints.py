@@ -19,6 +19,7 @@ from covbench.system.files import hash_file, write_checksum, write_json, write_w
 log = logging.getLogger(__name__)
 
 KEPT_STATES = 2
+LAYOUT = 2  # of a state: what its groups hold; a state of another layout is not loaded
 FINISHED = "finished"
 
 Arrays = Mapping[str, Sequence[np.ndarray]]
@@ -44,7 +45,7 @@ def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
     named = {
         f"{group}_{position:05d}": array for group, members in arrays.items() for position, array in enumerate(members)
     }
-    text = json.dumps({"arrays": sorted(named), "facts": facts}, allow_nan=False).encode()
+    text = json.dumps({"layout": LAYOUT, "arrays": sorted(named), "facts": facts}, allow_nan=False).encode()
     what = f"the training state {path.name}; the last good one stays"
     size = sum(array.nbytes for array in named.values()) + len(text)
     require_space(folder, size, what)
@@ -56,16 +57,18 @@ def save_state(folder: Path, arrays: Arrays, facts: Mapping[str, Any]) -> Path:
 
 
 def load_state(folder: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None:
-    """Load the newest undamaged state as groups of arrays and facts; None if there is none.
+    """Load the newest usable state as groups of arrays and facts; None if there is none.
 
     Every array is checked against its CRC-32 in the archive, and the names against the list of names. The log names a
-    damaged state, and the state before it is loaded.
+    state that is damaged or of another version's layout, and the state before it is loaded.
     """
     for path in reversed(_list_states(folder)):
         try:
             named, facts = _read_state(path)
         except Exception as error:  # a damaged archive can raise any error
-            log.warning("%s is damaged (%s); the state before it is used", path, error)
+            log.warning(
+                "%s cannot be used (%s); the training resumes from an earlier state if there is one", path, error
+            )
             continue
         groups: dict[str, list[np.ndarray]] = {}
         for name in sorted(named):
@@ -78,6 +81,8 @@ def _read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with np.load(path, allow_pickle=False) as archive:
         named = {name: archive[name] for name in archive.files}
     contents = json.loads(named.pop("contents").tobytes())
+    if contents.get("layout") != LAYOUT:
+        raise ValueError("another version of covbench wrote it")
     if contents["arrays"] != sorted(named):
         raise ValueError("its arrays are not those in its list")
     return named, contents["facts"]

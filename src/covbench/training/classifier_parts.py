@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 
 BACKBONES = ("backbone", "network")
@@ -18,6 +20,7 @@ def cut_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return keras.Model(images, x), keras.Model(head.inputs, head.get_layer("logits").output)
 
 
+@functools.lru_cache(maxsize=1)  # a graph of its own is traced once for all folds
 def show_logits(model: keras.Model) -> keras.Model:
     """Make a classifier that gives two outputs, (B, C) each: its probabilities and its logits."""
     x = images = keras.Input(model.input_shape[1:], dtype="float32")

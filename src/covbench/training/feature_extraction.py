@@ -88,4 +88,4 @@ def _convert(network: keras.Model) -> Any:
 
     forward = tf.function(lambda images: network(images, training=False))
     traced = forward.get_concrete_function(tf.TensorSpec((1, *network.input_shape[1:]), tf.float32))
-    return tf.lite.TFLiteConverter.from_concrete_functions([traced]).convert()
+    return tf.lite.TFLiteConverter.from_concrete_functions([traced], trackable_obj=traced).convert()

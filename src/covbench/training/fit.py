@@ -64,7 +64,9 @@ def train_model(
     for phase in _list_phases(model, train, val, options, seed):
         if _is_over(phase, progress, options.patience):
             continue
-        _enter(model, phase, progress, build_loss(options.loss, weights), micro_steps)
+        if progress.phase != phase.name:
+            progress.enter_phase(phase.name, model, options.keep == BEST)
+        _compile(model, phase, progress, build_loss(options.loss, weights), micro_steps)
         while not _is_over(phase, progress, options.patience):
             if options.plateau:
                 rate = reduce_on_plateau(phase.rate, progress.losses_of(phase.name))
@@ -75,9 +77,10 @@ def train_model(
             after_epoch(progress.table())
             if checkpointer:
                 checkpointer.safe_point(model, phase.data.network, progress)
+        progress.take_best(model)
         if checkpointer:
-            checkpointer.save(model, phase.data.network, progress)
-    _take_kept_weights(model, progress)
+            checkpointer.save_kept(model, progress)
+    progress.take_best(model)
     return progress
 
 
@@ -126,12 +129,8 @@ def _is_over(phase: Phase, progress: Progress, patience: int) -> bool:
     return False
 
 
-def _enter(model: keras.Model, phase: Phase, progress: Progress, loss: keras.Loss, micro_steps: int) -> None:
-    """Compile for a phase: with the saved optimizer if the phase was interrupted, otherwise from the kept weights."""
-    resumed = progress.phase == phase.name
-    if not resumed:
-        _take_kept_weights(model, progress)
-        progress.enter_phase(phase.name)
+def _compile(model: keras.Model, phase: Phase, progress: Progress, loss: keras.Loss, micro_steps: int) -> None:
+    """Compile for the current phase, with the saved optimizer if the phase was interrupted."""
     if has_backbone(model):
         model.get_layer("backbone").trainable = phase.name == "fine_tune"
     network = phase.data.network
@@ -141,7 +140,7 @@ def _enter(model: keras.Model, phase: Phase, progress: Progress, loss: keras.Los
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=False,
     )
-    if resumed:
+    if progress.restored:
         network.optimizer.build(network.trainable_variables)
         restore_optimizer(network.optimizer, progress.restored["optimizer"], micro_steps)
 
@@ -152,8 +151,3 @@ def _build_optimizer(phase: Phase, micro_batches: int) -> keras.Optimizer:
         steps = phase.epochs * phase.steps
         rate = keras.optimizers.schedules.ExponentialDecay(phase.rate, steps, phase.decay)
     return keras.optimizers.Adam(rate, gradient_accumulation_steps=micro_batches if micro_batches > 1 else None)
-
-
-def _take_kept_weights(model: keras.Model, progress: Progress) -> None:
-    if progress.best_weights:
-        model.set_weights(progress.best_weights)

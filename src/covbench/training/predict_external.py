@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -25,7 +24,7 @@ from covbench.data.folds import (
 )
 from covbench.experiment.records import seal_record
 from covbench.experiment.run_files import read_fingerprint
-from covbench.models.saved import load_network
+from covbench.models.saved import load_networks
 from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.files import write_json
@@ -81,12 +80,7 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     classes = TASKS[job.runs[0].task].classes
     fold, counts = job.select_images()
     log.info("%s models on %s: %d of %d images are new", job.runs[0].task, job.external, len(fold), counts["usable"])
-    parts = []
-    for run, path in zip(job.runs, job.models, strict=True):
-        predicted = _predict(path, fold, job.options, run.seed) if len(fold) else None
-        parts.append(predicted or Predicted(fold, "test", run.seed, _predict_nothing(fold, len(classes))))
-        log.info("seed %d: %d images", run.seed, len(fold))
-    write_predicted(parts, outputs)
+    write_predicted(_predict_seeds(job, fold), outputs)
     fingerprints = {
         str(run.seed): read_fingerprint(run, Path(path).with_name("manifest.json"))
         for run, path in zip(job.runs, job.models, strict=True)
@@ -96,11 +90,15 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     write_json(outputs["manifest"], seal_record(facts | machine))
 
 
-def _predict(path: str, fold: Fold, options: Options, seed: int) -> Predicted:
-    model = load_network(path)
-    predicted = predict_fold(model, fold, "test", options, seed)
-    keras.backend.clear_session()
-    return predicted
+def _predict_seeds(job: ExternalJob, fold: Fold) -> list[Predicted]:
+    if not len(fold):
+        nothing = _predict_nothing(fold, len(TASKS[job.runs[0].task].classes))
+        return [Predicted(fold, "test", run.seed, nothing) for run in job.runs]
+    parts = []
+    for run, model in zip(job.runs, load_networks(job.models), strict=True):
+        parts.append(predict_fold(model, fold, "test", job.options, run.seed))
+        log.info("seed %d: %d images", run.seed, len(fold))
+    return parts
 
 
 def _predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import numpy as np
 import pandas as pd
 
 from covbench.schema import HISTORY_COLUMNS
+from covbench.system.disk import show_bytes
 from covbench.system.signals import Interruption
 from covbench.training.checkpoints import load_state, save_state
+from covbench.training.frozen_features import has_backbone
 
 log = logging.getLogger(__name__)
 
-SAVE_SECONDS = 60  # a kill loses at most this much training
+SAVE_SECONDS, LONGEST_SECONDS = 60, 15 * 60  # between two states: of a small and of a large training
+SAVE_RATE = 25e6 / 60  # bytes per second of training, between those two pauses
 SAVE_SHARE = 0.05  # at most this share of the time goes into saving
 SAVED_FACTS = ("history", "phase", "batch", "fitted", "micro_batches", "restarts")
 
@@ -28,8 +32,9 @@ SAVED_FACTS = ("history", "phase", "batch", "fitted", "micro_batches", "restarts
 class Progress:
     """The progress of a training, down to the batch of the current epoch. Only its own methods change it.
 
-    history: a row per finished epoch. best_weights: of the epoch with the lowest validation loss; empty if the last
-    epoch is kept.
+    history: a row per finished epoch.
+    best_weights: of the epoch with the lowest validation loss, without those that the current phase keeps frozen; empty
+    if the last epoch is kept.
     phase: the current phase. batch: number of finished batches of the current epoch.
     fitted: training loss and accuracy of the current epoch, once all its batches are done.
     micro_batches: number of micro-batches per batch. restarts: how often the run was started again.
@@ -79,9 +84,12 @@ class Progress:
         self.micro_batches = max(micro_batches, before)
         return max(1, micro_batches // before)
 
-    def enter_phase(self, name: str) -> None:
-        """Begin a phase."""
-        self.phase = name
+    def enter_phase(self, name: str, model: keras.Model, keep_best: bool) -> None:
+        """Begin a phase, with an optimizer of its own, from the kept weights. `keep_best`: they are the best so far."""
+        self.take_best(model)
+        self.phase, self.restored = name, {}
+        if keep_best and self.history:
+            self.best_weights = _values(leave_out_frozen(model.weights, model, name))
 
     def begin_epoch(self) -> None:
         """Start the clock of an epoch."""
@@ -103,7 +111,12 @@ class Progress:
     def keep_best(self, model: keras.Model) -> None:
         """Keep the model's weights if the last epoch is the best so far."""
         if self.best_epoch == len(self.history) - 1:
-            self.best_weights = model.get_weights()
+            self.best_weights = _values(leave_out_frozen(model.weights, model, self.phase))
+
+    def take_best(self, model: keras.Model) -> None:
+        """Give the model its best weights; it keeps those of the last epoch if no others are kept."""
+        if self.best_weights:
+            assign_values(leave_out_frozen(model.weights, model, self.phase), self.best_weights)
 
     def drop_restored(self) -> None:
         """Forget the values from disk, once the network has them."""
@@ -111,15 +124,13 @@ class Progress:
 
 
 class Checkpointer:
-    """Saves a training into `folder`: every `seconds` while it runs, and before it ends on SIGTERM.
+    """Saves a training into `folder`: now and then while it runs, after each phase, and before it ends on SIGTERM."""
 
-    Saving takes at most a twentieth of the time. If a state takes long to write, the next one is written later.
-    """
-
-    def __init__(self, folder: Path, interruption: Interruption, seconds: float = SAVE_SECONDS) -> None:
-        self.folder, self.interruption, self.seconds = folder, interruption, seconds
+    def __init__(self, folder: Path, interruption: Interruption) -> None:
+        self.folder, self.interruption = folder, interruption
         self._began = time.monotonic()
-        self._next = self._began + seconds
+        self._next = math.nan  # the first state's size decides it
+        self._bytes, self._seconds = 0, 0.0
 
     def worked(self) -> None:
         """Say that there is something to save."""
@@ -136,46 +147,105 @@ class Checkpointer:
         Raises:
             SystemExit: The process was told to stop; the state is saved, the code is 75.
         """
+        if math.isnan(self._next):
+            changing = leave_out_frozen(model.variables, model, progress.phase)
+            self._next = self._began + pause_after(_count_bytes([*changing, *network.optimizer.variables]))
         if self.interruption.requested or time.monotonic() >= self._next:
             self.save(model, network, progress)
         if self.interruption.requested:
             self.interruption.leave()
 
     def save(self, model: keras.Model, network: keras.Model, progress: Progress) -> None:
-        """Write the state of a training.
+        """Write the state of a training inside a phase, without the weights that the phase keeps frozen.
 
         Args:
             model: the whole model.
             network: the part of it that is fitted. It has the optimizer and the metrics.
             progress: of the training.
         """
-        started = time.monotonic()
         if keras.backend.backend() == "jax":
             network.jax_state_sync()  # inside fit() JAX keeps the values out of the variables
-        arrays = {
-            "model": _values(model.variables),
+        others = {
             "optimizer": _values(network.optimizer.variables),
             "metrics": _values(network.metrics_variables),
             "best": progress.best_weights,
         }
+        self._write(model, progress, others)
+
+    def save_kept(self, model: keras.Model, progress: Progress) -> None:
+        """Write the state of a training between two phases, or after the last: the kept weights, a quarter of a state.
+
+        The next phase has an optimizer of its own. Nothing is written if nothing was trained since the last state.
+
+        Args:
+            model: the whole model, with the weights that are kept.
+            progress: of the training.
+        """
+        if self.interruption.unsaved:
+            self._write(model, progress, {})
+            minutes = (time.monotonic() - self._began) / 60
+            log.info(
+                "%s of checkpoints in %.1f minutes, written in %.1f s", show_bytes(self._bytes), minutes, self._seconds
+            )
+
+    def _write(self, model: keras.Model, progress: Progress, others: Mapping[str, Sequence[np.ndarray]]) -> None:
+        started = time.monotonic()
         facts = {name: getattr(progress, name) for name in SAVED_FACTS}
         facts["epoch_seconds"] = started - progress.epoch_started
         facts["seconds_before"] = progress.seconds_before + started - self._began
-        save_state(self.folder, arrays, facts)
+        variables = leave_out_frozen(model.variables, model, progress.phase)
+        size = save_state(self.folder, {"model": _values(variables), **others}, facts).stat().st_size
         self.interruption.unsaved = False
         cost = time.monotonic() - started
-        self._next = time.monotonic() + max(self.seconds, cost / SAVE_SHARE)
+        self._next = time.monotonic() + pause_after(size, cost)
+        self._bytes, self._seconds = self._bytes + size, self._seconds + cost
 
     def resume(self, model: keras.Model) -> Progress:
-        """Load the last saved state into `model`. Returns its progress, or a new one if there is no state."""
+        """Load the last saved state into `model`. Returns its progress, or a new one if there is no state.
+
+        model: as it was built. What the state leaves out is as it was when the training began.
+        """
         found = load_state(self.folder)
         if found is None:
             return Progress()
         arrays, facts = found
-        assign_values(model.variables, arrays["model"])
+        assign_values(leave_out_frozen(model.variables, model, facts["phase"]), arrays["model"])
         progress = Progress.from_state(arrays, facts)
         log.info("resumes in epoch %d, %s, after %d batches", len(progress.history), progress.phase, progress.batch)
         return progress
+
+
+def pause_after(size: int, cost: float = 0.0) -> float:
+    """Return the seconds of training until the next state: a minute after a small one, a quarter of an hour at most.
+
+    Only a disk on which saving takes more than a twentieth of this time makes it longer.
+
+    Args:
+        size: of a state, bytes.
+        cost: seconds that saving it took; 0 if none was saved yet.
+
+    Returns:
+        The seconds from the end of saving to the next save.
+    """
+    return max(SAVE_SECONDS, min(size / SAVE_RATE, LONGEST_SECONDS), cost / SAVE_SHARE)
+
+
+def leave_out_frozen(variables: Iterable[Any], model: keras.Model, phase: str) -> list[Any]:
+    """Leave out the weights that a phase keeps frozen: those of a pretrained backbone while the head is trained.
+
+    The generators of a frozen backbone stay, because they advance while the head is trained.
+
+    Args:
+        variables: Keras variables of the model.
+        model: the whole model.
+        phase: name of the phase.
+
+    Returns:
+        The others, in order.
+    """
+    frozen = model.get_layer("backbone").weights if phase == "head" and has_backbone(model) else []
+    left_out = {id(weight) for weight in frozen}
+    return [variable for variable in variables if id(variable) not in left_out]
 
 
 def restore_optimizer(optimizer: keras.Optimizer, values: Sequence[np.ndarray], micro_steps: int) -> None:
@@ -203,3 +273,7 @@ def assign_values(variables: Sequence[Any], values: Sequence[np.ndarray]) -> Non
 
 def _values(variables: Sequence[Any]) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+
+
+def _count_bytes(variables: Iterable[Any]) -> int:
+    return sum(4 * math.prod(variable.shape) for variable in variables)

@@ -51,7 +51,8 @@ def follow_run(tracking: Mapping[str, Any], run: Run, fingerprint: str) -> Itera
         json.dumps(vars(run)),
         fingerprint,
     ]
-    follower = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    follower = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=hidden)
     assert follower.stdin
     pipe = follower.stdin.fileno()
     os.set_blocking(pipe, False)
@@ -61,25 +62,30 @@ def follow_run(tracking: Mapping[str, Any], run: Run, fingerprint: str) -> Itera
         nonlocal sent
         with suppress(OSError):  # the follower has ended, or the pipe is full, with thousands of epochs
             os.write(pipe, (curves.iloc[sent:].to_json(orient="records") + "\n").encode())
-        sent = len(curves)
+        sent = max(sent, len(curves))
 
     try:
         yield send
         send(pd.DataFrame())
     finally:
-        _end(follower)
+        missing = sent - _end(follower)
+        if missing > 0:
+            log.warning("MLflow does not show %d of %d epochs yet; rule track will copy them", missing, sent)
 
 
-def _end(follower: subprocess.Popen[bytes]) -> None:
+def _end(follower: subprocess.Popen[bytes]) -> int:
+    """End the follower. Returns how many epochs it has said that MLflow holds.
+
+    What else it may have left to do, rule track does too: to set the status of the run.
+    """
     assert follower.stdin
     with suppress(OSError):
         follower.stdin.close()
     try:
-        code = follower.wait(LAST_SECONDS)
+        follower.wait(LAST_SECONDS)
     except subprocess.TimeoutExpired:
         follower.kill()
         follower.wait()
-        log.warning("MLflow did not take the last epochs within %d s; rule track will copy them", LAST_SECONDS)
-        return
-    if code:
-        log.warning("MLflow did not follow this training to its end; rule track will copy the rest")
+    assert follower.stdout
+    counts = [int(line) for line in follower.stdout.read().split() if line.isdigit()]
+    return max(counts, default=0)

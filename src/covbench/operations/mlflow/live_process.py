@@ -2,7 +2,8 @@
 
 python -m covbench.operations.mlflow.live_process URI RUN FINGERPRINT
 
-Each line is a JSON list of epochs. An empty list means that the training has finished.
+Each line is a JSON list of epochs. An empty list means that the training has finished. After each line, the number of
+epochs that MLflow holds is written to standard output.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,8 @@ class Follower:
             self.client.set_terminated(self.run_id, status)
 
 
-def follow(lines: Iterable[str], follower: Follower) -> bool:
-    """Send the epochs of each line. Returns whether everything arrived.
+def follow(lines: Iterable[str], follower: Follower, report: Callable[[int], None]) -> None:
+    """Send the epochs of each line, and report how many epochs MLflow holds.
 
     The last line of a training is an empty list. Without it, the training was killed.
     """
@@ -127,10 +129,23 @@ def follow(lines: Iterable[str], follower: Follower) -> bool:
         epochs = json.loads(line)
         status = "KILLED" if epochs else "FINISHED"
         breaker.offer(epochs, time.monotonic())
+        report(len(follower.held))
     breaker.offer([], math.inf)
+    report(len(follower.held))
     if not breaker.waiting:
         follower.end(status)
-    return not breaker.waiting
+
+
+def _open_report() -> Callable[[int], None]:
+    """Open standard output for numbers alone: what libraries print goes to standard error."""
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def report(epochs: int) -> None:
+        with suppress(BrokenPipeError):  # the training was killed
+            os.write(output, f"{epochs}\n".encode())
+
+    return report
 
 
 def main() -> None:
@@ -139,9 +154,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)
     os.environ.update(IMPATIENT)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # otherwise it says when it watches the machine
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     uri, run, fingerprint = sys.argv[1:]
-    sys.exit(not follow(sys.stdin, Follower(uri, json.loads(run), fingerprint)))
+    follow(sys.stdin, Follower(uri, json.loads(run), fingerprint), _open_report())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from covbench.system.processors import describe_processor
-from covbench.training.devices import describe_device
+from covbench.training.devices import describe_device, rounds_to_tensor_float
 
 BATCH = 32  # without TensorFlow Lite; a fixed shape, so that the number of images does not choose the kernel
 
@@ -35,7 +35,7 @@ def describe_extraction() -> str:
     if _takes_lite():
         return f"tensorflow lite, {instructions}"
     threads = os.environ.get("TF_NUM_INTRAOP_THREADS", "all")
-    policy = keras.config.dtype_policy().name
+    policy = keras.config.dtype_policy().name + (" in tensorfloat-32" if rounds_to_tensor_float() else "")
     return f"{keras.backend.backend()}, {policy}, {describe_device()}, {instructions}, {threads} threads"
 
 

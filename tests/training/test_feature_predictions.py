@@ -31,7 +31,6 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, SIDE, SIDE), dtype=np
 @pytest.fixture(autouse=True)
 def in_a_new_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(frozen_features, "_PREPARED", {})
 
 
 @pytest.fixture
@@ -40,8 +39,8 @@ def computed(monkeypatch):
     counts = []
     prepare = frozen_features.prepare_extraction
 
-    def prepare_counting(network):
-        extract = prepare(network)
+    def prepare_counting(*arguments):
+        extract = prepare(*arguments)
 
         def extract_counting(images):
             counts.append(len(images))

@@ -129,7 +129,7 @@ def test_maps_of_a_frozen_backbone_are_those_of_the_network_and_read_kept_featur
         np.testing.assert_allclose(found["mobilenetv2_035/map"].astype(int), expected.astype(int), atol=1)
     kept = list(tmp_path.glob("checkpoints/features/*/none_0.features"))
     assert len(kept) == (head == "dense_512_64")
-    monkeypatch.setattr(frozen_features, "_prepare_once", None)  # nothing is computed a second time
+    monkeypatch.setattr(frozen_features, "prepare_extraction", None)  # nothing is computed a second time
     explain_models([explained], tmp_path / "again.npz")
     with np.load(tmp_path / "out.npz") as first, np.load(tmp_path / "again.npz") as second:
         np.testing.assert_array_equal(first["mobilenetv2_035/map"], second["mobilenetv2_035/map"])

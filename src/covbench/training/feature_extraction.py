@@ -20,13 +20,20 @@ BATCH = 32  # without TensorFlow Lite; a fixed shape, so that the number of imag
 Extraction = Callable[[np.ndarray], np.ndarray]
 
 
-def prepare_extraction(network: keras.Model) -> Extraction:
+def prepare_extraction(network: keras.Model, content: str) -> Extraction:
     """Make a function from raw images, uint8, (B, H, W, 3), 0-255, to the network's outputs, float32, (B, F).
 
     On a CPU with TensorFlow, the network is converted to TensorFlow Lite, which folds batch norm into the convolutions.
-    Each thread takes one image at a time, so no number depends on the other images or on the number of threads.
+    Each thread takes one image at a time, so no number depends on the other images or on the number of threads. A
+    conversion takes seconds, so the last converted network is kept, and returned for the same `content`: everything
+    that decides its outputs, weights included.
     """
-    return _LiteExtraction(network) if _takes_lite() else _extract_plainly(network)
+    if not _takes_lite():
+        return _extract_plainly(network)
+    if content not in _CONVERTED:
+        _CONVERTED.clear()
+        _CONVERTED[content] = _LiteExtraction(network)
+    return _CONVERTED[content]
 
 
 def describe_extraction() -> str:
@@ -81,6 +88,9 @@ class _LiteExtraction:
         interpreter.set_tensor(entry, image[None].astype(np.float32))
         interpreter.invoke()
         return interpreter.get_tensor(exit_)[0]
+
+
+_CONVERTED: dict[str, _LiteExtraction] = {}
 
 
 def _convert(network: keras.Model) -> Any:

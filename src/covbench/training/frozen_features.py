@@ -124,7 +124,7 @@ class FeatureStore:
 
     @cached_property
     def _extract(self) -> Extraction:
-        return _prepare_once(self._extractor, json.dumps(self.network, sort_keys=True))
+        return prepare_extraction(self._extractor, json.dumps(self.network, sort_keys=True))
 
     def load(self, fold: Fold, chosen: np.ndarray, view: View) -> np.ndarray:
         """Load the features of some rows of a fold, and compute those that are not kept yet.
@@ -146,17 +146,6 @@ class FeatureStore:
 
         positions = (fold.positions + len(fold.images) * fold.copies)[chosen]
         return self._files[view].load(positions, fold.keys[chosen], compute).astype(np.float32)
-
-
-_PREPARED: dict[str, Extraction] = {}
-
-
-def _prepare_once(extractor: keras.Model, content: str) -> Extraction:
-    """Prepare an extraction, or return the last one if it has the same content: a conversion takes seconds."""
-    if content not in _PREPARED:
-        _PREPARED.clear()
-        _PREPARED[content] = prepare_extraction(extractor)
-    return _PREPARED[content]
 
 
 def _show(fold: Fold, rows: np.ndarray, view: View) -> np.ndarray:

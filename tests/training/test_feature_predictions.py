@@ -81,7 +81,7 @@ def predict_whole(model, options, seed=0):
 
 
 @pytest.mark.parametrize("augment_test", [False, True])
-@pytest.mark.parametrize(("head", "tolerance"), [("dense_512_64", 2e-3), ("pooled_logits", 1e-5)])
+@pytest.mark.parametrize(("head", "tolerance"), [("dense_512_64", 2e-3), ("pooled_logits", 1e-4)])
 def test_a_head_on_kept_features_predicts_what_the_whole_network_predicts(
     backbone, computed, head, tolerance, augment_test
 ):
@@ -102,7 +102,7 @@ def test_where_test_images_are_augmented_each_seed_sees_its_own(backbone, comput
     model, options = build(backbone), replace(FROZEN, augment_test=True)
     predicted = [predict_classes(model, fold_of(), options, seed)[0] for seed in (0, 1)]
     for seed in (0, 1):
-        np.testing.assert_allclose(predicted[seed], predict_whole(model, options, seed), atol=1e-5)
+        np.testing.assert_allclose(predicted[seed], predict_whole(model, options, seed), atol=1e-4)
     assert (predicted[0] != predicted[1]).any()
     assert sum(computed) == 2 * COUNT
 
@@ -158,5 +158,5 @@ def test_external_tests_of_all_seeds_and_protocols_compute_each_image_once(backb
         table = pd.read_parquet(f"{protocol}.parquet")
         for run, path in zip(runs, models, strict=True):
             mine = table[table["seed"] == run.seed][["p_0", "p_1", "p_2"]].to_numpy()
-            np.testing.assert_allclose(mine, predict_whole(load_network(path), FROZEN), atol=1e-5)
+            np.testing.assert_allclose(mine, predict_whole(load_network(path), FROZEN), atol=1e-4)
     assert sum(computed) == COUNT

@@ -201,5 +201,9 @@ def _flatten(model: keras.Model) -> Iterator[layers.Layer]:
 
 
 def _settings(layer: layers.Layer) -> dict[str, str]:
-    """Return a layer's settings as text, without those that change in training or depend on earlier layers."""
-    return {key: str(value) for key, value in layer.get_config().items() if key not in ("name", "trainable")}
+    """Return a layer's settings as JSON, without those that change in training or depend on earlier layers.
+
+    JSON writes tuples as lists, as which a saved model brings them back.
+    """
+    kept = {key: value for key, value in layer.get_config().items() if key not in ("name", "trainable")}
+    return {key: json.dumps(value, default=str) for key, value in kept.items()}

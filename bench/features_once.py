@@ -102,7 +102,10 @@ def fit(_: str, way: str) -> float:
     from covbench.training.baseline_features import load_features
 
     name = "hog_logistic"
-    see = load_features if way == "after" else lambda name, fold: FEATURES[name](fold.load_images())
+
+    def see(part: Any) -> np.ndarray:
+        return load_features(name, part) if way == "after" else FEATURES[name](part.load_images())
+
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         fold = make_fold(draw_images(DESCRIBED, SIDE))
@@ -110,8 +113,8 @@ def fit(_: str, way: str) -> float:
         def work() -> None:
             for seed in range(RUNS):
                 train, rest = _divide(fold, seed)
-                fitted = fit_baseline(name, see(name, train), train.labels, ("dark", "bright"), seed)
-                predict_baseline(fitted, see(name, rest))
+                fitted = fit_baseline(name, see(train), train.labels, ("dark", "bright"), seed)
+                predict_baseline(fitted, see(rest))
 
         return _spend(work)
 

@@ -80,7 +80,7 @@ lock: ## resolve the locked packages anew; needs uv
 	uv pip compile --quiet pyproject.toml --extra gpu --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file envs/gpu.txt
 
 # They are computed again when a run needs them, also while others train.
-clean-features: ## remove the stored features of frozen backbones
+clean-features: ## remove the stored features of frozen backbones and baselines
 	rm -rf checkpoints/features
 
 clean: ## remove .venv and demo

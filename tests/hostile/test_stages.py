@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import chdir, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -114,7 +114,8 @@ def fit(root, planned):
     folder = root / planned.run.folder
     outputs = {"manifest": str(folder / "manifest.json"), "predictions": str(folder / "predictions.parquet")}
     inputs = planned.inputs
-    fit_baseline_run(planned.run, str(root / inputs.split), [str(root / p) for p in inputs.prepared], outputs)
+    with chdir(root):  # features are kept below the working directory
+        fit_baseline_run(planned.run, str(root / inputs.split), [str(root / p) for p in inputs.prepared], outputs)
 
 
 def leave_tables(root):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covbench.models.baselines import MaskBaseline, choose_threshold, fit_baseline, predict_baseline
+from covbench.models.baselines import FEATURES, MaskBaseline, choose_threshold, fit_baseline, predict_baseline
 from covbench.models.catalogue import BASELINES
 from covbench.models.lungs import find_lungs
 from covbench.schema import CLASSIFICATION, CovbenchError
@@ -43,21 +43,24 @@ def test_majority_predicts_the_class_frequencies_for_every_image():
 def test_gradient_features_tell_vertical_from_horizontal_stripes():
     labels = np.arange(40) % 2
     images = np.stack([stripes(vertical=bool(label), seed=seed) for seed, label in enumerate(labels)])
-    fitted = fit_baseline("hog_logistic", images[:30], labels[:30], ("across", "upright"))
-    assert (predict_baseline(fitted, images[30:]).argmax(axis=1) == labels[30:]).all()
+    seen = FEATURES["hog_logistic"](images)
+    fitted = fit_baseline("hog_logistic", seen[:30], labels[:30], ("across", "upright"))
+    assert (predict_baseline(fitted, seen[30:]).argmax(axis=1) == labels[30:]).all()
 
 
 def test_intensity_features_tell_bright_from_dark():
     random, labels = np.random.default_rng(0), np.arange(40) % 2
     images = random.integers(0, 200, (40, 32, 32)).astype(np.uint8) + (40 * labels[:, None, None]).astype(np.uint8)
-    fitted = fit_baseline("intensity_logistic", images[:30], labels[:30], ("dark", "bright"))
-    assert (predict_baseline(fitted, images[30:]).argmax(axis=1) == labels[30:]).all()
+    seen = FEATURES["intensity_logistic"](images)
+    fitted = fit_baseline("intensity_logistic", seen[:30], labels[:30], ("dark", "bright"))
+    assert (predict_baseline(fitted, seen[30:]).argmax(axis=1) == labels[30:]).all()
 
 
 @pytest.mark.parametrize("name", [name for name, kind in BASELINES.items() if kind == CLASSIFICATION])
 def test_probabilities_are_float32_and_sum_to_one_with_a_class_that_training_lacks(name):
     images = np.random.default_rng(0).integers(0, 256, (6, 32, 32)).astype(np.uint8)
-    found = predict_baseline(fit_baseline(name, images, np.array([0, 0, 0, 2, 2, 2]), ("a", "b", "c")), images)
+    seen = FEATURES[name](images) if name in FEATURES else images
+    found = predict_baseline(fit_baseline(name, seen, np.array([0, 0, 0, 2, 2, 2]), ("a", "b", "c")), seen)
     assert found.dtype == np.float32
     assert found.shape == (6, 3)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)

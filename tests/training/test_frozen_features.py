@@ -14,11 +14,20 @@ import pytest
 from covbench.data.folds import select_fold
 from covbench.models.batch_norm import refresh_batch_norm
 from covbench.models.classifier import build_classifier
+from covbench.models.saved import load_network
 from covbench.protocols import AUDITED, PUBLISHED, protocol_options, resolve_options
 from covbench.schema import Task
+from covbench.system import row_store
 from covbench.training import frozen_features as features
 from covbench.training.fit import train_model
-from covbench.training.frozen_features import FeatureBatches, FeatureStore, count_feature_bytes, cut_classifier
+from covbench.training.frozen_features import (
+    PLAIN,
+    FeatureBatches,
+    FeatureStore,
+    View,
+    count_feature_bytes,
+    cut_classifier,
+)
 from tests.synthetic_run import draw_inputs, read_result, train_here
 
 COUNT, SIDE = 24, 32
@@ -76,7 +85,7 @@ def store(extractor, fold, tmp_path):
 
 
 def load(store, fold, rows, augmentation="rotation", view=0):
-    return store.load(fold, np.array(rows), augmentation, view)
+    return store.load(fold, np.array(rows), View(augmentation, view))
 
 
 def has_computed(store):
@@ -173,6 +182,21 @@ def test_other_weights_and_other_images_have_features_of_their_own(extractor, st
     assert len(folders) == 3
 
 
+def test_a_model_that_is_loaded_from_its_file_reads_the_features_of_the_one_that_was_trained(model, fold, tmp_path):
+    trained = FeatureStore(cut_classifier(model)[0], fold.images, tmp_path)
+    model.save(tmp_path / "model.keras")
+    loaded = load_network(tmp_path / "model.keras")
+    assert FeatureStore(cut_classifier(loaded)[0], fold.images, tmp_path).folder == trained.folder
+
+
+def test_a_view_that_a_run_draws_is_the_one_that_its_images_would_show_and_is_not_shared(store, fold):
+    shown = features.Batches(fold, len(fold), 3, augmentation=features.AUGMENTATIONS["affine"])[0][0]
+    drawn = store.load(fold, np.arange(len(fold)), View("affine", 0, seed=3))
+    np.testing.assert_allclose(drawn, store._extractor.predict(shown, verbose=0), rtol=2**-10, atol=5e-4)
+    assert (drawn != store.load(fold, np.arange(len(fold)), View("affine", 0, seed=4))).any()
+    assert (drawn != store.load(fold, np.arange(len(fold)), View("affine", 0))).any()
+
+
 def test_heads_that_begin_alike_share_features(model, extractor, store, fold, tmp_path):
     another_head = build_classifier("mobilenetv2_035", SIDE, 3, "dense_512_64", "unit")
     another_head.get_layer("backbone").set_weights(model.get_layer("backbone").get_weights())
@@ -182,7 +206,7 @@ def test_heads_that_begin_alike_share_features(model, extractor, store, fold, tm
 
 def test_a_nearly_full_disk_keeps_no_features_and_gives_the_same_ones(extractor, store, fold, tmp_path, monkeypatch):
     first = load(store, fold, range(4))
-    monkeypatch.setattr(features, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr(row_store, "SPARE_BYTES", 10**18)
     other = FeatureStore(extractor, fold.images, tmp_path / "full")
     np.testing.assert_array_equal(load(other, fold, range(4)), first)
     assert (other.folder / "rotation_0.features").stat().st_size == 0
@@ -198,7 +222,7 @@ def test_the_forecast_of_the_disk_is_what_is_written(model, store, fold):
 
 
 def test_batches_of_features_come_in_the_order_of_batches_of_images(store, fold):
-    batches = FeatureBatches(store, ("none", 0), fold, 8, 1, 2, shuffle=True, first=1, micro_batches=2)
+    batches = FeatureBatches(store, PLAIN, fold, 8, 1, 2, shuffle=True, first=1, micro_batches=2)
     images = features.Batches(fold, 8, 1, 2, shuffle=True, first=1, micro_batches=2)
     np.testing.assert_array_equal(np.concatenate(batches.chosen), np.concatenate(images.chosen))
     x, y = batches[0]

@@ -20,6 +20,9 @@ rule explain:
         gpu=1,
         mem_mb=8000,
     params:
+        options=lambda wildcards: [
+            asdict(planned.options) for planned in explained(wildcards)
+        ],
         threads=config["threads"],
         made_by=made_by("explain"),
     script:

@@ -12,10 +12,15 @@ lease_gpus(snakemake.resources.get("gpu", 0))
 
 from pathlib import Path
 
+from covbench.protocols import Options
 from covbench.system.stage_files import check_files, seal_files
-from covbench.training.gradcam import explain_models
+from covbench.training.gradcam import ExplainedModel, explain_models
 
 i = snakemake.input
 check_files(i)
-explain_models([Path(model).parent for model in i.models], i.images, i.rows, snakemake.output[0])
+models = [
+    ExplainedModel(Path(model).parent, images, rows, Options(**options))
+    for model, images, rows, options in zip(i.models, i.images, i.rows, snakemake.params.options, strict=True)
+]
+explain_models(models, snakemake.output[0])
 seal_files(snakemake.output)

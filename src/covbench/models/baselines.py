@@ -62,12 +62,13 @@ class MaskBaseline:
 Baseline = ClassBaseline | MaskBaseline
 
 
-def fit_baseline(name: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0) -> Baseline:
+def fit_baseline(name: str, seen: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0) -> Baseline:
     """Fit a baseline of covbench.models.catalogue.BASELINES on training images.
 
     Args:
         name: name of the baseline.
-        images: uint8, (N, H, W), 0-255 grey.
+        seen: what the baseline sees of each image: its features, float32, (N, F), for a name of FEATURES, otherwise the
+            image, uint8, (N, H, W), 0-255 grey. `majority` only counts them.
         labels: class numbers: int64, (N,), for classification; uint8 masks, (N, H, W), for segmentation.
         classes: class names in the order of their numbers. For segmentation the first is the background, a name with
             `lung` in it is lung, and all others are lesions.
@@ -82,37 +83,37 @@ def fit_baseline(name: str, images: np.ndarray, labels: np.ndarray, classes: Seq
     if name not in BASELINES:
         near = get_close_matches(name, BASELINES, n=3, cutoff=0.4) or list(BASELINES)
         raise CovbenchError(f"unknown baseline {name!r}; nearest known: {', '.join(near)}")
-    if len(images) == 0:
+    if len(seen) == 0:
         raise CovbenchError(f"{name}: the training fold is empty; check the split")
     if BASELINES[name] == CLASSIFICATION:
-        return _fit_classes(name, images, np.asarray(labels), len(classes), seed)
-    return _fit_masks(name, images, labels, classes)
+        return _fit_classes(name, seen, np.asarray(labels), len(classes), seed)
+    return _fit_masks(name, seen, labels, classes)
 
 
-def predict_baseline(fitted: Baseline, images: np.ndarray) -> np.ndarray:
-    """Predict images, uint8, (N, H, W), 0-255 grey.
+def predict_baseline(fitted: Baseline, seen: np.ndarray) -> np.ndarray:
+    """Predict images. `seen` is what the baseline sees of each, as in fit_baseline.
 
     Returns probabilities, float32, (N, C), with sum 1 in each row. For segmentation it returns class numbers, uint8,
     (N, H, W).
     """
     if isinstance(fitted, MaskBaseline):
-        masks = [_predict_mask(fitted, image) for image in images]
-        return np.stack(masks) if masks else np.zeros(images.shape, np.uint8)
-    probabilities = np.tile(fitted.frequencies, (len(images), 1))
-    if fitted.model is not None and len(images):
+        masks = [_predict_mask(fitted, image) for image in seen]
+        return np.stack(masks) if masks else np.zeros(seen.shape, np.uint8)
+    probabilities = np.tile(fitted.frequencies, (len(seen), 1))
+    if fitted.model is not None and len(seen):
         probabilities[:] = 0.0
-        probabilities[:, fitted.model.classes_] = fitted.model.predict_proba(FEATURES[fitted.name](images))
+        probabilities[:, fitted.model.classes_] = fitted.model.predict_proba(seen)
     return probabilities.astype(np.float32)
 
 
-def _fit_classes(name: str, images: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> ClassBaseline:
+def _fit_classes(name: str, features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> ClassBaseline:
     frequencies = np.bincount(labels, minlength=classes) / len(labels)
     if name == "majority":
         return ClassBaseline(name, frequencies, None)
     if np.count_nonzero(frequencies) < 2:
         raise CovbenchError(f"{name}: the training fold holds a single class; check the split")
     logistic = LogisticRegression(C=LOGISTIC_C, max_iter=2000, class_weight="balanced", random_state=seed)
-    model = make_pipeline(StandardScaler(), logistic).fit(FEATURES[name](images), labels)
+    model = make_pipeline(StandardScaler(), logistic).fit(features, labels)
     return ClassBaseline(name, frequencies, model)
 
 
@@ -145,6 +146,7 @@ FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hog_logistic": describe_gradients,
     "intensity_logistic": describe_intensities,
 }
+"""Baseline -> from uint8, (N, H, W), 0-255 grey, to the features that it sees, float32, (N, F)."""
 
 
 def _fit_masks(name: str, images: np.ndarray, masks: np.ndarray, classes: Sequence[str]) -> MaskBaseline:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from covbench.schema import CovbenchError
 from covbench.system.files import checksum_path, hash_file, write_checksum, write_json
 
-__all__ = ["checksum_path", "hash_anew", "hash_content", "read_checksum", "stamp_path", "write_checksum"]
+__all__ = ["checksum_path", "hash_anew", "hash_array", "hash_content", "read_checksum", "stamp_path", "write_checksum"]
 
 LARGE = 16 * 10**6
 """Bytes from which hash_content looks at the stamp first. Smaller files are read each time: it takes milliseconds."""
@@ -48,6 +51,12 @@ def hash_anew(path: Path) -> str:
         with suppress(OSError, CovbenchError):  # a stamp only saves time
             write_json(stamp_path(path), {"sha256": found, "hashed_at": started, **before})
     return found
+
+
+def hash_array(array: np.ndarray) -> str:
+    """Return the sha256 of the file of a memory-mapped array, as hash_content, or of the bytes of another array."""
+    file = getattr(array, "filename", None)  # of an np.memmap and its slices
+    return hash_content(Path(file)) if file else hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def _read_stamp(path: Path) -> str:

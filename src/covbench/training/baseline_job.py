@@ -10,14 +10,22 @@ import numpy as np
 from covbench.data.datasets import TASKS
 from covbench.data.folds import ClassMaps, Fold, Predicted, open_folds, write_predicted
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
-from covbench.models.baselines import Baseline, fit_baseline, predict_baseline
+from covbench.models.baselines import FEATURES, Baseline, fit_baseline, predict_baseline
 from covbench.schema import Run
 from covbench.system.files import write_json
 from covbench.system.threads import BASELINE_THREADS
+from covbench.training.baseline_features import load_features
+
+
+def _see(name: str, fold: Fold) -> np.ndarray:
+    """Return what a baseline sees of each image of a fold, as models.baselines.fit_baseline."""
+    if name in FEATURES:
+        return load_features(name, fold)
+    return np.empty((len(fold), 0), np.uint8) if fold.masks is None else fold.load_images()
 
 
 def _predict(fitted: Baseline, fold: Fold) -> np.ndarray | ClassMaps:
-    values = predict_baseline(fitted, fold.load_images())
+    values = predict_baseline(fitted, _see(fitted.name, fold))
     return values if fold.masks is None else ClassMaps(values)
 
 
@@ -34,7 +42,7 @@ def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], o
     inputs = gather_inputs(run, {}, name_inputs(split_path, prepared_paths), {})
     classes = TASKS[run.task].classes
     train, val, test = open_folds(split_path, prepared_paths, ("train", "val", "test"), len(classes))
-    fitted = fit_baseline(run.architecture, train.load_images(), train.load_targets(), classes, run.seed)
+    fitted = fit_baseline(run.architecture, _see(run.architecture, train), train.load_targets(), classes, run.seed)
     parts = [Predicted(fold, name, run.seed, _predict(fitted, fold)) for name, fold in (("val", val), ("test", test))]
     write_predicted(parts, outputs)
     facts = {"device": "cpu", "threads": BASELINE_THREADS, "weights": "none"}

@@ -22,11 +22,13 @@ def cut_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 @functools.lru_cache(maxsize=1)  # a graph of its own is traced once for all folds
 def show_logits(model: keras.Model) -> keras.Model:
-    """Make a classifier that gives two outputs, (B, C) each: its probabilities and its logits."""
-    x = images = keras.Input(model.input_shape[1:], dtype="float32")
-    for layer in model.layers[1:-1]:
-        x = layer(x)
+    """Make a network that gives two outputs, (B, C) each: its probabilities and its logits.
+
+    model: a classifier, or its head alone (training.frozen_features.cut_classifier).
+    """
+    x = inputs = keras.Input(model.input_shape[1:], dtype="float32")
+    *before, last = model.layers[1:]
     outputs = {}
-    for layer in model.get_layer("head").layers:
+    for layer in (*before, *(last.layers if isinstance(last, keras.Model) else [last])):
         x = outputs[layer.name] = layer(x)
-    return keras.Model(images, [outputs["probabilities"], outputs["logits"]])
+    return keras.Model(inputs, [outputs["probabilities"], outputs["logits"]])

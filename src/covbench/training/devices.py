@@ -26,6 +26,15 @@ def set_precision(name: str) -> None:
     keras.config.set_dtype_policy(name)
 
 
+def rounds_to_tensor_float() -> bool:
+    """Whether a GPU may compute float32 in TensorFloat-32, which rounds as float16 does."""
+    if _on_jax() or describe_device() == "cpu":
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.experimental.tensor_float_32_execution_enabled())
+
+
 def require_capable(name: str, capability: tuple[int, ...] | None) -> None:
     """Raise CovbenchError if the GPU cannot compute in this precision.
 
@@ -42,10 +51,11 @@ def require_capable(name: str, capability: tuple[int, ...] | None) -> None:
 
 
 def compute_in_float32(model: keras.Model) -> None:
-    """Make a network that was trained in mixed precision compute in float32, as its weights already are.
+    """Make a network that was trained in mixed precision, and this process, compute in float32, as its weights are.
 
     A saved model then gives the same numbers on every machine. On a CPU, float16 would take seven times as long.
     """
+    set_precision("float32")
     for layer in model._flatten_layers():
         layer.dtype_policy = "float32"
     model.make_predict_function(force=True)

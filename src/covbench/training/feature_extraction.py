@@ -13,20 +13,27 @@ import keras
 import numpy as np
 
 from covbench.system.processors import describe_processor
-from covbench.training.devices import describe_device
+from covbench.training.devices import describe_device, rounds_to_tensor_float
 
 BATCH = 32  # without TensorFlow Lite; a fixed shape, so that the number of images does not choose the kernel
 
 Extraction = Callable[[np.ndarray], np.ndarray]
 
 
-def prepare_extraction(network: keras.Model) -> Extraction:
+def prepare_extraction(network: keras.Model, content: str) -> Extraction:
     """Make a function from raw images, uint8, (B, H, W, 3), 0-255, to the network's outputs, float32, (B, F).
 
     On a CPU with TensorFlow, the network is converted to TensorFlow Lite, which folds batch norm into the convolutions.
-    Each thread takes one image at a time, so no number depends on the other images or on the number of threads.
+    Each thread takes one image at a time, so no number depends on the other images or on the number of threads. A
+    conversion takes seconds, so the last converted network is kept, and returned for the same `content`: everything
+    that decides its outputs, weights included.
     """
-    return _LiteExtraction(network) if _takes_lite() else _extract_plainly(network)
+    if not _takes_lite():
+        return _extract_plainly(network)
+    if content not in _CONVERTED:
+        _CONVERTED.clear()
+        _CONVERTED[content] = _LiteExtraction(network)
+    return _CONVERTED[content]
 
 
 def describe_extraction() -> str:
@@ -35,7 +42,7 @@ def describe_extraction() -> str:
     if _takes_lite():
         return f"tensorflow lite, {instructions}"
     threads = os.environ.get("TF_NUM_INTRAOP_THREADS", "all")
-    policy = keras.config.dtype_policy().name
+    policy = keras.config.dtype_policy().name + (" in tensorfloat-32" if rounds_to_tensor_float() else "")
     return f"{keras.backend.backend()}, {policy}, {describe_device()}, {instructions}, {threads} threads"
 
 
@@ -81,6 +88,9 @@ class _LiteExtraction:
         interpreter.set_tensor(entry, image[None].astype(np.float32))
         interpreter.invoke()
         return interpreter.get_tensor(exit_)[0]
+
+
+_CONVERTED: dict[str, _LiteExtraction] = {}
 
 
 def _convert(network: keras.Model) -> Any:

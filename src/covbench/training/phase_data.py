@@ -12,7 +12,7 @@ from covbench.data.augmentation import AUGMENTATIONS
 from covbench.data.folds import Fold
 from covbench.protocols import Options
 from covbench.training.batches import Batches
-from covbench.training.frozen_features import FeatureBatches, FeatureStore, cut_classifier
+from covbench.training.frozen_features import PLAIN, FeatureBatches, FeatureStore, View, cut_classifier
 
 
 class PhaseData(Protocol):
@@ -90,7 +90,7 @@ class FeatureData:
 
     @cached_property
     def val_batches(self) -> FeatureBatches:
-        view = (self.options.augmentation if self.options.augment_test else "none", 0)
+        view = View(self.options.augmentation) if self.options.augment_test else PLAIN
         return FeatureBatches(self.store, view, self.val, self.options.batch_size, self.seed)
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> FeatureBatches:
@@ -107,7 +107,7 @@ class FeatureData:
         views = 1 if self.options.augmentation == "none" else int(self.options.augmented_views)
         return FeatureBatches(
             self.store,
-            (self.options.augmentation, epoch % views),
+            View(self.options.augmentation, epoch % views),
             self.train,
             self.options.batch_size,
             self.seed,

@@ -10,6 +10,7 @@ from covbench.data.folds import ClassMaps, Fold, Predicted
 from covbench.protocols import Options
 from covbench.training.batches import Batches
 from covbench.training.classifier_parts import show_logits
+from covbench.training.frozen_features import FeatureBatches, FeatureStore, cut_classifier, show_test, stays_frozen
 
 ROUNDED_HEAD = "pooled_logits"  # the head whose logits the study rounded to score it
 MAJORITY = 0.5  # the study's threshold: a pixel belongs to a class with more than this probability
@@ -33,16 +34,13 @@ def predict_fold(model: keras.Model, fold: Fold, name: str, options: Options, se
     return Predicted(fold, name, seed, *predict_classes(model, fold, options, seed))
 
 
-def _batches(fold: Fold, options: Options, seed: int, augmentation: str = "none") -> Batches:
-    return Batches(fold, options.batch_size, seed, augmentation=AUGMENTATIONS[augmentation])
-
-
 def predict_classes(
     model: keras.Model, fold: Fold, options: Options, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Predict the class probabilities of each image, and its logits if the study rounded those of the head.
 
-    The study's head for two classes ends in two sigmoids. They are divided by their sum, which keeps the argmax.
+    If the backbone was never trained, its features are computed once per image, and only the head predicts. The study's
+    head for two classes ends in two sigmoids. They are divided by their sum, which keeps the argmax.
 
     Args:
         model: a trained classifier.
@@ -53,14 +51,23 @@ def predict_classes(
     Returns:
         Probabilities, each row with sum 1, and logits or None: float32, (R, C) each.
     """
-    shown = options.augmentation if options.augment_test else "none"
-    batches, logits = _batches(fold, options, seed, shown), None
+    network, batches = _prepare(model, fold, options, seed)
+    logits = None
     if options.head == ROUNDED_HEAD:
-        raw, logits = show_logits(model).predict(batches, verbose=0)
+        raw, logits = show_logits(network).predict(batches, verbose=0)
     else:
-        raw = model.predict(batches, verbose=0)
+        raw = network.predict(batches, verbose=0)
     raw = raw.astype(np.float64)
     return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32), logits
+
+
+def _prepare(model: keras.Model, fold: Fold, options: Options, seed: int) -> tuple[keras.Model, Batches]:
+    """Return the network that predicts, and its batches: the whole model and images, or its head and features."""
+    view = show_test(options, seed)
+    if stays_frozen(model, options):
+        extractor, head = cut_classifier(model)
+        return head, FeatureBatches(FeatureStore(extractor, fold.images), view, fold, options.batch_size, seed)
+    return model, Batches(fold, options.batch_size, seed, augmentation=AUGMENTATIONS[view.augmentation])
 
 
 def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -> ClassMaps:
@@ -75,7 +82,7 @@ def predict_masks(model: keras.Model, fold: Fold, options: Options, seed: int) -
     Returns:
         The class maps of all rows.
     """
-    batches = _batches(fold, options, seed)
+    batches = Batches(fold, options.batch_size, seed)
     maps = [_read_maps(model.predict_on_batch(batches[i][0])) for i in range(len(batches))]
     return ClassMaps(*map(np.concatenate, zip(*maps, strict=True)))
 

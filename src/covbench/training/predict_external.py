@@ -29,7 +29,7 @@ from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.files import write_json
 from covbench.system.processors import describe_processor
-from covbench.training.devices import describe_device
+from covbench.training.devices import describe_device, set_precision
 from covbench.training.predict import predict_fold
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
     """
     classes = TASKS[job.runs[0].task].classes
     fold, counts = job.select_images()
+    set_precision("float32")  # as a training job predicts its own test fold
     log.info("%s models on %s: %d of %d images are new", job.runs[0].task, job.external, len(fold), counts["usable"])
     write_predicted(_predict_seeds(job, fold), outputs)
     fingerprints = {

@@ -14,8 +14,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
@@ -39,15 +38,12 @@ _SEAL = struct.Struct("<I")  # CRC-32 of the mark
 _ENTRY = _MARK.size + _SEAL.size
 
 
-@contextmanager
-def open_store(raw: Path) -> Iterator[DecodedStore]:
+def open_store(raw: Path) -> DecodedStore:
     """Open the store of a dataset: data/decoded/{dataset} beside data/raw/{dataset}.
 
-    raw: the dataset's folder. In a folder that is not called `raw`, nothing is kept.
+    raw: the dataset's folder. For a folder that does not lie in one called `raw`, nothing is kept.
     """
-    folder = raw.parent.with_name("decoded") / raw.name if raw.parent.name == "raw" else None
-    with DecodedStore(folder) as store:
-        yield store
+    return DecodedStore(raw.parent.with_name("decoded") / raw.name if raw.parent.name == "raw" else None)
 
 
 def describe_decoding() -> str:

@@ -99,10 +99,11 @@ def hash_crops(image: np.ndarray) -> np.ndarray:
 
     image: uint8, (SIDE, SIDE), 0-255 grey. Returns uint8, (len(BOXES) + 2, 32).
     """
-    whole, narrow = Image.fromarray(image), {}
-    edges = np.round(np.array(BOXES) * SIDE).astype(int).tolist()
-    for left, right in {(left, right) for _, left, _, right in edges}:  # crops that differ in height share these
-        narrow[left, right] = whole.crop((left, 0, right, SIDE)).resize((HASHED, SIDE), LANCZOS)
+    whole, edges = Image.fromarray(image), np.round(np.array(BOXES) * SIDE).astype(int).tolist()
+    narrow = {  # Pillow reduces the width first, so crops of the same columns share this step
+        (left, right): whole.crop((left, 0, right, SIDE)).resize((HASHED, SIDE), LANCZOS)
+        for left, right in {(left, right) for _, left, _, right in edges}
+    }
     crops = [narrow[left, right].crop((0, top, HASHED, bottom)) for top, left, bottom, right in edges]
     crops += [whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT), Image.fromarray(cv2.medianBlur(image, STROKE))]
     return _hash_views(np.stack([np.asarray(crop.resize((HASHED, HASHED), LANCZOS)) for crop in crops]))

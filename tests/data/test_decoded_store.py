@@ -2,6 +2,8 @@
 
 import ast
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -162,6 +164,31 @@ def test_two_stores_share_what_they_keep_and_a_cut_mark_is_written_over(tmp_path
         one.keep(key_of(2), SHA, draw(2))
         assert np.array_equal(one.read(key_of(2))[1], draw(2))
     assert next(tmp_path.glob("*.pixels")).stat().st_size == 2 * draw().size
+
+
+FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+from covbench.data.decoded_store import DecodedStore
+with DecodedStore(Path(sys.argv[1])) as store:
+    print("open", flush=True)
+    for number in np.random.default_rng(int(sys.argv[2])).permutation(200).tolist():
+        store.keep(bytes([number]) * 32, "ab" * 32, np.full((300, 200), number, np.uint8))
+"""
+
+
+def test_three_jobs_fill_one_store_and_one_that_is_killed_leaves_nothing_that_is_believed(tmp_path):
+    command = [sys.executable, "-c", FILL, str(tmp_path)]
+    jobs = [subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE) for seed in range(3)]
+    assert jobs[0].stdout.readline() == b"open\n"
+    jobs[0].kill()
+    assert [job.wait() for job in jobs[1:]] == [0, 0]
+    with DecodedStore(tmp_path) as store:
+        for number in range(200):
+            assert np.array_equal(store.read(key_of(number))[1], np.full((300, 200), number))
+    kept = next(tmp_path.glob("*.pixels")).stat().st_size / (300 * 200)
+    assert 200 <= kept <= 201  # none twice; the killed job may have been at one
 
 
 def test_an_almost_full_disk_keeps_nothing_and_changes_nothing(raw, decoded, monkeypatch, caplog):

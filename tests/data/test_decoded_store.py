@@ -183,7 +183,9 @@ def test_three_jobs_fill_one_store_and_one_that_is_killed_leaves_nothing_that_is
     jobs = [subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE) for seed in range(3)]
     assert jobs[0].stdout.readline() == b"open\n"
     jobs[0].kill()
-    assert [job.wait() for job in jobs[1:]] == [0, 0]
+    for job in jobs:
+        job.communicate()
+    assert [job.returncode for job in jobs[1:]] == [0, 0]
     with DecodedStore(tmp_path) as store:
         for number in range(200):
             assert np.array_equal(store.read(key_of(number))[1], np.full((300, 200), number))

@@ -87,7 +87,7 @@ def make_all(folder: str, as_before: bool) -> dict[str, Any]:
     raw, out, opened = Path(folder), Path(tempfile.mkdtemp()), Counter[str]()
     _count_decodings(opened)
     if as_before:
-        thumbnails.hash_crops = _hash_one_by_one  # type: ignore[attr-defined]
+        vars(thumbnails)["hash_crops"] = _hash_one_by_one
     started, stages, hashes = time.process_time(), {}, []
     rows = [_describe(path) for path in sorted(raw.iterdir())]
     index = build_index(rows, raw)
@@ -116,13 +116,13 @@ def _describe(path: Path) -> dict[str, str]:
 
 
 def _count_decodings(opened: Counter[str]) -> None:
-    read = row_images.read_images
+    read = vars(row_images)["read_images"]
 
     def count(path: Path, *rest: Any) -> Any:
         opened[path.name] += 1
         return read(path, *rest)
 
-    row_images.read_images = count  # type: ignore[attr-defined]
+    vars(row_images)["read_images"] = count
 
 
 def _hash_one_by_one(image: np.ndarray) -> np.ndarray:

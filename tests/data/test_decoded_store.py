@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from covbench.audit.thumbnails import make_thumbnails
-from covbench.data import decoded_store, images, row_images
+from covbench.data import decoded_store, row_images
 from covbench.data.datasets import TASKS
 from covbench.data.decoded_store import DECODERS, DecodedStore, open_store
 from covbench.data.index import build_index
@@ -223,13 +223,13 @@ def test_files_of_other_versions_are_removed(tmp_path, monkeypatch):
 
 
 def test_every_module_that_decodes_is_part_of_the_version():
-    """What covbench.data.images imports of its own package, directly or not."""
-    folder, waiting, found = Path(images.__file__).parent, ["images"], set()
+    """What covbench.data.row_images imports of its own package, directly or not, except the store."""
+    folder, waiting, found = Path(row_images.__file__).parent, ["row_images"], set()
     while waiting:
         name = waiting.pop()
         found.add(name)
         tree = ast.parse((folder / f"{name}.py").read_text())
         modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         own = {module.rpartition(".")[2] for module in modules if module.startswith("covbench.data.")}
-        waiting += sorted(own - found)
+        waiting += sorted(own - found - {"decoded_store"})
     assert found == set(DECODERS)

@@ -26,7 +26,7 @@ from covbench.system.files import hash_file
 log = logging.getLogger(__name__)
 
 SPARE_BYTES = 5 * 10**9  # left free for what cannot be decoded again, as models
-DECODERS = ("decoding", "dicom", "dicom_tables", "images", "pictures", "volumes", "windows")
+DECODERS = ("decoding", "dicom", "dicom_tables", "images", "pictures", "row_images", "volumes", "windows")
 """Modules of covbench.data that decide how a file is decoded."""
 PACKAGES = (
     *("numpy", "pillow", "opencv-python-headless", "nibabel", "pydicom"),

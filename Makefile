@@ -1,6 +1,6 @@
 # Thin targets: every command that they run is printed, or named in the text that `make` alone prints.
 .DEFAULT_GOAL := help
-.PHONY: help demo sample test test-slow check architecture bench status forecast mlflow lock clean clean-features
+.PHONY: help demo sample test test-slow check architecture bench status forecast mlflow lock clean clean-features clean-decoded
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -82,6 +82,10 @@ lock: ## resolve the locked packages anew; needs uv
 # They are computed again when a run needs them, also while others train.
 clean-features: ## remove the stored features of frozen backbones and baselines
 	rm -rf checkpoints/features
+
+# The same holds for these; `index` keeps them again.
+clean-decoded: ## remove the decoded images that index, thumbnails and prepared arrays share
+	rm -rf data/decoded
 
 clean: ## remove .venv and demo
 	rm -rf .venv demo

@@ -3,6 +3,7 @@
 import io
 
 import cv2
+import imagehash
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 
 from covbench.audit import duplicates
 from covbench.audit.duplicates import (
+    BOXES,
     SIDE,
+    STROKE,
     Thumbnails,
     align_detail,
     correlate_blocks,
@@ -177,6 +180,32 @@ def test_the_median_counts_only_blocks_that_both_images_show_and_that_lie_in_the
     assert correlate_blocks(one, two, everywhere) > 0.999  # where one is blank, nothing can be compared
     one[64:], one[:, :80] = 0, 0  # 8 x 6 = 48 blocks are left
     assert correlate_blocks(one, two, everywhere) == 0
+
+
+def hash_one_by_one(image):
+    """imagehash's own hash of each view, as hash_crops defines them."""
+    edges = np.round(np.array(BOXES) * SIDE).astype(int).tolist()
+    views = [image[top:bottom, left:right] for top, left, bottom, right in edges]
+    views += [image[:, ::-1], cv2.medianBlur(image, STROKE)]
+    pictures = [Image.fromarray(np.ascontiguousarray(view)) for view in views]
+    return np.stack([np.packbits(imagehash.phash(picture, hash_size=16).hash) for picture in pictures])
+
+
+def draw_odd_images():
+    """Thumbnails whose cosines are often equal or zero: flat, striped, symmetric, a square, noise."""
+    ramp = np.broadcast_to(np.arange(SIDE, dtype=np.uint8) * 2, (SIDE, SIDE)).copy()
+    square = np.zeros((SIDE, SIDE), np.uint8)
+    square[40:90, 30:100] = 255
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+    flat = [np.full((SIDE, SIDE), value, np.uint8) for value in (0, 7, 128, 255)]
+    stripes = np.where(ramp // 16 % 2, 255, 0).astype(np.uint8)
+    return [*flat, ramp, ramp.T.copy(), stripes, square, np.maximum(ramp, ramp[:, ::-1]), noise, noise // 128 * 255]
+
+
+def test_all_views_hashed_together_have_the_bits_that_imagehash_gives_each():
+    images = [resize_image(draw_image(seed), SIDE) for seed in range(20)] + draw_odd_images()
+    for image in images:
+        assert np.array_equal(hash_crops(image), hash_one_by_one(image))
 
 
 def test_thumbnails_follow_the_index_skip_what_is_excluded_and_come_back_from_disk(tmp_path):

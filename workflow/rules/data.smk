@@ -44,7 +44,7 @@ rule index:
 
 
 rule make_thumbnails:
-    """Decode a dataset's usable images once into thumbnails with perceptual hashes."""
+    """Reduce a dataset's usable images to thumbnails with perceptual hashes."""
     input:
         index="data/index/{dataset}.parquet",
     output:
@@ -175,7 +175,7 @@ rule audit_labels:
 
 
 rule prepare:
-    """Decode a task's images once into one memory-mapped grey array."""
+    """Resize a task's images into one memory-mapped grey array."""
     input:
         index=lambda wildcards: index_path(wildcards.task),
     output:

@@ -1,4 +1,4 @@
-"""Decode a dataset's usable images once into thumbnails with hashes, for finding and showing duplicates."""
+"""Reduce a dataset's usable images to thumbnails with hashes, for finding and showing duplicates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from covbench.audit.duplicates import Thumbnails, hash_crops
+from covbench.data.decoded_store import DecodedStore, open_store
 from covbench.data.fetched_files import read_indexed
 from covbench.data.images import resize_image
 from covbench.data.index import count_workers, group_by_file, raise_all
@@ -20,7 +21,7 @@ FIELDS = ("image_id", "images", "hashes", "shapes")
 
 
 def make_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
-    """Decode every image of an index that is not excluded, and read each file only once.
+    """Reduce every image of an index that is not excluded to a thumbnail, and read each file only once.
 
     Args:
         index: schema.INDEX_COLUMNS of a dataset.
@@ -35,9 +36,9 @@ def make_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
     """
     rows = index[~index["excluded"]].reset_index(drop=True)
     files = group_by_file(rows)
-    with ThreadPoolExecutor(count_workers()) as pool:
-        decoded = pool.map(lambda positions: _decode_file(rows.take(positions), raw, side), files)
-        found = list(tqdm(decoded, total=len(files)))
+    with open_store(raw) as store, ThreadPoolExecutor(count_workers()) as pool:
+        described = pool.map(lambda positions: _describe_file(rows.take(positions), raw, side, store), files)
+        found = list(tqdm(described, total=len(files)))
     raise_all([error for _, error in found if error], raw)
     order = np.argsort(np.concatenate(files))
     images, hashes, shapes = zip(*(frame for frames, _ in found for frame in frames), strict=True)
@@ -45,12 +46,12 @@ def make_thumbnails(index: pd.DataFrame, raw: Path, side: int) -> Thumbnails:
     return Thumbnails(ids, np.stack(images)[order], np.stack(hashes)[order], np.array(shapes, np.int64)[order])
 
 
-def _decode_file(
-    rows: pd.DataFrame, raw: Path, side: int
+def _describe_file(
+    rows: pd.DataFrame, raw: Path, side: int, store: DecodedStore
 ) -> tuple[list[tuple[np.ndarray, np.ndarray, tuple[int, ...]]], str]:
     """Thumbnail, hashes and stored shape of each row of a file, and what is wrong with it."""
     try:
-        small = [(resize_image(picture, side), picture.shape) for picture in read_indexed(rows, raw)]
+        small = [(resize_image(picture, side), picture.shape) for picture in read_indexed(rows, raw, store)]
     except CovbenchError as error:
         return [], str(error)
     return [(picture, hash_crops(picture), shape) for picture, shape in small], ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,12 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.data.images import read_images
+from covbench.data.decoded_store import DecodedStore
 from covbench.data.index import count_workers
-from covbench.data.inspection import first_row
+from covbench.data.row_images import first_row, hash_raw, load_rows
 from covbench.data.sources.manifests import manifest_path
-from covbench.data.volumes import read_frames
-from covbench.data.windows import show_frame
 from covbench.schema import CovbenchError
 from covbench.system.files import hash_file
 from covbench.system.listings import join_first
@@ -76,26 +73,31 @@ def require_fetched(raw: Path, names: Iterable[str] | None = None) -> None:
         raise CovbenchError(f"{raw}: {len(changed)} wrong files: {join_first(changed)}; {remedy}")
 
 
-def read_indexed(rows: pd.DataFrame, raw: Path) -> Iterator[np.ndarray]:
-    """Yield the images of rows that share a file, uint8, (H, W), each compared with its sha256 in the index.
+def read_indexed(rows: pd.DataFrame, raw: Path, store: DecodedStore) -> Iterator[np.ndarray]:
+    """Yield the images of rows that share a file, each compared with its sha256 in the index.
 
-    rows: of schema.INDEX_COLUMNS. raw: the dataset's folder in data/raw.
+    Args:
+        rows: of schema.INDEX_COLUMNS.
+        raw: the dataset's folder in data/raw.
+        store: where decoded images are kept. What it does not hold is decoded.
 
-    Raises CovbenchError if the file is missing, cannot be read, or does not hold what was indexed.
+    Yields:
+        uint8, (H, W), 0-255 grey, in the order of the rows.
+
+    Raises:
+        CovbenchError: the file is missing, cannot be read, or does not hold what was indexed.
     """
     first = first_row(rows)
-    path, window = raw / first["path"], (first["window_low"], first["window_high"])
+    path = raw / first["path"]
     if not path.is_file():
         raise CovbenchError(f"{path}: not found, but the index lists it")
+    file = hash_raw(path)
     if first["frame"] < 0:
-        _require_indexed(path, hash_file(path), first["sha256"])
-        yield from read_images(path, list(rows["frame"]), *window, first["orientation"])
-        return
-    frames = list(rows["frame"])
-    found = read_frames(path, frames, first["orientation"])
-    for frame, values, sha256 in zip(frames, found, rows["sha256"], strict=True):
-        _require_indexed(path, hashlib.sha256(values.tobytes()).hexdigest(), sha256, f" frame {frame}")
-        yield show_frame(path, frame, values, *window)
+        _require_indexed(path, file.sha256, first["sha256"])
+    for frame, sha256, (found, image) in zip(rows["frame"], rows["sha256"], load_rows(rows, file, store), strict=True):
+        if frame >= 0:
+            _require_indexed(path, found, sha256, f" frame {frame}")
+        yield image
 
 
 def _require_indexed(path: Path, found: str, indexed: str, where: str = "") -> None:

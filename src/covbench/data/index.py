@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from covbench.data.decoded_store import open_store
 from covbench.data.inspection import inspect_file, log_unstated_axes
 from covbench.data.names import clean_patient, unite_spellings
 from covbench.data.raw_files import count_unread, list_errors, require_inside, require_unique, show_unread
@@ -158,8 +159,8 @@ def build_index(rows: Sequence[Mapping[str, Any]], raw: Path, metadata: Sequence
     table["excluded"] = table["reason"] != ""
     table["patient_id"] = _name_patients(table, raw)
     files = group_by_file(table)
-    with ThreadPoolExecutor(count_workers()) as pool:
-        found = pool.map(lambda numbers: inspect_file(table.take(numbers), raw), files)
+    with open_store(raw) as store, ThreadPoolExecutor(count_workers()) as pool:
+        found = pool.map(lambda numbers: inspect_file(table.take(numbers), raw, store), files)
         hashes, errors = zip(*tqdm(found, total=len(files), unit="file"), strict=True)
     raise_all([error for several in errors for error in several], raw)
     log_unstated_axes(table, raw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.data.images import perceptual_hash, read_images
+from covbench.data.decoded_store import DecodedStore
+from covbench.data.images import perceptual_hash
 from covbench.data.masks import read_masks
+from covbench.data.row_images import decode_rows, first_row, hash_raw
 from covbench.data.volumes import (
     DEFAULT_AXES,
     check_whole,
@@ -21,34 +22,27 @@ from covbench.data.volumes import (
     header_orientation,
     is_volume,
     match_mask,
-    read_frames,
     stored_axes,
 )
-from covbench.data.windows import show_frame
 from covbench.schema import CovbenchError
-from covbench.system.files import hash_file
 
 CONSTANT = "shows one grey only"
 
 logger = logging.getLogger(__name__)
 
 
-def first_row(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the first row by column name. The rows of one file share window, mask file and orientation."""
-    return {str(name): value for name, value in rows.iloc[0].items()}
-
-
-def inspect_file(rows: pd.DataFrame, raw: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
+def inspect_file(rows: pd.DataFrame, raw: Path, store: DecodedStore) -> tuple[list[tuple[str, str, str]], list[str]]:
     """Inspect the rows that share a file: sha256, phash and flaw of each, and what is wrong with the file.
 
-    A flaw is the reason why a picture cannot be used although its file is sound.
+    A flaw is the reason why a picture cannot be used although its file is sound. The images are decoded, whatever the
+    store holds, and those of rows that are not excluded are kept in it.
     """
     path, needed = raw / str(first_row(rows)["path"]), ~rows["excluded"]
     nothing = [("", "", "")] * len(rows)
     if not os.path.isfile(path):  # False too for a name that the file system cannot hold
         return nothing, [f"{path}: not found"] if needed.any() else []
     try:
-        found = list(_hash_frames(rows, path))
+        found = list(_hash_frames(rows, path, store))
         shapes = dict(zip(rows["frame"], [shape for *_, shape in found], strict=True))
         wrong = _check_masks(rows[needed & (rows["mask"] != "")], raw, shapes)
         return [(sha256, phash, flaw) for sha256, phash, flaw, _ in found], wrong
@@ -56,25 +50,20 @@ def inspect_file(rows: pd.DataFrame, raw: Path) -> tuple[list[tuple[str, str, st
         return nothing, [str(error)] if needed.any() else []
 
 
-def _hash_frames(rows: pd.DataFrame, path: Path) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
+def _hash_frames(
+    rows: pd.DataFrame, path: Path, store: DecodedStore
+) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
     """Yield sha256, phash, flaw and shape of each row of a file.
 
     sha256 is that of a picture's bytes, or of a slice's stored pixels.
     """
-    first = first_row(rows)
-    low, high, orientation = first["window_low"], first["window_high"], first["orientation"]
-    if first["frame"] < 0:
-        image = next(read_images(path, [-1], low, high, orientation))
-        yield from [(hash_file(path), *_describe_image(image))] * len(rows)
-        return
-    if is_volume(path):
+    first, brightest = first_row(rows), 0
+    if first["frame"] >= 0 and is_volume(path):
         check_whole(path)
-    frames, brightest = list(rows["frame"]), 0
-    for frame, values in zip(frames, read_frames(path, frames, orientation), strict=True):
-        image = show_frame(path, frame, values, low, high)
+    for sha256, image in decode_rows(rows, hash_raw(path), store):
         brightest = max(brightest, int(image.max()))
-        yield hashlib.sha256(values.tobytes()).hexdigest(), *_describe_image(image)
-    if brightest == 1 and np.isnan(low):
+        yield sha256, *_describe_image(image)
+    if first["frame"] >= 0 and brightest == 1 and np.isnan(first["window_low"]):
         raise CovbenchError(f"{path}: its display values end at 1; multiply them by 255")
 
 

@@ -1,4 +1,4 @@
-"""Decode a task's images and masks once into arrays that can be memory-mapped."""
+"""Resize a task's images and masks to arrays that can be memory-mapped."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from covbench.data.decoded_store import open_store
 from covbench.data.fetched_files import read_indexed, require_fetched
 from covbench.data.index import count_workers, group_by_file, raise_all, usable_rows
 from covbench.data.inspection import read_row_masks
@@ -51,7 +52,8 @@ def prepare_images(
             message names every such file.
     """
     rows = _require_rows(index, task)
-    shapes = _write_array(rows, raw, size, out, partial(read_indexed, raw=raw), RESIZES[resize])
+    with open_store(raw) as store:
+        shapes = _write_array(rows, raw, size, out, partial(read_indexed, raw=raw, store=store), RESIZES[resize])
     numbers = {name: number for number, name in enumerate(task.classes)}
     labels = rows["label"].map(numbers) if task.kind == CLASSIFICATION else -1
     return rows[["image_id"]].assign(

@@ -14,7 +14,16 @@ import numpy as np
 from covbench.schema import CovbenchError
 from covbench.system.files import checksum_path, hash_file, write_checksum, write_json
 
-__all__ = ["checksum_path", "hash_anew", "hash_array", "hash_content", "read_checksum", "stamp_path", "write_checksum"]
+__all__ = [
+    "checksum_path",
+    "describe_file",
+    "hash_anew",
+    "hash_array",
+    "hash_content",
+    "read_checksum",
+    "stamp_path",
+    "write_checksum",
+]
 
 LARGE = 16 * 10**6
 """Bytes from which hash_content looks at the stamp first. Smaller files are read each time: it takes milliseconds."""
@@ -45,9 +54,9 @@ def hash_content(path: Path) -> str:
 
 def hash_anew(path: Path) -> str:
     """Return the sha256 of a file's bytes, and stamp a large file where its folder may be written."""
-    before, started = _describe(path), time.time_ns()
+    before, started = describe_file(path), time.time_ns()
     found = hash_file(path)
-    if before["size"] >= LARGE and before == _describe(path) and os.access(path.parent, os.W_OK):
+    if before["size"] >= LARGE and before == describe_file(path) and os.access(path.parent, os.W_OK):
         with suppress(OSError, CovbenchError):  # a stamp only saves time
             write_json(stamp_path(path), {"sha256": found, "hashed_at": started, **before})
     return found
@@ -61,7 +70,7 @@ def hash_array(array: np.ndarray) -> str:
 
 def _read_stamp(path: Path) -> str:
     """Return the sha256 in a file's stamp; empty if there is none, or if it is not to be trusted."""
-    now = _describe(path)
+    now = describe_file(path)
     if now["size"] < LARGE:
         return ""
     try:
@@ -73,6 +82,7 @@ def _read_stamp(path: Path) -> str:
     return sha256 if stamp == now and now["ctime"] + tick <= hashed_at <= time.time_ns() else ""
 
 
-def _describe(path: Path) -> dict[str, int]:
+def describe_file(path: Path) -> dict[str, int]:
+    """Return size, inode, time of modification and time of the last change of any kind, both in nanoseconds."""
     found = path.stat()
     return {"size": found.st_size, "inode": found.st_ino, "mtime": found.st_mtime_ns, "ctime": found.st_ctime_ns}

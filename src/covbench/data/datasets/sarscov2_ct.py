@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets._sample import write_picture
+from covbench.data.decoded_store import open_store
+from covbench.data.fetched_files import read_indexed
 from covbench.data.images import resize_image
 from covbench.data.index import build_index, correlate_neighbours
 from covbench.data.names import fold_folder
-from covbench.data.pictures import is_picture, read_picture
+from covbench.data.pictures import is_picture
 from covbench.schema import CLASSIFICATION, Card, CovbenchError, Kaggle, Task
 
 CARD = Card(
@@ -93,7 +95,9 @@ def _name_runs(table: pd.DataFrame, raw: Path, label: str) -> list[str]:
     perceptual hash separates worse: the eight have distances of 20 to 34, and fourteen of the others reach 20.
     """
     numbers = [_number(path) for path in table["path"]]
-    grey = [resize_image(read_picture(raw / path), THUMBNAIL) for path in table["path"]]
+    with open_store(raw) as store:
+        pictures = (picture for row in range(len(table)) for picture in read_indexed(table.iloc[[row]], raw, store))
+        grey = [resize_image(picture, THUMBNAIL) for picture in pictures]
     alike = correlate_neighbours(np.stack(grey)) >= SAME_SCAN
     goes_on = alike & (np.diff(numbers) == 1)
     runs = np.concatenate([[1], 1 + np.cumsum(~goes_on)])

@@ -39,7 +39,9 @@ On X-rays, three arrows moved one in nine hashes by more than RADIUS bits, and n
 than SMOOTH_RADIUS.
 """
 ALIKE = 0.75
-"""Correlation of windows (window_search.py) below which a pair is not aligned.
+"""Correlation of windows, as search_windows returns it, below which a pair is not aligned.
+
+X-rays that the alignment accepts have 0.89 or more, and slices of CT 0.81 or more.
 """
 SAME = 0.85
 """Correlation from which two aligned images are duplicates.

@@ -41,7 +41,7 @@ than SMOOTH_RADIUS.
 ALIKE = 0.75
 """Correlation of windows, as search_windows returns it, below which a pair is not aligned.
 
-X-rays that the alignment accepts have 0.89 or more, and slices of CT 0.81 or more.
+Planted X-rays that the alignment accepts have 0.89 or more, natural pairs of X-rays and of CT slices 0.81 or more.
 """
 SAME = 0.85
 """Correlation from which two aligned images are duplicates.

@@ -15,7 +15,7 @@ GRAIN = 0.7
 PLACE = 3
 """The window that decides: the third most alike of 16. Strokes and blank parts may spoil the others."""
 TINY = 1e-3
-"""Keeps the correlation of a window without detail at 0."""
+"""Keeps the correlation of a window without detail near 0."""
 
 
 def search_windows(image: np.ndarray, target: np.ndarray, box: Box = WHOLE) -> float:
@@ -30,7 +30,7 @@ def search_windows(image: np.ndarray, target: np.ndarray, box: Box = WHOLE) -> f
         box: the part of the target that the image is assumed to show (top, left, bottom, right as shares).
 
     Returns:
-        Correlation of the window at PLACE, at the best shift. A window that shows nothing has 0.
+        Correlation of the window at PLACE, at the best shift. A window that shows nothing has about 0.
     """
     one = _cut_windows(_keep_half_detail(image), WINDOW)
     margin = [SHIFT] * 4

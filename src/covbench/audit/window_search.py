@@ -33,8 +33,7 @@ def search_windows(image: np.ndarray, target: np.ndarray, box: Box = WHOLE) -> f
         Correlation of the window at PLACE, at the best shift. A window that shows nothing has about 0.
     """
     one = _cut_windows(_keep_half_detail(image), WINDOW)
-    margin = [SHIFT] * 4
-    two = cv2.copyMakeBorder(_keep_half_detail(move_image(target, start_at(box))), *margin, cv2.BORDER_CONSTANT)
+    two = np.pad(_keep_half_detail(move_image(target, start_at(box))), SHIFT)
     shifted = sliding_window_view(_cut_windows(two, WINDOW + 2 * SHIFT), (WINDOW, WINDOW), axis=(2, 3))
     count = len(one) ** 2
     one = one.reshape(count, WINDOW**2, 1)

@@ -1,6 +1,7 @@
 """Copies among drawn images, each one unlike the others in its fine detail, as people are."""
 
 import io
+import tracemalloc
 
 import cv2
 import imagehash
@@ -10,18 +11,10 @@ import pytest
 from PIL import Image
 
 from covbench.audit import duplicates
-from covbench.audit.duplicates import (
-    BOXES,
-    SIDE,
-    STROKE,
-    Thumbnails,
-    align_detail,
-    correlate_blocks,
-    correlate_whole,
-    find_duplicates,
-    hash_crops,
-)
+from covbench.audit.alignment import SIDE, align_detail, correlate_blocks, correlate_whole
+from covbench.audit.duplicates import ALIKE, BOXES, STROKE, Thumbnails, find_duplicates, hash_crops
 from covbench.audit.thumbnails import make_thumbnails, read_thumbnails, write_thumbnails
+from covbench.audit.window_search import search_windows
 from covbench.data.images import resize_image
 from covbench.system.files import hash_file
 
@@ -106,6 +99,25 @@ def test_blocks_change_nothing(monkeypatch):
     assert find_within(images)[0] == whole == [("i00", "i09", "near"), ("i04", "i10", "near"), ("i08", "i11", "near")]
 
 
+def test_hashes_that_differ_in_every_bit_are_no_candidates():
+    """256 differing bits must not be counted as 0, as a number of eight bits would."""
+    bits = np.random.default_rng(0).integers(0, 256, (1, 13, 32), np.uint8)
+    image = resize_image(draw_image(0), SIDE)
+    small = Thumbnails(np.array(["a", "b"]), np.stack([image] * 2), np.concatenate([bits, ~bits]), np.zeros((2, 2)))
+    assert duplicates.find_candidates(small, small) == []
+
+
+def test_the_search_for_candidates_needs_less_memory_than_the_thumbnails():
+    rng = np.random.default_rng(0)
+    images, hashes = (rng.integers(0, 256, shape, np.uint8) for shape in ((1500, SIDE, SIDE), (1500, 13, 32)))
+    small = Thumbnails(np.arange(1500).astype(str), images, hashes, np.zeros((1500, 2)))
+    tracemalloc.start()
+    duplicates.find_candidates(small, small)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < images.nbytes / 2
+
+
 def test_blank_images_equal_though_they_are_have_no_copies():
     assert find_within([np.full((SIZE, SIZE), 9, np.uint8)] * 3 + [draw_image(1)])[0] == []
 
@@ -159,6 +171,43 @@ def test_pictures_that_are_alike_only_without_strokes_are_candidates_too():
     assert duplicates.find_candidates(small, small) == [duplicates.Candidate(0, 1, "near", crop=4, cropped="one")]
     pairs = {(found.one, found.two) for found in duplicates.find_candidates(again, Thumbnails(*vars(again).values()))}
     assert pairs == {(0, 0), (1, 1), (2, 2), (3, 3), (0, 1), (1, 0)}
+
+
+def test_pairs_without_similar_windows_are_not_aligned_and_the_table_is_as_if_all_were(monkeypatch):
+    images = [draw_image(seed) for seed in range(10)]
+    images += [annotate(images[1]), PLANTED["squashed"](images[2]), np.ascontiguousarray(images[3][:, ::-1])]
+    monkeypatch.setattr(duplicates, "RADIUS", 110)
+    aligned = []
+
+    def count(*arguments, **options):
+        aligned.append(arguments)
+        return align_detail(*arguments, **options)
+
+    monkeypatch.setattr(duplicates, "align_detail", count)
+    _, found = find_within(images)
+    few = len(aligned)
+    monkeypatch.setattr(duplicates, "ALIKE", -1.0)
+    _, found_by_aligning_all = find_within(images)
+    assert sorted(found["kind"]) == ["annotated", "mirrored", "near"]
+    pd.testing.assert_frame_equal(found, found_by_aligning_all)
+    assert len(aligned) - few > 10 * few
+
+
+@pytest.mark.parametrize("name", [*PLANTED, "annotated"])
+def test_windows_of_a_duplicate_are_far_more_alike_than_asked_for_and_those_of_others_are_not(name):
+    disguise = PLANTED.get(name, annotate)
+    images = [resize_image(draw_image(seed), SIDE) for seed in range(4)]
+    duplicate = resize_image(disguise(draw_image(0)), SIDE)
+    crops = {"5 % cropped at one corner": (0.05, 0.05, 1.0, 1.0), "5 % cropped at every edge": duplicates.BOXES[-1]}
+    box = crops.get(name, duplicates.BOXES[0])
+    assert search_windows(duplicate, images[0], box) > ALIKE + 0.1
+    assert max(search_windows(duplicate, other, box) for other in images[1:]) < ALIKE - 0.1
+
+
+def test_windows_that_show_nothing_are_not_alike():
+    image = resize_image(draw_image(0), SIDE)
+    blank = np.full_like(image, 90)
+    assert max(search_windows(*pair) for pair in ((image, blank), (blank, image), (blank, blank))) < 0.2
 
 
 def test_two_images_with_the_same_annotation_are_no_pair():

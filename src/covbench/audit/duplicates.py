@@ -2,7 +2,8 @@
 
 Perceptual hashes select the pairs that are worth a closer look. Each pair is then aligned, and the correlation of its
 fine detail (ribs, vessels, grain) decides, because coarse anatomy looks alike in different people. Arrows and text
-spoil the correlation of the whole picture, but not that of most of its blocks.
+spoil the correlation of the whole picture, but not that of most of its blocks. A look at half the size drops pairs of
+which few parts are alike, before they are aligned.
 docs/explanation/audit.md has the measurements behind each number here.
 """
 
@@ -19,16 +20,12 @@ import pandas as pd
 import scipy.fftpack
 from PIL import Image
 
+from covbench.audit.alignment import SIDE, WHOLE, align_detail, correlate_blocks, correlate_whole
+from covbench.audit.window_search import search_windows
+
 EXACT, NEAR, MIRRORED, ANNOTATED = KINDS = ("exact", "near", "mirrored", "annotated")
 DUPLICATE_COLUMNS = ["image_id", "other_id", "kind", "correlation"]
 
-SIDE = 128
-"""Side of a thumbnail, in pixels."""
-FINE, COARSE = 1.0, 4.0
-"""Scales of the detail that is compared, in pixels of a thumbnail.
-
-Detail between them is coarser than grain and moiré, and finer than the outline of a chest.
-"""
 BITS = 256
 RADIUS = 60
 """Bits by which the hashes of two candidates may differ.
@@ -42,6 +39,11 @@ and the bits by which two such hashes may differ.
 On X-rays, three arrows moved one in nine hashes by more than RADIUS bits, and no hash of a filtered thumbnail by more
 than SMOOTH_RADIUS.
 """
+ALIKE = 0.75
+"""Correlation of windows, as search_windows returns it, below which a pair is not aligned.
+
+Planted X-rays that the alignment accepts have 0.89 or more, natural pairs of X-rays and of CT slices 0.81 or more.
+"""
 SAME = 0.85
 """Correlation from which two aligned images are duplicates.
 
@@ -53,18 +55,13 @@ SAME_BLOCKS = 0.95
 Where annotations bring the whole below SAME, half of the planted duplicates have 0.99 or more. Other images have at
 most 0.91.
 """
-SQUARE, SQUARES = 8, 64
-"""Side of a block in pixels of a thumbnail, and the smallest number of blocks that is compared."""
-FAINT = 1.0
-"""Standard deviation of the fine detail, in grey levels, below which a block shows nothing to compare."""
-OVERLAP = 0.5
-"""Smallest share of the thumbnail on which two aligned images must overlap to be compared."""
 BLANK = 2.0
 """Standard deviation, in grey levels, below which a thumbnail shows nothing that could be recognised."""
-BLOCK = 1024
+BLOCK = 8
+"""Rows of hashes that are compared at once, so few that the differing bits stay in the processor's cache."""
 
 BOXES = (
-    (0.0, 0.0, 1.0, 1.0),
+    WHOLE,
     *[(top, left, top + 0.95, left + 0.95) for top in (0.0, 0.025, 0.05) for left in (0.0, 0.025, 0.05)],
     (0.05, 0.05, 0.95, 0.95),
 )
@@ -184,7 +181,7 @@ def _measure_candidates(thumbnails: Thumbnails, other: Thumbnails, candidates: l
 
 def _shows(thumbnails: Thumbnails) -> np.ndarray:
     """Return whether each thumbnail shows anything: bool, (N,)."""
-    return thumbnails.images.reshape(len(thumbnails.images), -1).std(axis=1) >= BLANK
+    return np.array([image.std() >= BLANK for image in thumbnails.images], bool)
 
 
 def _match_sha256(
@@ -228,6 +225,8 @@ def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate
     alike once arrows and outlines are filtered out follow, without a crop.
     """
     within = other is thumbnails
+    here = _Hashes.of(thumbnails)
+    there = here if within else _Hashes.of(other)
     best: dict[tuple[int, int, str], tuple[int, str, int]] = {}
 
     def keep(key: tuple[int, int, str], distance: int, crop: int, cropped: str) -> None:
@@ -236,57 +235,74 @@ def find_candidates(thumbnails: Thumbnails, other: Thumbnails) -> list[Candidate
         best[key] = min(best.get(key, found), found)
 
     for kind in (NEAR, MIRRORED):
-        for one, two, crop, distance in _match_crops(thumbnails, other, kind):
+        for one, two, crop, distance in _match_crops(here, there, kind):
             if within and one > two:
                 keep((two, one, kind), distance, crop, "one")
             elif not (within and one == two):
                 keep((one, two, kind), distance, crop, "two")
         if not within:
-            for two, one, crop, distance in _match_crops(other, thumbnails, kind):
+            for two, one, crop, distance in _match_crops(there, here, kind):
                 keep((one, two, kind), distance, crop, "one")
-    for one, two, _ in _match_hashes(thumbnails, SMOOTH, other, SMOOTH, SMOOTH_RADIUS):
+    for one, two, _ in _match_hashes(here, SMOOTH, there, SMOOTH, SMOOTH_RADIUS):
         if (one, two, NEAR) not in best and not (within and one >= two):
             keep((one, two, NEAR), BITS, 0, "two")
     return sorted(Candidate(*key, crop=abs(order), cropped=cropped) for key, (_, cropped, order) in best.items())
 
 
-def _match_crops(thumbnails: Thumbnails, other: Thumbnails, kind: str) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the row in `thumbnails`, the row in `other`, the crop of the image in `other`, and the differing bits."""
+@dataclass(frozen=True)
+class _Hashes:
+    """The hashes of the thumbnails that show anything.
+
+    rows: int64, (M,), their positions among the thumbnails.
+    words: uint64, (len(BOXES) + 2, 4, M), their hashes in words of 64 bits.
+    """
+
+    rows: np.ndarray
+    words: np.ndarray
+
+    @classmethod
+    def of(cls, thumbnails: Thumbnails) -> _Hashes:
+        rows = np.flatnonzero(_shows(thumbnails))
+        words = np.ascontiguousarray(thumbnails.hashes[rows]).view(np.uint64)
+        return cls(rows, np.ascontiguousarray(words.transpose(1, 2, 0)))
+
+
+def _match_crops(here: _Hashes, there: _Hashes, kind: str) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the row in `here`, the row in `there`, the crop of the image in `there`, and the differing bits."""
     whole = MIRROR if kind == MIRRORED else 0
-    for crop in range(len(BOXES)):
-        for one, two, bits in _match_hashes(thumbnails, whole, other, crop, RADIUS):
-            yield one, two, crop, bits
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda crop: _match_hashes(here, whole, there, crop, RADIUS), range(len(BOXES)))
+        for crop, matches in enumerate(found):
+            yield from ((one, two, crop, bits) for one, two, bits in matches)
 
 
 def _match_hashes(
-    thumbnails: Thumbnails, number: int, other: Thumbnails, other_number: int, radius: int
-) -> Iterator[tuple[int, int, int]]:
+    here: _Hashes, number: int, there: _Hashes, other_number: int, radius: int
+) -> list[tuple[int, int, int]]:
     """Compare one hash of each image with one hash of each other image.
 
-    The product of the signs of two hashes is BITS - 2 x differing bits. Blocks keep the memory at BLOCK x N.
-
     Args:
-        thumbnails: the first images.
-        number: position of their hash.
-        other: the second images.
+        here: hashes of the first images.
+        number: position of the hash that is compared.
+        there: hashes of the second images.
         other_number: position of their hash.
         radius: bits by which two hashes may differ.
 
-    Yields:
-        The row in `thumbnails`, the row in `other`, and the differing bits.
+    Returns:
+        The row in the first thumbnails, the row in the second thumbnails, and the differing bits of each match.
     """
-    here, there = np.flatnonzero(_shows(thumbnails)), np.flatnonzero(_shows(other))
-    rows, columns = _read_signs(thumbnails.hashes[here, number]), _read_signs(other.hashes[there, other_number]).T
-    for top in range(0, len(here), BLOCK):
-        agreement = rows[top : top + BLOCK] @ columns
-        one, two = np.nonzero(agreement >= BITS - 2 * radius)
-        bits = ((BITS - agreement[one, two]) / 2).astype(int)
-        yield from zip(here[top + one].tolist(), there[two].tolist(), bits.tolist(), strict=True)
-
-
-def _read_signs(hashes: np.ndarray) -> np.ndarray:
-    """Convert hashes, uint8, (N, 32), to signs, float32, (N, BITS), -1 or 1."""
-    return np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
+    words, other_words = here.words[number], there.words[other_number]
+    matches: list[tuple[int, int, int]] = []
+    for top in range(0, len(here.rows), BLOCK):
+        block = words[:, top : top + BLOCK, None]
+        bits = np.zeros((block.shape[1], len(there.rows)), np.uint16)
+        for word, other_word in zip(block, other_words, strict=True):
+            bits += np.bitwise_count(word ^ other_word)
+        one, two = np.divmod(np.flatnonzero(bits <= radius), len(there.rows))
+        matches.extend(
+            zip(here.rows[top + one].tolist(), there.rows[two].tolist(), bits[one, two].tolist(), strict=True)
+        )
+    return matches
 
 
 def _compare(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) -> tuple[float, float]:
@@ -297,7 +313,10 @@ def _compare(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) ->
     image, target = thumbnails.images[candidate.one], other.images[candidate.two]
     if candidate.cropped == "one":
         image, target = target, image
-    image, box = image[:, ::-1] if candidate.kind == MIRRORED else image, BOXES[candidate.crop]
+    image = np.ascontiguousarray(image[:, ::-1]) if candidate.kind == MIRRORED else image
+    box = BOXES[candidate.crop]
+    if search_windows(image, target, box) < ALIKE:
+        return 0.0, 0.0
     aligned = align_detail(image, target, box)
     whole = correlate_whole(*aligned) if aligned is not None else 0.0
     if whole >= SAME:
@@ -307,89 +326,3 @@ def _compare(thumbnails: Thumbnails, other: Thumbnails, candidate: Candidate) ->
         placed = align_detail(image, target, box, refine=False)
         blocks = max(blocks, correlate_blocks(*placed) if placed is not None else 0.0)
     return whole, blocks
-
-
-def align_detail(
-    image: np.ndarray, target: np.ndarray, box: tuple[float, float, float, float] = BOXES[0], refine: bool = True
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Align `target` with `image` and return the fine detail of both where they overlap.
-
-    ECC (Evangelidis and Psarakis 2008) refines an affine transform on detail below COARSE, starting from `box`.
-
-    Args:
-        image: uint8, (SIDE, SIDE), 0-255 grey.
-        target: uint8, (SIDE, SIDE), 0-255 grey.
-        box: the part of the target that the image is assumed to show (top, left, bottom, right as shares).
-        refine: whether ECC refines the transform. If not, `box` alone decides it.
-
-    Returns:
-        The fine detail of the image and of the aligned target, float32, (SIDE, SIDE), and where they overlap without
-        the rim, bool, (SIDE, SIDE). None if no alignment is found or the overlap is below OVERLAP.
-    """
-    image, target = np.ascontiguousarray(image), np.ascontiguousarray(target)
-    top, left, bottom, right = box
-    transform = np.array([[right - left, 0, left * SIDE], [0, bottom - top, top * SIDE]], np.float32)
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
-    everywhere = np.full_like(image, 255)
-    try:
-        if refine:
-            details = _keep_detail(image), _keep_detail(target)
-            cv2.findTransformECC(*details, transform, cv2.MOTION_AFFINE, stop, everywhere, 3)
-    except cv2.error:
-        return None
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(target, transform, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(everywhere, transform, (SIDE, SIDE), flags=flags)
-    inside = cv2.erode(inside, np.ones((7, 7), np.uint8), borderValue=0) == 255
-    return (_keep_detail(image, FINE), _keep_detail(moved, FINE), inside) if inside.mean() >= OVERLAP else None
-
-
-def correlate_whole(one: np.ndarray, two: np.ndarray, inside: np.ndarray) -> float:
-    """Correlate the fine detail of two aligned images over their whole overlap.
-
-    Args:
-        one: float32, (SIDE, SIDE), as align_detail returns it.
-        two: float32, (SIDE, SIDE), as align_detail returns it.
-        inside: bool, (SIDE, SIDE), where they overlap.
-
-    Returns:
-        Pearson correlation; 0 if one of them shows nothing.
-    """
-    one, two = one[inside], two[inside]
-    return float(np.corrcoef(one, two)[0, 1]) if one.std() > 0 and two.std() > 0 else 0.0
-
-
-def correlate_blocks(one: np.ndarray, two: np.ndarray, inside: np.ndarray) -> float:
-    """Correlate the fine detail of two aligned images block by block.
-
-    An annotation spoils the blocks that it touches. Blocks that leave the overlap, and blocks of which an image shows
-    less than FAINT, do not count.
-
-    Args:
-        one: float32, (SIDE, SIDE), as align_detail returns it.
-        two: float32, (SIDE, SIDE), as align_detail returns it.
-        inside: bool, (SIDE, SIDE), where they overlap.
-
-    Returns:
-        Median of the blocks' Pearson correlations; 0 if fewer than SQUARES blocks count.
-    """
-    mean, other_mean = _average_squares(one), _average_squares(two)
-    spread = np.sqrt(np.maximum(_average_squares(one * one) - mean**2, 0))
-    other_spread = np.sqrt(np.maximum(_average_squares(two * two) - other_mean**2, 0))
-    counts = (_average_squares(inside.astype(np.float32)) > 1 - 1e-4) & (np.minimum(spread, other_spread) >= FAINT)
-    if counts.sum() < SQUARES:
-        return 0.0
-    covariance = _average_squares(one * two) - mean * other_mean
-    return float(np.median(covariance[counts] / (spread * other_spread)[counts]))
-
-
-def _average_squares(detail: np.ndarray) -> np.ndarray:
-    """Mean of each block of SQUARE x SQUARE pixels of a float32 array, (SIDE, SIDE): float32, (blocks, blocks)."""
-    return cv2.resize(detail, (SIDE // SQUARE, SIDE // SQUARE), interpolation=cv2.INTER_AREA)
-
-
-def _keep_detail(image: np.ndarray, grain: float = 0.0) -> np.ndarray:
-    """Keep detail that is finer than COARSE and coarser than `grain` pixels: float32, (SIDE, SIDE)."""
-    image = image.astype(np.float32)
-    fine = cv2.GaussianBlur(image, (0, 0), grain) if grain else image
-    return fine - cv2.GaussianBlur(image, (0, 0), COARSE)

@@ -146,8 +146,10 @@ def show_study(forecast: Forecast) -> list[str]:
     rows = [("MACHINE", *hours, "MEMORY", "IN HALVES", "TOO LARGE", "kWh", "BASIS"), _show_here(forecast.lines)]
     rows += [_show_class(gpu, lines) for gpu, lines in forecast.on_classes]
     text += [f"  {row}" for row in _align(rows)]
-    notes = [f"this machine, each timed network estimated from the others: {forecast.error}"] * bool(forecast.error)
-    notes += ["GPU classes: estimated from data sheets, not measured. kWh: the boards at full power"] * (len(rows) > 2)
+    notes = ["this machine, each timed network estimated from the others:", f"  {forecast.error}"]
+    notes = notes * bool(forecast.error) + [
+        "GPU classes: estimated from data sheets, not measured. kWh: the boards at full power"
+    ] * (len(rows) > 2)
     return [*text, "", *(f"  {note}" for note in notes)]
 
 

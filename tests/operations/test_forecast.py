@@ -129,7 +129,7 @@ def keep_probes(folder):
 def test_a_few_timed_networks_make_every_run_of_the_default_grid_known(tmp_path):
     forecast = forecast_study(keep_probes(tmp_path), tmp_path, 0)
     assert sum(line.runs for line in forecast.lines) == 1107
-    assert {line.cost.basis for line in forecast.lines} == {"estimated"}
+    assert {line.cost.basis.split(",")[0] for line in forecast.lines} == {"estimated"}
     assert all(line.cost.seconds > 0 and line.cost.disk_mb > 0 for line in forecast.lines)
     assert f"of {len(PROBES)} networks" in forecast.error
 

@@ -111,13 +111,12 @@ def forecast_study(plan: Sequence[PlannedRun], root: Path, seconds: float) -> Fo
         The forecast. It has no lines if nothing is to do.
     """
     records = examine_runs(plan, root)
-    groups = group_trainings(records)
-    known = StepTimings(root)
-    known.measure([run.planned for to_do, finished in groups if not finished for run in to_do], seconds)
+    groups, known = group_trainings(records), StepTimings(root)
+    lines = _forecast_groups(groups, known, root, seconds)
     classes = () if list_gpus() else read_classes()
-    by_group = [forecast_on(classes, to_do, known, root) for to_do, _ in groups]
+    by_group = [forecast_on(classes, line, to_do, known, root) for line, (to_do, _) in zip(lines, groups, strict=True)]
     return Forecast(
-        lines=[forecast_line(to_do, finished, known, root) for to_do, finished in groups],
+        lines=lines,
         on_classes=list(zip(classes, map(list, zip(*by_group, strict=True)), strict=True)) if groups else [],
         finished=sum(record.planned.is_deep and record.state in TRAINED for record in records),
         error=_describe_error(known, plan),
@@ -126,7 +125,12 @@ def forecast_study(plan: Sequence[PlannedRun], root: Path, seconds: float) -> Fo
 
 def forecast_trainings(plan: Sequence[PlannedRun], root: Path, seconds: float) -> list[Line]:
     """Forecast the planned trainings that are missing or stale on this machine: the lines of forecast_study."""
-    return forecast_study(plan, root, seconds).lines
+    return _forecast_groups(group_trainings(examine_runs(plan, root)), StepTimings(root), root, seconds)
+
+
+def _forecast_groups(groups: Sequence[Group], known: StepTimings, root: Path, seconds: float) -> list[Line]:
+    known.measure([run.planned for to_do, finished in groups if not finished for run in to_do], seconds)
+    return [forecast_line(to_do, finished, known, root) for to_do, finished in groups]
 
 
 def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
@@ -165,11 +169,14 @@ def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], kno
     return Line(*names, len(to_do), sum(folds.values()), (root / planned.inputs.split).exists(), cost)
 
 
-def forecast_on(classes: Sequence[GpuClass], to_do: Sequence[RunRecord], known: StepTimings, root: Path) -> list[Line]:
+def forecast_on(
+    classes: Sequence[GpuClass], here: Line, to_do: Sequence[RunRecord], known: StepTimings, root: Path
+) -> list[Line]:
     """Forecast the runs of one task, protocol and architecture on classes of GPUs.
 
     Args:
         classes: The classes.
+        here: The same runs on this machine.
         to_do: The runs that are missing or stale.
         known: Timings of this machine, which say how long a network takes to build and trace.
         root: The folder that holds data/ and results/.
@@ -178,9 +185,9 @@ def forecast_on(classes: Sequence[GpuClass], to_do: Sequence[RunRecord], known: 
         A line for each class. Its cost is None if the table of networks lacks this one.
     """
     planned = to_do[0].planned
-    line, work = forecast_line(to_do, [], known, root), count_setting(describe_setting(planned))
+    work = count_setting(describe_setting(planned))
     if work is None:
-        return [replace(line, cost=None)] * len(classes)
+        return [replace(here, cost=None)] * len(classes)
     found, folds, precision = known.find(planned), count_folds(planned, root), planned.settings.precision
     setup = found[0]["setup"] if found else work.passes * SETUP_SECONDS
     costs = []
@@ -189,7 +196,7 @@ def forecast_on(classes: Sequence[GpuClass], to_do: Sequence[RunRecord], known: 
         cost = estimate_cost(planned, folds, gpu.estimate(work, precision, setup), ESTIMATED)
         memory = gpu.estimate_memory(work, precision, parts or 2)
         costs.append(replace(cost, gpu_mb=memory, micro_batches=parts))
-    return [replace(line, cost=cost) for cost in costs]
+    return [replace(here, cost=cost) for cost in costs]
 
 
 def _describe_error(known: StepTimings, plan: Sequence[PlannedRun]) -> str:

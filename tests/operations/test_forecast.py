@@ -205,9 +205,9 @@ def test_a_timing_that_was_cut_short_is_named(entry, tmp_path):
 
 def test_steps_are_timed_for_real_once_and_the_next_forecast_reads_what_was_kept(plan, tmp_path, capsys):
     assert [line.cost for line in forecast_trainings(plan, tmp_path, 0)] == [None]
-    measured = forecast_trainings(plan, tmp_path, 120)
+    measured = forecast_trainings(plan, tmp_path, 600)
     assert "timing small_cnn at 32" in capsys.readouterr().err
-    assert forecast_trainings(plan, tmp_path, 120) == measured
+    assert forecast_trainings(plan, tmp_path, 600) == measured
     assert "timing small_cnn" not in capsys.readouterr().err
     assert (measured[0].runs, measured[0].cost.basis) == (2, "measured")
 

@@ -33,16 +33,17 @@ START_SECONDS = 8  # imports of TensorFlow and Keras, reading, saving
 TIMED_STEPS = 4  # that a timing runs of each kind, the first included
 
 PROBES = (
-    ("mobilenetv2", 224, 8, "dense_512_64"),
     ("vgg16", 224, 2, "average_pool"),
-    ("unet_mobilenetv2", 256, 2, "softmax_map"),
-    ("resnet50", 224, 4, "average_pool"),
-    ("efficientnetb0", 224, 4, "average_pool"),
+    ("pspnet_mobilenetv2", 240, 8, "softmax_map"),
     ("linknet_vgg19", 256, 2, "softmax_map"),
-    ("densenet121", 224, 4, "average_pool"),
+    ("mobilenetv2", 224, 8, "dense_512_64"),
+    ("pspnet_efficientnetb3", 240, 4, "softmax_map"),
+    ("resnet50", 224, 4, "average_pool"),
+    ("pspnet_densenet121", 240, 4, "softmax_map"),
 )
-"""Networks from which all others are estimated, with size, batch size and head. They are cheap and of different kinds:
-separable convolutions, plain ones, residuals, dense connections, masks, a head of 32 million parameters."""
+"""Networks from which all others are estimated, with size, batch size and head, the cheapest first. They have few
+layers, because tracing takes most of the time. They are of different kinds: plain convolutions, separable ones, a decoder
+at full size, a head of 32 million parameters, squeeze and excitation, residuals, dense connections."""
 
 
 def describe_setting(planned: PlannedRun) -> dict[str, Any]:

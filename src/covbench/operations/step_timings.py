@@ -41,9 +41,11 @@ PROBES = (
     ("resnet50", 224, 4, "average_pool"),
     ("pspnet_densenet121", 240, 4, "softmax_map"),
 )
-"""Networks from which all others are estimated, with size, batch size and head, the cheapest first. They have few
-layers, because tracing takes most of the time. Their kinds differ: plain convolutions, separable ones, a decoder at full
-size, a head of 32 million parameters, squeeze and excitation, residuals, dense connections."""
+"""Networks from which all others are estimated, with size, batch size and head, the cheapest first.
+
+They have few layers, because tracing takes most of the time. Their kinds differ: plain convolutions, separable ones, a
+decoder at full size, a head of 32 million parameters, squeeze and excitation, residuals, dense connections.
+"""
 
 
 def describe_setting(planned: PlannedRun) -> dict[str, Any]:

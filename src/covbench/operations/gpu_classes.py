@@ -1,7 +1,7 @@
 """Estimate training steps on classes of GPUs, from their data sheets and a stated efficiency. Nothing here is measured.
 
 A step takes the time of its multiply-adds, plus that of its bytes, plus that of starting its kernels. The three shares
-below reproduce published speeds of ResNet-50: docs/explanation/forecast.md has them beside the estimates.
+below reproduce published speeds of ResNet-50: docs/explanation/forecast.md sets them beside the estimates.
 """
 
 from __future__ import annotations
@@ -93,8 +93,16 @@ def read_classes() -> tuple[GpuClass, ...]:
 
 
 def _read_class(row: Mapping[str, str]) -> GpuClass:
-    texts = {name: row[name] for name in ("name", "float32_unit", "source")}
-    return GpuClass(**texts, **{name: float(value) for name, value in row.items() if name not in texts})
+    return GpuClass(
+        name=row["name"],
+        float32_unit=row["float32_unit"],
+        float32_teraflops=float(row["float32_teraflops"]),
+        mixed_teraflops=float(row["mixed_teraflops"]),
+        bandwidth_gb_s=float(row["bandwidth_gb_s"]),
+        memory_gb=float(row["memory_gb"]),
+        watts=float(row["watts"]),
+        source=row["source"],
+    )
 
 
 def read_board_watts() -> float:

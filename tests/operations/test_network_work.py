@@ -25,6 +25,17 @@ def test_the_table_holds_what_the_networks_themselves_have(name):
     assert read_table()[name] == count_network(name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(read_table()))
+def test_every_row_of_the_table_is_what_its_network_has(name):
+    import keras
+
+    from covbench.operations.count_work import count_network
+
+    keras.utils.clear_session()
+    assert read_table()[name] == count_network(name)
+
+
 def test_multiply_adds_of_each_kind_of_layer_are_counted_by_hand():
     import keras
 

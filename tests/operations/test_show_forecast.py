@@ -83,6 +83,11 @@ def test_the_study_on_a_class_of_gpus_has_hours_memory_and_energy_by_hand():
     assert "629.1 MB of results; checkpoints with 1, 2 and 8 at once: 838.9 MB, 1.7 GB, 6.7 GB" in text
 
 
+def test_runs_that_no_class_can_estimate_are_counted_beside_its_hours():
+    lines = [Line("t", "p", "a", 2, 9, True, make_cost(4)), Line("t", "p", "b", 3, 9, True, None)]
+    assert "estimated from its data sheet, without 3 unknown runs" in show(lines, [(GPU, lines)])
+
+
 def test_trainings_at_once_on_one_cpu_are_not_promised_to_be_faster():
     (row,) = [line for line in show(make_grid(2)).splitlines() if line.startswith("  this machine")]
     assert row.split()[2:7] == ["16,200", "h", "-", "-", "12.6"]

@@ -175,8 +175,9 @@ def _show_class(gpu: GpuClass, lines: Sequence[Line]) -> tuple[str, ...]:
     hours = [show_seconds(wall_clock(fitting, n)) for n in AT_ONCE]
     memory = max((line.cost.gpu_mb for line in fitting if line.cost), default=0)
     halves, large = (_count_runs(lines, micro_batches) for micro_batches in (2, 0))
-    energy = _show_energy(fitting, gpu.watts)
-    return (gpu.name, *hours, show_mb(memory), str(halves), str(large), energy, f"{ESTIMATED} from its data sheet")
+    unknown = sum(line.runs for line in lines if not line.cost)
+    basis = f"{ESTIMATED} from its data sheet" + f", without {unknown} unknown runs" * bool(unknown)
+    return (gpu.name, *hours, show_mb(memory), str(halves), str(large), _show_energy(fitting, gpu.watts), basis)
 
 
 def _count_runs(lines: Iterable[Line], micro_batches: int) -> int:

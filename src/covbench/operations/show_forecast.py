@@ -46,7 +46,7 @@ def _show_networks(lines: Sequence[Line]) -> list[str]:
 def _show_folded(lines: Sequence[Line]) -> list[str]:
     """Show a line for each protocol below its task."""
     folded = [list(group) for _, group in groupby(lines, key=lambda line: (line.task, line.protocol))]
-    rows = [("PROTOCOL", "NETWORKS", "RUNS", "IMAGES", *COSTS)]
+    rows: list[tuple[str, ...]] = [("PROTOCOL", "NETWORKS", "RUNS", "IMAGES", *COSTS)]
     for group in folded:
         runs = str(sum(line.runs for line in group))
         rows.append((group[0].protocol, str(len(group)), runs, _show_images(group[0]), *_show_costs(group)))

@@ -53,7 +53,7 @@ DIRECTORY ?= .
 status: .venv/installed ## the state of every planned run; CONFIG= and DIRECTORY= for others
 	@$(BIN)/covbench status --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
-forecast: .venv/installed ## hours, memory and disk of what is still to train; CONFIG= and DIRECTORY= for others
+forecast: .venv/installed ## hours, memory, disk and kWh of what is still to train; CONFIG= and DIRECTORY= for others
 	@$(BIN)/covbench forecast --configfile "$(CONFIG)" --directory "$(DIRECTORY)"
 
 RESULTS ?= results

@@ -26,7 +26,7 @@ Plan, check and read a covbench benchmark. Snakemake trains. These commands show
 EXAMPLES = """\
 examples:
   covbench doctor                              is everything in place? sources, weights, disk, GPUs
-  covbench forecast                            hours, memory and disk of the trainings that are still to do
+  covbench forecast                            hours, memory, disk and kWh of the trainings that are still to do
   covbench run -- --cores 8 --resources gpu=2  Snakemake with a progress line per stage
   covbench status                              the state of every planned run
   covbench verify                              is every file still what was fetched or made?
@@ -176,14 +176,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _add_forecast(commands: Any) -> None:
     parser = commands.add_parser(
-        "forecast", module="covbench.operations.forecast", help="hours, memory and disk of what is still to train"
+        "forecast", module="covbench.operations.forecast", help="hours, memory, disk and kWh of what is still to train"
     )
     _add_plan(parser)
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these networks only; * stands for any text"
     )
     parser.add_argument(
-        "--minutes", type=_minutes, default=10, metavar="N", help="begin no further timing after N minutes; default: 10"
+        "--minutes", type=_minutes, default=5, metavar="N", help="time networks for at most N minutes; default: 5"
     )
     _add_gpus(parser)
     parser.set_defaults(run=_forecast)
@@ -200,11 +200,15 @@ def _add_gpus(parser: argparse.ArgumentParser) -> None:
 
 
 def _forecast(options: argparse.Namespace) -> None:
-    from covbench.operations.forecast import choose_trainings, forecast_trainings, show_lines
+    from covbench.operations.forecast import choose_trainings, forecast_study
+    from covbench.operations.show_forecast import show_forecast
 
     plan = choose_trainings(_read_plan(options)[1], options.only)
-    lines = forecast_trainings(plan, options.directory, options.minutes * 60)
-    print(show_lines(lines, options.gpus) if lines else "nothing to forecast: no planned training is missing or stale")
+    found = forecast_study(plan, options.directory, options.minutes * 60)
+    if found.lines:
+        print(show_forecast(found, options.gpus, fold=not options.only))
+    else:
+        print("nothing to forecast: no planned training is missing or stale")
 
 
 def _add_summary(commands: Any) -> None:

@@ -1,6 +1,7 @@
 """Forecasts: what is planned, times what a step costs here or what finished runs took."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,24 +9,21 @@ import pytest
 
 from covbench.audit.splits import assign_folds
 from covbench.data.datasets import TASKS
-from covbench.experiment.config import check_config
+from covbench.experiment.config import check_config, read_config
 from covbench.experiment.plan import plan_runs
 from covbench.experiment.runs import RunRecord, RunState
 from covbench.operations.forecast import (
-    Cost,
     Line,
     choose_trainings,
-    count_folds,
-    estimate_cost,
-    estimate_folds,
     forecast_line,
+    forecast_study,
     forecast_trainings,
     group_trainings,
-    show_lines,
-    show_seconds,
     wall_clock,
 )
-from covbench.operations.step_timings import StepTimings, describe_setting
+from covbench.operations.gpu_classes import read_classes
+from covbench.operations.run_costs import Cost, count_folds, estimate_cost, estimate_folds
+from covbench.operations.step_timings import PROBES, StepTimings, describe_setting, plan_probe
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CovbenchError
 
@@ -95,7 +93,7 @@ def test_finished_runs_outweigh_a_timing(plan, entry, tmp_path):
     first, second = (planned for planned in plan if planned.run.architecture == "small_cnn")
     by_timing = forecast_line([missing(second)], [], known, tmp_path)
     by_runs = forecast_line([missing(second)], [finish(first, tmp_path, 77.0)], known, tmp_path)
-    assert by_timing.cost.basis == "timing"
+    assert by_timing.cost.basis == "measured"
     assert (by_runs.cost.basis, by_runs.cost.seconds, by_runs.cost.disk_mb) == ("1 finished", 77.0, 1.0)
 
 
@@ -104,12 +102,51 @@ def test_a_timing_at_another_size_is_scaled_by_the_pixels(entry, tmp_path):
     keep_timing(entry, tmp_path, architecture="vgg16")
     timing, note = known.find(entry)
     assert (timing["fine_tune"], timing["forward"], timing["setup"]) == (12.0, 4.0, 5.0)
-    assert note == "timing at 16, batch 4"
+    assert note == "estimated, from 16 px, batch 4"
 
 
 def test_nothing_is_known_of_a_network_that_was_never_timed(entry, tmp_path):
     known = keep_timing(entry, tmp_path, architecture="vgg16")
     assert forecast_line([missing(entry)], [], known, tmp_path).cost is None
+
+
+def test_kept_features_cost_the_backbone_once_per_view_and_the_head_in_every_epoch(entry):
+    options = replace(entry.options, head_epochs=3, fine_tune_epochs=0, augmented_views=8)
+    timing = TIMING | {"head": 1.5}
+    # 8 views of 10 batches and 2 batches of validation images at 1 s; 3 epochs of 10 steps, 0.5 s of each for the head.
+    cost = estimate_cost(replace(entry, options=options), {"train": 40, "val": 8, "test": 9}, timing, "measured")
+    assert cost.seconds == 8 + 5 + (80 + 2) + 3 * 10 * 0.5 + 2 + 3
+
+
+def keep_probes(folder):
+    """Timings of all probes for the default config, with invented seconds."""
+    plan = plan_runs(read_config())
+    for probe in PROBES:
+        keep_timing(plan_probe(next(run for run in plan if run.is_deep), *probe), folder)
+    return plan
+
+
+def test_a_few_timed_networks_make_every_run_of_the_default_grid_known(tmp_path):
+    forecast = forecast_study(keep_probes(tmp_path), tmp_path, 0)
+    assert sum(line.runs for line in forecast.lines) == 1107
+    assert {line.cost.basis.split(",")[0] for line in forecast.lines} == {"estimated"}
+    assert all(line.cost.seconds > 0 and line.cost.disk_mb > 0 for line in forecast.lines)
+    assert f"of {len(PROBES)} networks" in forecast.error
+
+
+def test_classes_of_gpus_are_forecast_without_any_timing(tmp_path, monkeypatch):
+    monkeypatch.setattr("covbench.operations.forecast.list_gpus", list)
+    forecast = forecast_study(plan_runs(read_config()), tmp_path, 0)
+    assert {line.cost for line in forecast.lines} == {None}
+    assert [gpu for gpu, _ in forecast.on_classes] == list(read_classes())
+    assert all(line.cost and line.cost.basis == "estimated" for _, lines in forecast.on_classes for line in lines)
+    hours = [wall_clock([line for line in lines if line.cost.micro_batches], 1) for _, lines in forecast.on_classes]
+    assert hours[0] == max(hours)  # the T4's
+
+
+def test_no_class_is_shown_where_a_gpu_is_at_hand(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("covbench.operations.forecast.list_gpus", lambda: ["0"])
+    assert forecast_study(plan, tmp_path, 0).on_classes == []
 
 
 def test_a_drawn_split_says_how_many_images_there_are(entry, tmp_path):
@@ -150,18 +187,6 @@ def test_runs_side_by_side_end_with_the_longest_line():
     assert wall_clock(lines, 3) == 100
 
 
-def test_the_total_says_how_many_runs_it_lacks():
-    known = Line("t", "p", "a", 2, 9, True, Cost(3600.0, 1, 0, 1, 1, "1 finished"))
-    text = show_lines([known, Line("t", "p", "b", 3, 9, False, None)], 1)
-    assert "2 runs: 2.0 h" in text
-    assert "3 runs are not included" in text
-    assert "~9" in text
-
-
-def test_times_are_told_in_the_unit_that_suits():
-    assert [show_seconds(seconds) for seconds in (45, 720, 12600)] == ["45 s", "12 min", "3.5 h"]
-
-
 def test_networks_are_chosen_by_name_and_a_name_that_fits_none_is_refused(plan):
     assert {run.run.architecture for run in choose_trainings(plan, ["small_*"])} == {"small_cnn"}
     assert choose_trainings(plan, []) == plan
@@ -180,8 +205,29 @@ def test_a_timing_that_was_cut_short_is_named(entry, tmp_path):
 
 def test_steps_are_timed_for_real_once_and_the_next_forecast_reads_what_was_kept(plan, tmp_path, capsys):
     assert [line.cost for line in forecast_trainings(plan, tmp_path, 0)] == [None]
-    measured = forecast_trainings(plan, tmp_path, 120)
+    measured = forecast_trainings(plan, tmp_path, 600)
     assert "timing small_cnn at 32" in capsys.readouterr().err
-    assert forecast_trainings(plan, tmp_path, 120) == measured
+    assert forecast_trainings(plan, tmp_path, 600) == measured
     assert "timing small_cnn" not in capsys.readouterr().err
-    assert (measured[0].runs, measured[0].cost.basis) == (2, "timing")
+    assert (measured[0].runs, measured[0].cost.basis) == (2, "measured")
+
+
+def test_a_timing_that_needs_longer_than_is_left_is_stopped(plan, tmp_path, capsys):
+    assert [line.cost for line in forecast_trainings(plan, tmp_path, 0.5)] == [None]
+    assert "stopped: no time is left" in capsys.readouterr().err
+    assert StepTimings(tmp_path).kept == []
+
+
+def test_networks_that_the_table_lacks_come_first_then_probes_then_the_quickest(plan, entry, tmp_path, monkeypatch):
+    grid = [run for run in plan_runs(read_config()) if run.run.architecture in ("nasnetlarge", "xception")]
+    asked = []
+    monkeypatch.setattr(StepTimings, "_measure", lambda _, planned, left: asked.append(planned.run.architecture))
+    StepTimings(tmp_path).measure([*grid, entry], 60)
+    assert asked[: 1 + len(PROBES)] == ["small_cnn", *(name for name, *_ in PROBES)]
+    keep_probes(tmp_path)
+    asked.clear()
+    StepTimings(tmp_path).measure([*grid, entry], 1e6)
+    assert (asked[:2], set(asked[2:])) == (["small_cnn", "xception"], {"xception", "nasnetlarge"})
+    asked.clear()
+    StepTimings(tmp_path).measure([*grid, entry], 1e-3)
+    assert asked in ([], ["small_cnn"])  # what is expected to take longer than the time that is left is not begun

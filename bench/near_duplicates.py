@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
@@ -136,11 +137,11 @@ def draw_chests(count: int) -> np.ndarray:
 
 def _draw_chest(rng: np.random.Generator) -> np.ndarray:
     """Lungs, heart and ribs, each a little different, under clouds of several scales: uint8, (SIDE, SIDE)."""
-    image = np.full((SIDE, SIDE), 170, np.float32)
+    image: Any = np.full((SIDE, SIDE), 170, np.float32)
     shift = rng.normal(0, 2, 8)
     for across, tilt in ((38, 8), (90, -8)):
-        centre, axes = (across + shift[0], 62 + shift[1]), (22 + shift[2], 44 + shift[3])
-        cv2.ellipse(image, np.intp(centre).tolist(), np.intp(axes).tolist(), tilt + shift[4], 0, 360, 60, -1)
+        centre, axes = (int(across + shift[0]), int(62 + shift[1])), (int(22 + shift[2]), int(44 + shift[3]))
+        cv2.ellipse(image, centre, axes, tilt + shift[4], 0, 360, 60, -1)
     cv2.ellipse(image, (round(70 + shift[5]), round(88 + shift[6])), (22, 20), 30, 0, 360, 190, -1)
     image = cv2.GaussianBlur(image, (0, 0), 3)
     rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
@@ -153,7 +154,9 @@ def _draw_chest(rng: np.random.Generator) -> np.ndarray:
 
 
 def _compress(image: np.ndarray) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 50))[1], cv2.IMREAD_GRAYSCALE)
+    return np.asarray(
+        cv2.imdecode(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 50))[1], cv2.IMREAD_GRAYSCALE)
+    )
 
 
 def _crop(image: np.ndarray) -> np.ndarray:

@@ -105,8 +105,8 @@ def compare_task(runs: list[RunRecord]) -> Rows:
     for (protocol, architecture, family), several in groupby(runs, key=_model):
         seeds = list(several)
         draws, drawn = drawn[: len(seeds)], drawn[len(seeds) :]
-        for scored, found in zip(seeds, draws, strict=True):
-            rows["metrics"] += _tabulate(scored, found)
+        for scored, scores in zip(seeds, draws, strict=True):
+            rows["metrics"] += _tabulate(scored, scores)
         entered = enter_contestant(seeds, draws)
         contestants.setdefault(protocol, {})[architecture] = entered
         keys = {"protocol": protocol, "architecture": architecture, "family": family}

@@ -165,7 +165,7 @@ def test_a_state_of_the_head_leaves_the_frozen_backbone_out_and_keeps_its_genera
     arrays, facts = load_state(tmp_path)
     assert facts["phase"] == "head"
     model = build_model()
-    head = [weight.shape for weight in model.get_layer("head").weights]
+    head = [tuple(weight.shape) for weight in model.get_layer("head").weights]
     assert [array.shape for array in arrays["best"]] == head
     generators = [(2,), (2,)]  # of the dropout in both parts
     assert sorted(array.shape for array in arrays["model"]) == sorted([*head, *generators])

@@ -20,7 +20,7 @@ SETTING = {
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "pspnet_mobilenetv2"])
 def test_the_table_holds_what_the_networks_themselves_have(name):
-    from covbench.operations.count_work import count_network
+    from bench.count_work import count_network
 
     assert read_table()[name] == count_network(name)
 
@@ -30,7 +30,7 @@ def test_the_table_holds_what_the_networks_themselves_have(name):
 def test_every_row_of_the_table_is_what_its_network_has(name):
     import keras
 
-    from covbench.operations.count_work import count_network
+    from bench.count_work import count_network
 
     keras.utils.clear_session()
     assert read_table()[name] == count_network(name)
@@ -39,7 +39,7 @@ def test_every_row_of_the_table_is_what_its_network_has(name):
 def test_multiply_adds_of_each_kind_of_layer_are_counted_by_hand():
     import keras
 
-    from covbench.operations.count_work import count_multiply_adds
+    from bench.count_work import count_multiply_adds
 
     images = keras.Input((8, 8, 6))
     layers = [

@@ -29,14 +29,15 @@ def run_job(folder, *words):
 
 
 def test_notices_that_every_machine_writes_are_gone_and_all_other_lines_stay_in_order(tmp_path):
-    first, *rest = run_job(tmp_path, NOTICE + FALLBACK, REAL).splitlines(keepends=True)
+    first, *rest, used = run_job(tmp_path, NOTICE + FALLBACK, REAL).splitlines(keepends=True)
     assert first.endswith(" INFO trains\n")
+    assert " INFO used " in used
     assert rest in ([REAL, "printed\n"], ["printed\n", REAL])  # what Python prints is written when it ends
 
 
 def test_a_log_without_notices_is_left_as_it_is(tmp_path):
     log = run_job(tmp_path, "", REAL)
-    assert log.count("\n") == 3
+    assert log.count("\n") == 4
 
 
 def test_the_log_of_a_job_that_crashes_keeps_every_line(tmp_path):

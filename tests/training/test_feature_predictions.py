@@ -148,9 +148,8 @@ def test_external_tests_of_all_seeds_and_protocols_compute_each_image_once(backb
         runs = [Run(TASK.name, protocol, NETWORK, seed) for seed in (0, 1, 2)]
         models = [f"{protocol}/{run.seed}/model.keras" for run in runs]
         for run, path in zip(runs, models, strict=True):
-            write_json(
-                tmp_path / path.replace("model.keras", "manifest.json"), describe_run(decide_inputs(run, {}, {}))
-            )
+            manifest = tmp_path / path.replace("model.keras", "manifest.json")
+            write_json(manifest, describe_run(decide_inputs(run, {"size": SIDE}, {})))
             build(backbone, seed=10 * len(protocol) + run.seed).save(path)
         tables = ["index.parquet", "duplicates.parquet", "duplicates.parquet"]
         job = ExternalJob(runs, models, FROZEN, EXTERNAL.name, *tables, ["images.npy", "rows.parquet"], 1)

@@ -51,10 +51,16 @@ def make_shared(folder):
 
 @as_others
 def test_what_one_user_has_run_another_of_the_group_continues_in_the_same_folder(tmp_path):
-    folder, model = make_shared(tmp_path / "shared"), "results/runs/phantom_xray/audited/majority"
+    folder = make_shared(tmp_path / "shared")
     for user, config in zip(USERS, (CONFIG, MORE_SEEDS), strict=True):
         run_as(user, folder, config, make_shared(tmp_path / f"home of {user}"))
-    assert [(folder / model / f"{seed}/manifest.json").stat().st_uid for seed in (0, 1)] == list(USERS)
+
+    def owners(pattern):
+        return [(folder / pattern.format(seed)).stat().st_uid for seed in (0, 1)]
+
+    assert owners("data/splits/phantom_xray/audited/{}.parquet") == list(USERS)
+    second = [USERS[1]] * 2  # one job fits a baseline with all seeds
+    assert owners("results/runs/phantom_xray/audited/majority/{}/manifest.json") == second
 
 
 @as_others

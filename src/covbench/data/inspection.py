@@ -36,6 +36,14 @@ def inspect_file(rows: pd.DataFrame, raw: Path, store: DecodedStore) -> tuple[li
 
     A flaw is the reason why a picture cannot be used although its file is sound. The images are decoded, whatever the
     store holds, and those of rows that are not excluded are kept in it.
+
+    Args:
+        rows: schema.INDEX_COLUMNS, of one `path`.
+        raw: the dataset's folder in data/raw.
+        store: of the dataset's decoded images.
+
+    Returns:
+        sha256, phash and flaw of each row, and a message for each fault of the file and its masks.
     """
     path, needed = raw / str(first_row(rows)["path"]), ~rows["excluded"]
     nothing = [("", "", "")] * len(rows)

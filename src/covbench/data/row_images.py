@@ -77,7 +77,16 @@ def decode_rows(rows: pd.DataFrame, file: RawFile, store: DecodedStore) -> Itera
 def load_rows(rows: pd.DataFrame, file: RawFile, store: DecodedStore) -> Iterator[tuple[str, np.ndarray]]:
     """Read the images of rows from the store. If one is missing, decode the file anew.
 
-    Args, yields and raises as decode_rows.
+    Args:
+        rows: as of decode_rows.
+        file: that holds them.
+        store: of the dataset's decoded images.
+
+    Yields:
+        As decode_rows.
+
+    Raises:
+        CovbenchError: as decode_rows.
     """
     for number, key in enumerate(_name_images(rows, file)):
         found = store.read(key)

@@ -124,7 +124,16 @@ def forecast_study(plan: Sequence[PlannedRun], root: Path, seconds: float) -> Fo
 
 
 def forecast_trainings(plan: Sequence[PlannedRun], root: Path, seconds: float) -> list[Line]:
-    """Forecast the planned trainings that are missing or stale on this machine: the lines of forecast_study."""
+    """Forecast the planned trainings that are missing or stale on this machine.
+
+    Args:
+        plan: As experiment.plan.plan_runs.
+        root: The folder that holds data/, results/ and benchmarks/.
+        seconds: How long to time networks; 0 times none.
+
+    Returns:
+        The lines of forecast_study.
+    """
     return _forecast_groups(group_trainings(examine_runs(plan, root)), StepTimings(root), root, seconds)
 
 

@@ -54,6 +54,9 @@ class GpuClass:
             work: Of the setting.
             precision: As in the config; `mixed_float16` and `mixed_bfloat16` halve the bytes of activations.
             setup: Seconds to build and trace the network, which is work of the host.
+
+        Returns:
+            Seconds and MB by name.
         """
         seconds = {name: self._step(getattr(work, name), precision) for name in ("forward", "head", "fine_tune")}
         return seconds | {
@@ -75,7 +78,16 @@ class GpuClass:
 
     @staticmethod
     def estimate_memory(work: SettingWork, precision: str, micro_batches: int = 1) -> float:
-        """Estimate the peak memory in MB: activations of a micro-batch, which the backward pass needs, and weights."""
+        """Estimate the peak memory: activations of a micro-batch, which the backward pass needs, and weights.
+
+        Args:
+            work: Of the setting.
+            precision: As in the config.
+            micro_batches: Into which a batch is cut.
+
+        Returns:
+            The memory in MB.
+        """
         activations = work.activations / micro_batches / (1 if precision == "float32" else 2)
         return RESERVED_MB + (activations + work.parameters * STATE_BYTES) / 2**20
 

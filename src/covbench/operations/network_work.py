@@ -1,6 +1,6 @@
 """The work of a training step: multiply-adds, bytes, layers and trained numbers, from a table of the networks.
 
-operations.count_work counted the table once, from the networks themselves. Multiply-adds and bytes grow with the pixels
+bench.count_work counted the table once, from the networks themselves. Multiply-adds and bytes grow with the pixels
 of a batch. Parameters and layers do not.
 """
 

@@ -166,7 +166,18 @@ class StepTimings:
 
 
 def plan_probe(like: PlannedRun, architecture: str, size: int, batch_size: int, head: str) -> PlannedRun:
-    """Plan a run that is only timed, with the settings of another run: both phases of a classifier."""
+    """Plan a run that is only timed, with the settings of another run: both phases of a classifier.
+
+    Args:
+        like: The run whose settings are taken.
+        architecture: Of the timed network.
+        size: Side of its images, in pixels.
+        batch_size: Images in a batch.
+        head: Of a classifier.
+
+    Returns:
+        The run.
+    """
     kind = catalogue.architecture(architecture).kind
     task = next(task for task in TASKS.values() if task.kind == kind)
     options = replace(protocol_options(AUDITED, task), size=size, batch_size=batch_size, head=head)

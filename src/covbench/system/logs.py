@@ -20,12 +20,13 @@ NOTICES = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|I0000 .* oneDNN custom operations are on\."
     rb"|E0000 .* oneDNN supports DT_\w+ only on platforms with AVX-512\."
+    rb"|W0000 .* tf_tfl_flatbuffer_helpers\.cc:\d+\] Ignored \w+\."
     rb"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU\."
 )
 """How the lines start that TensorFlow writes on every machine that is in order, whatever TF_CPP_MIN_LOG_LEVEL says.
 
 The first two come while the library is loaded, before it reads the variable. The third says at the level of errors that
-a kernel has another implementation. The fourth comes from TensorFlow Lite, which reads no such variable.
+a kernel has another implementation. The last two come from TensorFlow Lite, which reads no such variable.
 """
 
 

@@ -77,10 +77,18 @@ def choose_worst(cases: pd.DataFrame, number: int) -> pd.DataFrame:
 
 
 def load_maps(model: keras.Model, fold: Fold, options: Options) -> np.ndarray:
-    """Load the last feature maps of the backbone, for the plain images of a fold: float32, (R, h, w, C).
+    """Load the last feature maps of the backbone, for the plain images of a fold.
 
     If the backbone was never trained and the head flattens its maps, they are the kept features. Otherwise, as where
     the kept features are averages, the backbone runs.
+
+    Args:
+        model: the classifier.
+        fold: the images.
+        options: of the model's run.
+
+    Returns:
+        float32, (R, h, w, C).
     """
     if stays_frozen(model, options):
         extractor, _ = cut_classifier(model)

@@ -85,7 +85,13 @@ class Progress:
         return max(1, micro_batches // before)
 
     def enter_phase(self, name: str, model: keras.Model, keep_best: bool) -> None:
-        """Begin a phase, with an optimizer of its own, from the kept weights. `keep_best`: they are the best so far."""
+        """Begin a phase, with an optimizer of its own, from the kept weights.
+
+        Args:
+            name: of the phase.
+            model: the whole model.
+            keep_best: whether the kept weights are the best so far.
+        """
         self.take_best(model)
         self.phase, self.restored = name, {}
         if keep_best and self.history:

@@ -80,7 +80,16 @@ def score_draws(metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Inde
 
 
 def prepare_scorer(metrics: Mapping[str, Any], cases: pd.DataFrame, groups: pd.Index) -> Scorer:
-    """Sort and count the images of a run once, for any number of calls of score_draws."""
+    """Sort and count the images of a run once, for any number of calls of score_draws.
+
+    Args:
+        metrics: the content of metrics.json, read for its kind and classes.
+        cases: the content of cases.parquet.
+        groups: (P,), the groups that are drawn from. They include all groups of the cases.
+
+    Returns:
+        What score_draws needs of the run.
+    """
     codes = groups.get_indexer(pd.Index(cases["group"]))
     if metrics["kind"] == CLASSIFICATION:
         return partial(_score_classification, _count_classified(metrics, cases, codes, len(groups)))

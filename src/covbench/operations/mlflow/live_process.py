@@ -123,6 +123,11 @@ def follow(lines: Iterable[str], follower: Follower, report: Callable[[int], Non
     """Send the epochs of each line, and report how many epochs MLflow holds.
 
     The last line of a training is an empty list. Without it, the training was killed.
+
+    Args:
+        lines: a JSON list of epochs each.
+        follower: sends epochs to MLflow.
+        report: is called with the number of epochs that MLflow holds.
     """
     breaker, status = Breaker(follower.send), "KILLED"
     for line in lines:

@@ -1,6 +1,6 @@
 """Count the work of a network for each image: parameters, multiply-adds, activations and layers.
 
-`python -m covbench.operations.count_work NAME ...` prints rows of network_work.csv, read by operations.network_work.
+`python -m bench.count_work NAME ...` prints rows of network_work.csv, read by operations.network_work.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def test_a_store_that_cannot_be_written_keeps_nothing(tmp_path, monkeypatch, ste
     def refuse(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(decoded_store, "_open_file" if step == "open" else "_write_at", refuse)
+    monkeypatch.setattr(decoded_store, "open_at_any_position" if step == "open" else "write_at", refuse)
     with DecodedStore(tmp_path) as store:
         store.keep(key_of(1), SHA, draw())
         assert store.read(key_of(1)) is None

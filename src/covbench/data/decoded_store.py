@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from covbench.system.disk import show_bytes
-from covbench.system.files import hash_file
+from covbench.system.files import hash_file, open_at_any_position, write_at
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class DecodedStore:
         for path in folder.iterdir():
             if path.stem != name:
                 path.unlink(missing_ok=True)
-        self._pixels, self._marks = (_open_file(folder / f"{name}.{kind}") for kind in ("pixels", "marks"))
+        self._pixels, self._marks = (open_at_any_position(folder / f"{name}.{kind}") for kind in ("pixels", "marks"))
 
     def __enter__(self) -> DecodedStore:
         return self
@@ -153,9 +153,9 @@ class DecodedStore:
             if self._read_pixels(names[0]) is not None:
                 return
             data, offset = image.tobytes(), os.fstat(pixels.fileno()).st_size
-            _write_at(pixels, data, offset)
+            write_at(pixels, data, offset)
             mark = _MARK.pack(*names, offset, *image.shape, zlib.crc32(data))
-            _write_at(marks, mark + _SEAL.pack(zlib.crc32(mark)), self._seen)
+            write_at(marks, mark + _SEAL.pack(zlib.crc32(mark)), self._seen)
             self._read_marks(marks)
         finally:
             fcntl.flock(marks, fcntl.LOCK_UN)
@@ -174,15 +174,3 @@ class DecodedStore:
     def _stop(self, why: str) -> None:
         self._full = True
         log.warning("decoded images are not kept, so each later job decodes them again: %s", why)
-
-
-def _open_file(path: Path) -> FileIO:
-    """Open an existing or new file for reading and writing at any position."""
-    return FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
-
-
-def _write_at(file: FileIO, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file.fileno(), rest, offset)
-        rest, offset = rest[written:], offset + written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from covbench.data.inspection import read_row_masks
 from covbench.data.resizing import RESIZES, resize_mask
 from covbench.schema import CLASSIFICATION, CovbenchError, Task
 from covbench.system.disk import require_space
-from covbench.system.files import write_checksum, write_whole
+from covbench.system.files import write_at, write_checksum, write_whole
 
 Decode = Callable[[pd.DataFrame], Iterator[np.ndarray]]
 
@@ -148,7 +147,8 @@ def _write_array(
             try:
                 for number, picture in zip(numbers.tolist(), decode(rows.take(numbers)), strict=True):
                     shapes[number] = picture.shape
-                    _write_at(file, resize(picture, size), start + number * size * size)
+                    # pages of a memory map would count as this process's memory
+                    write_at(file, resize(picture, size).tobytes(), start + number * size * size)
             except CovbenchError as error:
                 errors.append(str(error))
 
@@ -165,11 +165,3 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     file.flush()
     return file.tell()
-
-
-def _write_at(file: BinaryIO, picture: np.ndarray, offset: int) -> None:
-    """Write by position, so that threads need no lock. Pages of a memory map would count as this process's memory."""
-    data = memoryview(picture.tobytes())
-    while data:
-        written = os.pwrite(file.fileno(), data, offset)
-        data, offset = data[written:], offset + written

@@ -12,8 +12,9 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -207,3 +208,22 @@ def write_predictions(table: pd.DataFrame, masks: Mapping[str, np.ndarray], outp
             np.savez_compressed(temporary, **dict(masks))  # type: ignore[arg-type]
     for name in ("predictions", "masks") if masks else ("predictions",):
         write_checksum(Path(outputs[name]))
+
+
+def open_at_any_position(path: Path) -> FileIO:
+    """Open an existing or new file for reading and writing with os.pread and write_at."""
+    return FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+
+
+def write_at(file: IO[bytes], data: bytes, offset: int) -> None:
+    """Write at a position of a file, so that threads need no lock.
+
+    Args:
+        file: open for writing, without a buffer that is not flushed.
+        data: is written whole.
+        offset: of the first byte.
+    """
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file.fileno(), rest, offset)
+        rest, offset = rest[written:], offset + written

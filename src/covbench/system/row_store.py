@@ -11,14 +11,13 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from covbench.system.disk import explain_full_disk, show_bytes
-from covbench.system.files import write_json
+from covbench.system.files import open_at_any_position, write_at, write_json
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,9 @@ class RowFile:
         path.parent.mkdir(parents=True, exist_ok=True)  # may have been deleted since
         self.folder, self.dtype = path.parent, dtype
         self.row_bytes = width * dtype.itemsize
-        self.data, self.marks = (_open(path.with_name(f"{path.name}.{suffix}")) for suffix in ("features", "marks"))
+        self.data, self.marks = (
+            open_at_any_position(path.with_name(f"{path.name}.{suffix}")) for suffix in ("features", "marks")
+        )
         self._warned = False
 
     def load(self, positions: np.ndarray, keys: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -112,8 +113,8 @@ class RowFile:
         """Write rows, and the mark of each after it."""
         for position, row in rows.items():
             data = row.tobytes()
-            _write_at(self.data, data, position * self.row_bytes)
-            _write_at(self.marks, _MARK.pack(keys[position], zlib.crc32(data)), position * _MARK.size)
+            write_at(self.data, data, position * self.row_bytes)
+            write_at(self.marks, _MARK.pack(keys[position], zlib.crc32(data)), position * _MARK.size)
 
     @contextmanager
     def _claim(self, positions: Sequence[int], wait: bool) -> Iterator[list[int]]:
@@ -133,15 +134,3 @@ class RowFile:
         finally:
             for position in claimed:
                 fcntl.lockf(self.marks, fcntl.LOCK_UN, 1, position * _MARK.size)
-
-
-def _open(path: Path) -> FileIO:
-    """Open an existing or new file for reading and writing at any position."""
-    return FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
-
-
-def _write_at(file: FileIO, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file.fileno(), rest, offset)
-        rest, offset = rest[written:], offset + written

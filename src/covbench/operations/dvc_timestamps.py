@@ -112,10 +112,13 @@ def find_foreign(plan: Iterable[PlannedRun], metadata: Mapping[str, OutputMetada
 
 
 def _fits(manifest: str, metadata: Mapping[str, OutputMetadata], root: Path) -> bool:
-    """Whether the metadata describe this run: both hold the fingerprint of what decided it, without its files."""
+    """Whether the metadata describe this run: both hold the fingerprint of what decided it, without its files.
+
+    The job of a baseline has a list of them, one for each seed.
+    """
     inputs: dict[str, Any] = json.loads((root / manifest).read_text(encoding="utf-8")).get("inputs", {})
     decided_by = fingerprint_inputs({name: part for name, part in inputs.items() if name != "files"})
-    return manifest in metadata and repr(decided_by) in metadata[manifest].params
+    return manifest in metadata and any(repr(decided_by) in parameter for parameter in metadata[manifest].params)
 
 
 def reconcile(plan: Sequence[PlannedRun], root: Path = Path()) -> int:

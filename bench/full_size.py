@@ -6,22 +6,19 @@ It runs the grid twice, with the code of BEFORE and with that of this checkout, 
 from __future__ import annotations
 
 import math
-import os
 import re
 import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pandas as pd
-import yaml
 
 from bench.near_duplicates import draw_chests
 from bench.processes import ROOT
 from bench.rows import Row
+from bench.workflow import run_workflow
 
 BEFORE = "d5752f9"
 RADIOGRAPHS, OTHERS, SIDE = 15_000, 500, 299
@@ -53,10 +50,10 @@ def measure() -> list[Row]:
         earlier = folder / "earlier code"
         subprocess.run(["git", "-C", ROOT, "worktree", "add", "--detach", earlier, BEFORE], check=True)
         try:
-            before = run_grid(folder / "before", folder / "mirror", earlier)
+            before = _run_grid(folder / "before", folder / "mirror", earlier)
         finally:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", earlier], check=True)
-        after = run_grid(folder / "after", folder / "mirror", ROOT)
+        after = _run_grid(folder / "after", folder / "mirror", ROOT)
         rules = tabulate_rules(folder / "after")
     note = f"{RADIOGRAPHS + OTHERS:,} images, 12 trainings, 24 baselines; other side: {BEFORE}"
     largest = int(rules["megabytes"].max())
@@ -68,6 +65,11 @@ def measure() -> list[Row]:
             for rule, row in rules.iterrows()
         ),
     ]
+
+
+def _run_grid(folder: Path, mirror: Path, tree: Path) -> float:
+    folder.mkdir()
+    return run_workflow(folder, {**GRID, "fetch": {"mirror": str(mirror)}}, ["all"], tree, trainings=2)
 
 
 def draw_mirror(folder: Path, radiographs: int, others: int) -> None:
@@ -94,31 +96,6 @@ def draw_mirror(folder: Path, radiographs: int, others: int) -> None:
 
 def _write(path: Path, image: Any) -> None:
     cv2.imwrite(str(path), cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC))
-
-
-def run_grid(folder: Path, mirror: Path, tree: Path, grid: Mapping[str, Any] = GRID) -> float:
-    """Run the grid on two cores, and return the processor seconds of Snakemake and all its jobs.
-
-    Args:
-        folder: the working directory, a new one.
-        mirror: the datasets.
-        tree: the checkout whose code runs.
-        grid: the config without `fetch`.
-
-    Raises:
-        RuntimeError: Snakemake failed. The message is the end of its output.
-    """
-    folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump({**grid, "fetch": {"mirror": str(mirror)}}))
-    command = [sys.executable, "-m", "snakemake", "all", "--snakefile", tree / "Snakefile", "--cores", "2"]
-    command += ["--resources", "gpu=2", "--configfile", folder / "config.yaml", "--directory", folder]
-    environment = os.environ | {"PYTHONPATH": str(tree / "src")}
-    with open(folder / "snakemake.log", "wb") as log:
-        process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, cwd=folder, env=environment)
-        _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError((folder / "snakemake.log").read_text()[-3000:])
-    return used.ru_utime + used.ru_stime
 
 
 def tabulate_rules(folder: Path) -> pd.DataFrame:

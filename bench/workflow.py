@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,23 +30,36 @@ SYNTHETIC = {
 }
 
 
-def run_workflow(folder: Path, config: Mapping[str, Any], targets: Sequence[str]) -> None:
+def run_workflow(
+    folder: Path, config: Mapping[str, Any], targets: Sequence[str], tree: Path = ROOT, trainings: int = 1
+) -> float:
     """Run Snakemake on two cores.
 
     Args:
         folder: the working directory.
         config: the whole config.
-        targets: files to make.
+        targets: files to make, or names of rules.
+        tree: the checkout whose code runs.
+        trainings: how many may run at once.
+
+    Returns:
+        Processor seconds of Snakemake and of all its jobs.
 
     Raises:
         RuntimeError: Snakemake failed. The message is the last line of its output.
     """
     (folder / "config.yaml").write_text(yaml.safe_dump(dict(config)))
-    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(tree / "Snakefile"), "--cores", "2"]
     command += ["--configfile", str(folder / "config.yaml"), "--directory", str(folder), "--quiet", "all"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    command += ["--resources", f"gpu={trainings}"]
+    environment = os.environ | {"PYTHONPATH": str(tree / "src")}
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env=environment)
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            output.seek(0)
+            raise RuntimeError(output.read().strip().splitlines()[-1])
+    return used.ru_utime + used.ru_stime
 
 
 def read_run(folder: Path, run: str) -> dict[str, Any]:

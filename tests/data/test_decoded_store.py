@@ -18,6 +18,7 @@ from covbench.data.decoded_store import DECODERS, DecodedStore, open_store
 from covbench.data.index import build_index
 from covbench.data.prepare import prepare_images
 from covbench.schema import CovbenchError
+from covbench.system import disk
 
 TASK, PICTURES, SLICES, SHA = TASKS["covid_ct"], 6, 4, "ab" * 32
 FILES = PICTURES + 1
@@ -194,7 +195,7 @@ def test_three_jobs_fill_one_store_and_one_that_is_killed_leaves_nothing_that_is
 
 
 def test_an_almost_full_disk_keeps_nothing_and_changes_nothing(raw, decoded, monkeypatch, caplog):
-    monkeypatch.setattr(decoded_store, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr(disk, "LEFT_BY_CACHES", 10**18)
     table = index(raw)
     make_all(raw, table)
     assert len(decoded) == FILES + 3 * (FILES - 1)

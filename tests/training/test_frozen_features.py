@@ -17,7 +17,7 @@ from covbench.models.classifier import build_classifier
 from covbench.models.saved import load_network
 from covbench.protocols import AUDITED, PUBLISHED, protocol_options, resolve_options
 from covbench.schema import Task
-from covbench.system import row_store
+from covbench.system import disk
 from covbench.training import frozen_features as features
 from covbench.training.fit import train_model
 from covbench.training.frozen_features import (
@@ -206,7 +206,7 @@ def test_heads_that_begin_alike_share_features(model, extractor, store, fold, tm
 
 def test_a_nearly_full_disk_keeps_no_features_and_gives_the_same_ones(extractor, store, fold, tmp_path, monkeypatch):
     first = load(store, fold, range(4))
-    monkeypatch.setattr(row_store, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr(disk, "LEFT_BY_CACHES", 10**18)
     other = FeatureStore(extractor, fold.images, tmp_path / "full")
     np.testing.assert_array_equal(load(other, fold, range(4)), first)
     assert (other.folder / "rotation_0.features").stat().st_size == 0

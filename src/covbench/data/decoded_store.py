@@ -20,12 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from covbench.system.disk import show_bytes
+from covbench.system.disk import LEFT_BY_CACHES, leaves_room, show_bytes
 from covbench.system.files import hash_file, open_at_any_position, write_at
 
 log = logging.getLogger(__name__)
 
-SPARE_BYTES = 5 * 10**9  # left free for what cannot be decoded again, as models
 DECODERS = ("decoding", "dicom", "dicom_tables", "images", "pictures", "row_images", "volumes", "windows")
 """Modules of covbench.data that decide how a file is decoded."""
 PACKAGES = (
@@ -137,11 +136,10 @@ class DecodedStore:
             if self._full or self._pixels is None or self._marks is None:
                 return
             try:
-                disk = os.fstatvfs(self._pixels.fileno())
-                if disk.f_bavail * disk.f_frsize < SPARE_BYTES + image.nbytes:
-                    self._stop(f"less than {show_bytes(SPARE_BYTES)} of the disk are free")
-                else:
+                if leaves_room(self._pixels, image.nbytes):
                     self._append(self._pixels, self._marks, (key, bytes.fromhex(sha256)), image)
+                else:
+                    self._stop(f"less than {show_bytes(LEFT_BY_CACHES)} of the disk are free")
             except OSError as error:
                 self._stop(str(error))
 

@@ -48,6 +48,11 @@ class Fold:
         """The copy number of each row, 0 for an image itself and k > 0 for its k-th augmented copy: int64, (R,)."""
         return self.rows["copy"].to_numpy()
 
+    @property
+    def slots(self) -> np.ndarray:
+        """Where features of each row are kept, a number for each image of the array and copy: int64, (R,)."""
+        return self.positions + len(self.images) * self.copies
+
     def __len__(self) -> int:
         return len(self.positions)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from covbench.operations.network_work import BYTES, SettingWork, StepWork
+from covbench.operations.network_work import BYTES, STEPS, SettingWork, StepWork
 
 TABLE = Path(__file__).with_name("gpu_classes.csv")
 COMPUTE_SHARE = {"plain": 0.7, "tensor": 0.3}  # of the data sheet's peak; cuDNN seldom keeps tensor cores busy
@@ -58,7 +58,7 @@ class GpuClass:
         Returns:
             Seconds and MB by name.
         """
-        seconds = {name: self._step(getattr(work, name), precision) for name in ("forward", "head", "fine_tune")}
+        seconds = {name: self._step(getattr(work, name), precision) for name in STEPS}
         return seconds | {
             "setup": setup,
             "memory_mb": 0.0,

@@ -17,6 +17,7 @@ from covbench.models.catalogue import input_size
 
 TABLE = Path(__file__).with_name("network_work.csv")
 BYTES = 4  # of a float32
+STEPS = ("forward", "head", "fine_tune")  # of which each is timed and estimated
 BACKWARD = 3  # a training step computes about as much as three forward passes: outputs, and two gradients
 
 

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from covbench.operations.network_work import BYTES, SettingWork, count_setting
+from covbench.operations.network_work import BYTES, STEPS, SettingWork, count_setting
 
 Timing = Mapping[str, float]
 Kept = Mapping[str, Any]  # {"setting": step_timings.describe_setting, "timing": time_steps.Timing}
 
 FEWEST = 3  # timed networks from which others are estimated
-STEPS = ("forward", "head", "fine_tune")
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,10 @@ class StepModel:
 
 def fit_model(kept: Sequence[Kept]) -> StepModel | None:
     """Fit the rates to timings of one machine. Returns None for fewer than FEWEST networks of the table."""
-    timed = [(work, entry["timing"]) for entry in kept if (work := count_setting(entry["setting"]))]
-    if len({entry["setting"]["architecture"] for entry in kept if count_setting(entry["setting"])}) < FEWEST:
+    counted = [(entry, work) for entry in kept if (work := count_setting(entry["setting"]))]
+    if len({entry["setting"]["architecture"] for entry, _ in counted}) < FEWEST:
         return None
+    timed = [(work, entry["timing"]) for entry, work in counted]
     steps = [(getattr(work, name), timing[name]) for work, timing in timed for name in STEPS]
     sizes = [(_describe_size(work), timing) for work, timing in timed]
     return StepModel(

@@ -19,7 +19,7 @@ from covbench.data.datasets import TASKS
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import installed_packages
 from covbench.models import catalogue
-from covbench.operations.network_work import count_setting, read_table
+from covbench.operations.network_work import STEPS, count_setting, read_table
 from covbench.operations.step_model import StepModel, Timing, fit_model
 from covbench.protocols import AUDITED, protocol_options
 from covbench.schema import CovbenchError, Run
@@ -143,7 +143,7 @@ class StepTimings:
         found = self.find(planned)
         if found is None:
             return 0.0
-        steps = sum(found[0][name] for name in ("head", "fine_tune", "forward"))
+        steps = sum(found[0][name] for name in STEPS)
         return START_SECONDS + found[0]["setup"] + TIMED_STEPS * steps
 
     def _measure(self, planned: PlannedRun, left: float) -> None:
@@ -192,7 +192,7 @@ def _scale(kept: Mapping[str, Any], setting: Mapping[str, Any]) -> tuple[Timing,
     """Scale a timing of the same network by the pixels of a batch."""
     size, batch = kept["setting"]["size"], kept["setting"]["batch_size"]
     scale = _pixels(setting) / _pixels(kept["setting"])
-    scaled = {name: kept["timing"][name] * scale for name in ("head", "fine_tune", "forward", "gpu_mb")}
+    scaled = {name: kept["timing"][name] * scale for name in (*STEPS, "gpu_mb")}
     return kept["timing"] | scaled, f"{ESTIMATED}, from {size} px, batch {batch}"
 
 

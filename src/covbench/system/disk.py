@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from covbench.schema import CovbenchError
 
 FULL_IN_WORDS = re.compile(r"No space left on device|\d+ requested and \d+ written")
 SPARE_BYTES = 50 * 10**6  # left free for logs and tables of other jobs
+LEFT_BY_CACHES = 5 * 10**9  # bytes for what cannot be computed again as a cache can: models and states
 
 
 def show_bytes(count: float) -> str:
@@ -43,6 +46,12 @@ def require_space(folder: Path, needed: int, what: str) -> None:
             f"but the disk of {folder.resolve()} has {show_bytes(free)} free, {show_bytes(missing)} too little; "
             "free some space or run in a folder on a larger disk (what has been written is kept)"
         )
+
+
+def leaves_room(file: IO[bytes], size: int = 0) -> bool:
+    """Whether LEFT_BY_CACHES bytes stay free on the disk of an open file after `size` more. The file may be deleted."""
+    disk = os.fstatvfs(file.fileno())
+    return disk.f_bavail * disk.f_frsize >= LEFT_BY_CACHES + size
 
 
 @contextmanager

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from covbench.system.disk import explain_full_disk, show_bytes
+from covbench.system.disk import LEFT_BY_CACHES, explain_full_disk, leaves_room, show_bytes
 from covbench.system.files import open_at_any_position, write_at, write_json
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path("checkpoints") / "features"
-SPARE_BYTES = 5 * 10**9  # left free for models and states, which cannot be computed again as rows can
 
 _MARK = struct.Struct("<II")
 
@@ -100,10 +99,9 @@ class RowFile:
         return found
 
     def _keep(self, keys: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> None:
-        disk = os.fstatvfs(self.data.fileno())  # works even after the files are deleted
-        if disk.f_bavail * disk.f_frsize < SPARE_BYTES:
+        if not leaves_room(self.data):
             if not self._warned:
-                log.warning("less than %s free: features are not kept, so jobs are slower", show_bytes(SPARE_BYTES))
+                log.warning("less than %s free: features are not kept, so jobs are slower", show_bytes(LEFT_BY_CACHES))
             self._warned = True
             return
         with explain_full_disk(self.folder, f"features; {FOLDER} may be deleted at any time"):

@@ -40,7 +40,6 @@ def load_features(name: str, fold: Fold, root: Path = FOLDER) -> np.ndarray:
         "instruction_set": describe_processor()["instruction_set"],
     }
     file = RowFile(open_folder(root, content) / name, width, np.dtype(np.float32))
-    positions = fold.positions + len(fold.images) * fold.copies
     features = np.empty((len(fold), width), np.float32)
     for first in range(0, len(fold), CHUNK):
         rows = np.arange(first, min(first + CHUNK, len(fold)))
@@ -48,6 +47,6 @@ def load_features(name: str, fold: Fold, root: Path = FOLDER) -> np.ndarray:
         def compute(left: np.ndarray, rows: np.ndarray = rows) -> np.ndarray:
             return describe(np.stack([fold.load(row)[0] for row in rows[left]]))
 
-        features[rows] = file.load(positions[rows], fold.keys[rows], compute)
+        features[rows] = file.load(fold.slots[rows], fold.keys[rows], compute)
         fold.release()
     return features

@@ -144,8 +144,7 @@ class FeatureStore:
             features = self._extract(_show(fold, chosen[left], view))
             return np.clip(features, -self.largest, self.largest)
 
-        positions = (fold.positions + len(fold.images) * fold.copies)[chosen]
-        return self._files[view].load(positions, fold.keys[chosen], compute).astype(np.float32)
+        return self._files[view].load(fold.slots[chosen], fold.keys[chosen], compute).astype(np.float32)
 
 
 def _show(fold: Fold, rows: np.ndarray, view: View) -> np.ndarray:

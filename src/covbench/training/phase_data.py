@@ -12,7 +12,7 @@ from covbench.data.augmentation import AUGMENTATIONS
 from covbench.data.folds import Fold
 from covbench.protocols import Options
 from covbench.training.batches import Batches
-from covbench.training.frozen_features import PLAIN, FeatureBatches, FeatureStore, View, cut_classifier
+from covbench.training.frozen_features import VIEW_SEED, FeatureBatches, FeatureStore, View, cut_classifier, show_test
 
 
 class PhaseData(Protocol):
@@ -90,7 +90,7 @@ class FeatureData:
 
     @cached_property
     def val_batches(self) -> FeatureBatches:
-        view = View(self.options.augmentation) if self.options.augment_test else PLAIN
+        view = show_test(self.options, VIEW_SEED)
         return FeatureBatches(self.store, view, self.val, self.options.batch_size, self.seed)
 
     def train_batches(self, epoch: int, first: int = 0, micro_batches: int = 1) -> FeatureBatches:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 
@@ -13,6 +15,7 @@ from covbench.training.classifier_parts import show_logits
 from covbench.training.frozen_features import FeatureBatches, FeatureStore, cut_classifier, show_test, stays_frozen
 
 ROUNDED_HEAD = "pooled_logits"  # the head whose logits the study rounded to score it
+_cut_once = functools.lru_cache(maxsize=1)(cut_classifier)  # a head's graph is traced once for all folds and seeds
 MAJORITY = 0.5  # the study's threshold: a pixel belongs to a class with more than this probability
 
 
@@ -65,7 +68,7 @@ def _prepare(model: keras.Model, fold: Fold, options: Options, seed: int) -> tup
     """Return the network that predicts, and its batches: the whole model and images, or its head and features."""
     view = show_test(options, seed)
     if stays_frozen(model, options):
-        extractor, head = cut_classifier(model)
+        extractor, head = _cut_once(model)
         return head, FeatureBatches(FeatureStore(extractor, fold.images), view, fold, options.batch_size, seed)
     return model, Batches(fold, options.batch_size, seed, augmentation=AUGMENTATIONS[view.augmentation])
 

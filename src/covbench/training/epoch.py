@@ -63,7 +63,6 @@ def run_epoch(
     watch = _Watch(model, phase, progress, epoch, checkpointer)
     if progress.batch == 0 and progress.fitted is None:
         progress.begin_epoch()
-        keras.utils.set_random_seed(seed + epoch)
         reseed_layers(model, seed, epoch)
     if progress.fitted is None:
         progress.finish_batches(_fit(data, progress, epoch, watch))

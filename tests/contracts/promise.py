@@ -1,6 +1,5 @@
-"""What every network promises of its answers. `python -m tests.contracts.promise NAME` asks it of one classifier."""
+"""What every network promises of its answers."""
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -38,13 +37,10 @@ def _predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
 
 
-def _check_classifier(name: str) -> None:
+def check_classifier(name: str) -> None:
+    """Raise AssertionError unless a classifier of the catalogue keeps both promises."""
     side = input_size(name, SIDE)
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
     model = build_classifier(name, side, CLASSES, "average_pool", "own")
     check_parts(model, name)
     check_answers(model, images, (2, CLASSES))
-
-
-if __name__ == "__main__":
-    _check_classifier(sys.argv[1])

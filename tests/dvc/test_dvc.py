@@ -30,7 +30,7 @@ CONFIG = {
 BATCH_SIZE = "options.audited.classification.batch_size"
 MODEL = "results/runs/phantom_xray/audited/small_cnn"
 TRAINED = {"train_classifier": 1}
-REPEATS = 20
+REPEATS = 8
 
 pytestmark = pytest.mark.slow
 
@@ -155,7 +155,7 @@ def test_a_changed_option_trains_the_networks_that_it_concerns_and_the_differenc
 
 
 def test_a_lock_of_another_config_is_never_taken_for_the_planned_one(changed):
-    """Every pair of lock and config, twenty times: Snakemake plans the training where they differ, and only there."""
+    """Every pair of lock and config, twice: Snakemake plans the training where they differ, and only there."""
     folder, _ = changed
     locks = {32: "HEAD~1", 16: "HEAD"}
     wrong = []

@@ -212,14 +212,15 @@ def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_w
 
 @pytest.mark.skipif(not (DEMO / "results/compare/metrics.csv").exists(), reason="compares with demo/: make demo")
 def test_the_demo_through_slurm_gives_the_metrics_of_make_demo(cluster, tmp_path):
-    """From drawing the X-rays to the report; what is drawn and prepared of the CT slices comes from `make demo`."""
+    """From drawing the X-rays to the report; data and runs of the CT slices come from `make demo`."""
     shutil.copy(ROOT / "config" / "demo.yaml", tmp_path / "config.yaml")
-    shutil.copytree(DEMO / "data", tmp_path / "data", ignore=shutil.ignore_patterns("phantom_xray*"))
-    shutil.copytree(DEMO / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    for name in ("data", "results/runs", ".snakemake/metadata"):
+        shutil.copytree(DEMO / name, tmp_path / name, ignore=shutil.ignore_patterns("phantom_xray*"))
     process = submit(
         tmp_path, "all", "--set-threads", *(f"{rule}=1" for rule in ("train_classifier", "train_segmenter"))
     )
     finish(process, tmp_path, seconds=1500)
+    assert not (tmp_path / "logs/train/phantom_lesions").exists()
     for name in ("metrics.csv", "summary.csv"):
         assert (tmp_path / "results/compare" / name).read_text() == (DEMO / "results/compare" / name).read_text()
     assert (tmp_path / "results/report/index.html").exists()

@@ -214,16 +214,17 @@ def test_a_batch_that_does_not_fit_into_memory_is_cut_in_two_and_the_manifest_sa
 
 @pytest.mark.slow
 def test_a_frozen_backbone_with_dropout_goes_on_to_the_same_bits(processes, tmp_path):
+    choices = {"architecture": "mobilenetv2_035", "changes": {"head_epochs": 2, "fine_tune_epochs": 2}}
     results = []
-    for name, restarts in (("undisturbed", 0), ("stopped", 3)):
+    for name, kills in (("undisturbed", 0), ("killed", 2)):
         folder = tmp_path / name
         folder.mkdir()
-        draw_inputs(folder)
-        for _ in range(restarts):
-            process = start(processes, folder, architecture="mobilenetv2_035")
-            time.sleep(14)
+        draw_inputs(folder, 24)
+        for number in range(1, kills + 1):
+            process = start(processes, folder, **choices)
+            wait_for(lambda folder=folder, number=number: log_of(folder).count("INFO epoch") >= number)
             process.kill()
-            process.join()
-        assert finish(start(processes, folder, architecture="mobilenetv2_035")) == 0, log_of(folder)
+            assert finish(process) == -signal.SIGKILL
+        assert finish(start(processes, folder, **choices)) == 0, log_of(folder)
         results.append(read_result(folder / "results"))
     assert results[0] == results[1]

@@ -53,13 +53,9 @@ def two_cores(train):
     return train()
 
 
-def test_one_core_gives_the_weights_and_predictions_of_two(train, two_cores):
-    assert train(cores=1) == two_cores
-
-
-def test_threads_of_the_environment_change_nothing(train, two_cores):
+def test_one_core_and_other_threads_of_the_environment_give_the_weights_and_predictions_of_two(train, two_cores):
     others = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "1"}
-    assert train(TF_ENABLE_ONEDNN_OPTS="0", **others) == two_cores
+    assert train(cores=1, TF_ENABLE_ONEDNN_OPTS="0", **others) == two_cores
 
 
 def test_another_number_of_threads_gives_other_weights_under_another_fingerprint(train, two_cores):

@@ -6,9 +6,11 @@ fix_threads(snakemake.params.settings["threads"])
 
 from covbench.system.gpu_leases import lease_gpus
 from covbench.system.logs import log_to
+from covbench.training.start_keras import start_keras
 
 log_to(snakemake.log[0])
 lease_gpus(snakemake.resources.get("gpu", 0))
+start_keras()
 
 from functools import partial
 

@@ -1,0 +1,19 @@
+"""A job's Keras starts without what no job uses, and leaves nothing hidden behind it."""
+
+import subprocess
+import sys
+
+START = """
+import sys
+from covbench.training.start_keras import UNUSED, start_keras
+start_keras()
+assert "keras" in sys.modules
+assert not [name for name in sys.modules if name.split(".")[0] in UNUSED]
+import covbench.training.job, covbench.training.gradcam, covbench.training.predict_external
+import matplotlib.pyplot, sklearn.linear_model
+"""
+
+
+def test_keras_starts_without_packages_that_can_be_imported_afterwards():
+    done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]

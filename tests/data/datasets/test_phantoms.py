@@ -30,7 +30,6 @@ def ct(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     return raw, phantom_ct.index(raw)
 
 
-@pytest.mark.slow
 def test_a_second_drawing_has_the_same_bytes(tmp_path: Path, xray, ct) -> None:
     for module, (raw, _) in ((phantom_xray, xray), (phantom_ct, ct)):
         again = tmp_path / raw.name

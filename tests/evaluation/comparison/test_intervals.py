@@ -35,6 +35,7 @@ from tests.evaluation.comparison.simulated_studies import (
     tabulate_shares,
 )
 
+STUDIES = 400  # in each simulation; docs/explanation/statistics.md has 1,000
 METRICS = {"kind": CLASSIFICATION, "classes": ["non_covid", "covid"], "positive": "covid"}
 
 
@@ -170,8 +171,8 @@ def test_intervals_of_few_patients_hold_the_truth_in_about_95_of_100_studies(pat
 @pytest.mark.slow
 @pytest.mark.parametrize("patients", [6, 7, 8, 9, 10, 30, 60, 150])
 def test_intervals_hold_the_truth_in_93_to_97_of_100_studies_of_clustered_patients(patients):
-    held, given = measure_coverage(patients, 1000)
-    errors = np.sqrt(0.05 * 0.95 / (1000 * given))  # of the studies that have an interval: few for AUROC
+    held, given = measure_coverage(patients, STUDIES)
+    errors = np.sqrt(0.05 * 0.95 / (STUDIES * given))  # of the studies that have an interval: few for AUROC
     assert ((held >= 0.93 - 2 * errors) & (held <= 0.97 + 2 * errors)).all(), held
 
 
@@ -188,9 +189,9 @@ def test_equal_architectures_are_rarely_called_different(design):
 @pytest.mark.parametrize("patients", [200, 1500])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_equal_architectures_are_called_different_in_at_most_6_of_100_studies(design, patients, noise):
-    called, _, covered = measure_shares(Cell(design, patients, noise), 1000)
-    assert called <= 0.06 + 0.015  # two standard errors of 1,000 studies
-    assert covered >= 0.93 - 0.015
+    called, _, covered = measure_shares(Cell(design, patients, noise), STUDIES)
+    assert called <= 0.06 + 0.024  # two standard errors of 400 studies
+    assert covered >= 0.93 - 0.024
 
 
 @pytest.mark.parametrize(("rule", "strict"), [(SCORES, False), (DIFFERENCES, True)])

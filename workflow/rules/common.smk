@@ -124,9 +124,14 @@ def weights_for(wildcards):
     return [weights] if weights else []
 
 
-def made_by(script, *modules):
+def fingerprint_code(script, *modules):
     """Compute the fingerprint of a script's code and packages. `modules` are those that wildcards choose."""
     return fingerprint_inputs(depend_script(script, modules))
+
+
+def made_by(script, *modules):
+    """Delay the fingerprint until a job is planned. A job on a cluster starts Snakemake again, for its own rule alone."""
+    return lambda wildcards: fingerprint_code(script, *modules)
 
 
 def seeds_of(name):

@@ -36,7 +36,7 @@ rule index:
     resources:
         mem_mb=4000,
     params:
-        made_by=lambda wildcards: made_by(
+        made_by=lambda wildcards: fingerprint_code(
             "index", f"covbench.data.datasets.{wildcards.dataset}"
         ),
     script:

@@ -30,6 +30,7 @@ BASELINES = {
 ONE_EPOCH = {"fine_tune_epochs": 1}
 SHORTER = {
     "seeds": [0],
+    "tracking": {"live": False},
     "architectures": {"classification": ["mobilenetv2_035"], "covid_ct": ["mobilenetv2"]},
     "options": {"audited": {"zenodo_infection": ONE_EPOCH, "zenodo_multiclass": ONE_EPOCH}},
 }

@@ -28,7 +28,7 @@ CONFIG = {
     "weights": "none",
     "options": {"audited": {"classification": TRAINING}},
     "deterministic": True,
-    "tracking": {"uri": "sqlite:///results/mlflow.db"},
+    "tracking": {"uri": "sqlite:///results/mlflow.db", "live": False},
 }
 FOLDERS = [f"results/runs/phantom_xray/audited/small_cnn/{seed}" for seed in CONFIG["seeds"]]
 MODELS = [f"{folder}/model.keras" for folder in FOLDERS]

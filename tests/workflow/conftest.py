@@ -24,7 +24,7 @@ BASELINES_ONLY = {
         for protocol in ("published", "audited")
     },
     "deterministic": True,
-    "tracking": {"uri": "sqlite:///results/mlflow.db"},
+    "tracking": {"uri": "sqlite:///results/mlflow.db", "live": False},
 }
 
 

@@ -24,7 +24,7 @@ CONFIG = {
     "deterministic": True,
     "precision": "float32",
     "threads": 2,
-    "tracking": {"uri": "sqlite:///results/mlflow.db"},
+    "tracking": {"uri": "sqlite:///results/mlflow.db", "live": False},
 }
 TARGETS = [f"{run.folder}/predictions.parquet" for run in [*NETWORKS, BASELINE]]
 

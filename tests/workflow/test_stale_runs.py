@@ -41,7 +41,7 @@ CONFIG = {
     "weights": "none",
     "options": {"audited": {"classification": TINY, "segmentation": TINY}},
     "deterministic": True,
-    "tracking": {"uri": "sqlite:///results/mlflow.db"},
+    "tracking": {"uri": "sqlite:///results/mlflow.db", "live": False},
 }
 TARGET = "results/compare/runs.csv"
 

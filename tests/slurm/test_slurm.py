@@ -18,7 +18,7 @@ from covbench.operations.doctor import check_slurm
 from tests.workflow.conftest import ROOT, run_snakemake
 
 HERE = Path(__file__).parent
-TRAINING = {"size": 64, "batch_size": 32, "head_epochs": 0, "fine_tune_epochs": 12, "patience": 0}
+TRAINING = {"size": 64, "batch_size": 32, "head_epochs": 0, "fine_tune_epochs": 18, "patience": 0}
 CONFIG = {
     "tasks": ["phantom_xray"],
     "architectures": {"classification": ["small_cnn"], "segmentation": []},

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 # Use the package of this checkout, even if another checkout is installed.
@@ -36,7 +37,11 @@ from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.operations.mlflow.store import require_storable
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
-from covbench.system.snakemake_fixes import quote_interpreters, require_usable_path
+from covbench.system.snakemake_fixes import (
+    look_once_a_second,
+    quote_interpreters,
+    require_usable_path,
+)
 
 # Relative to the working directory, so that a clone in another folder names the same inputs.
 RESOURCES = os.path.relpath(f"{workflow.basedir}/workflow/resources")
@@ -55,6 +60,7 @@ gc.set_threshold(1_000_000)
 
 
 quote_interpreters()
+look_once_a_second()
 
 try:
     require_usable_path(workflow.basedir)
@@ -124,6 +130,7 @@ def weights_for(wildcards):
     return [weights] if weights else []
 
 
+@cache
 def fingerprint_code(script, *modules):
     """Compute the fingerprint of a script's code and packages. `modules` are those that wildcards choose."""
     return fingerprint_inputs(depend_script(script, modules))

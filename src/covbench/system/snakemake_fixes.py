@@ -1,24 +1,29 @@
-"""Two repairs of Snakemake 9.27, and a check of what it cannot do.
+"""Three repairs of Snakemake 9.27, and a check of what it cannot do.
 
 It does not quote its Python, so nothing starts below a folder with a space:
 
 - Scripts: https://github.com/snakemake/snakemake/issues/2645
 - Jobs of an executor (SLURM): https://github.com/snakemake/snakemake/issues/3211
+
+While jobs wait, its scheduler turns as many times a second as jobs have ended, until it fills a core:
+https://github.com/snakemake/snakemake/pull/3744
 """
 
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Callable
 from typing import Any
 
+from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.script import PythonScript
 from snakemake_executor_plugin_slurm_jobstep import Executor as JobStepExecutor
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from covbench.schema import CovbenchError
 
-FIXED = "_covbench_quotes"
+FIXED = "_covbench_repaired"
 
 
 def quote_interpreters() -> None:
@@ -26,6 +31,15 @@ def quote_interpreters() -> None:
     _replace(PythonScript, "_execute_cmd", _quote_in_script)
     for executor in (RemoteExecutor, JobStepExecutor):
         _replace(executor, "get_python_executable", _quote_in_job)
+
+
+def look_once_a_second() -> None:
+    """Let a scheduler wait for one look at a time; calling it again changes nothing.
+
+    Each turn of its loop starts a timer of a second for another turn, and each job that ends causes a turn too. So
+    every ended job adds a turn to each second that follows.
+    """
+    _replace(JobScheduler, "_schedule_reevalutation", _look_once)
 
 
 UNUSABLE = {
@@ -63,3 +77,18 @@ def _quote_in_script(execute: Callable) -> Callable:
 
 def _quote_in_job(find_python: Callable) -> Callable:
     return lambda executor: shlex.quote(find_python(executor))
+
+
+def _look_once(_: Callable) -> Callable:
+    waiting: set[int] = set()  # schedulers, by id
+
+    def schedule(scheduler: JobScheduler, delay: float) -> None:
+        def look() -> None:
+            waiting.discard(id(scheduler))  # first, since the turn that follows schedules the next look
+            scheduler._open_jobs.release()
+
+        if id(scheduler) not in waiting:
+            waiting.add(id(scheduler))
+            threading.Timer(delay, look).start()
+
+    return schedule

@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from bench.loader import draw_images, make_fold
 from bench.processes import call_fresh
 from bench.rows import Row
 
@@ -48,36 +47,14 @@ def compare(name: str) -> tuple[float, float]:
 def _time_epochs(name: str) -> float:
     """The median processor seconds of an epoch, training and validation."""
     from covbench.data.datasets import TASKS
-    from covbench.data.folds import select_fold
-    from covbench.models.catalogue import architecture
     from covbench.models.classifier import build_classifier
-    from covbench.models.segmenter import build_segmenter
     from covbench.protocols import AUDITED, protocol_options
-    from covbench.schema import CLASSIFICATION
     from covbench.training.fit import train_model
 
-    classifies = architecture(name).kind == CLASSIFICATION
-    task = TASKS["phantom_xray" if classifies else "phantom_lesions"]
-    options = replace(
-        protocol_options(AUDITED, task), size=SIDE, batch_size=BATCH, head_epochs=0, fine_tune_epochs=EPOCHS, patience=0
-    )
-    images, split = _draw(2 * IMAGES)
-    masks = None if classifies else (images > 128).astype(np.uint8)
-    rows = split[["image_id"]]
-    train, val = (select_fold(images, masks, rows, split, fold, len(task.classes)) for fold in ("train", "val"))
-    model: Any
-    if classifies:
-        model = build_classifier(name, SIDE, len(task.classes), options.head, "own")
-    else:
-        model = build_segmenter(name, SIDE, len(task.classes), "own", head=options.head)
+    options = replace(protocol_options(AUDITED, TASKS["phantom_xray"]), size=SIDE, batch_size=BATCH, head_epochs=0)
+    options = replace(options, fine_tune_epochs=EPOCHS, patience=0)
+    fold = make_fold(draw_images(IMAGES, SIDE))
+    model = build_classifier(name, SIDE, fold.classes, options.head, "own")
     marks: list[float] = []
-    train_model(model, train, val, options, 0, lambda curves: marks.append(time.process_time()))
+    train_model(model, fold, fold, options, 0, lambda curves: marks.append(time.process_time()))
     return statistics.median(np.diff(marks).tolist())
-
-
-def _draw(count: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """Noise, uint8, (N, SIDE, SIDE), and a split of it, half to train on."""
-    ids = [f"image_{number}" for number in range(count)]
-    split = pd.DataFrame({"image_id": ids, "copy": 0, "patient_id": ids, "group": ids, "duplicate_set": ids})
-    split = split.assign(source="", label=np.arange(count) % 2, fold=np.resize(["train", "val"], count))
-    return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8), split

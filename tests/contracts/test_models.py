@@ -1,7 +1,6 @@
 """One promise, asked of every architecture of the catalogue: it builds, learns, predicts, and comes back from disk."""
 
 import gc
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import keras
@@ -13,6 +12,7 @@ from covbench.models.classifier import build_classifier
 from covbench.models.losses import build_loss
 from covbench.models.segmenter import build_segmenter
 from covbench.schema import CLASSIFICATION
+from tests.keras_processes import fork_with_keras
 
 from .promise import CLASSES, check_answers, check_classifier, check_parts
 
@@ -39,9 +39,7 @@ def _one_network_in_memory():
 @pytest.fixture(scope="module")
 def processes():
     """A process for each call, which finds Keras imported and gives its memory back."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras", "tests.contracts.promise"])
-    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(1, fork_with_keras(), max_tasks_per_child=1) as pool:
         yield pool
 
 

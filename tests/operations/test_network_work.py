@@ -7,8 +7,9 @@ from covbench.experiment.plan import plan_runs
 from covbench.models.catalogue import DEFAULT_CLASSIFIERS
 from covbench.operations.network_work import count_setting, read_table
 
-ENCODERS = ["densenet121", "efficientnetb3", "inceptionresnetv2", "mobilenetv2", "seresnet101", "seresnext101", "vgg19"]
-DECODERS = ["fpn", "linknet", "pspnet", "unet"]
+SEGMENTERS = [name.split("_") for name in read_table() if "_" in name]
+DECODERS = sorted({decoder for decoder, _ in SEGMENTERS})
+ENCODERS = sorted({encoder for _, encoder in SEGMENTERS})
 ONE_DECODER_EACH = [f"{DECODERS[place % 4]}_{encoder}" for place, encoder in enumerate(ENCODERS, start=1)]
 SETTING = {
     "architecture": "mobilenetv2",

@@ -1,6 +1,5 @@
 """Features of a frozen backbone: kept, shared and found again by real processes, without a bit of difference."""
 
-import multiprocessing
 import random
 import shutil
 import time
@@ -28,6 +27,7 @@ from covbench.training.frozen_features import (
     count_feature_bytes,
     cut_classifier,
 )
+from tests.keras_processes import fork_with_keras
 from tests.synthetic_run import draw_inputs, read_result, train_here
 
 COUNT, SIDE = 24, 32
@@ -55,9 +55,7 @@ def extractor(model):
 
 @pytest.fixture(scope="module")
 def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras", "tensorflow", "covbench.training.job"])
-    return context
+    return fork_with_keras()
 
 
 def draw_images(seed=0):

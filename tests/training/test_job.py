@@ -1,7 +1,6 @@
 """A training job that is killed, told to stop, repeated and disturbed: real processes, real signals."""
 
 import json
-import multiprocessing
 import random
 import signal
 import time
@@ -9,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.keras_processes import fork_with_keras
 from tests.synthetic_run import draw_inputs, read_result, train_here
 
 KILLS = 20
@@ -16,10 +16,7 @@ KILLS = 20
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that find TensorFlow imported: a kill costs a second, not ten."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras", "tensorflow", "covbench.training.job"])
-    return context
+    return fork_with_keras()
 
 
 @pytest.fixture

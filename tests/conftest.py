@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-TOGETHER = {"tests/workflow/test_sharing.py": "tests/workflow/test_workflow.py"}  # one fixture, `finished`, for both
+TOGETHER = dict.fromkeys(
+    ("tests/workflow/test_sharing.py", "tests/workflow/test_contestants.py"), "tests/workflow/test_workflow.py"
+)  # one fixture, `finished`, for all three
 APART = ("tests/contracts/test_models.py",)  # each test by itself: they share nothing
 LONGEST_FIRST = (
     "tests/slurm/test_slurm.py",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("src", "workflow", "config", "envs", "profiles")
+FOLDERS = ("src", "workflow", "config", "contestants", "envs", "profiles")
 
 
 def copy_project(target: Path) -> Path:

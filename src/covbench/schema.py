@@ -173,6 +173,9 @@ PREDICTION_COLUMNS: dict[str, Column] = {
     "seed": Column("int64", "of the run"),
 }  # classification adds p_0 … p_{C-1} (float32, sum 1); segmentation keeps rows in the order of predicted_masks.npz
 
+LABELS_ONLY = "labels_only"
+"""Column of predictions and cases that is true where a contestant names a class: it has then the probability 1."""
+
 HISTORY_COLUMNS: dict[str, Column] = {
     "epoch": Column("int64", "counted from 0 through all phases"),
     "phase": Column("str", "head (backbone frozen) or fine_tune"),

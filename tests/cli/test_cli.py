@@ -18,7 +18,7 @@ from .conftest import RUNS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["status", "verify", "forecast", "summary", "accept", "restore-dates", "add-raw-data", "doctor", "run"]
-COMMANDS += ["mlflow-views"]
+COMMANDS += ["mlflow-views", "export-split", "score", "new"]
 COVBENCH = [sys.executable, "-m", "covbench.cli"]
 
 
@@ -80,7 +80,7 @@ def test_the_console_script_is_the_same_command():
 
 def test_no_module_behind_a_command_is_started_by_python_any_more():
     started = [path for path in (ROOT / "src").rglob("*.py") if '__name__ == "__main__"' in path.read_text()]
-    assert {path.stem for path in started} == {"cli", "live_process", "time_steps"}  # the last two start themselves
+    assert {path.stem for path in started} == {"live_process", "time_steps"}  # they start themselves
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,12 @@ def test_no_module_behind_a_command_is_started_by_python_any_more():
         (["add-raw-data", "--accept", "medsegg"], 1, "--accept medsegg: no planned dataset; did you mean 'medseg'?"),
         (["mlflow-views", "sqlite:///absent.db"], 1, "absent.db: no such file; run the benchmark first"),
         (["mlflow-views", "mlruns"], 1, "'mlruns' is no store"),
+        (["export-split", "covid_c", "--out", "given"], 1, "unknown name 'covid_c'; did you mean 'covid_ct'?"),
+        (["export-split", "covid_ct", "--out", "given"], 1, "does not exist; make it, with the --configfile of your"),
+        (["score", "absent.csv", "--name", "vgg16", "--task", "covid_ct"], 1, "a network or baseline has this name"),
+        (["score", "absent.csv", "--name", "mine", "--task", "covid_ct"], 1, "absent.csv does not exist; name a table"),
+        (["new", "contestant", "hog_svm"], 1, "hog_svm exists; choose another name"),
+        (["new", "dataset", "My X-rays"], 1, "use at most 40 small letters, digits and _"),
         (["doctor", "--workflow-profile", "absent"], 2, "argument --workflow-profile: absent is not a folder"),
     ],
 )
@@ -222,6 +228,7 @@ def test_accept_makes_runs_current_whose_code_was_edited_and_no_others(benchmark
 
 
 def test_every_command_has_a_function_behind_it():
-    needed = {"accept": [RUNS, "--because", "x"]}
+    needed = {"accept": [RUNS, "--because", "x"], "export-split": ["covid_ct", "--out", "x"]}
+    needed |= {"score": ["x", "--name", "x", "--task", "x"], "new": ["contestant", "x"]}
     for command in COMMANDS:
         assert callable(build_parser().parse_args([command, *needed.get(command, [])]).run)

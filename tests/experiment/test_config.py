@@ -174,7 +174,7 @@ def test_a_name_under_the_wrong_key_is_told_where_it_belongs(changes, advice):
 
 def test_a_task_that_nothing_competes_in_is_refused():
     message = mistakes_of(architectures={"segmentation": ["unet_vgg19"]})
-    assert "architectures.classification and baselines.classification are both empty" in message
+    assert "architectures.classification, contestants.classification and baselines.classification are empty" in message
 
 
 def test_a_store_that_mlflow_cannot_use_is_refused_before_the_first_job():

@@ -136,14 +136,15 @@ def test_every_module_that_a_run_imports_is_hashed_or_inert_with_a_reason(kind):
 
 def test_classifiers_and_segmenters_do_not_depend_on_each_others_networks():
     classifier, segmenter = (
-        depend_run(kind, name)["code"] for kind, name in (("classifier", "small_cnn"), ("segmenter", "unet_small"))
+        depend_run(kind, name)["code"]
+        for kind, name in (("classification", "small_cnn"), ("segmentation", "unet_small"))
     )
     assert {"covbench.models.segmenter", "covbench.models.sm_adapter"} & classifier.keys() == set()
     assert "covbench.models.classifier" not in segmenter
     networks = "covbench.models.networks."
     assert {name for name in classifier if name.startswith(networks)} == {f"{networks}small_cnn"}
     assert {name for name in segmenter if name.startswith(networks)} == {f"{networks}unet_small"}
-    assert not any(name.startswith(networks) for name in depend_run("classifier", "vgg16")["code"])
+    assert not any(name.startswith(networks) for name in depend_run("classification", "vgg16")["code"])
     assert {
         "covbench.training.fit",
         "covbench.training.job",

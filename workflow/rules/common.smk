@@ -1,6 +1,7 @@
 """Read the plan from the config once, before the first job. The rules below expand from it."""
 
 import gc
+import math
 import os
 import sys
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from covbench.experiment.accepted_edits import fingerprint_decisions, list_accep
 from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
 from covbench.experiment.config_files import check_config_file
+from covbench.experiment.contestants import read_contestant
 from covbench.experiment.plan import (
     find_options,
     native_masks_path,
@@ -37,6 +39,7 @@ from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.operations.mlflow.store import require_storable
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
+from covbench.system.files import hash_file
 from covbench.system.snakemake_fixes import (
     look_once_a_second,
     quote_interpreters,
@@ -71,6 +74,14 @@ try:
     RUNS = plan_runs(config)
 except CovbenchError as mistake:
     raise WorkflowError(str(mistake))
+
+CARDS = {
+    name: read_contestant(name)
+    for names in config["contestants"].values()
+    for name in names
+}
+CONTESTANT_NAMES = "|".join(CARDS) or "no_contestant"
+MODELS = "|".join([*CLASSIFIERS, *SEGMENTERS, *BASELINES])
 
 # Fingerprints instead of the whole plan as parameters of rules: Snakemake stores parameters with every output.
 PLAN_ID = fingerprint_plan(RUNS)
@@ -161,12 +172,21 @@ def annotated_at(wildcards, task):
 
 def masks_for(wildcards):
     """What scoring a model's segmentations needs beside their tables: predicted masks, and the annotated ones."""
+    return masks_of_seeds(wildcards, config["seeds"])
+
+
+def masks_of_run(wildcards):
+    """The same for a single run."""
+    return masks_of_seeds(wildcards, [wildcards.seed])
+
+
+def masks_of_seeds(wildcards, seeds):
     w, annotated = wildcards, annotated_at(wildcards, wildcards.task)
     if not annotated:
         return []
     predicted = "predicted_masks.npz"
     return [
-        *seed_paths(w.task, w.protocol, w.architecture, config["seeds"], predicted),
+        *seed_paths(w.task, w.protocol, w.architecture, seeds, predicted),
         *annotated,
     ]
 

@@ -8,6 +8,8 @@ rule evaluate:
         cases=seeds_of("cases.parquet"),
     log:
         "logs/evaluate/{task}/{protocol}/{architecture}.log",
+    wildcard_constraints:
+        architecture=MODELS,
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
@@ -19,6 +21,25 @@ rule evaluate:
         made_by=made_by("evaluate"),
     script:
         "../scripts/evaluate.py"
+
+
+use rule evaluate as evaluate_contestant with:
+    """Score a run of a contestant from elsewhere: it may have other seeds than the networks."""
+    input:
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        masks=masks_of_run,
+    output:
+        metrics="results/runs/{task}/{protocol}/{architecture}/{seed}/metrics.json",
+        cases="results/runs/{task}/{protocol}/{architecture}/{seed}/cases.parquet",
+    log:
+        "logs/evaluate/{task}/{protocol}/{architecture}/{seed}.log",
+    wildcard_constraints:
+        architecture=CONTESTANT_NAMES,
+    params:
+        rows=lambda wildcards: prepared_at(wildcards, wildcards.task)["rows"],
+        masks=lambda wildcards: prepared_at(wildcards, wildcards.task).get("masks"),
+        seeds=lambda wildcards: [int(wildcards.seed)],
+        made_by=made_by("evaluate"),
 
 
 rule compare:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.augmentation import AUGMENTATIONS, augment, image_key
-from covbench.schema import PREDICTION_COLUMNS, SPLIT_COLUMNS
+from covbench.schema import LABELS_ONLY, PREDICTION_COLUMNS, SPLIT_COLUMNS
 from covbench.system.files import write_predictions
 
 COPY_KEY = (0, 2**31)  # seed and epoch of augmented copies; no training reaches this epoch
@@ -232,10 +232,13 @@ class Predicted(NamedTuple):
     logits: np.ndarray | None = None
 
 
-def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> None:
+def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str], labels_only: bool = False) -> None:
     """Write what was predicted: one table after the other, and class maps in the same order.
 
-    outputs: the path for `predictions` and, for segmentation, for `masks`.
+    Args:
+        parts: what was predicted.
+        outputs: the path for `predictions` and, for segmentation, for `masks`.
+        labels_only: whether the probabilities only say which class was named.
     """
     tables, maps = [], []
     for fold, name, seed, values, logits in parts:
@@ -243,7 +246,10 @@ def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str]) -> N
             maps.append(values)
         probabilities = None if isinstance(values, ClassMaps) else values
         tables.append(tabulate_predictions(fold, name, seed, probabilities, logits))
-    write_predictions(pd.concat(tables, ignore_index=True), _join_maps(maps), outputs)
+    table = pd.concat(tables, ignore_index=True)
+    if labels_only:
+        table[LABELS_ONLY] = True
+    write_predictions(table, _join_maps(maps), outputs)
 
 
 def _join_maps(maps: Sequence[ClassMaps]) -> dict[str, np.ndarray]:

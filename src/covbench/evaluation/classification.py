@@ -25,7 +25,7 @@ from covbench.evaluation.metrics.classification import ClassifiedFold
 from covbench.evaluation.metrics.registry import score_metrics
 from covbench.evaluation.predictions import KEPT, refuse_predictions
 from covbench.evaluation.ratios import divide, mean_defined, write_down
-from covbench.schema import Task
+from covbench.schema import LABELS_ONLY, Task
 
 CURVE_POINTS = 200
 
@@ -57,12 +57,16 @@ def evaluate_classification(
         truth=truth, predicted=predicted, correct=truth == predicted, confidence=probabilities.max(axis=1)
     )
     cases = pd.concat([cases, test[[f"p_{c}" for c in numbers]]], axis=1)
+    labels_only = LABELS_ONLY in test and bool(test[LABELS_ONLY].all())
+    if labels_only:
+        cases[LABELS_ONLY] = True
     rounded = None
     if "logit_0" in test:
         cases["rounded"] = round_logits(test[[f"logit_{c}" for c in numbers]].to_numpy(np.float32), task.classes)
         rounded = rate_classes(confusion_matrix(truth, cases["rounded"], labels=numbers))
-    rates = {**rate_classes(confusion), **rank_classes(truth, probabilities)}
-    per_class, undefined = _score_classes(rates, confusion, task.classes)
+    ranked = rank_nothing(len(task.classes)) if labels_only else rank_classes(truth, probabilities)
+    rates = {**rate_classes(confusion), **ranked}
+    per_class, undefined = _score_classes(rates, confusion, task.classes, labels_only)
     fold = ClassifiedFold(cases, task.classes, positive_class(task), confusion, rates, mean_defined, rounded)
     metrics, why = score_metrics(task.kind, fold, positive=bool(task.positive))
     return {
@@ -75,7 +79,7 @@ def evaluate_classification(
         "per_class": per_class,
         "undefined": undefined | why,
         "confusion": confusion.tolist(),
-        "curves": draw_curves(truth, probabilities, task.classes),
+        "curves": draw_points(rates, task.classes) if labels_only else draw_curves(truth, probabilities, task.classes),
     }, cases
 
 
@@ -141,6 +145,34 @@ def rank_classes(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.n
     return {"auroc": auroc, "average_precision": precision}
 
 
+def rank_nothing(classes: int) -> dict[str, np.ndarray]:
+    """Return undefined values in the shape of rank_classes, for answers without probabilities."""
+    return {"auroc": np.full(classes, np.nan), "average_precision": np.full(classes, np.nan)}
+
+
+def draw_points(
+    rates: Mapping[str, np.ndarray], classes: tuple[str, ...]
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Compute the one point of each class on the ROC and precision-recall curves of answers without probabilities.
+
+    Args:
+        rates: as rate_classes returns them.
+        classes: names of the classes.
+
+    Returns:
+        As draw_curves. A class with an undefined point is left out.
+    """
+    points = {}
+    for number, name in enumerate(classes):
+        recall, specificity, precision = (rates[rate][number] for rate in ("recall", "specificity", "precision"))
+        if not np.isnan([recall, specificity, precision]).any():
+            points[name] = {
+                "roc": {"fpr": [round(float(1 - specificity), 6)], "tpr": [round(float(recall), 6)]},
+                "pr": {"recall": [round(float(recall), 6)], "precision": [round(float(precision), 6)]},
+            }
+    return points
+
+
 def draw_curves(
     truth: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -175,7 +207,7 @@ def _thin(points: np.ndarray) -> list[float]:
 
 
 def _score_classes(
-    rates: Mapping[str, np.ndarray], confusion: np.ndarray, classes: Sequence[str]
+    rates: Mapping[str, np.ndarray], confusion: np.ndarray, classes: Sequence[str], labels_only: bool
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """List every rate of each class, None where undefined, and the reason for each None."""
     undefined: dict[str, str] = {}
@@ -183,6 +215,8 @@ def _score_classes(
     for number, name in enumerate(classes):
         values = {rate: rates[rate][number] for rate in rates if rate != "support"}
         reasons = _class_reasons(int(confusion[number].sum()), int(confusion.sum()))
+        if labels_only:
+            reasons |= dict.fromkeys(("auroc", "average_precision"), "it names a class and gives no probabilities")
         per_class[name], why = write_down(values, reasons, f"per_class.{name}.")
         per_class[name]["support"] = int(confusion[number].sum())
         undefined |= why

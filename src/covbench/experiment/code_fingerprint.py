@@ -9,17 +9,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from covbench.schema import CLASSIFICATION
+from covbench.schema import CLASSIFICATION, SEGMENTATION
 from covbench.system.files import PACKAGE, PROJECT, hash_file
 
 LOCK = PROJECT / "envs" / "cpu.txt"
 
 KINDS = {
-    "classifier": ("train", frozenset({"covbench.models.segmenter"})),
-    "segmenter": ("train", frozenset({"covbench.models.classifier"})),
+    CLASSIFICATION: ("train", frozenset({"covbench.models.segmenter"})),
+    SEGMENTATION: ("train", frozenset({"covbench.models.classifier"})),
     "baseline": ("fit_baseline", frozenset()),
+    "external": ("run_contestant", frozenset()),
 }
-"""Kind of run -> its script in workflow/scripts, and the modules that the script imports but such a run never uses."""
+"""Kind of task of a network, or family -> its script in workflow/scripts, and the modules that the script imports but
+such a run never uses.
+"""
 
 INERT = {
     "covbench": "holds the version",
@@ -30,6 +33,7 @@ INERT = {
     "covbench.experiment.plan": "what it resolves for a run is an input itself",
     "covbench.experiment.provenance": "describes what other modules decide",
     "covbench.experiment.run_locks": "keeps a second process from writing the run",
+    "covbench.experiment.contestants": "reads the card of a contestant from elsewhere, whose files are an input",
     "covbench.data.datasets": "a run's classes are an input; its images come from prepared arrays, an input too",
     "covbench.models.catalogue": "a run's entry is an input; adding an architecture retrains no other",
     "covbench.models.architecture": "defines what an entry of the catalogue holds",
@@ -59,13 +63,6 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
 
 A name that is not here is also the name of its distribution.
 """
-
-
-def kind_of_run(architecture_kind: str, baseline: bool) -> str:
-    """Return the name in KINDS for a contestant of `classification` or `segmentation`."""
-    if baseline:
-        return "baseline"
-    return "classifier" if architecture_kind == CLASSIFICATION else "segmenter"
 
 
 def depend_run(kind: str, architecture: str) -> dict[str, dict[str, str]]:

@@ -9,13 +9,14 @@ from typing import Any
 
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.data.sources.pretrained_weights import weights_file
-from covbench.models.catalogue import BASELINES, architecture
+from covbench.experiment.contestants import read_contestant, stored_path
+from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
 from covbench.protocols import Options, resolve_options
 from covbench.schema import SEGMENTATION, Run
 
 Config = Mapping[str, Any]
 
-DEEP, BASELINE = "deep", "baseline"
+DEEP, BASELINE, EXTERNAL = "deep", "baseline", "external"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class InputFiles:
 class PlannedRun:
     """A run as the config asks for it.
 
-    family: DEEP or BASELINE. options: None for a baseline, which uses neither options nor settings.
+    family: DEEP, BASELINE or EXTERNAL. options: None unless a network is trained; only that uses options and settings.
     """
 
     run: Run
@@ -91,7 +92,7 @@ def plan_runs(config: Config) -> list[PlannedRun]:
         for task, protocol in product(config["tasks"], config["protocols"])
         for name in _contestants(config, task)
         for options in [find_options(config, task, protocol, name)]
-        for seed in config["seeds"]
+        for seed in list_seeds(config, task, protocol, name)
     ]
 
 
@@ -104,13 +105,14 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
         options: of its task, protocol and architecture, as find_options returns them.
 
     Returns:
-        What the config asks of this run. A baseline keeps only the image size of the options, in its input files.
+        What the config asks of this run. If no network is trained, it keeps only the image size of the options, in its
+        input files.
     """
-    baseline = run.architecture in BASELINES
+    family = family_of(run.architecture)
     return PlannedRun(
         run,
-        BASELINE if baseline else DEEP,
-        None if baseline else options,
+        family,
+        options if family == DEEP else None,
         Settings(config["deterministic"], config["precision"], config["threads"]),
         InputFiles(
             split=split_path(run),
@@ -121,8 +123,34 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
 
 
 def _contestants(config: Config, task: str) -> list[str]:
-    kind, networks = TASKS[task].kind, config["architectures"]
-    return [*networks.get(kind, []), *networks.get(task, []), *config["baselines"].get(kind, [])]
+    kind, networks, others = TASKS[task].kind, config["architectures"], config["contestants"]
+    listed = [*networks.get(kind, []), *networks.get(task, []), *others.get(kind, []), *others.get(task, [])]
+    return [*listed, *config["baselines"].get(kind, [])]
+
+
+def family_of(name: str) -> str:
+    """Return the family of a contestant by its name: what is neither a network nor a baseline is from elsewhere."""
+    if name in BASELINES:
+        return BASELINE
+    return DEEP if name in CLASSIFIERS or name in SEGMENTERS else EXTERNAL
+
+
+def list_seeds(config: Config, task: str, protocol: str, name: str) -> list[int]:
+    """List the planned seeds of a contestant.
+
+    Args:
+        config: checked, as covbench.experiment.config.check_config returns it.
+        task: name of the task.
+        protocol: name of the protocol.
+        name: of the contestant.
+
+    Returns:
+        The seeds of the config, without those for which a contestant without a command has stored no predictions.
+    """
+    seeds: list[int] = config["seeds"]
+    if family_of(name) != EXTERNAL or (card := read_contestant(name)).command:
+        return seeds
+    return [seed for seed in seeds if stored_path(card, Run(task, protocol, name, seed))]
 
 
 def find_options(config: Config, task: str, protocol: str, architecture: str) -> Options:
@@ -170,7 +198,7 @@ def native_masks_path(task: str) -> str:
 
 
 def _weights_path(config: Config, run: Run) -> str | None:
-    key = None if run.architecture in BASELINES else architecture(run.architecture).weights
+    key = architecture(run.architecture).weights if family_of(run.architecture) == DEEP else None
     if not key or config["weights"] == "none":
         return None
     return f"data/weights/{weights_file(key, tuple(config['weights'].get('substitutes', ())))}"

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from covbench.data.datasets import TASKS
-from covbench.experiment.code_fingerprint import depend_run, kind_of_run
-from covbench.experiment.plan import PlannedRun
+from covbench.experiment.code_fingerprint import depend_run
+from covbench.experiment.contestants import hash_contestant
+from covbench.experiment.plan import DEEP, EXTERNAL, PlannedRun, family_of
 from covbench.experiment.records import seal_record
-from covbench.models.catalogue import BASELINES, architecture, input_size
+from covbench.models.catalogue import architecture, input_size
 from covbench.schema import Run
 from covbench.system.content_hashes import hash_content
 from covbench.system.files import PACKAGE
@@ -60,7 +61,7 @@ def gather_inputs(
 
     Args:
         run: the run.
-        options: resolved, as covbench.protocols.Options; empty for a baseline.
+        options: resolved, as covbench.protocols.Options; empty unless a network is trained.
         input_files: paths relative to `root`, as name_inputs returns them.
         settings: `deterministic`, `precision` and `threads`; empty for a baseline.
         root: the folder that holds data/.
@@ -87,15 +88,17 @@ def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, A
     Returns:
         The inputs as plain JSON values.
     """
-    baseline = run.architecture in BASELINES
-    task = TASKS[run.task]
+    family, task = family_of(run.architecture), TASKS[run.task]
+    depends = depend_run(family if family != DEEP else task.kind, run.architecture)
+    if family == EXTERNAL:
+        depends["code"] = depends["code"] | hash_contestant(run)
     inputs = {
         "run": asdict(run),
         "classes": task.classes,
         "options": dict(options),
-        "network": {} if baseline else _describe_network(run.architecture, options["size"]),
+        "network": _describe_network(run.architecture, options["size"]) if family == DEEP else {},
         "settings": dict(settings),
-        **depend_run(kind_of_run(task.kind, baseline), run.architecture),
+        **depends,
     }
     plain: dict[str, Any] = json.loads(json.dumps(inputs))
     return plain

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 WRITER, SIGN_OF_LIFE = "lock", "running"
 """Lock files in a run's folder. The first keeps a second writer out. is_running looks only at the second."""
 FAILURE, FAILURE_LENGTH = "failure.txt", 1000
+PROGRESS = "progress.txt"
 
 
 def checkpoint_folder(run: Run, fingerprint: str) -> Path:
@@ -83,6 +84,7 @@ def note_failure(run: Run) -> Iterator[None]:
     """
     note = run_checkpoints(run) / FAILURE
     note.unlink(missing_ok=True)
+    note.with_name(PROGRESS).unlink(missing_ok=True)
     try:
         yield
     except Exception as error:
@@ -95,6 +97,18 @@ def note_failure(run: Run) -> Iterator[None]:
 def read_failure(run: Run, root: Path = Path()) -> str:
     """Read the error that ended the run's last training; empty if it did not fail. `root` holds checkpoints/."""
     note = root / run_checkpoints(run) / FAILURE
+    return note.read_text(encoding="utf-8", errors="replace").strip() if note.exists() else ""
+
+
+def note_progress(run: Run, words: str) -> None:
+    """Keep how far a running run is, such as `3 of 20, loss 0.41`. read_progress returns it."""
+    with write_whole(run_checkpoints(run) / PROGRESS) as temporary:
+        temporary.write_text(words[:FAILURE_LENGTH], encoding="utf-8")
+
+
+def read_progress(run: Run, root: Path = Path()) -> str:
+    """Read how far a running run is; empty if it does not say. `root` is the folder that holds checkpoints/."""
+    note = root / run_checkpoints(run) / PROGRESS
     return note.read_text(encoding="utf-8", errors="replace").strip() if note.exists() else ""
 
 

@@ -25,7 +25,7 @@ from covbench.experiment.run_files import (
     read_manifest,
     read_scores,
 )
-from covbench.experiment.run_locks import is_running, read_failure
+from covbench.experiment.run_locks import is_running, read_failure, read_progress
 from covbench.schema import HISTORY_COLUMNS, CovbenchError, Run
 from covbench.system.files import read_table
 
@@ -33,7 +33,7 @@ MODEL_KEYS = ["task", "protocol", "architecture"]
 """Columns that name a model. With `seed` they name a run."""
 FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
 FACTS += ["device", "cpu", "instruction_set", "threads", "precision"]
-FACTS += ["weights", "fingerprint", "git_commit", "finished"]
+FACTS += ["weights", "training_data", "fingerprint", "git_commit", "finished"]
 """Keys of manifest.json that are columns of runs.csv."""
 
 
@@ -162,7 +162,9 @@ def _examine_absent(planned: PlannedRun, absent: Sequence[str], root: Path) -> R
 
 def _unless_running(record: RunRecord) -> RunRecord:
     if is_running(record.run, record.root):
-        return RunRecord(record.planned, RunState.RUNNING, record.root, "a process is training it")
+        progress = read_progress(record.run, record.root)
+        reason = "a process is training it" + (f": {progress}" if progress else "")
+        return RunRecord(record.planned, RunState.RUNNING, record.root, reason)
     return record
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from covbench.data.datasets import DATASETS
 from covbench.data.sources.manifests import build_manifest, manifest_path, read_first_manifest, require_same_files
-from covbench.experiment.config import suggest
+from covbench.experiment.shapes import suggest
 from covbench.schema import Card, CovbenchError, KaggleCompetition
 
 HELP = """\

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covbench.experiment.config import suggest
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import RunRecord, RunState, examine_runs
+from covbench.experiment.shapes import suggest
 from covbench.operations.gpu_classes import SETUP_SECONDS, GpuClass, read_classes
 from covbench.operations.network_work import count_setting
 from covbench.operations.run_costs import Cost, count_folds, estimate_cost, learn_cost

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from covbench.experiment.config import check_shape, suggest
 from covbench.experiment.config_files import check_config_file
+from covbench.experiment.shapes import check_shape, suggest
 from covbench.schema import CovbenchError
 from covbench.system.files import PROJECT
 from covbench.system.text_files import read_utf8

@@ -1,4 +1,4 @@
-"""What the scores of a table do not share: pretrained weights that nobody published, and machines."""
+"""What the scores of a table do not share: training data, pretrained weights that nobody published, and machines."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ SUBSTITUTES = tuple(weights.file for weights in list_substitutes())
 
 
 def describe_origins(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Yield a word and a sentence about substitute weights, and about several machines.
+    """Yield a word and a sentence about training data from elsewhere, substitute weights, and several machines.
 
     runs: rows of one task, as gather.Results.runs.
     """
+    for name, words in find_other_training(runs).items():
+        yield "leaks cannot be excluded", f"{name}: has learned from other images than the split's: {words}."
     scored = runs[(runs["state"] == RunState.SCORED) & (runs["family"] == DEEP)]
     for file, rows in scored[scored["weights"].isin(SUBSTITUTES)].groupby("weights"):
         names = ", ".join(dict.fromkeys(rows["architecture"]))
@@ -27,6 +29,17 @@ def describe_origins(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
     if len(counts := pd.Series(machines, dtype=str).value_counts()) > 1:
         shown = "; ".join(f"{number} on {machine}" for machine, number in counts.items())
         yield "machines", f"the same seed can give other numbers on another machine. Runs: {shown}."
+
+
+def find_other_training(runs: pd.DataFrame) -> dict[str, str]:
+    """Find the contestants that have learned from other images than the split's, and what from.
+
+    runs: rows as gather.Results.runs; results of an earlier version lack the column. Returns the words by contestant.
+    """
+    if "training_data" not in runs:
+        return {}
+    other = runs[(runs["state"] == RunState.SCORED) & (runs["training_data"].fillna("") != "")]
+    return dict(zip(other["architecture"], other["training_data"], strict=True))
 
 
 def name_model(architecture: str, weights: str) -> str:

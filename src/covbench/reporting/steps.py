@@ -9,7 +9,7 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
-from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, rank_models, signed_cell
+from covbench.reporting.tables import BASELINE_TAG, Cell, Table, number_cell, rank_models, signed_cell, tag_family
 from covbench.reporting.wording import count, is_number, join_words, name_metric, name_protocol, show_signed
 
 SPLIT, RECIPE, BOTH_STEPS = "split_change", "recipe_change", "change"
@@ -116,7 +116,7 @@ def build_step_table(changes: pd.DataFrame, metrics: Sequence[str]) -> Table | N
 
 
 def _show_row(row: Mapping[Any, Any], parts: Sequence[str]) -> Iterator[Cell]:
-    yield Cell(row["architecture"], row["architecture"], tag=BASELINE_TAG * (row["family"] == BASELINE_TAG))
+    yield Cell(row["architecture"], row["architecture"], tag=tag_family(row["family"]))
     yield Cell(label_metric(row["metric"]))
     for name in parts:
         if name in STEP_NAMES:

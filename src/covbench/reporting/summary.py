@@ -16,7 +16,6 @@ from rich.text import Text
 
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.evaluation.definitions import label_metric
-from covbench.experiment.plan import DEEP
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.balance import ACCURACY, BALANCED, accompany, find_majorities, read_majorities
 from covbench.reporting.gather import Results
@@ -124,7 +123,7 @@ def find_leaders(compare: Mapping[str, pd.DataFrame]) -> Iterator[Leader]:
         majorities = find_majorities(tables["metrics"])
         chosen = [HEADLINES[kind], *(name for ours in values["our_metric"] for name in accompany(ours, majorities))]
         for metric in dict.fromkeys(chosen):
-            scored = rows.loc[(rows["metric"] == metric) & (rows["family"] == DEEP), "mean"].notna().any()
+            scored = rows.loc[(rows["metric"] == metric) & (rows["family"] != BASELINE_TAG), "mean"].notna().any()
             if metric == HEADLINES[kind] or scored:
                 reported = values.loc[values["our_metric"] == metric, "reported"]
                 warnings = read_majorities(majorities) if metric == ACCURACY else ()
@@ -135,9 +134,8 @@ def find_leaders(compare: Mapping[str, pd.DataFrame]) -> Iterator[Leader]:
 
 def _find_leader(task: str, metric: str, tables: Mapping[str, pd.DataFrame], protocols: Sequence[str]) -> Leader:
     scores, changes = (table[table["metric"] == metric] for table in (tables["summary"], tables["protocols"]))
-    deep, simple = (
-        (rank_models(scores[scores["family"] == family], metric) or [DASH])[0] for family in (DEEP, BASELINE_TAG)
-    )
+    baselines_only = scores["family"] == BASELINE_TAG
+    deep, simple = ((rank_models(scores[chosen], metric) or [DASH])[0] for chosen in (~baselines_only, baselines_only))
     baselines = [_show_score(scores, simple, protocol) for protocol in prefer_protocols(protocols)]
     baseline = next((score for score in baselines if score != DASH), "")
     change = next(iter(changes[changes["architecture"] == deep].to_dict("records")), {})

@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 
 from covbench.evaluation.comparison.intervals import BOTH, PATIENTS
+from covbench.experiment.plan import DEEP
 from covbench.experiment.runs import RunState
 from covbench.protocols import AUDITED, PUBLISHED, PUBLISHED_AUDITED_SPLIT
 from covbench.reporting.headlines import prefers_lower
 from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_average, show_interval, show_signed
 
 BASELINE_TAG = "baseline"
+
 MIXED_COVER = f"intervals cover {BOTH}, or patients alone"
 """What the caption of a table says if its cells have to say which is which."""
 STATE_MARKS = {
@@ -26,6 +28,11 @@ STATE_MARKS = {
     RunState.MISSING: "○ missing",
 }
 """State -> its text in a cell of the grid, most serious first."""
+
+
+def tag_family(family: str) -> str:
+    """Return the word beside a model's name: its family, unless it is a network of the benchmark."""
+    return "" if family == DEEP else family
 
 
 @dataclass(frozen=True)

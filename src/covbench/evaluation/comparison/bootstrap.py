@@ -28,7 +28,7 @@ from covbench.evaluation.metrics.registry import draw_metrics
 from covbench.evaluation.metrics.segmentation import LESION, NATIVE, SCORES, SegmentedFold
 from covbench.evaluation.ratios import divide
 from covbench.evaluation.segmentation import pool_volumes, score_annotated, score_overlap
-from covbench.schema import CLASSIFICATION, SEGMENTATION
+from covbench.schema import CLASSIFICATION, LABELS_ONLY, SEGMENTATION
 
 GRID = 101
 UNDRAWN = "no interval: bootstrap draws do not score this metric"
@@ -107,7 +107,8 @@ class ClassifiedImages:
 
     codes: int64, (N,), the group of each image. sizes: int64, (P,), the images of each group. confusion: uint16,
     (C * C, P), the images of each pair of a true and a predicted class, by group. rounded: the same for the answers by
-    rounded logits; None without logits. ranked: the images, ranked by their probability of each class.
+    rounded logits; None without logits. ranked: the images, ranked by their probability of each class; empty without
+    probabilities.
     """
 
     cases: pd.DataFrame
@@ -138,7 +139,9 @@ def _count_classified(
         np.bincount(codes, minlength=groups),
         count_confusion("predicted"),
         count_confusion("rounded") if "rounded" in cases else None,
-        [rank_images(truth == c, cases[f"p_{c}"].to_numpy(), codes, groups) for c in range(count)],
+        []
+        if LABELS_ONLY in cases
+        else [rank_images(truth == c, cases[f"p_{c}"].to_numpy(), codes, groups) for c in range(count)],
     )
 
 
@@ -153,7 +156,10 @@ def _score_classification(images: ClassifiedImages, weights: np.ndarray) -> Draw
     rates = rate_classes(drawn)
     rounded = rate_classes(draw_confusion(images.rounded)) if images.rounded is not None else None
     ranks = [score_ranks(ranked, weights) for ranked in images.ranked]
-    rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
+    undefined = np.full(rates["recall"].shape, np.nan)
+    rates |= {"auroc": undefined, "average_precision": undefined}
+    if ranks:
+        rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
     mean = partial(_mean_draws, codes=images.codes, weights=weights)
     fold = ClassifiedFold(images.cases, tuple(classes), images.positive, drawn, rates, mean, rounded)
     totals = draw_metrics(CLASSIFICATION, fold, positive=images.positive is not None)

@@ -8,7 +8,7 @@ from covbench.schema import CELL_COLUMNS, Column
 
 _TASK = {"task": CELL_COLUMNS["task"]}
 _MODEL = {**CELL_COLUMNS, "architecture": Column("str", "network or baseline")}
-_FAMILY = {"family": Column("str", "deep or baseline")}
+_FAMILY = {"family": Column("str", "deep, baseline or external")}
 _WEIGHTS = {"weights": Column("str", "file of pretrained weights, or none")}
 _METRIC = {"metric": Column("str", "key of metrics.json")}
 _INTERVAL = {
@@ -202,7 +202,7 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "state": Column("str", "scored, trained, stale, running, failed or missing"),
         "reason": Column("str", "why it is not scored, or which edits were accepted; else empty"),
         "seconds": Column("float64", "of training, all restarts together; this and what follows: of scored runs only"),
-        "parameters": Column("float64", "of the network; 0 for a baseline"),
+        "parameters": Column("float64", "of the network; 0 for a baseline, empty for a contestant from elsewhere"),
         "epochs_run": Column("float64", "trained epochs"),
         "best_epoch": Column("float64", "epoch of the kept weights, best or last, counted from 0"),
         "peak_memory_mb": Column("float64", "resident memory of the job at its peak"),
@@ -212,6 +212,9 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "threads": Column("float64", "of the training"),
         "precision": Column("str", "numbers that the network was trained in"),
         **_WEIGHTS,
+        "training_data": Column(
+            "str", "what a contestant from elsewhere has learned from beside the split; else empty"
+        ),
         "fingerprint": Column("str", "sha256 of everything that decided the run"),
         "git_commit": Column("str", "commit of the code that trained it"),
         "finished": Column("str", "when, ISO 8601, UTC"),

@@ -25,7 +25,7 @@ from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.tables import order_protocols
 from covbench.reporting.wording import count, name_protocol, show
-from covbench.schema import SEGMENTATION, Task
+from covbench.schema import LABELS_ONLY, SEGMENTATION, Task
 
 
 def draw_comparisons(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
@@ -56,7 +56,7 @@ def _draw_calibration(
     binned = {
         name: bin_confidence(table["confidence"].to_numpy(float), table["correct"].to_numpy(bool))
         for name, table in cases.items()
-        if len(table)
+        if len(table) and LABELS_ONLY not in table
     }
     if not binned:
         return

@@ -309,11 +309,13 @@ def draw_roc_pr(
         roc, precision_recall = panels[:, column]
         for (model, points), (dash, colour) in zip(curves, styles, strict=True):
             of_class = points.get(name, {})
+            marker = "D" if len(of_class.get("roc", {}).get("fpr", ())) == 1 else None  # labels without probabilities
+            look = {"ls": dash, "color": colour, "marker": marker}
             if of_class.get("roc"):
-                roc.plot(of_class["roc"]["fpr"], of_class["roc"]["tpr"], ls=dash, color=colour, label=plain(model))
+                roc.plot(of_class["roc"]["fpr"], of_class["roc"]["tpr"], label=plain(model), **look)
             if of_class.get("pr"):
                 recall, precision = of_class["pr"]["recall"], of_class["pr"]["precision"]
-                precision_recall.plot(recall, precision, ls=dash, color=colour, drawstyle="steps-post")
+                precision_recall.plot(recall, precision, drawstyle="steps-post", **look)
         for axes, curve in ((roc, "roc"), (precision_recall, "pr")):
             band = bands[(bands["class"] == name) & (bands["curve"] == curve)]
             axes.fill_between(band["x"], band["low"], band["high"], color=LINE_COLOURS[0], alpha=0.2, lw=0)

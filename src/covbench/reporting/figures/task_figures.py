@@ -30,7 +30,7 @@ from covbench.reporting.gather import Prepared, Results, read_prepared
 from covbench.reporting.leading import read_leaders
 from covbench.reporting.tables import describe_cover, keep_own_values, order_protocols, prefer_protocols, rank_models
 from covbench.reporting.wording import name_protocol, plain, show, slug
-from covbench.schema import SEGMENTATION, Task
+from covbench.schema import LABELS_ONLY, SEGMENTATION, Task
 
 log = logging.getLogger(__name__)
 SAMPLES, CASES, THUMBNAIL, TILE = 6, 6, 144, 224
@@ -196,9 +196,9 @@ def band_classes(run: RunRecord, task: Task, classes: Sequence[str]) -> pd.DataF
         classes: The classes to show.
 
     Returns:
-        Columns class, curve, x, low, high; no rows if the run has no cases.
+        Columns class, curve, x, low, high; no rows if the run has no cases or gives labels without probabilities.
     """
-    if run.cases.empty:
+    if run.cases.empty or LABELS_ONLY in run.cases:
         return lines_and_bars.NO_BANDS
     positions, groups = pd.factorize(run.cases["group"])
     weights = draw_groups(len(groups), CURVE_DRAWS)

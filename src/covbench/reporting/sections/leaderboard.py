@@ -20,11 +20,10 @@ from covbench.reporting.balance import (
 )
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline, prefers_lower
-from covbench.reporting.origins import describe_origins
+from covbench.reporting.origins import describe_origins, find_other_training
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import list_step_lines
 from covbench.reporting.tables import (
-    BASELINE_TAG,
     MIXED_COVER,
     Bar,
     Cell,
@@ -37,6 +36,7 @@ from covbench.reporting.tables import (
     rank_models,
     score_cell,
     state_cell,
+    tag_family,
 )
 from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_interval
 from covbench.schema import CLASSIFICATION
@@ -239,6 +239,7 @@ def build_leaderboard(
     """
     marks = reported.numbers if reported.comparable else {}
     families = dict(zip(runs["architecture"], runs["family"], strict=True))
+    elsewhere = find_other_training(runs)
     ranked = rank_models(summary, metric)
     ranked += [name for name in families if name not in ranked]
     top = _find_top(ranked, families)
@@ -253,7 +254,8 @@ def build_leaderboard(
     rows = []
     for name in ranked:
         named = _name_cell(name, str(families.get(name, "deep")), name in top)
-        named = replace(named, detail=beside.ranks.get(name, ""), link=beside.links.get(name, ""))
+        details = filter(None, (beside.ranks.get(name, ""), "leaks cannot be excluded" if name in elsewhere else ""))
+        named = replace(named, detail="; ".join(details), link=beside.links.get(name, ""))
         bars = []
         for protocol in protocols:
             planned = runs[(runs["architecture"] == name) & (runs["protocol"] == protocol)]
@@ -302,8 +304,7 @@ def _list_headings(protocols: Sequence[str], reported: Study) -> list[tuple[str,
 
 
 def _name_cell(name: str, family: str, top: bool) -> Cell:
-    tag = BASELINE_TAG if family == "baseline" else ""
-    return Cell(name, name, tag=tag, facts={"family": family, "top": "yes" if top else "no"})
+    return Cell(name, name, tag=tag_family(family), facts={"family": family, "top": "yes" if top else "no"})
 
 
 def _study_cells(reported: Study, name: str) -> list[Cell]:

@@ -14,7 +14,6 @@ from covbench.evaluation.definitions import CLASS_METRICS, label_metric, list_re
 from covbench.experiment.plan import DEEP
 from covbench.experiment.runs import RunState
 from covbench.reporting.tables import (
-    BASELINE_TAG,
     MIXED_COVER,
     Cell,
     Table,
@@ -24,6 +23,7 @@ from covbench.reporting.tables import (
     rank_models,
     score_cell,
     state_cell,
+    tag_family,
 )
 from covbench.reporting.wording import DASH, is_number, name_protocol, show, show_average
 
@@ -86,8 +86,9 @@ def _build_row(
     runs: pd.DataFrame, architecture: str, protocol: str, columns: Columns,
     values: Mapping[tuple[str, str, str], Mapping[Any, Any]], reasons: Mapping[tuple[str, str, str], str],
 ) -> list[Cell]:  # fmt: skip
-    tag, seeds = BASELINE_TAG if (runs["family"] == BASELINE_TAG).any() else "", state_cell(runs)
-    cells = [Cell(architecture, architecture, tag=tag), Cell(name_protocol(protocol)), Cell(tag or DEEP), seeds]
+    family, seeds = next(iter(runs["family"]), DEEP), state_cell(runs)
+    named = Cell(architecture, architecture, tag=tag_family(family))
+    cells = [named, Cell(name_protocol(protocol)), Cell(family), seeds]
     missing = "" if seeds.kind == RunState.SCORED else seeds.kind
     for name in columns.names:
         key = (architecture, protocol, name)

@@ -1,9 +1,8 @@
-"""The command `covbench`: what users need beside Snakemake. `--help` imports nothing heavy."""
+"""The subcommands of `covbench` and what each of them calls."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
@@ -12,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from covbench.cli.arguments import Parser, add_plan, count, folder, read_plan
+from covbench.cli.contestants import CONTESTANT_COMMANDS
 from covbench.schema import CovbenchError
 from covbench.system.disk import describe_full_disk, is_full_disk
 from covbench.system.terminal import print_anywhere
 
 if TYPE_CHECKING:
-    from covbench.experiment.config import Config
-    from covbench.experiment.plan import PlannedRun
+    pass
 
 ABOUT = """\
 Plan, check and read a covbench benchmark. Snakemake trains. These commands show what it will do and what it has done.
@@ -31,47 +31,21 @@ examples:
   covbench status                              the state of every planned run
   covbench verify                              is every file still what was fetched or made?
   covbench summary results                     every task under each protocol
+  covbench export-split covid_ct --out given   what a contestant from elsewhere may see of a split
+  covbench score given/p.csv --name my_model --task covid_ct    check its answers, score them and take them in
 
 `covbench COMMAND --help` explains a command. A command ends with 0 if it did what it says. A mistake ends with 1, a
 wrong argument with 2, and one sentence on stderr says what to do.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line. Its help text is in the module that does the work.
-
-    Args:
-        module: Holds HELP and EXAMPLES; it is imported only when somebody asks for help.
-        options: As for argparse.ArgumentParser.
-    """
-
-    def __init__(self, *, module: str = "", **options: Any) -> None:
-        super().__init__(formatter_class=_format_help, allow_abbrev=False, **options)
-        self.module = module
-
-    def format_help(self) -> str:
-        if self.module:
-            worker = importlib.import_module(self.module)
-            self.description, self.epilog = worker.HELP, worker.EXAMPLES
-        return super().format_help()
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def _format_help(prog: str) -> argparse.HelpFormatter:
-    formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=118)
-    formatter._action_max_length = 17  # argparse ignores the indent of subcommands, so long names would break the line
-    return formatter
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of `covbench` with all its subcommands. The parsed `run` is the function to call."""
-    parser = _Parser(prog="covbench", description=ABOUT, epilog=EXAMPLES)
+    parser = Parser(prog="covbench", description=ABOUT, epilog=EXAMPLES)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for add in (_add_doctor, _add_forecast, _add_run, _add_status, _add_verify, _add_accept, _add_summary):
         add(commands)
-    for add in (_add_restore_dates, _add_raw_data, _add_mlflow, _add_mlflow_views):
+    for add in (_add_restore_dates, _add_raw_data, _add_mlflow, _add_mlflow_views, *CONTESTANT_COMMANDS):
         add(commands)
     return parser
 
@@ -104,33 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(code)
 
 
-def _add_plan(parser: argparse.ArgumentParser) -> None:
-    """Add the two arguments that name a plan and its working directory."""
-    parser.add_argument(
-        "--configfile", type=Path, metavar="FILE", help="as for snakemake; default: config/config.yaml alone"
-    )
-    parser.add_argument(
-        "--directory",
-        type=_folder,
-        default=Path(),
-        metavar="DIR",
-        help="as for snakemake: the folder that holds data/ and results/; default: this one",
-    )
-
-
-def _read_plan(options: argparse.Namespace) -> tuple[Config, list[PlannedRun]]:
-    from covbench.experiment.config import read_config
-    from covbench.experiment.plan import plan_runs
-
-    config = read_config(options.configfile)
-    return config, plan_runs(config)
-
-
 def _add_status(commands: Any) -> None:
     parser = commands.add_parser(
         "status", module="covbench.experiment.status", help="the state of every planned run, and why"
     )
-    _add_plan(parser)
+    add_plan(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="counts and runs, a stale one with every difference")
     form.add_argument("--folders", metavar="STATE", help="only the folders of the runs in one state")
@@ -138,14 +90,14 @@ def _add_status(commands: Any) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from covbench.experiment.config import suggest
     from covbench.experiment.runs import examine_runs
+    from covbench.experiment.shapes import suggest
     from covbench.experiment.status import STATES, describe_status, show_runs
 
     states = [str(state) for state in STATES]
     if options.folders and options.folders not in states:
         raise CovbenchError(f"--folders {options.folders}: unknown state; {suggest(options.folders, states)}")
-    runs = examine_runs(_read_plan(options)[1], options.directory)
+    runs = examine_runs(read_plan(options)[1], options.directory)
     if options.json:
         print(json.dumps(describe_status(runs), indent=1))
     elif options.folders:
@@ -161,7 +113,7 @@ def _add_verify(commands: Any) -> None:
         "verify", module="covbench.experiment.verify", help="compare every byte with the hashes that were recorded"
     )
     parser.add_argument(
-        "--directory", type=_folder, default=Path(), metavar="DIR", help="the folder that holds data/ and results/"
+        "--directory", type=folder, default=Path(), metavar="DIR", help="the folder that holds data/ and results/"
     )
     parser.set_defaults(run=_verify)
 
@@ -178,7 +130,7 @@ def _add_forecast(commands: Any) -> None:
     parser = commands.add_parser(
         "forecast", module="covbench.operations.forecast", help="hours, memory, disk and kWh of what is still to train"
     )
-    _add_plan(parser)
+    add_plan(parser)
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these networks only; * stands for any text"
     )
@@ -192,7 +144,7 @@ def _add_forecast(commands: Any) -> None:
 def _add_gpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus",
-        type=_count,
+        type=count,
         default=1,
         metavar="N",
         help="runs at once, as snakemake --resources gpu=N; default: 1",
@@ -203,7 +155,7 @@ def _forecast(options: argparse.Namespace) -> None:
     from covbench.operations.forecast import choose_trainings, forecast_study
     from covbench.operations.show_forecast import show_forecast
 
-    plan = choose_trainings(_read_plan(options)[1], options.only)
+    plan = choose_trainings(read_plan(options)[1], options.only)
     found = forecast_study(plan, options.directory, options.minutes * 60)
     if found.lines:
         print(show_forecast(found, options.gpus, fold=not options.only))
@@ -214,7 +166,7 @@ def _forecast(options: argparse.Namespace) -> None:
 def _add_summary(commands: Any) -> None:
     parser = commands.add_parser("summary", module="covbench.reporting.summary", help="every task under each protocol")
     parser.add_argument(
-        "results", type=_folder, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
+        "results", type=folder, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
     )
     parser.set_defaults(run=_summary)
 
@@ -244,14 +196,14 @@ examples:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of stale runs, as `status --folders stale`")
     parser.add_argument("--because", required=True, metavar="REASON", help="why the edit changes no result")
-    _add_plan(parser)
+    add_plan(parser)
     parser.set_defaults(run=_accept)
 
 
 def _accept(options: argparse.Namespace) -> None:
     from covbench.experiment.acceptance import accept
 
-    for message in accept(_read_plan(options)[1], options.runs, options.because, options.directory):
+    for message in accept(read_plan(options)[1], options.runs, options.because, options.directory):
         print(message)
 
 
@@ -259,10 +211,10 @@ def _add_doctor(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor", module="covbench.operations.doctor", help="check data sources, weights, disk, GPUs, SLURM, MLflow"
     )
-    _add_plan(parser)
+    add_plan(parser)
     _add_gpus(parser)
     parser.add_argument(
-        "--workflow-profile", type=_folder, metavar="DIR", help="as for snakemake; profiles/slurm checks the cluster"
+        "--workflow-profile", type=folder, metavar="DIR", help="as for snakemake; profiles/slurm checks the cluster"
     )
     parser.set_defaults(run=_doctor)
 
@@ -270,7 +222,7 @@ def _add_doctor(commands: Any) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from covbench.operations.doctor import PROBLEM, examine, show_findings
 
-    config, plan = _read_plan(options)
+    config, plan = read_plan(options)
     findings = examine(config, plan, options.directory, options.gpus, options.workflow_profile)
     print(show_findings(findings))
     return int(any(finding.level == PROBLEM for finding in findings))
@@ -297,14 +249,14 @@ def _add_restore_dates(commands: Any) -> None:
         module="covbench.operations.dvc_timestamps",
         help="after dvc pull: restore the dates of all outputs",
     )
-    _add_plan(parser)
+    add_plan(parser)
     parser.set_defaults(run=_restore_dates)
 
 
 def _restore_dates(options: argparse.Namespace) -> None:
     from covbench.operations.dvc_timestamps import reconcile
 
-    restored = reconcile(_read_plan(options)[1], options.directory)
+    restored = reconcile(read_plan(options)[1], options.directory)
     print(f"dates restored: {restored}" if restored else "every output has the date at which it was made")
 
 
@@ -312,7 +264,7 @@ def _add_raw_data(commands: Any) -> None:
     parser = commands.add_parser(
         "add-raw-data", module="covbench.operations.dvc_raw_data", help="put fetched datasets under DVC, verified"
     )
-    _add_plan(parser)
+    add_plan(parser)
     parser.add_argument(
         "--accept", nargs="+", default=(), metavar="DATASET", help="competition data that you may keep under DVC"
     )
@@ -323,7 +275,7 @@ def _raw_data(options: argparse.Namespace) -> None:
     from covbench.experiment.plan import planned_datasets
     from covbench.operations.dvc_raw_data import version_raw
 
-    version_raw(planned_datasets(_read_plan(options)[0]), options.directory, options.accept)
+    version_raw(planned_datasets(read_plan(options)[0]), options.directory, options.accept)
 
 
 def _add_mlflow(commands: Any) -> None:
@@ -333,7 +285,7 @@ def _add_mlflow(commands: Any) -> None:
     parser.add_argument(
         "results", type=Path, nargs="?", default=Path("results"), help="the folder results/ of a benchmark"
     )
-    parser.add_argument("--port", type=_count, default=5000, metavar="N", help="of this machine; default: %(default)s")
+    parser.add_argument("--port", type=count, default=5000, metavar="N", help="of this machine; default: %(default)s")
     parser.set_defaults(run=_mlflow)
 
 
@@ -364,18 +316,6 @@ def _mlflow_views(options: argparse.Namespace) -> None:
     print("\n".join(views) or f"{options.uri} holds no task yet: run the benchmark first")
 
 
-def _folder(text: str) -> Path:
-    if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is not a folder")
-    return Path(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
-
-
 def _minutes(text: str) -> float:
     try:
         minutes = float(text)
@@ -384,7 +324,3 @@ def _minutes(text: str) -> float:
     if not 0 <= minutes < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number of minutes from 0 on")
     return minutes
-
-
-if __name__ == "__main__":
-    sys.exit(main())

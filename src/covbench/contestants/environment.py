@@ -1,0 +1,40 @@
+"""Install the packages that a contestant runs with into a virtual environment of its own."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from covbench.schema import CovbenchError
+
+log = logging.getLogger(__name__)
+
+LAST_LINES = 15
+
+
+def make_environment(requirements: Path, folder: Path) -> None:
+    """Make a virtual environment with this Python. Every package needs a hash in the requirements file.
+
+    Args:
+        requirements: in the format of pip, with hashes.
+        folder: what is there is replaced. Its `bin` holds the programs.
+
+    Raises:
+        CovbenchError: pip refuses a package or does not find it. The end of its output is the reason.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(folder)], requirements)
+    options = ["--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary", ":all:"]
+    _run([str(folder / "bin" / "python"), "-m", "pip", "install", *options, "-r", str(requirements)], requirements)
+
+
+def _run(words: list[str], requirements: Path) -> None:
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    for line in done.stdout.splitlines():
+        log.info("| %s", line)
+    if done.returncode:
+        shown = "\n".join(done.stdout.strip().splitlines()[-LAST_LINES:])
+        raise CovbenchError(f"{requirements}: cannot be installed; pip says:\n{shown}")

@@ -1,0 +1,146 @@
+"""Run one contestant from elsewhere, from files to files: show it a split, run it or read what it stored, check it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covbench.contestants.answers import Asked, find_answers, read_answers
+from covbench.contestants.command import choose_environment, run_command
+from covbench.contestants.export import Exported, Source, export_folds, list_folds
+from covbench.data.datasets import TASKS
+from covbench.data.folds import ClassMaps, Predicted, open_folds, write_predicted
+from covbench.experiment.contestants import ContestantCard, fill_command, stored_path
+from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
+from covbench.experiment.run_locks import lock_run, note_failure, note_progress, run_checkpoints
+from covbench.schema import CLASSIFICATION, CovbenchError, Run
+from covbench.system.files import write_json
+
+log = logging.getLogger(__name__)
+
+WORK = ".work"
+"""Folder of a running contestant, beside its lock. What a killed one has left there is removed."""
+
+
+@dataclass(frozen=True)
+class ContestantJob:
+    """A contestant and what it is run on.
+
+    split, index: paths of the split and of the index of its dataset. prepared: of the arrays. raw: of the published
+    files. programs: folder of the Python that its command runs with.
+    """
+
+    run: Run
+    card: ContestantCard
+    split: str
+    index: str
+    prepared: Sequence[str]
+    raw: str
+    programs: Path = Path(sys.executable).parent
+
+    def open_folds(self) -> list[Exported]:
+        """Open the folds as the contestant gets them."""
+        names = ("train", "val", "test")
+        opened = open_folds(self.split, self.prepared, names, len(TASKS[self.run.task].classes))
+        return list_folds(self.run.task, dict(zip(names, opened, strict=True)))
+
+
+def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
+    """Write the predictions, masks and manifest of a contestant.
+
+    Args:
+        job: the contestant.
+        outputs: paths by `manifest`, `predictions` and, where pixels are labelled, `masks`.
+
+    Raises:
+        CovbenchError: its command fails, or its answers are wrong. All mistakes are listed.
+    """
+    started = time.monotonic()
+    folder = run_checkpoints(job.run)
+    with lock_run(folder, wait="SLURM_JOB_ID" in os.environ), note_failure(job.run):
+        inputs = gather_inputs(job.run, {}, name_inputs(job.split, job.prepared), {})
+        folds, labels_only = job.open_folds(), job.card.answers == "labels"
+        if job.card.command:
+            work = folder.resolve() / WORK
+            shutil.rmtree(work, ignore_errors=True)
+            try:
+                parts = read_predicted(_answer(job, folds, work), job.run, folds, labels_only)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        else:
+            parts = read_predicted(_find_stored(job), job.run, folds, labels_only)
+        write_predicted(parts, outputs, labels_only)
+        write_json(outputs["manifest"], describe_run(inputs, **_state_facts(job.card, time.monotonic() - started)))
+
+
+def _state_facts(card: ContestantCard, seconds: float) -> dict[str, Any]:
+    facts: dict[str, Any] = {"device": _name_device(card), "threads": card.threads, "weights": ""}
+    facts |= {"seconds": round(seconds, 1), "parameters": None, "epochs_run": 0, "best_epoch": 0}
+    return facts | {name: getattr(card, name) for name in ("title", "citation", "contact", "training_data", "answers")}
+
+
+def _name_device(card: ContestantCard) -> str:
+    return "gpu" if card.gpu and os.environ.get("CUDA_VISIBLE_DEVICES", "") != "" else "cpu"
+
+
+def _find_stored(job: ContestantJob) -> Path:
+    path = stored_path(job.card, job.run)
+    if path is None:
+        raise CovbenchError(f"{job.card.folder}: holds no predictions for {job.run.folder}; covbench score stores them")
+    return path
+
+
+def _answer(job: ContestantJob, folds: Sequence[Exported], work: Path) -> Path:
+    """Let a contestant answer in a folder of its own. Returns the folder that it has written."""
+    task = TASKS[job.run.task]
+    given, written, code = work / "input", work / "output", work / "code"
+    shown = Source(pd.read_parquet(job.index), Path(job.raw))
+    export_folds(given, job.run, task, folds, shown, job.card.images)
+    written.mkdir()
+    shutil.copytree(job.card.folder, code, ignore=shutil.ignore_patterns("__pycache__", ".*", "predictions"))
+    seed, device = job.run.seed, "cuda" if _name_device(job.card) == "gpu" else "cpu"
+    values = {"input": given, "output": written, "seed": seed, "device": device, "threads": job.card.threads}
+    environment = choose_environment(work / "home", job.programs, job.card.threads)
+    run_command(fill_command(job.card.command, **values), code, environment, partial(note_progress, job.run))
+    return written
+
+
+def read_predicted(answers: Path, run: Run, folds: Sequence[Exported], labels_only: bool) -> list[Predicted]:
+    """Read the answers to the test fold, and those to the validation fold if there are any.
+
+    Args:
+        answers: a table, an archive or folder of masks, or the folder that holds one of them.
+        run: whose task was asked.
+        folds: as list_folds returns them.
+        labels_only: whether the answers name a class instead of probabilities.
+
+    Returns:
+        The predictions, those of the validation fold first.
+
+    Raises:
+        CovbenchError: lists everything that is wrong.
+    """
+    task, by_name = TASKS[run.task], {exported.name: exported for exported in folds}
+    train, val, test = (by_name[name] for name in ("train", "val", "test"))
+    height, width = test.fold.images.shape[1:]
+    asked = Asked(test.ids, val.ids, train.ids, task, (height, width), labels_only)
+    found = read_answers(find_answers(answers, task), asked)
+    places = {name: place for place, name in enumerate(found.ids)}
+    parts = []
+    for exported in (val, test):
+        if exported.ids and exported.ids[0] in places:
+            values = found.predicted[[places[name] for name in exported.ids]]
+            predicted = values.astype(np.float32) if task.kind == CLASSIFICATION else ClassMaps(values)
+            parts.append(Predicted(exported.fold, exported.name, run.seed, predicted))
+    return parts

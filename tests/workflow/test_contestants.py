@@ -1,0 +1,157 @@
+"""Contestants from elsewhere run as jobs like any other, and leave the runs of all others alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pandas as pd
+import pytest
+
+from tests.project_copy import copy_project, environment_of
+
+from .conftest import BASELINES_ONLY, planned_jobs, run_snakemake
+
+pytestmark = pytest.mark.slow
+
+THRESHOLD = """
+    import sys
+    from pathlib import Path
+    import cv2
+    import pandas as pd
+    given, written = map(Path, sys.argv[1:])
+    (written / "masks").mkdir()
+    for row in pd.read_csv(given / "test.csv").itertuples():
+        image = cv2.imread(str(given / row.file), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(written / "masks" / f"{row.id}.png"), (image > 150).astype("uint8"))
+"""
+UNLUCKY = """
+    print("progress 1/2")
+    raise SystemExit("out of luck")
+"""
+CONTESTANTS = {"classification": ["hog_svm", "unlucky"], "segmentation": ["threshold"]}
+
+
+def write_contestant(project, name, kind, code):
+    folder = project / "contestants" / name
+    folder.mkdir()
+    words = f"title: {name}\nkind: {kind}\ncommand: python run.py {{input}} {{output}}\n"
+    (folder / "contestant.yaml").write_text(words)
+    (folder / "run.py").write_text(textwrap.dedent(code))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = copy_project(tmp_path_factory.mktemp("a project"))
+    write_contestant(project, "threshold", "segmentation", THRESHOLD)
+    write_contestant(project, "unlucky", "classification", UNLUCKY)
+    return project
+
+
+def entered(*left_out):
+    chosen = {kind: [name for name in names if name not in left_out] for kind, names in CONTESTANTS.items()}
+    return BASELINES_ONLY | {"contestants": chosen}
+
+
+@pytest.fixture(scope="module")
+def competed(finished, project, tmp_path_factory):
+    """A benchmark of baselines that had finished when two contestants joined it, and what the dry run before said."""
+    folder = tmp_path_factory.mktemp("with contestants") / "run"
+    shutil.copytree(finished, folder, symlinks=True)
+    dry = run_snakemake(folder, entered("unlucky"), "all", "-n", "--quiet", "rules", project=project)
+    done = run_snakemake(folder, entered("unlucky"), "all", project=project)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder, planned_jobs(dry.stdout + dry.stderr)
+
+
+def call(project, folder, *words):
+    """What `covbench` prints about the benchmark in a folder, with the config of the last call of run_snakemake."""
+    place = ["--configfile", folder / "config.yaml", "--directory", folder]
+    command = [sys.executable, "-m", "covbench.cli", *words, *place]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env=environment_of(project), timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def read_states(folder, project):
+    runs = json.loads(call(project, folder, "status", "--json"))["runs"]
+    return {(run["architecture"], run["protocol"]): run for run in runs}
+
+
+def test_joining_contestants_train_nothing_but_themselves(competed):
+    _, jobs = competed
+    assert jobs["run_contestant"] == jobs["run_segmenting_contestant"] == 2
+    assert (
+        not {"fit_classification_baseline", "fit_segmentation_baseline", "prepare", "split", "evaluate"} & jobs.keys()
+    )
+
+
+def test_they_stand_in_every_table_beside_the_baselines(competed):
+    folder, _ = competed
+    runs = pd.read_csv(folder / "results" / "compare" / "runs.csv").set_index("architecture")
+    assert runs.loc[["hog_svm", "threshold"], "state"].eq("scored").all()
+    assert runs.loc[["hog_svm", "threshold"], "family"].eq("external").all()
+    for name, table in (("summary", "auroc"), ("ranks", "auroc"), ("pairs", "auroc")):
+        rows = pd.read_csv(folder / "results" / "compare" / f"{name}.csv")
+        rows = rows[(rows["task"] == "phantom_xray") & (rows["metric"] == table)]
+        assert rows.filter(like="architecture").isin(["hog_svm"]).any(axis=None), name
+    assert "hog_svm" in (folder / "results" / "report" / "index.html").read_text()
+
+
+def test_it_beats_the_majority_on_phantoms(competed):
+    folder, _ = competed
+    summary = pd.read_csv(folder / "results" / "compare" / "summary.csv")
+    chosen = summary[(summary["metric"] == "auroc") & (summary["protocol"] == "audited")].set_index("architecture")
+    assert chosen.loc["hog_svm", "mean"] > chosen.loc["majority", "mean"] + 0.1
+
+
+def test_an_edited_file_of_a_contestant_makes_just_its_runs_stale(competed, project):
+    folder, _ = competed
+    path = project / "contestants" / "hog_svm" / "run.py"
+    before = path.read_text()
+    path.write_text(before + "# edited\n")
+    try:
+        states = {name: run["state"] for (name, _), run in read_states(folder, project).items()}
+        assert states.pop("hog_svm") == "stale"
+        assert set(states.values()) == {"scored"}
+        again = run_snakemake(folder, entered("unlucky"), "all", "-n", "--quiet", "rules", project=project)
+        jobs = planned_jobs(again.stdout + again.stderr)
+        assert jobs["run_contestant"] == 2
+        assert not {"run_segmenting_contestant", "fit_classification_baseline"} & jobs.keys()
+    finally:
+        path.write_text(before)
+
+
+def test_without_them_nothing_is_trained(competed, project):
+    folder, _ = competed
+    done = run_snakemake(folder, BASELINES_ONLY, "all", "-n", "--quiet", "rules", project=project)
+    assert not [rule for rule in planned_jobs(done.stdout + done.stderr) if rule.startswith(("run_", "fit_", "split"))]
+
+
+def test_a_command_that_fails_gives_its_last_words_as_the_reason(competed, project):
+    folder, _ = competed
+    target = "results/runs/phantom_xray/audited/unlucky/0/manifest.json"
+    done = run_snakemake(folder, entered(), target, project=project)
+    assert done.returncode != 0
+    run = read_states(folder, project)["unlucky", "audited"]
+    assert (run["state"], run["reason"]) == ("failed", "the command ended with 1: out of luck")
+
+
+def test_answers_made_elsewhere_join_by_two_commands(competed, project):
+    folder, _ = competed
+    given = folder / "given"
+    call(project, folder, "export-split", "phantom_xray", "--images", "png", "--out", given)
+    classes = json.loads((given / "task.json").read_text())["classes"]
+    table = pd.read_csv(given / "test.csv")[["id"]].assign(**{name: 1 / len(classes) for name in classes})
+    table.to_csv(folder / "p.csv", index=False)
+    said = call(project, folder, "score", folder / "p.csv", "--name", "flat", "--task", "phantom_xray")
+    assert "Balanced accuracy" in said
+    config = BASELINES_ONLY | {"contestants": {"classification": ["flat"]}}
+    done = run_snakemake(folder, config, "results/compare/runs.csv", project=project)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = pd.read_csv(folder / "results" / "compare" / "runs.csv").set_index(["architecture", "protocol"])
+    assert runs.loc[("flat", "audited"), "state"] == "scored"
+    assert ("flat", "published") not in runs.index

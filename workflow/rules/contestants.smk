@@ -1,0 +1,65 @@
+rule make_environment:
+    """Install the packages of a contestant from elsewhere into a virtual environment of its own."""
+    input:
+        requirements=lambda wildcards: os.path.relpath(
+            CARDS[wildcards.architecture].requirements
+        ),
+    output:
+        "data/environments/{architecture}/installed",
+    log:
+        "logs/make_environment/{architecture}.log",
+    wildcard_constraints:
+        architecture=CONTESTANT_NAMES,
+    conda:
+        "../../envs/cpu.conda.yaml"
+    params:
+        requirements=lambda wildcards: hash_file(
+            CARDS[wildcards.architecture].requirements
+        ),
+    script:
+        "../scripts/make_environment.py"
+
+
+rule run_contestant:
+    """Show a contestant from elsewhere a split, and take in what it predicts for the test fold."""
+    input:
+        split="data/splits/{task}/{protocol}/{seed}.parquet",
+        index=lambda wildcards: index_path(wildcards.task),
+        prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
+        environment=lambda wildcards: (
+            [f"data/environments/{wildcards.architecture}/installed"]
+            if CARDS[wildcards.architecture].requirements
+            else []
+        ),
+    output:
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+    log:
+        "logs/train/{task}/{protocol}/{architecture}/{seed}.log",
+    benchmark:
+        "benchmarks/train/{task}/{protocol}/{architecture}/{seed}.tsv"
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        architecture=CONTESTANT_NAMES,
+    conda:
+        "../../envs/cpu.conda.yaml"
+    threads: lambda wildcards: CARDS[wildcards.architecture].threads
+    resources:
+        gpu=lambda wildcards: CARDS[wildcards.architecture].gpu,
+        mem_mb=lambda wildcards: CARDS[wildcards.architecture].memory,
+        runtime=lambda wildcards: math.ceil(60 * CARDS[wildcards.architecture].hours),
+    params:
+        decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
+    script:
+        "../scripts/run_contestant.py"
+
+
+use rule run_contestant as run_segmenting_contestant with:
+    """Show a contestant from elsewhere a split, and take in the masks that it predicts for the test fold."""
+    output:
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        masks="results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        architecture=CONTESTANT_NAMES,

@@ -208,7 +208,7 @@ def test_every_key_is_explained_for_readers():
         ({"seeds": 0}, "seeds: 0 is no list; write seeds: [0]"),
         ({"tasks": "radiography"}, "tasks: radiography is no list; write tasks: [radiography]"),
         ({"seeds": None}, "seeds: the key has no value; give it a list, or leave the key out"),
-        ({"seeds": []}, "seeds: [] is an empty list; name at least 1"),
+        ({"seeds": []}, "seeds: [] is too short a list; name at least 1"),
         ({"seeds": [1, 0, 1]}, "seeds: 1 is listed twice; list it once"),
         ({"seeds": [-1]}, "seeds.0: -1 is too small; the minimum is 0"),
         (

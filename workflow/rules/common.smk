@@ -81,6 +81,7 @@ CARDS = {
     for name in names
 }
 CONTESTANT_NAMES = "|".join(CARDS) or "no_contestant"
+ENSEMBLE_NAMES = "|".join(config["ensembles"]) or "no_ensemble"
 MODELS = "|".join([*CLASSIFIERS, *SEGMENTERS, *BASELINES])
 
 # Fingerprints instead of the whole plan as parameters of rules: Snakemake stores parameters with every output.

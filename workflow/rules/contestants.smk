@@ -63,3 +63,38 @@ use rule run_contestant as run_segmenting_contestant with:
     wildcard_constraints:
         task=SEGMENTATION_TASKS,
         architecture=CONTESTANT_NAMES,
+
+
+rule average:
+    """Average the probabilities that the members of an ensemble have predicted."""
+    input:
+        lambda wildcards: list(planned_for(wildcards).inputs.by_name.values()),
+    output:
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+    log:
+        "logs/average/{task}/{protocol}/{architecture}/{seed}.log",
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        architecture=ENSEMBLE_NAMES,
+    conda:
+        "../../envs/cpu.conda.yaml"
+    params:
+        members=lambda wildcards: planned_for(wildcards).ensemble.members,
+        weights=lambda wildcards: planned_for(wildcards).ensemble.weights,
+        mean_of_seeds=lambda wildcards: planned_for(wildcards).ensemble.mean_of_seeds,
+        files=lambda wildcards: planned_for(wildcards).inputs.by_name,
+        decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
+    script:
+        "../scripts/average.py"
+
+
+use rule average as average_masks with:
+    """Let the members of an ensemble vote about each pixel of the masks that they have predicted."""
+    output:
+        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+        masks="results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        architecture=ENSEMBLE_NAMES,

@@ -24,7 +24,7 @@ rule evaluate:
 
 
 use rule evaluate as evaluate_contestant with:
-    """Score a run of a contestant from elsewhere: it may have other seeds than the networks."""
+    """Score a run of a contestant from elsewhere or of an ensemble: it may have other seeds than the networks."""
     input:
         predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
         masks=masks_of_run,
@@ -34,7 +34,7 @@ use rule evaluate as evaluate_contestant with:
     log:
         "logs/evaluate/{task}/{protocol}/{architecture}/{seed}.log",
     wildcard_constraints:
-        architecture=CONTESTANT_NAMES,
+        architecture=f"{CONTESTANT_NAMES}|{ENSEMBLE_NAMES}",
     params:
         rows=lambda wildcards: prepared_at(wildcards, wildcards.task)["rows"],
         masks=lambda wildcards: prepared_at(wildcards, wildcards.task).get("masks"),

@@ -117,4 +117,4 @@ def _find_accepted(planned: PlannedRun, root: Path) -> tuple[Acceptance, dict[st
 
 def _decide(planned: PlannedRun) -> dict[str, Any]:
     plain = planned.describe()
-    return decide_inputs(planned.run, plain["options"], plain["settings"])
+    return decide_inputs(planned.run, plain["options"], plain["settings"], planned.family)

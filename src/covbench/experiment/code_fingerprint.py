@@ -19,6 +19,7 @@ KINDS = {
     SEGMENTATION: ("train", frozenset({"covbench.models.classifier"})),
     "baseline": ("fit_baseline", frozenset()),
     "external": ("run_contestant", frozenset()),
+    "ensemble": ("average", frozenset()),
 }
 """Kind of task of a network, or family -> its script in workflow/scripts, and the modules that the script imports but
 such a run never uses.
@@ -34,6 +35,7 @@ INERT = {
     "covbench.experiment.provenance": "describes what other modules decide",
     "covbench.experiment.run_locks": "keeps a second process from writing the run",
     "covbench.experiment.contestants": "reads the card of a contestant from elsewhere, whose files are an input",
+    "covbench.experiment.ensembles": "reads what the config says of an ensemble, which is an input",
     "covbench.data.datasets": "a run's classes are an input; its images come from prepared arrays, an input too",
     "covbench.models.catalogue": "a run's entry is an input; adding an architecture retrains no other",
     "covbench.models.architecture": "defines what an entry of the catalogue holds",

@@ -14,6 +14,7 @@ from covbench.data.datasets import TASKS
 from covbench.data.sources.pretrained_weights import list_substitutes
 from covbench.experiment.config_files import check_config_file
 from covbench.experiment.contestants import list_contestants, read_contestant
+from covbench.experiment.ensembles import find_mistakes
 from covbench.experiment.shapes import check_shape, suggest
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
@@ -51,8 +52,9 @@ def read_config(configfile: Path | None = None) -> Config:
 def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Config:
     """Return the config with defaults filled in. Raises CovbenchError that lists every mistake."""
     checked = check_shape(config, schema_path, "config")
-    mistakes = [*_unknown_names(checked), *_unknown_levels(checked)] or [*_misfits(checked), *_bad_contestants(checked)]
-    if mistakes:
+    mistakes = [*_unknown_names(checked), *_unknown_levels(checked)]
+    mistakes = mistakes or [*_misfits(checked), *_bad_contestants(checked)]
+    if mistakes := mistakes or list(find_mistakes(checked, _all_names(checked))):
         raise CovbenchError("config: " + "\nconfig: ".join(mistakes))
     return checked
 
@@ -140,6 +142,11 @@ def _misfits(config: Config) -> Iterator[str]:
                     f"options.{protocol}.{level}.head: {options['head']!r} does not suit {kind}; "
                     f"known: {', '.join(HEADS[kind])}"
                 )
+
+
+def _all_names(config: Config) -> set[str]:
+    families = (config[family] for family in ("architectures", "contestants", "baselines"))
+    return {name for levels in families for names in levels.values() for name in names}
 
 
 def _bad_contestants(config: Config) -> Iterator[str]:

@@ -10,13 +10,14 @@ from typing import Any
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.data.sources.pretrained_weights import weights_file
 from covbench.experiment.contestants import read_contestant, stored_path
+from covbench.experiment.ensembles import Ensemble, read_ensembles
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
 from covbench.protocols import Options, resolve_options
 from covbench.schema import SEGMENTATION, Run
 
 Config = Mapping[str, Any]
 
-DEEP, BASELINE, EXTERNAL = "deep", "baseline", "external"
+DEEP, BASELINE, EXTERNAL, ENSEMBLE = "deep", "baseline", "external", "ensemble"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Settings:
 class InputFiles:
     """The files that a run reads, relative to the working directory.
 
-    masks: None for a classification. weights: None for a network that starts from random weights.
+    masks: None for a classification. weights: None for a network that starts from random weights. predicted: name
+    and path of each file that the members of an ensemble have predicted.
     """
 
     split: str
@@ -40,11 +42,13 @@ class InputFiles:
     rows: str
     masks: str | None = None
     weights: str | None = None
+    predicted: tuple[tuple[str, str], ...] = ()
 
     @property
     def by_name(self) -> dict[str, str]:
         """The files of this run by name, without those that it does not read."""
-        return {name: path for name, path in vars(self).items() if path is not None}
+        single = {name: path for name, path in vars(self).items() if isinstance(path, str)}
+        return single | dict(self.predicted)
 
     @property
     def prepared(self) -> list[str]:
@@ -56,7 +60,8 @@ class InputFiles:
 class PlannedRun:
     """A run as the config asks for it.
 
-    family: DEEP, BASELINE or EXTERNAL. options: None unless a network is trained; only that uses options and settings.
+    family: DEEP, BASELINE, EXTERNAL or ENSEMBLE. options: None unless a network is trained; only that uses options and
+    settings. ensemble: None unless the family is ENSEMBLE.
     """
 
     run: Run
@@ -64,6 +69,7 @@ class PlannedRun:
     options: Options | None
     settings: Settings
     inputs: InputFiles
+    ensemble: Ensemble | None = None
 
     @property
     def is_deep(self) -> bool:
@@ -79,7 +85,7 @@ class PlannedRun:
             **vars(self.run),
             "folder": self.run.folder,
             "family": self.family,
-            "options": dict(vars(self.options)) if self.options else {},
+            "options": dict(vars(decided)) if (decided := self.options or self.ensemble) else {},
             "settings": dict(vars(self.settings)) if self.is_deep else {},
             "files": self.inputs.by_name,
         }
@@ -108,24 +114,44 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
         What the config asks of this run. If no network is trained, it keeps only the image size of the options, in its
         input files.
     """
-    family = family_of(run.architecture)
-    return PlannedRun(
-        run,
-        family,
-        options if family == DEEP else None,
-        Settings(config["deterministic"], config["precision"], config["threads"]),
-        InputFiles(
-            split=split_path(run),
-            weights=_weights_path(config, run),
-            **prepared_paths(run.task, options.size, options.resize),
-        ),
+    ensemble = read_ensembles(config).get(run.architecture)
+    family = ENSEMBLE if ensemble else family_of(run.architecture)
+    prepared = prepared_paths(run.task, options.size, options.resize)
+    files = InputFiles(
+        split=split_path(run),
+        images=prepared["images"],
+        rows=prepared["rows"],
+        masks=prepared.get("masks"),
+        weights=_weights_path(config, run, family),
+        predicted=_predicted_paths(config, run, ensemble) if ensemble else (),
     )
+    settings = Settings(config["deterministic"], config["precision"], config["threads"])
+    return PlannedRun(run, family, options if family == DEEP else None, settings, files, ensemble)
+
+
+def _predicted_paths(config: Config, run: Run, ensemble: Ensemble) -> tuple[tuple[str, str], ...]:
+    seeds = _common_seeds(config, run.task, run.protocol, ensemble) if ensemble.mean_of_seeds else [run.seed]
+    names = ["predictions.parquet"] + ["predicted_masks.npz"] * (TASKS[run.task].kind == SEGMENTATION)
+    members = [Run(run.task, run.protocol, member, seed) for member, seed in product(ensemble.members, seeds)]
+    return tuple(
+        (f"{member.architecture}/{member.seed}/{name}", f"{member.folder}/{name}")
+        for member in members
+        for name in names
+    )
+
+
+def _common_seeds(config: Config, task: str, protocol: str, ensemble: Ensemble) -> list[int]:
+    """List the seeds that every member of an ensemble has."""
+    seeds = [list_seeds(config, task, protocol, member) for member in ensemble.members]
+    return [seed for seed in config["seeds"] if all(seed in others for others in seeds)]
 
 
 def _contestants(config: Config, task: str) -> list[str]:
     kind, networks, others = TASKS[task].kind, config["architectures"], config["contestants"]
     listed = [*networks.get(kind, []), *networks.get(task, []), *others.get(kind, []), *others.get(task, [])]
-    return [*listed, *config["baselines"].get(kind, [])]
+    listed += config["baselines"].get(kind, [])
+    together = [name for name, ensemble in read_ensembles(config).items() if {*ensemble.members} <= {*listed}]
+    return listed + together
 
 
 def family_of(name: str) -> str:
@@ -145,9 +171,13 @@ def list_seeds(config: Config, task: str, protocol: str, name: str) -> list[int]
         name: of the contestant.
 
     Returns:
-        The seeds of the config, without those for which a contestant without a command has stored no predictions.
+        The seeds of the config, without those for which a contestant without a command has stored no predictions. An
+        ensemble has the seeds that all its members have, or the first of them if their answers are averaged too.
     """
     seeds: list[int] = config["seeds"]
+    if ensemble := read_ensembles(config).get(name):
+        common = _common_seeds(config, task, protocol, ensemble)
+        return common[:1] if ensemble.mean_of_seeds else common
     if family_of(name) != EXTERNAL or (card := read_contestant(name)).command:
         return seeds
     return [seed for seed in seeds if stored_path(card, Run(task, protocol, name, seed))]
@@ -197,8 +227,8 @@ def native_masks_path(task: str) -> str:
     return f"data/prepared/{task}/native_masks.npz"
 
 
-def _weights_path(config: Config, run: Run) -> str | None:
-    key = architecture(run.architecture).weights if family_of(run.architecture) == DEEP else None
+def _weights_path(config: Config, run: Run, family: str) -> str | None:
+    key = architecture(run.architecture).weights if family == DEEP else None
     if not key or config["weights"] == "none":
         return None
     return f"data/weights/{weights_file(key, tuple(config['weights'].get('substitutes', ())))}"

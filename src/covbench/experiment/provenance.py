@@ -54,6 +54,7 @@ def gather_inputs(
     input_files: Mapping[str, Path | str],
     settings: Mapping[str, Any],
     root: Path = Path(),
+    family: str = "",
 ) -> dict[str, Any]:
     """Gather everything that decides what a run makes, for the job that makes it. The fingerprint covers it.
 
@@ -65,6 +66,7 @@ def gather_inputs(
         input_files: paths relative to `root`, as name_inputs returns them.
         settings: `deterministic`, `precision` and `threads`; empty for a baseline.
         root: the folder that holds data/.
+        family: as in decide_inputs.
 
     Returns:
         The inputs as plain JSON values. A file that does not exist has the hash None.
@@ -74,10 +76,12 @@ def gather_inputs(
     """
     hashes = check_files(root / path for path in input_files.values())
     files = {name: hashes.get(str(root / path)) for name, path in input_files.items()}
-    return decide_inputs(run, options, settings) | {"files": files}
+    return decide_inputs(run, options, settings, family) | {"files": files}
 
 
-def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def decide_inputs(
+    run: Run, options: Mapping[str, Any], settings: Mapping[str, Any], family: str = ""
+) -> dict[str, Any]:
     """Gather the inputs that are known before the first job: all but the files.
 
     Args:
@@ -85,10 +89,12 @@ def decide_inputs(run: Run, options: Mapping[str, Any], settings: Mapping[str, A
         options: resolved, as covbench.protocols.Options; empty for a baseline.
         settings: `deterministic`, `precision` and `threads`; empty for a baseline.
 
+        family: of experiment.plan, which the name of an ensemble does not tell; that of the name if it is empty.
+
     Returns:
         The inputs as plain JSON values.
     """
-    family, task = family_of(run.architecture), TASKS[run.task]
+    family, task = family or family_of(run.architecture), TASKS[run.task]
     depends = depend_run(family if family != DEEP else task.kind, run.architecture)
     if family == EXTERNAL:
         depends["code"] = depends["code"] | hash_contestant(run)
@@ -145,7 +151,7 @@ def expect_inputs(planned: PlannedRun, root: Path = Path()) -> dict[str, Any]:
     plain = planned.describe()
     paths = {name: root / path for name, path in plain["files"].items()}
     files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
-    return decide_inputs(planned.run, plain["options"], plain["settings"]) | {"files": files}
+    return decide_inputs(planned.run, plain["options"], plain["settings"], planned.family) | {"files": files}
 
 
 def fingerprint_plan(plan: Sequence[PlannedRun]) -> str:

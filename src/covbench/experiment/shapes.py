@@ -36,7 +36,7 @@ LIMITS = {
     "minimum": "is too small; the minimum is {}",
     "maximum": "is too large; the maximum is {}",
     "exclusiveMinimum": "is too small; it has to be above {}",
-    "minItems": "is an empty list; name at least {}",
+    "minItems": "is too short a list; name at least {}",
     "minLength": "is empty; leave the key out or give it a value",
 }
 """Limit of JSON schema -> what is wrong with a value beyond it."""

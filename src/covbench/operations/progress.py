@@ -45,6 +45,8 @@ STAGES = {
         "train_segmenter",
         "run_contestant",
         "run_segmenting_contestant",
+        "average",
+        "average_masks",
         "fit_classification_baseline",
         "fit_segmentation_baseline",
     ),

@@ -8,7 +8,7 @@ from covbench.schema import CELL_COLUMNS, Column
 
 _TASK = {"task": CELL_COLUMNS["task"]}
 _MODEL = {**CELL_COLUMNS, "architecture": Column("str", "network or baseline")}
-_FAMILY = {"family": Column("str", "deep, baseline or external")}
+_FAMILY = {"family": Column("str", "deep, baseline, external or ensemble")}
 _WEIGHTS = {"weights": Column("str", "file of pretrained weights, or none")}
 _METRIC = {"metric": Column("str", "key of metrics.json")}
 _INTERVAL = {

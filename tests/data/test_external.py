@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from covbench.audit.groups import add_groups
+from covbench.audit.unseen import ExternalSet
 from covbench.data.datasets import TASKS, usable_rows
 from covbench.data.external import (
     external_folder,
@@ -142,7 +143,7 @@ def predict(root, paths, run=RUN, external="ieee8023_xray"):
     options = resolve_options("audited", task, {"audited": {task.kind: {"size": SIDE}}})
     prepared = [str(path) for name in ("images.npy", "rows.parquet", "masks.npy") if (path := root / name).exists()]
     tables = [str(root / f"{name}.parquet") for name in ("index", "duplicates", "within")]
-    job = ExternalJob(runs, paths, options, external, *tables, prepared, 1)
+    job = ExternalJob(runs, paths, options, ExternalSet(external, *tables, prepared), 1)
     outputs = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
     predict_external(job, outputs | ({"masks": root / "predicted_masks.npz"} if (root / "masks.npy").exists() else {}))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covbench.audit.unseen import ExternalSet
 from covbench.data.datasets import TASKS
 from covbench.data.folds import select_fold
 from covbench.experiment.provenance import decide_inputs, describe_run
@@ -152,7 +153,7 @@ def test_external_tests_of_all_seeds_and_protocols_compute_each_image_once(backb
             write_json(manifest, describe_run(decide_inputs(run, {"size": SIDE}, {})))
             build(backbone, seed=10 * len(protocol) + run.seed).save(path)
         tables = ["index.parquet", "duplicates.parquet", "duplicates.parquet"]
-        job = ExternalJob(runs, models, FROZEN, EXTERNAL.name, *tables, ["images.npy", "rows.parquet"], 1)
+        job = ExternalJob(runs, models, FROZEN, ExternalSet(EXTERNAL.name, *tables, ["images.npy", "rows.parquet"]), 1)
         predict_external(job, {"predictions": f"{protocol}.parquet", "manifest": f"{protocol}.json"})
         table = pd.read_parquet(f"{protocol}.parquet")
         for run, path in zip(runs, models, strict=True):

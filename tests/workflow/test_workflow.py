@@ -35,9 +35,12 @@ def test_the_full_benchmark_plans_48_classifiers_and_75_segmenters_a_protocol_an
     done = run_snakemake(tmp_path / "all", FULL, "-n", "--quiet", "rules", environment=blocked)
     jobs = planned_jobs(done.stdout + done.stderr)
     assert trainings(jobs) == (4 * 12 * 9, (3 * 24 + 3) * 9)
-    for stage in ("predict", "evaluate"):  # a job per model, for all seeds
-        assert jobs[f"{stage}_external"] == 4 * 12 * 3
-        assert jobs[f"{stage}_external_masks"] == (3 * 24 + 3) * 3
+    assert jobs["predict_external"] == 4 * 12 * 3  # a job per model, for all seeds
+    assert jobs["predict_external_masks"] == (3 * 24 + 3) * 3
+    assert jobs["predict_external_baseline"] == 4 * 3 * 3
+    assert jobs["predict_external_baseline_masks"] == 3 * 2 * 3
+    assert jobs["evaluate_external"] == 4 * (12 + 3) * 3
+    assert jobs["evaluate_external_masks"] == (3 * (24 + 2) + 3) * 3
 
 
 def test_an_unknown_config_key_is_refused_before_the_first_job_with_the_nearest_one(tmp_path):

@@ -12,13 +12,16 @@ from pathlib import Path
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from covbench.data.datasets import TASKS, dataset_of
+from covbench.data.external import external_folder
 from covbench.experiment.accepted_edits import fingerprint_decisions, list_accepted
 from covbench.experiment.code_fingerprint import depend_script
 from covbench.experiment.config import check_config
 from covbench.experiment.config_files import check_config_file
 from covbench.experiment.contestants import read_contestant
+from covbench.experiment.ensembles import read_ensembles
 from covbench.experiment.plan import (
     find_options,
+    list_seeds,
     native_masks_path,
     plan_run,
     plan_runs,
@@ -81,7 +84,8 @@ CARDS = {
     for name in names
 }
 CONTESTANT_NAMES = "|".join(CARDS) or "no_contestant"
-ENSEMBLE_NAMES = "|".join(config["ensembles"]) or "no_ensemble"
+ENSEMBLES = read_ensembles(config)
+ENSEMBLE_NAMES = "|".join(ENSEMBLES) or "no_ensemble"
 MODELS = "|".join([*CLASSIFIERS, *SEGMENTERS, *BASELINES])
 
 # Fingerprints instead of the whole plan as parameters of rules: Snakemake stores parameters with every output.
@@ -201,4 +205,29 @@ def explained_by(name):
     """Name one file of every run that a job explains."""
     return lambda wildcards: [
         f"{planned.run.folder}/{name}" for planned in explained(wildcards)
+    ]
+
+
+def ensemble_seeds(wildcards):
+    """Return the seeds of an ensemble's own runs, and those of its members that each of them averages."""
+    w, ensemble = wildcards, ENSEMBLES[wildcards.architecture]
+    seeds = list_seeds(config, w.task, w.protocol, w.architecture)
+    averaged = config["seeds"] if ensemble.mean_of_seeds else None
+    return {seed: averaged or [seed] for seed in seeds}
+
+
+def ensemble_files(wildcards, name):
+    """Name one file of each of an ensemble's own runs."""
+    w = wildcards
+    return seed_paths(
+        w.task, w.protocol, w.architecture, ensemble_seeds(wildcards), name
+    )
+
+
+def member_files(wildcards, name):
+    """Name one file of what each member of an ensemble has predicted for another dataset."""
+    w = wildcards
+    return [
+        f"{external_folder(w.task, w.protocol, member, w.external)}/{name}"
+        for member in ENSEMBLES[w.architecture].members
     ]

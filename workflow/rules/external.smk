@@ -1,4 +1,4 @@
-"""Test networks on the images of every other dataset that fits. Baselines are not tested."""
+"""Test networks, baselines and ensembles on the images of every other dataset that fits."""
 
 
 rule predict_external:
@@ -18,6 +18,7 @@ rule predict_external:
     wildcard_constraints:
         task=CLASSIFICATION_TASKS,
         external=CLASSIFICATION_TASKS,
+        architecture="|".join(CLASSIFIERS),
     conda:
         "../../envs/cpu.conda.yaml"
     threads: config["threads"]
@@ -43,6 +44,94 @@ use rule predict_external as predict_external_masks with:
     wildcard_constraints:
         task=SEGMENTATION_TASKS,
         external=SEGMENTATION_TASKS,
+        architecture="|".join(SEGMENTERS),
+
+
+rule predict_external_baseline:
+    """Fit a baseline again and predict the images of another dataset, except those that its own dataset also holds."""
+    input:
+        manifests=seeds_of("manifest.json"),
+        predictions=seeds_of("predictions.parquet"),
+        splits=lambda wildcards: [
+            planned.inputs.split for planned in planned_seeds(wildcards)
+        ],
+        own=lambda wildcards: planned_seeds(wildcards)[0].inputs.prepared,
+        index=lambda wildcards: index_path(wildcards.external),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
+        within=lambda wildcards: duplicates_path(wildcards.external, wildcards.external),
+        prepared=lambda wildcards: prepared_at(wildcards, wildcards.external).values(),
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+    log:
+        "logs/predict_external/{task}/{protocol}/{architecture}/{external}.log",
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        external=CLASSIFICATION_TASKS,
+        architecture="|".join(BASELINES),
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=8000,
+    params:
+        seeds=config["seeds"],
+        made_by=made_by("predict_external_baseline"),
+    script:
+        "../scripts/predict_external_baseline.py"
+
+
+use rule predict_external_baseline as predict_external_baseline_masks with:
+    """Fit a baseline again and segment the images of another dataset, except those that its own dataset also holds."""
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+        masks="results/external/{task}/{protocol}/{architecture}/{external}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        external=SEGMENTATION_TASKS,
+        architecture="|".join(BASELINES),
+
+
+rule average_external:
+    """Average what the members of an ensemble have predicted for another dataset."""
+    input:
+        manifests=lambda wildcards: ensemble_files(wildcards, "manifest.json"),
+        members=lambda wildcards: member_files(wildcards, "predictions.parquet"),
+        described=lambda wildcards: member_files(wildcards, "manifest.json"),
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+    log:
+        "logs/predict_external/{task}/{protocol}/{architecture}/{external}.log",
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        external=CLASSIFICATION_TASKS,
+        architecture=ENSEMBLE_NAMES,
+    conda:
+        "../../envs/cpu.conda.yaml"
+    params:
+        ensemble=lambda wildcards: asdict(ENSEMBLES[wildcards.architecture]),
+        seeds=lambda wildcards: ensemble_seeds(wildcards),
+        made_by=made_by("average_external"),
+    script:
+        "../scripts/average_external.py"
+
+
+use rule average_external as average_external_masks with:
+    """Let the members of an ensemble vote about each pixel of the masks that they have predicted for another dataset."""
+    input:
+        manifests=lambda wildcards: ensemble_files(wildcards, "manifest.json"),
+        members=lambda wildcards: member_files(wildcards, "predictions.parquet"),
+        described=lambda wildcards: member_files(wildcards, "manifest.json"),
+        masks=lambda wildcards: member_files(wildcards, "predicted_masks.npz"),
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+        masks="results/external/{task}/{protocol}/{architecture}/{external}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        external=SEGMENTATION_TASKS,
+        architecture=ENSEMBLE_NAMES,
 
 
 rule evaluate_external:

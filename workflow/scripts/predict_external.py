@@ -12,6 +12,7 @@ log_to(snakemake.log[0])
 lease_gpus(snakemake.resources.get("gpu", 0))
 start_keras()
 
+from covbench.audit.unseen import ExternalSet
 from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.stage_files import check_files
@@ -23,11 +24,7 @@ job = ExternalJob(
     [Run(w.task, w.protocol, w.architecture, seed) for seed in p.seeds],
     i.models,
     Options(**p.options),
-    w.external,
-    index=i.index,
-    duplicates=i.duplicates,
-    within=i.within,
-    prepared=i.prepared,
+    ExternalSet(w.external, i.index, i.duplicates, i.within, i.prepared),
     threads=p.threads,
 )
 predict_external(job, dict(snakemake.output.items()))

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covbench.data.external import COUNTS
 from covbench.experiment.ensembles import Ensemble
 from covbench.experiment.plan import ENSEMBLE
 from covbench.experiment.provenance import describe_run, gather_inputs
+from covbench.experiment.records import read_record
+from covbench.experiment.run_files import describe_external
 from covbench.schema import LABELS_ONLY, PREDICTION_COLUMNS, CovbenchError, Run
 from covbench.system.files import write_json, write_predictions
+from covbench.system.processors import describe_processor
 from covbench.system.threads import BASELINE_THREADS
 
 KEYS = ["fold", "image_id", "copy"]
@@ -44,9 +48,7 @@ def average_run(run: Run, ensemble: Ensemble, files: Mapping[str, str], outputs:
         numbers, unsure = vote([maps[place] for maps, place in zip(stored, places, strict=True)], weights)
         masks = {"masks": numbers, "unsure": np.packbits(unsure, axis=-1)}
     else:
-        names = [str(name) for name in rows if str(name).startswith("p_")]
-        values = [table.iloc[place][names].to_numpy() for table, place in zip(tables.values(), places, strict=True)]
-        rows[names] = np.average(np.stack(values).astype(np.float64), axis=0, weights=weights).astype(np.float32)
+        rows = average_rows(rows, list(tables.values()), places, weights)
     write_predictions(rows.assign(seed=run.seed), masks, outputs)
     facts = {"device": "cpu", "threads": BASELINE_THREADS, "weights": "", "parameters": None}
     facts |= {"seconds": round(time.monotonic() - started, 1), "epochs_run": 0, "best_epoch": 0}
@@ -101,3 +103,62 @@ def vote(maps: Sequence[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, n
         chosen[better] = number
         most = np.maximum(most, votes)
     return chosen, most <= weights.sum() / 2
+
+
+def average_external(
+    ensemble: Ensemble,
+    runs: Mapping[Run, Sequence[int]],
+    files: Mapping[str, Sequence[str]],
+    outputs: Mapping[str, str],
+) -> None:
+    """Write what an ensemble predicts for another dataset.
+
+    Args:
+        ensemble: its members.
+        runs: the ensemble's own runs, and the seeds of the members that each of them averages.
+        files: paths by kind, in the order of the members: `members` are tables of predictions, `described` their
+            manifests, `masks` only where pixels are labelled; and `manifests` of the ensemble's own runs.
+        outputs: paths as of training.predict_external.predict_external.
+    """
+    tables = [pd.read_parquet(path) for path in files["members"]]
+    stored = [np.load(path)["masks"] for path in files.get("masks", ())]
+    weights = np.repeat(ensemble.weights, len(next(iter(runs.values()))))
+    parts, masks = [], []
+    for run, seeds in runs.items():
+        chosen = [table["seed"] == seed for table in tables for seed in seeds]
+        owners = [number for number in range(len(tables)) for _ in seeds]
+        picked = [tables[owner][rows].reset_index(drop=True) for owner, rows in zip(owners, chosen, strict=True)]
+        rows, places = match_rows(run, picked) if len(picked[0]) else (picked[0], [np.empty(0, int)] * len(picked))
+        if stored:
+            maps = [stored[owner][rows_.to_numpy()] for owner, rows_ in zip(owners, chosen, strict=True)]
+            masks.append(vote([part[place] for part, place in zip(maps, places, strict=True)], weights)[0])
+        else:
+            rows = average_rows(rows, picked, places, weights)
+        parts.append(rows.assign(seed=run.seed))
+    arrays = {"masks": np.concatenate(masks)} if stored else {}
+    write_predictions(pd.concat(parts, ignore_index=True), arrays, outputs)
+    known = read_record(Path(files["described"][0]))
+    counts = {name: known[name] for name in COUNTS}
+    folders = [Path(path).parent for path in files["manifests"]]
+    machine = {"device": "cpu", **describe_processor(), "threads": BASELINE_THREADS}
+    write_json(outputs["manifest"], describe_external(list(runs), folders, known["external"], counts, **machine))
+
+
+def average_rows(
+    rows: pd.DataFrame, tables: Sequence[pd.DataFrame], places: Sequence[np.ndarray], weights: np.ndarray
+) -> pd.DataFrame:
+    """Average the probabilities of the same rows in several tables.
+
+    Args:
+        rows: the rows that are kept, with p_0 ….
+        tables: one for each member and seed.
+        places: of these rows in each table.
+        weights: float64, (M,), of the tables.
+
+    Returns:
+        The rows with the averages, float32.
+    """
+    names = [str(name) for name in rows if str(name).startswith("p_")]
+    values = [table.iloc[place][names].to_numpy() for table, place in zip(tables, places, strict=True)]
+    rows[names] = np.average(np.stack(values).astype(np.float64), axis=0, weights=weights).astype(np.float32)
+    return rows

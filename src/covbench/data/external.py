@@ -17,6 +17,11 @@ SHARED = {
 }
 """What the tasks of different datasets have in common, by kind."""
 
+COUNTS = ("usable", "duplicates", "removed", "images", "patients", "groups")
+"""What is counted of an external dataset: its usable images, those with a duplicate in the models' dataset, the images
+removed together with their groups, and the images, patients (None where it publishes none) and groups that are left.
+"""
+
 
 def find_external_tasks(name: str, planned: Iterable[str]) -> list[str]:
     """The planned tasks on which models of a task can be tested: one of each other dataset that fits.

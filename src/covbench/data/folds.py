@@ -252,6 +252,13 @@ def write_predicted(parts: Sequence[Predicted], outputs: Mapping[str, str], labe
     write_predictions(table, _join_maps(maps), outputs)
 
 
+def predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:
+    """Return the values that would be predicted for a fold without images. classes: number of classes."""
+    if fold.masks is None:
+        return np.empty((0, classes), np.float32)
+    return ClassMaps(np.empty((0, *fold.images.shape[1:]), np.uint8))
+
+
 def _join_maps(maps: Sequence[ClassMaps]) -> dict[str, np.ndarray]:
     """Join the arrays of predicted_masks.npz, by name: `masks`, and `unsure` if the model gives probabilities."""
     unsure = [part.unsure for part in maps if part.unsure is not None]

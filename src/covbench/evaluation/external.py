@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.data.external import SHARED, share_labels, share_probabilities
+from covbench.data.external import COUNTS, SHARED, share_labels, share_probabilities
 from covbench.data.folds import Fold, open_truth
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.native import count_native
@@ -23,11 +23,6 @@ from covbench.schema import SEGMENTATION, CovbenchError, Task
 from covbench.system.stage_files import check_files, name_remedy
 
 log = logging.getLogger(__name__)
-
-COUNTS = ("usable", "duplicates", "removed", "images", "patients", "groups")
-"""What is counted of an external dataset: its usable images, those with a duplicate in the models' dataset, the images
-removed together with their groups, and the images, patients (None where it publishes none) and groups that are left.
-"""
 
 Scores = tuple[Mapping[str, Any], pd.DataFrame]
 """The content of metrics.json and of cases.parquet for one test fold."""

@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow.parquet
 
+from covbench.data.datasets import TASKS
 from covbench.experiment.accepted_edits import read_acceptances
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.provenance import Difference, fingerprint_inputs
-from covbench.experiment.records import SEAL, read_record, require_past
+from covbench.experiment.records import SEAL, read_record, require_past, seal_record
 from covbench.schema import CovbenchError, Run
 from covbench.system.content_hashes import checksum_path, hash_content
 from covbench.system.stage_files import find_damage, name_remedy
@@ -65,6 +66,32 @@ def read_fingerprint(run: Run, path: Path) -> str:
         return str(read_manifest(path, run)["fingerprint"])
     except (ValueError, OSError) as error:
         raise CovbenchError(explain_damage(run, path.name, error)) from error
+
+
+def describe_external(
+    runs: Sequence[Run], folders: Sequence[Path], external: str, counts: Mapping[str, int | None], **facts: Any
+) -> dict[str, Any]:
+    """Make manifest.json of a model's external predictions.
+
+    Args:
+        runs: the seeds of one model.
+        folders: the folder of each, with its manifest.json.
+        external: the task that they predict.
+        counts: of its images, as audit.unseen.open_unseen.
+        facts: about the machine.
+
+    Returns:
+        The sealed content.
+
+    Raises:
+        CovbenchError: the manifest of a run cannot be read.
+    """
+    fingerprints = {
+        str(run.seed): read_fingerprint(run, folder / "manifest.json")
+        for run, folder in zip(runs, folders, strict=True)
+    }
+    classes = list(TASKS[runs[0].task].classes)
+    return seal_record({"external": external, "classes": classes, **counts, "fingerprints": fingerprints, **facts})
 
 
 def find_lost(run: Run, root: Path, names: Sequence[str]) -> str:

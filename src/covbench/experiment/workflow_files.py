@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.data.external import external_folder, find_external_tasks
-from covbench.experiment.plan import PlannedRun
+from covbench.experiment.plan import EXTERNAL, PlannedRun, family_of
 from covbench.schema import CLASSIFICATION
 
 
@@ -55,11 +55,17 @@ def list_duplicates(datasets: Iterable[str]) -> list[str]:
 
 
 def list_external(plan: Iterable[PlannedRun], tasks: Sequence[str]) -> list[str]:
-    """List the folders of every network on every other planned task that fits. Baselines are not tested externally."""
+    """List the folders of every model that can be tested externally on every other planned task that fits."""
     models = dict.fromkeys(
-        (planned.run.task, planned.run.protocol, planned.run.architecture) for planned in plan if planned.is_deep
+        (planned.run.task, planned.run.protocol, planned.run.architecture) for planned in plan if is_tested(planned)
     )
     return [external_folder(*model, other) for model in models for other in find_external_tasks(model[0], tasks)]
+
+
+def is_tested(planned: PlannedRun) -> bool:
+    """Return whether a run is tested on other datasets: no contestant from elsewhere, and no ensemble with one."""
+    members = planned.ensemble.members if planned.ensemble else [planned.run.architecture]
+    return all(family_of(member) != EXTERNAL for member in members)
 
 
 def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[PlannedRun]]:

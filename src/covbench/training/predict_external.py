@@ -7,23 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from covbench.audit.groups import add_groups
-from covbench.data.datasets import TASKS, publishes_patients, usable_rows
-from covbench.data.external import select_unseen
-from covbench.data.folds import (
-    ClassMaps,
-    Fold,
-    Predicted,
-    count_subjects,
-    open_prepared,
-    select_fold,
-    write_predicted,
-)
-from covbench.experiment.records import seal_record
-from covbench.experiment.run_files import read_fingerprint
+from covbench.audit.unseen import ExternalSet, open_unseen
+from covbench.data.datasets import TASKS
+from covbench.data.folds import Fold, Predicted, predict_nothing, write_predicted
+from covbench.experiment.run_files import describe_external
 from covbench.models.saved import load_networks
 from covbench.protocols import Options
 from covbench.schema import Run
@@ -39,30 +26,15 @@ log = logging.getLogger(__name__)
 class ExternalJob:
     """Models to test, and the images of another dataset.
 
-    runs, models: the seeds of one model, and the path of model.keras of each. options: of these runs.
-    external: the task that they are tested on. index, prepared: paths of its dataset's index and of its arrays at the
-    models' size. duplicates: path of the duplicates between both datasets. within: of those within the external one.
-    threads: as in the config.
+    runs, models: the seeds of one model, and the path of model.keras of each. options: of these runs. images: of the
+    other dataset. threads: as in the config.
     """
 
     runs: Sequence[Run]
     models: Sequence[str]
     options: Options
-    external: str
-    index: str
-    duplicates: str
-    within: str
-    prepared: Sequence[str]
+    images: ExternalSet
     threads: int
-
-    def select_images(self) -> tuple[Fold, dict[str, int | None]]:
-        """Select the images that are new to the models' dataset, as a test fold, and the counts of manifest.json."""
-        index, duplicates, within = map(pd.read_parquet, (self.index, self.duplicates, self.within))
-        rows = add_groups(usable_rows(index, TASKS[self.external]), within)
-        unseen, counts = select_unseen(rows, duplicates, self.runs[0].task, self.external)
-        subjects = {"images": len(unseen)} | count_subjects(unseen, publishes_patients(self.external))
-        classes = len(TASKS[self.external].classes)
-        return select_fold(*open_prepared(self.prepared), unseen, "test", classes), counts | subjects
 
 
 def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
@@ -77,33 +49,21 @@ def predict_external(job: ExternalJob, outputs: Mapping[str, str]) -> None:
             the order of the rows. `manifest` has the counts of images, the fingerprint of each run by its seed, and
             the machine.
     """
-    classes = TASKS[job.runs[0].task].classes
-    fold, counts = job.select_images()
+    fold, counts = open_unseen(job.runs[0].task, job.images)
     set_precision("float32")  # as a training job predicts its own test fold
-    log.info("%s models on %s: %d of %d images are new", job.runs[0].task, job.external, len(fold), counts["usable"])
+    log.info("%s models on %s: %d of %d images are new", job.runs[0].task, job.images.task, len(fold), counts["usable"])
     write_predicted(_predict_seeds(job, fold), outputs)
-    fingerprints = {
-        str(run.seed): read_fingerprint(run, Path(path).with_name("manifest.json"))
-        for run, path in zip(job.runs, job.models, strict=True)
-    }
-    facts = {"external": job.external, "classes": list(classes), **counts, "fingerprints": fingerprints}
+    folders = [Path(path).parent for path in job.models]
     machine = {"device": describe_device(), **describe_processor(), "threads": job.threads}
-    write_json(outputs["manifest"], seal_record(facts | machine))
+    write_json(outputs["manifest"], describe_external(job.runs, folders, job.images.task, counts, **machine))
 
 
 def _predict_seeds(job: ExternalJob, fold: Fold) -> list[Predicted]:
     if not len(fold):
-        nothing = _predict_nothing(fold, len(TASKS[job.runs[0].task].classes))
+        nothing = predict_nothing(fold, len(TASKS[job.runs[0].task].classes))
         return [Predicted(fold, "test", run.seed, nothing) for run in job.runs]
     parts = []
     for run, model in zip(job.runs, load_networks(job.models), strict=True):
         parts.append(predict_fold(model, fold, "test", job.options, run.seed))
         log.info("seed %d: %d images", run.seed, len(fold))
     return parts
-
-
-def _predict_nothing(fold: Fold, classes: int) -> np.ndarray | ClassMaps:
-    """Return the values that predict_fold would predict for a fold without images."""
-    if fold.masks is None:
-        return np.empty((0, classes), np.float32)
-    return ClassMaps(np.empty((0, *fold.images.shape[1:]), np.uint8))

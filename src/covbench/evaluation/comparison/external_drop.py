@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import TASKS
-from covbench.data.external import SHARED, external_folder, find_external_tasks, share_labels, share_probabilities
+from covbench.data.external import (
+    COUNTS,
+    SHARED,
+    external_folder,
+    find_external_tasks,
+    share_labels,
+    share_probabilities,
+)
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import Draws, list_groups, score_runs
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
@@ -26,12 +33,13 @@ from covbench.evaluation.comparison.intervals import (
     is_perfect,
 )
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
-from covbench.evaluation.external import COUNTS, Scores
+from covbench.evaluation.external import Scores
 from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.records import read_record
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs, name_weights
-from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
+from covbench.experiment.workflow_files import is_tested
+from covbench.schema import CLASSIFICATION, LABELS_ONLY, SEGMENTATION, Task
 from covbench.system.content_hashes import hash_content
 from covbench.system.stage_files import name_remedy
 
@@ -52,7 +60,7 @@ class DrawnScores(NamedTuple):
 
 
 def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.DataFrame:
-    """Make the table `external`: the scores of every planned network on its own dataset and on every other that fits.
+    """Make the table `external`: the scores of every planned model on its own dataset and on every other that fits.
 
     `internal` is the score on the run's own test fold, with the labels that both datasets share. `drop` is internal
     minus external score, with its interval. Groups of the two datasets are drawn independently. A seed's two scores are
@@ -62,9 +70,9 @@ def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.Data
     root: the folder that holds data/ and results/.
     """
     planned = list(dict.fromkeys(entry.run.task for entry in plan))
-    deep = [entry for entry in plan if entry.is_deep and find_external_tasks(entry.run.task, planned)]
+    tested = [entry for entry in plan if find_external_tasks(entry.run.task, planned)]
     rows: list[dict[str, Any]] = []
-    for key, group in groupby(sorted(examine_runs(deep, root), key=_model), key=_model):
+    for key, group in groupby(sorted(examine_runs(tested, root), key=_model), key=_model):
         seeds, names = list(group), dict(zip(MODEL_KEYS, key, strict=True))
         internal = cache(partial(_score_internal, seeds))
         for other in find_external_tasks(key[0], planned):
@@ -108,6 +116,8 @@ def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, 
     for scored in seeds:
         if scored.state is not RunState.SCORED:
             return {}, f"seed {scored.seed} is {scored.state}"
+    if not is_tested(seeds[0].planned):
+        return {}, "contestants from elsewhere are asked for their own dataset alone"
     if not (folder / "metrics.json").exists():
         return {}, "not tested there yet"
     try:
@@ -131,7 +141,8 @@ def _reduce(scored: RunRecord, task: Task) -> Scores:
     columns = [f"p_{number}" for number in range(len(task.classes))]
     shared = share_probabilities(scored.cases[columns].to_numpy(), task)
     truth = share_labels(task)[scored.cases["truth"]].astype(np.int64)
-    table = scored.cases[KEPT].assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
+    kept = [name for name in (*KEPT, LABELS_ONLY) if name in scored.cases]
+    table = scored.cases[kept].assign(fold="test", truth=truth, p_0=shared[:, 0], p_1=shared[:, 1])
     return evaluate_classification(table, SHARED[CLASSIFICATION])
 
 

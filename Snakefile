@@ -28,6 +28,7 @@ localrules:
     all,
     fetch,
     fetch_weights,
+    make_environment,
     track,
     partial_report,
 

@@ -86,7 +86,7 @@ def read_states(folder, project):
 
 def test_joining_contestants_train_nothing_but_themselves(competed):
     _, jobs = competed
-    assert jobs["run_contestant"] == jobs["run_segmenting_contestant"] == jobs["average"] == jobs["average_masks"] == 2
+    assert all(jobs[rule] == 2 for rule in ("run_hog_svm", "run_threshold", "average", "average_masks"))
     assert (
         not {"fit_classification_baseline", "fit_segmentation_baseline", "prepare", "split", "evaluate"} & jobs.keys()
     )
@@ -134,8 +134,8 @@ def test_an_edited_file_of_a_contestant_makes_just_its_runs_stale(competed, proj
         assert states["hog_svm"] == "stale"
         again = run_snakemake(folder, entered("unlucky"), "all", "-n", "--quiet", "rules", project=project)
         jobs = planned_jobs(again.stdout + again.stderr)
-        assert jobs["run_contestant"] == 2
-        assert not {"run_segmenting_contestant", "fit_classification_baseline"} & jobs.keys()
+        assert jobs["run_hog_svm"] == 2
+        assert not {"run_threshold", "fit_classification_baseline"} & jobs.keys()
     finally:
         path.write_text(before)
 

@@ -20,49 +20,43 @@ rule make_environment:
         "../scripts/make_environment.py"
 
 
-rule run_contestant:
-    """Show a contestant from elsewhere a split, and take in what it predicts for the test fold."""
-    input:
-        split="data/splits/{task}/{protocol}/{seed}.parquet",
-        index=lambda wildcards: index_path(wildcards.task),
-        prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
-        environment=lambda wildcards: (
-            [f"data/environments/{wildcards.architecture}/installed"]
-            if CARDS[wildcards.architecture].requirements
-            else []
-        ),
-    output:
-        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
-        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
-    log:
-        "logs/train/{task}/{protocol}/{architecture}/{seed}.log",
-    benchmark:
-        "benchmarks/train/{task}/{protocol}/{architecture}/{seed}.tsv"
-    wildcard_constraints:
-        task=CLASSIFICATION_TASKS,
-        architecture=CONTESTANT_NAMES,
-    conda:
-        "../../envs/cpu.conda.yaml"
-    threads: lambda wildcards: CARDS[wildcards.architecture].threads
-    resources:
-        gpu=lambda wildcards: CARDS[wildcards.architecture].gpu,
-        mem_mb=lambda wildcards: CARDS[wildcards.architecture].memory,
-        runtime=lambda wildcards: math.ceil(60 * CARDS[wildcards.architecture].hours),
-    params:
-        decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
-    script:
-        "../scripts/run_contestant.py"
+# A rule for each contestant, because each asks for its own threads, memory and time.
+for card in CARDS.values():
 
-
-use rule run_contestant as run_segmenting_contestant with:
-    """Show a contestant from elsewhere a split, and take in the masks that it predicts for the test fold."""
-    output:
-        manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
-        predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
-        masks="results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz",
-    wildcard_constraints:
-        task=SEGMENTATION_TASKS,
-        architecture=CONTESTANT_NAMES,
+    rule:
+        """Show a contestant from elsewhere a split, and take in what it predicts for the test fold."""
+        name:
+            f"run_{card.name}"
+        input:
+            split="data/splits/{task}/{protocol}/{seed}.parquet",
+            index=lambda wildcards: index_path(wildcards.task),
+            prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
+            environment=[f"data/environments/{card.name}/installed"]
+            * bool(card.requirements),
+        output:
+            manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
+            predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
+            masks=[
+                "results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz"
+            ]
+            * (card.kind == SEGMENTATION),
+        log:
+            "logs/train/{task}/{protocol}/{architecture}/{seed}.log",
+        benchmark:
+            "benchmarks/train/{task}/{protocol}/{architecture}/{seed}.tsv"
+        wildcard_constraints:
+            architecture=card.name,
+        conda:
+            "../../envs/cpu.conda.yaml"
+        threads: card.threads
+        resources:
+            gpu=card.gpu,
+            mem_mb=card.memory,
+            runtime=math.ceil(60 * card.hours),
+        params:
+            decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
+        script:
+            "../scripts/run_contestant.py"
 
 
 rule average:

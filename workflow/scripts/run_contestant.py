@@ -30,4 +30,5 @@ job = ContestantJob(
     raw=f"data/raw/{dataset_of(w.task)}",
     programs=programs,
 )
-run_contestant(job, dict(snakemake.output.items()))
+single = {name: paths if isinstance(paths, str) else paths[0] for name, paths in snakemake.output.items() if paths}
+run_contestant(job, single)

@@ -43,8 +43,6 @@ STAGES = {
     "train": (
         "train_classifier",
         "train_segmenter",
-        "run_contestant",
-        "run_segmenting_contestant",
         "average",
         "average_masks",
         "fit_classification_baseline",

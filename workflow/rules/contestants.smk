@@ -73,6 +73,9 @@ rule average:
         architecture=ENSEMBLE_NAMES,
     conda:
         "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=1500,
+        runtime="30m",
     params:
         members=lambda wildcards: planned_for(wildcards).ensemble.members,
         weights=lambda wildcards: planned_for(wildcards).ensemble.weights,
@@ -92,3 +95,6 @@ use rule average as average_masks with:
     wildcard_constraints:
         task=SEGMENTATION_TASKS,
         architecture=ENSEMBLE_NAMES,
+    resources:
+        mem_mb=4000,
+        runtime="1h",

@@ -34,7 +34,8 @@ rule index:
         "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=1000,
+        runtime="1h",
     params:
         made_by=lambda wildcards: fingerprint_code(
             "index", f"covbench.data.datasets.{wildcards.dataset}"
@@ -55,7 +56,8 @@ rule make_thumbnails:
         "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=2500,
+        runtime="1h",
     params:
         made_by=made_by("make_thumbnails"),
     script:
@@ -77,7 +79,8 @@ rule find_duplicates:
         "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=1500,
+        runtime="1h",
     params:
         made_by=made_by("find_duplicates"),
     script:
@@ -95,6 +98,9 @@ rule split:
         "logs/split/{task}/{protocol}/{seed}.log",
     conda:
         "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=1000,
+        runtime="30m",
     params:
         rule=lambda wildcards: asdict(
             split_rule(wildcards.protocol, TASKS[wildcards.task])
@@ -119,7 +125,8 @@ rule audit:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=1000,
+        runtime="30m",
     params:
         made_by=made_by("audit"),
     script:
@@ -144,7 +151,8 @@ rule audit_sources:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=1500,
+        runtime="30m",
     params:
         tasks=list(config["tasks"]),
         made_by=made_by("audit_sources"),
@@ -166,7 +174,8 @@ rule audit_labels:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=1000,
+        runtime="30m",
     params:
         tasks=list(config["tasks"]),
         made_by=made_by("audit_labels"),
@@ -189,7 +198,8 @@ rule prepare:
         "../../envs/cpu.conda.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=1000,
+        runtime="1h",
     params:
         made_by=made_by("prepare"),
     script:
@@ -210,6 +220,7 @@ rule prepare_native_masks:
         "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=4000,
+        runtime="1h",
     params:
         made_by=made_by("prepare_native_masks"),
     script:
@@ -230,6 +241,7 @@ rule prepare_masks:
     threads: 2
     resources:
         mem_mb=4000,
+        runtime="1h",
     params:
         made_by=made_by("prepare_masks"),
     script:

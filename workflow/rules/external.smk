@@ -72,7 +72,8 @@ rule predict_external_baseline:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=1500,
+        runtime="1h",
     params:
         seeds=config["seeds"],
         made_by=made_by("predict_external_baseline"),
@@ -90,6 +91,9 @@ use rule predict_external_baseline as predict_external_baseline_masks with:
         task=SEGMENTATION_TASKS,
         external=SEGMENTATION_TASKS,
         architecture="|".join(BASELINES),
+    resources:
+        mem_mb=8000,
+        runtime="1h",
 
 
 rule average_external:
@@ -109,6 +113,9 @@ rule average_external:
         architecture=ENSEMBLE_NAMES,
     conda:
         "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=1500,
+        runtime="30m",
     params:
         ensemble=lambda wildcards: asdict(ENSEMBLES[wildcards.architecture]),
         seeds=lambda wildcards: ensemble_seeds(wildcards),
@@ -132,6 +139,9 @@ use rule average_external as average_external_masks with:
         task=SEGMENTATION_TASKS,
         external=SEGMENTATION_TASKS,
         architecture=ENSEMBLE_NAMES,
+    resources:
+        mem_mb=4000,
+        runtime="1h",
 
 
 rule evaluate_external:
@@ -150,7 +160,8 @@ rule evaluate_external:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=1000,
+        runtime="30m",
     params:
         made_by=made_by("evaluate_external"),
     script:
@@ -167,6 +178,9 @@ use rule evaluate_external as evaluate_external_masks with:
     wildcard_constraints:
         task=SEGMENTATION_TASKS,
         external=SEGMENTATION_TASKS,
+    resources:
+        mem_mb=4000,
+        runtime="1h",
 
 
 rule compare_external:
@@ -185,7 +199,8 @@ rule compare_external:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=1500,
+        runtime="1h",
     params:
         plan=PLAN_ID,
         made_by=made_by("compare_external"),

@@ -62,7 +62,8 @@ rule fit_classification_baseline:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=1500,
+        runtime="1h",
     params:
         seeds=config["seeds"],
         decided_by=lambda wildcards: [
@@ -81,3 +82,6 @@ use rule fit_classification_baseline as fit_segmentation_baseline with:
     wildcard_constraints:
         task=SEGMENTATION_TASKS,
         architecture="|".join(BASELINES),
+    resources:
+        mem_mb=8000,
+        runtime="1h",

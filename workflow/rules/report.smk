@@ -19,6 +19,7 @@ rule explain:
     resources:
         gpu=1,
         mem_mb=8000,
+        runtime="1h",
     params:
         options=lambda wildcards: [
             asdict(planned.options) for planned in explained(wildcards)
@@ -69,6 +70,7 @@ rule report:
         "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=4000,
+        runtime="1h",
     params:
         plan=PLAN_ID,
         made_by=made_by("report"),

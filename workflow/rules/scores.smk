@@ -14,6 +14,7 @@ rule evaluate:
         "../../envs/cpu.conda.yaml"
     resources:
         mem_mb=2000,
+        runtime="30m",
     params:
         rows=lambda wildcards: prepared_at(wildcards, wildcards.task)["rows"],
         masks=lambda wildcards: prepared_at(wildcards, wildcards.task).get("masks"),
@@ -68,7 +69,8 @@ rule compare:
     conda:
         "../../envs/cpu.conda.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=1500,
+        runtime="1h",
     params:
         plan=PLAN_ID,
         accepted=ACCEPTED,

@@ -1,6 +1,6 @@
 # Thin targets: every command that they run is printed, or named in the text that `make` alone prints.
 .DEFAULT_GOAL := help
-.PHONY: help demo sample test test-slow check architecture bench status forecast mlflow lock clean clean-features clean-decoded
+.PHONY: help demo sample contestants test test-slow check architecture bench status forecast mlflow lock clean clean-features clean-decoded
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -21,6 +21,13 @@ sample: .venv/installed ## real images of all seven tasks: make sample MIRROR=/p
 	mirror="$$(realpath "$(MIRROR)")" && $(BIN)/covbench run -- all --configfile config/sample.yaml --config "fetch={mirror: '$$mirror'}" "weights={mirror: '$$mirror/weights'}" --directory sample $(TWO_CORES)
 	$(BIN)/covbench summary sample/results
 	@echo "Report: $(CURDIR)/sample/results/report/index.html"
+
+# Their packages are installed beside those of covbench, PyTorch's build for CPUs among them.
+contestants: .venv/installed ## contestants from elsewhere on real images: make contestants MIRROR=/path/to/a/mirror
+	@test -n "$(MIRROR)" || (echo "make contestants MIRROR=/path/to/a/mirror/of/the/six/datasets" >&2 && false)
+	mirror="$$(realpath "$(MIRROR)")" && $(BIN)/covbench run -- all --configfile config/contestants.yaml --config "fetch={mirror: '$$mirror'}" --directory contestants-run $(TWO_CORES)
+	$(BIN)/covbench summary contestants-run/results
+	@echo "Report: $(CURDIR)/contestants-run/results/report/index.html"
 
 test: .venv/installed ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2

@@ -94,9 +94,7 @@ def test_lists_of_the_plan_name_each_file_once():
     assert list_splits(PLAN)[0] == "data/splits/ieee8023_xray/audited/1.parquet"
     folders = list_external(PLAN, CONFIG["tasks"])
     assert folders[0] == "results/external/radiography/published/vgg16/ieee8023_xray"
-    assert (
-        len(folders) == len(set(folders)) == 2 * 2 * 3
-    )  # tasks, protocols, models; no lesions
+    assert len(folders) == len(set(folders)) == 2 * 2 * 3  # tasks, protocols, models; no lesions
 
 
 def test_the_lowest_seed_of_each_classification_network_is_explained():

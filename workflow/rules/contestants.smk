@@ -54,6 +54,7 @@ for card in CARDS.values():
             mem_mb=card.memory,
             runtime=math.ceil(60 * card.hours),
         params:
+            arguments=lambda wildcards: planned_for(wildcards).arguments,
             decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
         script:
             "../scripts/run_contestant.py"

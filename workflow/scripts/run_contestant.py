@@ -29,6 +29,7 @@ job = ContestantJob(
     prepared=i.prepared,
     raw=f"data/raw/{dataset_of(w.task)}",
     programs=programs,
+    arguments=snakemake.params.arguments,
 )
 single = {name: paths if isinstance(paths, str) else paths[0] for name, paths in snakemake.output.items() if paths}
 run_contestant(job, single)

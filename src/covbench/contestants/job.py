@@ -22,6 +22,7 @@ from covbench.contestants.export import Exported, Source, export_folds, list_fol
 from covbench.data.datasets import TASKS
 from covbench.data.folds import ClassMaps, Predicted, open_folds, write_predicted
 from covbench.experiment.contestants import ContestantCard, fill_command, stored_path
+from covbench.experiment.plan import describe_words
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, note_progress, run_checkpoints
 from covbench.schema import CLASSIFICATION, CovbenchError, Run
@@ -38,7 +39,7 @@ class ContestantJob:
     """A contestant and what it is run on.
 
     split, index: paths of the split and of the index of its dataset. prepared: of the arrays. raw: of the published
-    files. programs: folder of the Python that its command runs with.
+    files. programs: folder of the Python that its command runs with. arguments: words for the command.
     """
 
     run: Run
@@ -48,6 +49,7 @@ class ContestantJob:
     prepared: Sequence[str]
     raw: str
     programs: Path = Path(sys.executable).parent
+    arguments: str = ""
 
     def open_folds(self) -> list[Exported]:
         """Open the folds as the contestant gets them."""
@@ -69,7 +71,7 @@ def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
     started = time.monotonic()
     folder = run_checkpoints(job.run)
     with lock_run(folder, wait="SLURM_JOB_ID" in os.environ), note_failure(job.run):
-        inputs = gather_inputs(job.run, {}, name_inputs(job.split, job.prepared), {})
+        inputs = gather_inputs(job.run, describe_words(job.arguments), name_inputs(job.split, job.prepared), {})
         folds, labels_only = job.open_folds(), job.card.answers == "labels"
         if job.card.command:
             work = folder.resolve() / WORK
@@ -112,7 +114,9 @@ def _answer(job: ContestantJob, folds: Sequence[Exported], work: Path) -> Path:
     seed, device = job.run.seed, "cuda" if _name_device(job.card) == "gpu" else "cpu"
     values = {"input": given, "output": written, "seed": seed, "device": device, "threads": job.card.threads}
     environment = choose_environment(work / "home", job.programs, job.card.threads)
-    run_command(fill_command(job.card.command, **values), code, environment, partial(note_progress, job.run))
+    run_command(
+        fill_command(job.card.command, job.arguments, **values), code, environment, partial(note_progress, job.run)
+    )
     return written
 
 

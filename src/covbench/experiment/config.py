@@ -160,3 +160,7 @@ def _bad_contestants(config: Config) -> Iterator[str]:
                 continue
             if card.kind != _kind_of(level):
                 yield f"contestants.{level}: {name} is for {card.kind}; move it to contestants.{card.kind}"
+    named = {name for names in config["contestants"].values() for name in names}
+    for name in config["arguments"]:
+        if name not in named:
+            yield f"arguments.{name}: no contestant of this config; {suggest(name, sorted(named))}"

@@ -44,6 +44,7 @@ class ContestantCard:
     training_data: str
     answers: str
     command: str
+    arguments: str
     images: str
     environment: Mapping[str, str]
     threads: int
@@ -87,17 +88,18 @@ def read_contestant(name: str, folder: Path = CONTESTANTS) -> ContestantCard:
     if card.requirements and not card.requirements.is_file():
         raise CovbenchError(f"{label}: environment.requirements: {card.requirements} does not exist; write the file")
     try:
-        fill_command(card.command, **dict.fromkeys(PLACEHOLDERS, ""))
+        fill_command(card.command, card.arguments, **dict.fromkeys(PLACEHOLDERS, ""))
     except CovbenchError as error:
         raise CovbenchError(f"{label}: {error}") from error
     return card
 
 
-def fill_command(command: str, **values: object) -> list[str]:
+def fill_command(command: str, arguments: str = "", **values: object) -> list[str]:
     """Fill the placeholders of a command and divide it into words. A value with blanks stays one word.
 
     Args:
         command: as in contestant.yaml.
+        arguments: words that take the place of {arguments}.
         values: for each of PLACEHOLDERS.
 
     Returns:
@@ -107,9 +109,13 @@ def fill_command(command: str, **values: object) -> list[str]:
         CovbenchError: a placeholder is unknown, or the quotes do not match.
     """
     try:
-        return [word.format(**values) for word in shlex.split(command)]
+        words = [
+            shlex.split(arguments) if word == "{arguments}" else [word.format(**values)]
+            for word in shlex.split(command)
+        ]
+        return [word for part in words for word in part]
     except (KeyError, IndexError, AttributeError, ValueError) as error:
-        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        known = ", ".join(f"{{{name}}}" for name in (*PLACEHOLDERS, "arguments"))
         raise CovbenchError(
             f"command {command!r}: {error} is not understood; known: {known}; write {{{{ for {{"
         ) from error

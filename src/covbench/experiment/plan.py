@@ -61,7 +61,8 @@ class PlannedRun:
     """A run as the config asks for it.
 
     family: DEEP, BASELINE, EXTERNAL or ENSEMBLE. options: None unless a network is trained; only that uses options and
-    settings. ensemble: None unless the family is ENSEMBLE.
+    settings. ensemble: None unless the family is ENSEMBLE. arguments: words for the command of a contestant from
+    elsewhere.
     """
 
     run: Run
@@ -70,6 +71,7 @@ class PlannedRun:
     settings: Settings
     inputs: InputFiles
     ensemble: Ensemble | None = None
+    arguments: str = ""
 
     @property
     def is_deep(self) -> bool:
@@ -85,7 +87,9 @@ class PlannedRun:
             **vars(self.run),
             "folder": self.run.folder,
             "family": self.family,
-            "options": dict(vars(decided)) if (decided := self.options or self.ensemble) else {},
+            "options": dict(vars(decided))
+            if (decided := self.options or self.ensemble)
+            else describe_words(self.arguments),
             "settings": dict(vars(self.settings)) if self.is_deep else {},
             "files": self.inputs.by_name,
         }
@@ -126,7 +130,19 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
         predicted=_predicted_paths(config, run, ensemble) if ensemble else (),
     )
     settings = Settings(config["deterministic"], config["precision"], config["threads"])
-    return PlannedRun(run, family, options if family == DEEP else None, settings, files, ensemble)
+    words = choose_arguments(config, run.architecture) if family == EXTERNAL else ""
+    return PlannedRun(run, family, options if family == DEEP else None, settings, files, ensemble, words)
+
+
+def choose_arguments(config: Config, name: str) -> str:
+    """Choose the words for the command of a contestant from elsewhere: those of the config, or else its own."""
+    own: str = read_contestant(name).arguments
+    return str(config.get("arguments", {}).get(name, own))
+
+
+def describe_words(arguments: str) -> dict[str, str]:
+    """Describe the words for a command as options of a run; empty if there are none."""
+    return {"arguments": arguments} if arguments else {}
 
 
 def _predicted_paths(config: Config, run: Run, ensemble: Ensemble) -> tuple[tuple[str, str], ...]:

@@ -168,11 +168,17 @@ def link_others(results: Results, task: str, protocol: str) -> dict[str, str]:
 def describe_origin(seeds: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """Word and value: what decided the first of a model's runs and where it came from, and edits accepted for any."""
     manifest = seeds[0].manifest
+    stated = ["title", "citation", "contact", "training_data", "answers"]  # by the authors of another contestant
     facts = ["fingerprint", "git_commit", "finished", "device", "cpu", "instruction_set", "threads", "precision"]
     facts += ["weights", "parameters", "scheduler_job"]
-    chosen = {**manifest["options"], **{key: manifest[key] for key in facts if manifest.get(key) is not None}}
-    shown = [(key.replace("_", " "), str(value)) for key, value in chosen.items()]
+    about = {key: manifest[key] for key in stated if manifest.get(key)}
+    chosen = about | manifest["options"] | {key: manifest[key] for key in facts if manifest.get(key) is not None}
+    shown = [(key.replace("_", " "), _show_value(value)) for key, value in chosen.items() if value != ""]
     return shown + [(f"seed {run.seed}", str(run.acceptance)) for run in seeds if run.acceptance]
+
+
+def _show_value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def build_confusion(seeds: Sequence[RunRecord], task: Task) -> Table:

@@ -35,3 +35,12 @@ def test_a_models_name_carries_its_weights_only_if_they_are_a_substitute():
     assert name_model("mobilenetv2", "mobilenetv2_dequantised.h5") == "mobilenetv2 (mobilenetv2_dequantised.h5)"
     assert name_model("mobilenetv2", "keras_mobilenetv2.h5") == "mobilenetv2"
     assert name_model("majority", "none") == "majority"
+
+
+def test_a_contestant_that_has_learned_from_other_images_cannot_exclude_leaks():
+    other = {"family": "external", "architecture": "foundation", "training_data": "40,000 X-rays of one hospital"}
+    assert describe({"training_data": ""}, other) == {
+        "leaks cannot be excluded": "foundation: has learned from other images than the split's: "
+        "40,000 X-rays of one hospital."
+    }
+    assert describe({"training_data": ""}, other | {"state": "stale"}) == {}

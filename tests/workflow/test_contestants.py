@@ -1,10 +1,13 @@
 """Contestants from elsewhere run as jobs like any other, and leave the runs of all others alone."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pandas as pd
 import pytest
@@ -30,7 +33,17 @@ UNLUCKY = """
     print("progress 1/2")
     raise SystemExit("out of luck")
 """
-CONTESTANTS = {"classification": ["hog_svm", "unlucky"], "segmentation": ["threshold"]}
+SLOW = """
+    import sys, time
+    from pathlib import Path
+    import pandas as pd
+    given, written = map(Path, sys.argv[1:])
+    print("progress 1/2 loss 0.5", flush=True)
+    time.sleep(20)
+    test = pd.read_csv(given / "test.csv")
+    test[["id"]].assign(normal=0.4, covid=0.6).to_csv(written / "predictions.csv", index=False)
+"""
+CONTESTANTS = {"classification": ["hog_svm", "unlucky", "slow"], "segmentation": ["threshold"]}
 
 
 def write_contestant(project, name, kind, code):
@@ -46,6 +59,7 @@ def project(tmp_path_factory):
     project = copy_project(tmp_path_factory.mktemp("a project"))
     write_contestant(project, "threshold", "segmentation", THRESHOLD)
     write_contestant(project, "unlucky", "classification", UNLUCKY)
+    write_contestant(project, "slow", "classification", SLOW)
     return project
 
 
@@ -62,8 +76,9 @@ def competed(finished, project, tmp_path_factory):
     """A benchmark of baselines that had finished when two contestants joined it, and what the dry run before said."""
     folder = tmp_path_factory.mktemp("with contestants") / "run"
     shutil.copytree(finished, folder, symlinks=True)
-    dry = run_snakemake(folder, entered("unlucky"), "all", "-n", "--quiet", "rules", project=project)
-    done = run_snakemake(folder, entered("unlucky"), "all", project=project)
+    config = entered("unlucky", "slow")
+    dry = run_snakemake(folder, config, "all", "-n", "--quiet", "rules", project=project)
+    done = run_snakemake(folder, config, "all", project=project)
     assert done.returncode == 0, done.stderr[-5000:]
     return folder, planned_jobs(dry.stdout + dry.stderr)
 
@@ -132,7 +147,7 @@ def test_an_edited_file_of_a_contestant_makes_just_its_runs_stale(competed, proj
         states = {name: run["state"] for (name, _), run in read_states(folder, project).items()}
         assert [name for name, state in states.items() if state != "scored"] == ["hog_svm"]
         assert states["hog_svm"] == "stale"
-        again = run_snakemake(folder, entered("unlucky"), "all", "-n", "--quiet", "rules", project=project)
+        again = run_snakemake(folder, entered("unlucky", "slow"), "all", "-n", "--quiet", "rules", project=project)
         jobs = planned_jobs(again.stdout + again.stderr)
         assert jobs["run_hog_svm"] == 2
         assert not {"run_threshold", "fit_classification_baseline"} & jobs.keys()
@@ -153,6 +168,26 @@ def test_a_command_that_fails_gives_its_last_words_as_the_reason(competed, proje
     assert done.returncode != 0
     run = read_states(folder, project)["unlucky", "audited"]
     assert (run["state"], run["reason"]) == ("failed", "the command ended with 1: out of luck")
+
+
+def test_a_killed_one_shows_how_far_it_was_and_starts_again(competed, project):
+    folder, _ = competed
+    target = "results/runs/phantom_xray/audited/slow/0/manifest.json"
+    run_snakemake(folder, entered(), target, "-n", "--quiet", "rules", project=project)
+    command = [sys.executable, "-m", "snakemake", target, "--snakefile", project / "Snakefile", "--cores", "1"]
+    command += ["--configfile", folder / "config.yaml", "--directory", folder, "--quiet", "all"]
+    job = subprocess.Popen(list(map(str, command)), cwd=folder, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while (run := read_states(folder, project)["slow", "audited"])["state"] != "running" or "loss" not in run["reason"]:
+        assert time.monotonic() < deadline, run
+    assert run["reason"] == "a process is training it: 1 of 2, loss 0.5"
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    assert read_states(folder, project)["slow", "audited"]["state"] == "missing"
+    run_snakemake(folder, entered(), target, "--unlock", project=project)
+    done = run_snakemake(folder, entered(), target, "--rerun-incomplete", project=project)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_states(folder, project)["slow", "audited"]["state"] == "trained"
 
 
 def test_answers_made_elsewhere_join_by_two_commands(competed, project):

@@ -188,3 +188,13 @@ def test_steps_and_balanced_accuracy_stand_below_the_score():
     rows = build(ROWS, beside=Beside(lines=lines, notes=["81 % are covid"]))
     assert {row[0].text: row[2].more for row in rows.rows}["a"] == shown
     assert rows.notes == ["81 % are covid"]
+
+
+def test_a_contestant_from_elsewhere_is_tagged_and_says_on_its_row_that_leaks_cannot_be_excluded():
+    summary, runs = tabulate([*ROWS, ("audited", "foundation", "external", 0.95)])
+    words = runs["architecture"].map({"foundation": "40,000 X-rays"}).fillna("")
+    study = find_study("classification", NO_STUDY, "auroc")
+    first = build_leaderboard(summary, runs.assign(training_data=words), "auroc", study).rows[0][0]
+    assert (first.text, first.tag, first.detail) == ("foundation", "external", "leaks cannot be excluded")
+    without = build_leaderboard(summary, runs.assign(training_data=""), "auroc", study).rows[0][0]
+    assert (without.tag, without.detail) == ("external", "")

@@ -11,7 +11,7 @@ log_to(snakemake.log[0])
 from covbench.audit.unseen import ExternalSet
 from covbench.schema import Run
 from covbench.system.stage_files import check_files
-from covbench.training.baseline_job import ExternalBaseline, predict_external_baseline
+from covbench.training.external_baseline import ExternalBaseline, predict_external_baseline
 
 i, w = snakemake.input, snakemake.wildcards
 check_files(i)

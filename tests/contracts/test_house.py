@@ -24,8 +24,8 @@ def public_functions(body, inside_class=False):
             yield node, [argument.arg for argument in arguments[1 if bound else 0 :]]
 
 
-def test_the_root_of_the_package_holds_rooms_and_three_modules():
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "schema.py", "protocols.py", "cli.py"}
+def test_the_root_of_the_package_holds_rooms_and_two_modules():
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "schema.py", "protocols.py"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

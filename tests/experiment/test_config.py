@@ -153,7 +153,7 @@ def test_a_head_of_the_other_kind_is_refused():
 
 
 def test_a_key_that_resembles_none_gets_the_list_of_keys():
-    assert "epohcs: unknown key; known: architectures, baselines," in mistakes_of(epohcs=30)
+    assert "epohcs: unknown key; known: architectures, arguments, baselines," in mistakes_of(epohcs=30)
 
 
 def test_a_seed_in_quotes_is_told_apart_from_a_rate():

@@ -40,6 +40,7 @@ STAGES = {
     "audit": ("make_thumbnails", "find_duplicates", "audit", "audit_sources", "audit_labels"),
     "split": ("split",),
     "prepare": ("prepare", "prepare_masks", "prepare_native_masks"),
+    "install": ("make_environment",),
     "train": (
         "train_classifier",
         "train_segmenter",
@@ -65,6 +66,7 @@ STAGES = {
 """Stage -> rules of the workflow; a rule that is not here is a stage by itself."""
 STAGE_OF = {rule: stage for stage, rules in STAGES.items() for rule in rules}
 TARGET = "all"  # a rule without work
+CONTESTANT = "run_"  # how the rule of a contestant from elsewhere starts
 
 LAST_LINES = 15
 SHOWN_FAILURES = 3
@@ -130,7 +132,7 @@ class Workflow:
 
 
 def _stage_of(rule: str) -> str:
-    return STAGE_OF.get(rule, rule)
+    return STAGE_OF.get(rule, "train" if rule.startswith(CONTESTANT) else rule)
 
 
 def run_snakemake(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ import pytest
 from covbench.experiment.config import check_config
 from covbench.experiment.contestants import hash_contestant, list_contestants, read_contestant
 from covbench.experiment.plan import EXTERNAL, plan_runs
+from covbench.experiment.provenance import decide_inputs
 from covbench.schema import CovbenchError, Run
 
 CARD = "title: Mine\nkind: classification\ncommand: python run.py {input} {output} {arguments}\narguments: --epochs 9\n"
@@ -86,3 +87,10 @@ def test_a_wrong_config_is_refused_with_its_key(more, said):
     with pytest.raises(CovbenchError) as raised:
         plan(**more)
     assert said in str(raised.value)
+
+
+def test_the_files_of_one_contestant_do_not_decide_the_runs_of_another():
+    names = ("hog_svm", "torch_convnext", "hog_svm")
+    codes = [decide_inputs(Run("covid_ct", "audited", name, 0), {}, {})["code"] for name in names]
+    owned = [{key.split("/")[1] for key in code if key.startswith("contestants/")} for code in codes]
+    assert owned == [{name} for name in names]

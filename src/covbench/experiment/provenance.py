@@ -97,7 +97,7 @@ def decide_inputs(
     family, task = family or family_of(run.architecture), TASKS[run.task]
     depends = depend_run(family if family != DEEP else task.kind, run.architecture)
     if family == EXTERNAL:
-        depends["code"] = depends["code"] | hash_contestant(run)
+        depends = depends | {"code": depends["code"] | hash_contestant(run)}  # what is cached stays
     inputs = {
         "run": asdict(run),
         "classes": task.classes,

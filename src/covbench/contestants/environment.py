@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ LAST_LINES = 15
 def make_environment(requirements: Path, folder: Path) -> None:
     """Make a virtual environment with this Python. Every package needs a hash in the requirements file.
 
+    A package without a wheel is built by the setuptools of the same file, so that nothing unhashed is installed.
+
     Args:
         requirements: in the format of pip, with hashes.
         folder: what is there is replaced. Its `bin` holds the programs.
@@ -27,8 +30,20 @@ def make_environment(requirements: Path, folder: Path) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(folder)], requirements)
-    options = ["--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary", ":all:"]
-    _run([str(folder / "bin" / "python"), "-m", "pip", "install", *options, "-r", str(requirements)], requirements)
+    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    install += ["--require-hashes"]
+    builder = find_builder(requirements.read_text(encoding="utf-8"))
+    if builder:
+        (folder / "builder.txt").write_text(builder, encoding="utf-8")
+        _run([*install, "--only-binary", ":all:", "-r", str(folder / "builder.txt")], requirements)
+    how = ["--no-build-isolation"] if builder else ["--only-binary", ":all:"]
+    _run([*install, *how, "-r", str(requirements)], requirements)
+
+
+def find_builder(text: str) -> str:
+    """Find the lines of setuptools, which builds packages without a wheel, in a requirements file; empty if none."""
+    found = re.search(r"^setuptools==.*\n(?:[ \t].*\n?)*", text, flags=re.MULTILINE)
+    return found[0] if found else ""
 
 
 def _run(words: list[str], requirements: Path) -> None:

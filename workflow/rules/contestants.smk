@@ -78,9 +78,7 @@ rule average:
         mem_mb=1500,
         runtime="30m",
     params:
-        members=lambda wildcards: planned_for(wildcards).ensemble.members,
-        weights=lambda wildcards: planned_for(wildcards).ensemble.weights,
-        mean_of_seeds=lambda wildcards: planned_for(wildcards).ensemble.mean_of_seeds,
+        ensemble=lambda wildcards: asdict(ENSEMBLES[wildcards.architecture]),
         files=lambda wildcards: planned_for(wildcards).inputs.by_name,
         decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
     script:

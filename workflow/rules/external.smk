@@ -118,7 +118,7 @@ rule average_external:
         runtime="30m",
     params:
         ensemble=lambda wildcards: asdict(ENSEMBLES[wildcards.architecture]),
-        seeds=lambda wildcards: ensemble_seeds(wildcards),
+        seeds=ensemble_seeds,
         made_by=made_by("average_external"),
     script:
         "../scripts/average_external.py"

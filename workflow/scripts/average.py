@@ -13,5 +13,5 @@ from covbench.experiment.ensembles import Ensemble
 from covbench.schema import Run
 
 w, p = snakemake.wildcards, snakemake.params
-ensemble = Ensemble(tuple(p.members), tuple(p.weights), p.mean_of_seeds)
-average_run(Run(w.task, w.protocol, w.architecture, int(w.seed)), ensemble, p.files, dict(snakemake.output.items()))
+run = Run(w.task, w.protocol, w.architecture, int(w.seed))
+average_run(run, Ensemble(**p.ensemble), p.files, dict(snakemake.output.items()))

@@ -9,16 +9,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from covbench.cli.arguments import Parser, add_plan, count, folder, read_plan
 from covbench.cli.contestants import CONTESTANT_COMMANDS
 from covbench.schema import CovbenchError
 from covbench.system.disk import describe_full_disk, is_full_disk
 from covbench.system.terminal import print_anywhere
-
-if TYPE_CHECKING:
-    pass
 
 ABOUT = """\
 Plan, check and read a covbench benchmark. Snakemake trains. These commands show what it will do and what it has done.

@@ -121,7 +121,7 @@ def _say(path: Path, problem: str, examples: Sequence[str], remedy: str) -> str:
     return f"{path}: {problem} ({join_first(list(examples), SHOWN)}); {remedy}"
 
 
-def refuse(problems: Sequence[str]) -> None:
+def _refuse(problems: Sequence[str]) -> None:
     """Raise CovbenchError with a line for each problem, if there is one."""
     if problems:
         raise CovbenchError("\n".join(problems))
@@ -141,7 +141,7 @@ def _read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_parquet(path, columns=list(columns))
     except (ValueError, OSError) as error:
         raise CovbenchError(f"{path}: cannot be read ({' '.join(str(error).split())}); write it again") from error
-    return table.astype({"id": "str"}) if "id" in columns else table
+    return table.astype({"id": "str"})
 
 
 def _read_probabilities(path: Path, asked: Asked) -> Answers:
@@ -149,7 +149,7 @@ def _read_probabilities(path: Path, asked: Asked) -> Answers:
     table = _read_columns(path, ["id", *classes])
     numbers = table[classes].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     ids = _choose_ids(table["id"], asked)
-    refuse([*_check_ids(path, table["id"].tolist(), ids, asked), *_check_numbers(path, table, numbers, classes)])
+    _refuse([*_check_ids(path, table["id"].tolist(), ids, asked), *_check_numbers(path, table, numbers, classes)])
     places = pd.Series(range(len(table)), index=table["id"])
     chosen = numbers[places.loc[ids].to_numpy()]
     return Answers(ids, chosen / chosen.sum(axis=1, keepdims=True))
@@ -189,7 +189,7 @@ def _read_labels(path: Path, asked: Asked) -> Answers:
     if len(unknown):
         rows = [f"row {number}: {label!r}" for number, label in zip(unknown.index, unknown["label"], strict=True)]
         problems.append(_say(path, f"{len(unknown):,} labels are no class", rows, f"write one of {', '.join(classes)}"))
-    refuse(problems)
+    _refuse(problems)
     labels = pd.Series(table["label"].to_numpy(), index=table["id"]).loc[ids]
     return Answers(ids, np.eye(len(classes))[[classes.index(label) for label in labels]])
 
@@ -206,17 +206,17 @@ def _read_maps(path: Path, asked: Asked) -> Answers:
     """Read class maps."""
     declared = " ".join(f"{number}:{name}" for number, name in enumerate(asked.task.classes))
     with _open_masks(path) as (found, read):
-        ids = _choose_ids(found, asked)
+        ids, there = _choose_ids(found, asked), set(found)
         problems = _check_ids(path, found, ids, asked)
         maps = np.zeros((len(ids), *asked.size), np.uint8)
         wrong = []
         for number, name in enumerate(ids):
             try:
-                maps[number] = _require_size(read(name, declared, asked.task.classes), asked) if name in found else 0
+                maps[number] = _require_size(read(name, declared, asked.task.classes), asked) if name in there else 0
             except CovbenchError as error:
                 wrong.append(f"{name}: {error}")
     more = [f"{path}: {len(wrong) - SHOWN:,} more masks are wrong"] if len(wrong) > SHOWN else []
-    refuse([*problems, *wrong[:SHOWN], *more])
+    _refuse([*problems, *wrong[:SHOWN], *more])
     return Answers(ids, maps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from covbench.experiment.plan import ENSEMBLE
 from covbench.experiment.provenance import describe_run, gather_inputs
 from covbench.experiment.records import read_record
 from covbench.experiment.run_files import describe_external
-from covbench.schema import LABELS_ONLY, PREDICTION_COLUMNS, CovbenchError, Run
+from covbench.schema import PREDICTION_COLUMNS, CovbenchError, Run
 from covbench.system.files import write_json, write_predictions
 from covbench.system.processors import describe_processor
 from covbench.system.threads import BASELINE_THREADS
@@ -36,10 +37,8 @@ def average_run(run: Run, ensemble: Ensemble, files: Mapping[str, str], outputs:
         CovbenchError: the members have not predicted the same images.
     """
     started = time.monotonic()
-    options = {"members": list(ensemble.members), "weights": list(ensemble.weights)}
-    inputs = gather_inputs(run, options | {"mean_of_seeds": ensemble.mean_of_seeds}, files, {}, family=ENSEMBLE)
+    inputs = gather_inputs(run, asdict(ensemble), files, {}, family=ENSEMBLE)
     tables = {Path(name).parent: pd.read_parquet(path) for name, path in files.items() if name.endswith(".parquet")}
-    tables = {name: table for name, table in tables.items() if len(name.parts) == 2}
     weights = np.array([ensemble.weights[ensemble.members.index(name.parts[0])] for name in tables])
     rows, places = match_rows(run, list(tables.values()))
     masks: dict[str, np.ndarray] = {}
@@ -82,7 +81,7 @@ def match_rows(run: Run, tables: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, 
             )
         places.append(place)
     kept = [name for name in first if name in PREDICTION_COLUMNS or str(name).startswith("p_")]
-    return first[[name for name in kept if name != LABELS_ONLY]].copy(), places
+    return first[kept].copy(), places
 
 
 def vote(maps: Sequence[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from covbench.contestants.readme import describe_folder
-from covbench.data.datasets import dataset_of
-from covbench.data.folds import Fold
+from covbench.data.datasets import TASKS, dataset_of
+from covbench.data.folds import Fold, open_folds
 from covbench.schema import CLASSIFICATION, CovbenchError, Run, Task
 from covbench.system.files import write_json, write_table
 
@@ -70,6 +70,22 @@ def name_rows(task: str, name: str, rows: pd.DataFrame) -> list[str]:
     """
     keys = (f"{dataset_of(task)}/{name}/{i}/{c}" for i, c in zip(rows["image_id"], rows["copy"], strict=True))
     return [hashlib.sha256(key.encode()).hexdigest()[:16] for key in keys]
+
+
+def open_exported(task: str, split: str, prepared: Sequence[str]) -> list[Exported]:
+    """Open the folds of a split as a contestant gets them.
+
+    Args:
+        task: name of the task.
+        split: path of the split.
+        prepared: paths of the arrays.
+
+    Returns:
+        As list_folds.
+    """
+    names = ("train", "val", "test")
+    opened = open_folds(split, prepared, names, len(TASKS[task].classes))
+    return list_folds(task, dict(zip(names, opened, strict=True)))
 
 
 def list_folds(task: str, folds: Mapping[str, Fold]) -> list[Exported]:

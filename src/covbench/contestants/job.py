@@ -18,9 +18,9 @@ import pandas as pd
 
 from covbench.contestants.answers import Asked, find_answers, read_answers
 from covbench.contestants.command import choose_environment, run_command
-from covbench.contestants.export import Exported, Source, export_folds, list_folds
+from covbench.contestants.export import Exported, Source, export_folds, open_exported
 from covbench.data.datasets import TASKS
-from covbench.data.folds import ClassMaps, Predicted, open_folds, write_predicted
+from covbench.data.folds import ClassMaps, Predicted, write_predicted
 from covbench.experiment.contestants import ContestantCard, fill_command, stored_path
 from covbench.experiment.plan import describe_words
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
@@ -51,12 +51,6 @@ class ContestantJob:
     programs: Path = Path(sys.executable).parent
     arguments: str = ""
 
-    def open_folds(self) -> list[Exported]:
-        """Open the folds as the contestant gets them."""
-        names = ("train", "val", "test")
-        opened = open_folds(self.split, self.prepared, names, len(TASKS[self.run.task].classes))
-        return list_folds(self.run.task, dict(zip(names, opened, strict=True)))
-
 
 def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
     """Write the predictions, masks and manifest of a contestant.
@@ -72,7 +66,7 @@ def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
     folder = run_checkpoints(job.run)
     with lock_run(folder, wait="SLURM_JOB_ID" in os.environ), note_failure(job.run):
         inputs = gather_inputs(job.run, describe_words(job.arguments), name_inputs(job.split, job.prepared), {})
-        folds, labels_only = job.open_folds(), job.card.answers == "labels"
+        folds, labels_only = open_exported(job.run.task, job.split, job.prepared), job.card.answers == "labels"
         if job.card.command:
             work = folder.resolve() / WORK
             shutil.rmtree(work, ignore_errors=True)

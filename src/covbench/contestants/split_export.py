@@ -10,9 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from covbench.contestants.export import Exported, Source, export_folds, list_folds
+from covbench.contestants.export import Exported, Source, export_folds, open_exported
 from covbench.data.datasets import TASKS, dataset_of
-from covbench.data.folds import open_folds
 from covbench.experiment.plan import find_options, prepared_paths, split_path
 from covbench.experiment.shapes import suggest
 from covbench.experiment.workflow_files import index_path
@@ -93,10 +92,7 @@ def open_split(config: Mapping[str, Any], run: Run, root: Path) -> list[Exported
     options = find_options(config, run.task, run.protocol, run.architecture)
     prepared = prepared_paths(run.task, options.size, options.resize)
     require_files([split_path(run), index_path(run.task), *prepared.values()], root)
-    names = ("train", "val", "test")
-    paths = [str(root / path) for path in prepared.values()]
-    opened = open_folds(str(root / split_path(run)), paths, names, len(TASKS[run.task].classes))
-    return list_folds(run.task, dict(zip(names, opened, strict=True)))
+    return open_exported(run.task, str(root / split_path(run)), [str(root / path) for path in prepared.values()])
 
 
 def require_files(paths: Sequence[str], root: Path) -> None:

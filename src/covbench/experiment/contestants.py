@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import shlex
@@ -16,7 +15,8 @@ from covbench.experiment.config_files import check_config_file
 from covbench.experiment.shapes import check_shape, suggest
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
-from covbench.system.files import PROJECT, hash_file
+from covbench.system.content_hashes import hash_content
+from covbench.system.files import PROJECT
 
 CONTESTANTS = PROJECT / "contestants"
 CARD = "contestant.yaml"
@@ -157,7 +157,7 @@ def hash_contestant(run: Run, folder: Path = CONTESTANTS) -> dict[str, str]:
     stored = own / PREDICTIONS
     mine = stored / run.task / run.protocol / str(run.seed)
     chosen = [path for path in _list_files(own) if stored not in path.parents or path.with_suffix("") == mine]
-    return {path.relative_to(folder.parent).as_posix(): _hash_stamped(path, _stamp(path)) for path in chosen}
+    return {path.relative_to(folder.parent).as_posix(): hash_content(path) for path in chosen}
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -167,14 +167,3 @@ def _list_files(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
         found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
     return found
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
-
-
-@functools.cache
-def _hash_stamped(path: Path, stamp: tuple[int, int]) -> str:
-    """Hash a file once per stamp: every run of a contestant asks for the same files."""
-    return hash_file(path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import TASKS, publishes_patients
 from covbench.data.external import share_labels
-from covbench.data.folds import open_truth
+from covbench.data.folds import Fold, open_truth
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.native import count_native
 from covbench.evaluation.predictions import check_rows, read_masks, write_scores
@@ -18,7 +20,7 @@ from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.experiment.plan import PlannedRun, native_masks_path, split_path
 from covbench.experiment.run_files import read_fingerprint
 from covbench.experiment.runs import RunState, examine_runs
-from covbench.schema import CovbenchError, Run
+from covbench.schema import CovbenchError, Run, Task
 from covbench.system.stage_files import check_files
 
 log = logging.getLogger(__name__)
@@ -49,12 +51,30 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
     else:
         test = open_truth(predictions, root / rows_path, root / masks_path, len(task.classes))
         masks, unsure = read_masks(folder / "predicted_masks.npz", (predictions["fold"] == "test").to_numpy())
-        native = count_native(test, share_labels(task)[masks], root / native_masks_path(run.task), task)
-        known = publishes_patients(task.name)
-        metrics, cases = evaluate_segmentation(test.rows, test.load_masks(), masks, task, unsure, native, known)
+        metrics, cases = score_segmentation(test, masks, unsure, root / native_masks_path(run.task), task)
     made_from = {path.name: hashes[str(path)] for path in read}
     scores = {**metrics, "fingerprint": fingerprint}, cases
     write_scores(folder / "metrics.json", folder / "cases.parquet", scores, made_from)
+
+
+def score_segmentation(
+    test: Fold, masks: np.ndarray, unsure: np.ndarray | None, native_masks: Path, task: Task
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score the predicted masks of a test fold, on the grid of its arrays and at native spacing.
+
+    Args:
+        test: the fold, with its annotated masks.
+        masks: class numbers, uint8, (R, H, W).
+        unsure: bool, (R, H, W), where no class has more than half the probability; None without probabilities.
+        native_masks: path of the annotated masks on their stored grids.
+        task: the task.
+
+    Returns:
+        The content of metrics.json and of cases.parquet.
+    """
+    native = count_native(test, share_labels(task)[masks], native_masks, task)
+    known = publishes_patients(task.name)
+    return evaluate_segmentation(test.rows, test.load_masks(), masks, task, unsure, native, known)
 
 
 def score_unscored(plan: Sequence[PlannedRun], root: Path = Path()) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,10 @@ from covbench.contestants.export import Exported
 from covbench.contestants.job import read_predicted
 from covbench.contestants.split_export import open_split, require_files
 from covbench.data.datasets import TASKS, publishes_patients
-from covbench.data.external import share_labels
-from covbench.data.folds import ClassMaps, Predicted, write_predicted
+from covbench.data.folds import ClassMaps, Predicted, tabulate_predictions
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.metrics.registry import METRICS
-from covbench.evaluation.native import count_native
-from covbench.evaluation.segmentation import evaluate_segmentation
+from covbench.evaluation.score import score_segmentation
 from covbench.experiment.contestants import (
     CARD,
     CONTESTANTS,
@@ -32,7 +29,7 @@ from covbench.experiment.contestants import (
     read_contestant,
 )
 from covbench.experiment.plan import native_masks_path
-from covbench.schema import CLASSIFICATION, CovbenchError, Run
+from covbench.schema import CLASSIFICATION, LABELS_ONLY, CovbenchError, Run
 from covbench.system.files import write_table, write_whole
 
 HELP = """\
@@ -127,19 +124,15 @@ def _choose_card(submission: Submission, folder: Path) -> dict[str, Any]:
 
 def _score(parts: Sequence[Predicted], run: Run, labels_only: bool, root: Path) -> dict[str, Any]:
     """Score the answers to the test fold, as the workflow will."""
-    task, test = TASKS[run.task], next(part for part in parts if part.name == "test")
-    _, _, _, predicted, _ = test
-    with tempfile.TemporaryDirectory() as name:
-        outputs = {"predictions": f"{name}/p.parquet", "masks": f"{name}/m.npz"}
-        write_predicted([test], outputs, labels_only)
-        predictions = pd.read_parquet(outputs["predictions"])
+    task = TASKS[run.task]
+    fold, name, seed, predicted, _ = next(part for part in parts if part.name == "test")
     if isinstance(predicted, ClassMaps):
         require_files([native_masks_path(run.task)], root)
-        fold, masks = test.fold, predicted.numbers
-        native = count_native(fold, share_labels(task)[masks], root / native_masks_path(run.task), task)
-        known = publishes_patients(task.name)
-        return evaluate_segmentation(fold.rows, fold.load_masks(), masks, task, None, native, known)[0]
-    return evaluate_classification(predictions, task, publishes_patients(task.name))[0]
+        return score_segmentation(fold, predicted.numbers, None, root / native_masks_path(run.task), task)[0]
+    table = tabulate_predictions(fold, name, seed, predicted)
+    if labels_only:
+        table[LABELS_ONLY] = True
+    return evaluate_classification(table, task, publishes_patients(task.name))[0]
 
 
 def _show_scores(metrics: Mapping[str, Any]) -> Iterator[str]:

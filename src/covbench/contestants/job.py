@@ -21,7 +21,7 @@ from covbench.contestants.command import choose_environment, run_command
 from covbench.contestants.export import Exported, Source, export_folds, open_exported
 from covbench.data.datasets import TASKS
 from covbench.data.folds import ClassMaps, Predicted, write_predicted
-from covbench.experiment.contestants import ContestantCard, fill_command, stored_path
+from covbench.experiment.contestants import ContestantCard, copy_contestant, fill_command, stored_path
 from covbench.experiment.plan import describe_words
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, note_progress, run_checkpoints
@@ -104,7 +104,7 @@ def _answer(job: ContestantJob, folds: Sequence[Exported], work: Path) -> Path:
     shown = Source(pd.read_parquet(job.index), Path(job.raw))
     export_folds(given, job.run, task, folds, shown, job.card.images)
     written.mkdir()
-    shutil.copytree(job.card.folder, code, ignore=shutil.ignore_patterns("__pycache__", ".*", "predictions"))
+    copy_contestant(job.card.folder, code)
     seed, device = job.run.seed, "cuda" if _name_device(job.card) == "gpu" else "cpu"
     values = {"input": given, "output": written, "seed": seed, "device": device, "threads": job.card.threads}
     environment = choose_environment(work / "home", job.programs, job.card.threads)

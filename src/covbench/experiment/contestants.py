@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from covbench.experiment.config_files import check_config_file
 from covbench.experiment.shapes import check_shape, suggest
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError, Run
-from covbench.system.content_hashes import hash_content
+from covbench.system.content_hashes import describe_file, hash_content
 from covbench.system.files import PROJECT
 
 CONTESTANTS = PROJECT / "contestants"
@@ -26,6 +28,7 @@ STORED = {CLASSIFICATION: ".parquet", SEGMENTATION: ".npz"}
 SCHEMA = PROJECT / "workflow" / "schemas" / "contestant.schema.yaml"
 PLACEHOLDERS = ("input", "output", "seed", "device", "threads")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+NAME_RULE = "use at most 40 small letters, digits and _, and begin with a letter"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,13 @@ def read_contestant(name: str, folder: Path = CONTESTANTS) -> ContestantCard:
     path = folder / name / CARD
     if not path.is_file():
         raise CovbenchError(f"{path} does not exist; {suggest(name, list_contestants(folder))}")
+    return _read_card(name, folder, tuple(describe_file(path).values()))
+
+
+@functools.cache
+def _read_card(name: str, folder: Path, stamp: tuple[int, ...]) -> ContestantCard:
+    """Read a card once: planning asks for it for each run. stamp: of its file, as describe_file."""
+    path = folder / name / CARD
     check_name(name)
     check_config_file(path)
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -124,7 +134,7 @@ def fill_command(command: str, arguments: str = "", **values: object) -> list[st
 def check_name(name: str) -> None:
     """Raise CovbenchError if a contestant cannot be called this: it is no plain name, or a network has it."""
     if not NAME.fullmatch(name):
-        raise CovbenchError(f"contestant {name!r}: use at most 40 small letters, digits and _, and begin with a letter")
+        raise CovbenchError(f"contestant {name!r}: {NAME_RULE}")
     if name in {**CLASSIFIERS, **SEGMENTERS, **BASELINES}:
         raise CovbenchError(f"contestant {name!r}: a network or baseline has this name; choose another")
 
@@ -158,6 +168,15 @@ def hash_contestant(run: Run, folder: Path = CONTESTANTS) -> dict[str, str]:
     mine = stored / run.task / run.protocol / str(run.seed)
     chosen = [path for path in _list_files(own) if stored not in path.parents or path.with_suffix("") == mine]
     return {path.relative_to(folder.parent).as_posix(): hash_content(path) for path in chosen}
+
+
+def copy_contestant(source: Path, target: Path) -> None:
+    """Copy the files of a contestant that decide its runs, without stored predictions, into a new folder."""
+    for path in _list_files(source):
+        if source / PREDICTIONS not in path.parents:
+            copied = target / path.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copied)
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from covbench.experiment.contestants import NAME, list_contestants
+from covbench.experiment.contestants import NAME, NAME_RULE, list_contestants
 from covbench.experiment.shapes import suggest
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 
@@ -49,7 +49,7 @@ def find_mistakes(config: Mapping[str, Any], planned: Collection[str]) -> Iterat
     for name, ensemble in read_ensembles(config).items():
         key = f"ensembles.{name}"
         if not NAME.fullmatch(name):
-            yield f"{key}: use at most 40 small letters, digits and _, and begin with a letter"
+            yield f"{key}: {NAME_RULE}"
         if name in taken:
             yield f"{key}: a network, baseline or contestant has this name; choose another"
         if len(ensemble.weights) != len(ensemble.members):

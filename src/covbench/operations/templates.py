@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covbench.data.datasets import DATASETS
-from covbench.experiment.contestants import CARD, NAME, check_name
+from covbench.experiment.contestants import CARD, NAME, NAME_RULE, check_name, copy_contestant
 from covbench.schema import CovbenchError
 from covbench.system.files import PROJECT, write_whole
 
@@ -59,7 +59,7 @@ def write_template(kind: str, name: str, project: Path = PROJECT) -> Iterator[st
 
 def _require_free(kind: str, name: str, path: Path) -> None:
     if not NAME.fullmatch(name):
-        raise CovbenchError(f"{kind} {name!r}: use at most 40 small letters, digits and _, and begin with a letter")
+        raise CovbenchError(f"{kind} {name!r}: {NAME_RULE}")
     if kind == "architecture":
         check_name(name)
     if path.exists() or name in DATASETS:
@@ -73,7 +73,7 @@ def _copy_contestant(folder: Path, name: str) -> Path:
         raise CovbenchError(f"{path} exists; choose another name, or edit it")
     temporary = folder / f".{os.getpid()}.{name}"
     try:
-        shutil.copytree(folder / TEMPLATE, temporary, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        copy_contestant(folder / TEMPLATE, temporary)
         card = temporary / CARD
         titled = re.sub(r"^title: .*$", f"title: {name}", card.read_text(encoding="utf-8"), flags=re.MULTILINE)
         card.write_text(titled, encoding="utf-8")

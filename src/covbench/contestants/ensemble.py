@@ -40,18 +40,36 @@ def average_run(run: Run, ensemble: Ensemble, files: Mapping[str, str], outputs:
     inputs = gather_inputs(run, asdict(ensemble), files, {}, family=ENSEMBLE)
     tables = {Path(name).parent: pd.read_parquet(path) for name, path in files.items() if name.endswith(".parquet")}
     weights = np.array([ensemble.weights[ensemble.members.index(name.parts[0])] for name in tables])
-    rows, places = match_rows(run, list(tables.values()))
-    masks: dict[str, np.ndarray] = {}
-    if "masks" in outputs:
-        stored = [np.load(files[f"{name}/predicted_masks.npz"])["masks"] for name in tables]
-        numbers, unsure = vote([maps[place] for maps, place in zip(stored, places, strict=True)], weights)
-        masks = {"masks": numbers, "unsure": np.packbits(unsure, axis=-1)}
-    else:
-        rows = average_rows(rows, list(tables.values()), places, weights)
+    stored = [np.load(files[f"{name}/predicted_masks.npz"])["masks"] for name in tables if "masks" in outputs]
+    rows, masks = combine(run, list(tables.values()), stored, weights)
     write_predictions(rows.assign(seed=run.seed), masks, outputs)
     facts = {"device": "cpu", "threads": BASELINE_THREADS, "weights": "", "parameters": None}
     facts |= {"seconds": round(time.monotonic() - started, 1), "epochs_run": 0, "best_epoch": 0}
     write_json(outputs["manifest"], describe_run(inputs, **facts))
+
+
+def combine(
+    run: Run, tables: Sequence[pd.DataFrame], stored: Sequence[np.ndarray], weights: np.ndarray
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Average the probabilities of members, or let their masks vote.
+
+    Args:
+        run: the ensemble, for messages.
+        tables: schema.PREDICTION_COLUMNS and probabilities, one for each member and seed.
+        stored: class numbers of each, uint8, (R, H, W), in the order of its rows; empty for a classification.
+        weights: float64, (M,), of the tables.
+
+    Returns:
+        The rows that all members have predicted, and the arrays of predicted_masks.npz by name.
+
+    Raises:
+        CovbenchError: the members have not predicted the same images.
+    """
+    rows, places = match_rows(run, tables)
+    if not stored:
+        return average_rows(rows, tables, places, weights), {}
+    numbers, unsure = vote([maps[place] for maps, place in zip(stored, places, strict=True)], weights)
+    return rows, {"masks": numbers, "unsure": np.packbits(unsure, axis=-1)}
 
 
 def match_rows(run: Run, tables: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[np.ndarray]]:
@@ -122,20 +140,14 @@ def average_external(
     tables = [pd.read_parquet(path) for path in files["members"]]
     stored = [np.load(path)["masks"] for path in files.get("masks", ())]
     weights = np.repeat(ensemble.weights, len(next(iter(runs.values()))))
-    parts, masks = [], []
+    parts = []
     for run, seeds in runs.items():
-        chosen = [table["seed"] == seed for table in tables for seed in seeds]
-        owners = [number for number in range(len(tables)) for _ in seeds]
-        picked = [tables[owner][rows].reset_index(drop=True) for owner, rows in zip(owners, chosen, strict=True)]
-        rows, places = match_rows(run, picked) if len(picked[0]) else (picked[0], [np.empty(0, int)] * len(picked))
-        if stored:
-            maps = [stored[owner][rows_.to_numpy()] for owner, rows_ in zip(owners, chosen, strict=True)]
-            masks.append(vote([part[place] for part, place in zip(maps, places, strict=True)], weights)[0])
-        else:
-            rows = average_rows(rows, picked, places, weights)
-        parts.append(rows.assign(seed=run.seed))
-    arrays = {"masks": np.concatenate(masks)} if stored else {}
-    write_predictions(pd.concat(parts, ignore_index=True), arrays, outputs)
+        picked = [(number, (table["seed"] == seed).to_numpy()) for number, table in enumerate(tables) for seed in seeds]
+        chosen = [tables[number][mine].reset_index(drop=True) for number, mine in picked]
+        rows, masks = combine(run, chosen, [stored[number][mine] for number, mine in picked if stored], weights)
+        parts.append((rows.assign(seed=run.seed), masks))
+    arrays = {"masks": np.concatenate([masks["masks"] for _, masks in parts])} if stored else {}
+    write_predictions(pd.concat([rows for rows, _ in parts], ignore_index=True), arrays, outputs)
     known = read_record(Path(files["described"][0]))
     counts = {name: known[name] for name in COUNTS}
     folders = [Path(path).parent for path in files["manifests"]]

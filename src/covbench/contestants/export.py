@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -190,7 +191,8 @@ def write_picture(path: Path, values: np.ndarray) -> None:
     """Write uint8, (H, W), as PNG, or as a NIfTI slice with the columns as its first axis."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".png":
-        cv2.imwrite(str(path), values)
+        if not cv2.imwrite(str(path), values):  # OpenCV says no more about a full disk
+            raise OSError(errno.EIO, "cannot be written", str(path))
     else:
         nibabel.save(nibabel.Nifti1Image(values.T[:, :, None], UPRIGHT), path)
 

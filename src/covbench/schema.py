@@ -81,6 +81,7 @@ class Card:
     mirror_folders: names under which a local mirror may hold it, tried in order.
     modality: `xray` or `ct`.
     patients: one of PATIENTS: the authors publish them, the parser infers them, or nothing is known about them.
+    official_split: whether the authors publish a split.
     """
 
     title: str
@@ -92,6 +93,7 @@ class Card:
     citation: str
     homepage: str = ""
     patients: str = PATIENTS[0]
+    official_split: bool = False
 
     @property
     def synthetic(self) -> bool:

@@ -85,6 +85,18 @@ def test_the_mean_of_seeds_is_one_run_that_reads_all_seeds():
     assert list(dict(planned.inputs.predicted)) == ["vgg16/0/predictions.parquet", "vgg16/1/predictions.parquet"]
 
 
+def test_the_mean_of_seeds_has_a_run_only_where_the_seeds_share_their_test_images():
+    ensembles = {"seeds_of_vgg": {"members": ["vgg16"], "seeds": "mean"}}
+    config = CONFIG | {"tasks": ["covid_ct", "radiography"], "protocols": ["published", "audited"]}
+    runs = plan_runs(check_config(config | {"ensembles": ensembles}))
+    found = [(p.run.task, p.run.protocol) for p in runs if p.family == ENSEMBLE]
+    assert found == [("covid_ct", "audited")]
+    single = CONFIG | {"tasks": ["radiography"], "seeds": [3], "ensembles": ensembles}
+    assert [p.run.seed for p in plan_runs(check_config(single)) if p.family == ENSEMBLE] == [3]
+    with pytest.raises(CovbenchError, match=r"ensembles\.seeds_of_vgg: each seed of the planned tasks has other test"):
+        check_config(CONFIG | {"tasks": ["radiography"], "ensembles": ensembles})
+
+
 @pytest.mark.parametrize(
     ("ensembles", "said"),
     [

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covbench.data.datasets.covid_ct import CARD as CLASSES
+from covbench.data.datasets.covid_ct import CARD
 from covbench.data.datasets.medseg import CARD as MASKS
 from covbench.data.datasets.radiography import index, write_sample
 from covbench.data.index import check_index, check_rows, fill_columns
 from covbench.schema import CovbenchError
 
+CLASSES = replace(CARD, official_split=False)
 GOOD = {"image_id": "a.png", "patient_id": "p", "path": "a.png", "label": "covid", "modality": "ct"}
 
 
@@ -102,3 +103,9 @@ def test_what_the_card_says_of_patients_and_what_the_rows_say_have_to_agree(pati
 @pytest.mark.parametrize(("patients", "patient_id"), [("none", "a.png"), ("inferred", "a.png"), ("inferred", "p")])
 def test_patients_may_be_unknown_or_inferred_where_the_card_says_so(patients, patient_id):
     check_index(tabulate(GOOD | {"patient_id": patient_id}), replace(CLASSES, patients=patients))
+
+
+@pytest.mark.parametrize(("fold", "promised"), [("test", False), ("", True)])
+def test_a_card_that_is_wrong_about_an_authors_split_is_refused(fold, promised):
+    with pytest.raises(CovbenchError, match=f"{int(fold != '')} rows name a fold .* official_split={promised}"):
+        check_index(tabulate(GOOD | {"official_fold": fold}), replace(CARD, official_split=promised))

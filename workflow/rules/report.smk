@@ -41,6 +41,7 @@ rule report:
         "results/compare/pairs.csv",
         "results/compare/ranks.csv",
         "results/compare/resolution.csv",
+        "results/compare/agreement.csv",
         "results/compare/literature.csv",
         "results/compare/findings.csv",
         "results/compare/external.csv",

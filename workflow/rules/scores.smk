@@ -59,6 +59,7 @@ rule compare:
         pairs="results/compare/pairs.csv",
         ranks="results/compare/ranks.csv",
         resolution="results/compare/resolution.csv",
+        agreement="results/compare/agreement.csv",
         published="results/compare/published.csv",
         literature="results/compare/literature.csv",
         findings="results/compare/findings.csv",

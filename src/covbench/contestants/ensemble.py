@@ -94,8 +94,8 @@ def match_rows(run: Run, tables: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, 
         place = there.get_indexer(wanted)
         if (place < 0).any() or (table["fold"].isin(folds)).sum() != len(first):
             raise CovbenchError(
-                f"{run.folder}: its members have not predicted the same test images. An ensemble with `seeds: mean` "
-                "needs a task whose seeds share their test fold; write `seeds: each` for the others"
+                f"{run.folder}: its members have not predicted the same test images; start snakemake, which runs again "
+                "what is stale"
             )
         places.append(place)
     kept = [name for name in first if name in PREDICTION_COLUMNS or str(name).startswith("p_")]

@@ -85,6 +85,7 @@ def check_index(table: pd.DataFrame, card: Card) -> None:
     if errors:
         raise CovbenchError(f"index of {card.title}: {len(errors)} rows are wrong\n  {list_errors(errors)}")
     _check_patients(table, card)
+    _check_official(table, card)
 
 
 def _check_patients(table: pd.DataFrame, card: Card) -> None:
@@ -101,6 +102,15 @@ def _check_patients(table: pd.DataFrame, card: Card) -> None:
         raise CovbenchError(
             f"index of {card.title}: no row names a patient, but its card says patients='published'; write "
             "'none' there, or fill patient_id"
+        )
+
+
+def _check_official(table: pd.DataFrame, card: Card) -> None:
+    named = int((table["official_fold"] != "").sum())
+    if card.official_split != bool(named):
+        raise CovbenchError(
+            f"index of {card.title}: {named} rows name a fold of an authors' split, but its card says "
+            f"official_split={card.official_split}; mend one of them"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from covbench.data.datasets import TASKS
 from covbench.data.sources.pretrained_weights import list_substitutes
 from covbench.experiment.config_files import check_config_file
 from covbench.experiment.contestants import list_contestants, read_contestant
-from covbench.experiment.ensembles import find_mistakes
+from covbench.experiment.ensembles import find_mistakes, read_ensembles
+from covbench.experiment.plan import shares_test_fold
 from covbench.experiment.shapes import check_shape, suggest
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
@@ -54,7 +56,8 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Confi
     checked = check_shape(config, schema_path, "config")
     mistakes = [*_unknown_names(checked), *_unknown_levels(checked)]
     mistakes = mistakes or [*_misfits(checked), *_bad_contestants(checked)]
-    if mistakes := mistakes or list(find_mistakes(checked, _all_names(checked))):
+    mistakes = mistakes or [*find_mistakes(checked, _all_names(checked)), *_unshared_seeds(checked)]
+    if mistakes:
         raise CovbenchError("config: " + "\nconfig: ".join(mistakes))
     return checked
 
@@ -142,6 +145,16 @@ def _misfits(config: Config) -> Iterator[str]:
                     f"options.{protocol}.{level}.head: {options['head']!r} does not suit {kind}; "
                     f"known: {', '.join(HEADS[kind])}"
                 )
+
+
+def _unshared_seeds(config: Config) -> Iterator[str]:
+    """Find ensembles of seeds that no planned task lets answer together."""
+    cells = product(config["tasks"], config["protocols"])
+    if len(config["seeds"]) == 1 or any(shares_test_fold(task, protocol) for task, protocol in cells):
+        return
+    for name, ensemble in read_ensembles(config).items():
+        if ensemble.mean_of_seeds:
+            yield f"ensembles.{name}: each seed of the planned tasks has other test images; write seeds: each"
 
 
 def _all_names(config: Config) -> set[str]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from covbench.data.datasets import TASKS, dataset_of
+from covbench.data.datasets import DATASETS, TASKS, dataset_of
 from covbench.data.sources.pretrained_weights import weights_file
 from covbench.experiment.contestants import read_contestant, stored_path
 from covbench.experiment.ensembles import Ensemble, read_ensembles
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
-from covbench.protocols import Options, resolve_options
+from covbench.protocols import Options, resolve_options, split_rule
 from covbench.schema import SEGMENTATION, Run
 
 Config = Mapping[str, Any]
@@ -188,15 +188,24 @@ def list_seeds(config: Config, task: str, protocol: str, name: str) -> list[int]
 
     Returns:
         The seeds of the config, without those for which a contestant without a command has stored no predictions. An
-        ensemble has the seeds that all its members have, or the first of them if their answers are averaged too.
+        ensemble has the seeds that all its members have. If their answers are averaged too, it has the first of them,
+        and none where each seed has other test images.
     """
     seeds: list[int] = config["seeds"]
     if ensemble := read_ensembles(config).get(name):
         common = _common_seeds(config, task, protocol, ensemble)
-        return common[:1] if ensemble.mean_of_seeds else common
+        if not ensemble.mean_of_seeds:
+            return common
+        return common[:1] if len(common) == 1 or shares_test_fold(task, protocol) else []
     if family_of(name) != EXTERNAL or (card := read_contestant(name)).command:
         return seeds
     return [seed for seed in seeds if stored_path(card, Run(task, protocol, name, seed))]
+
+
+def shares_test_fold(task: str, protocol: str) -> bool:
+    """Say whether all seeds test the same images: those of the authors' own split."""
+    rule = split_rule(protocol, TASKS[task])
+    return (rule.base or rule).official and DATASETS[dataset_of(task)].CARD.official_split
 
 
 def find_options(config: Config, task: str, protocol: str, architecture: str) -> Options:

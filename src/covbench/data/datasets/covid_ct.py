@@ -34,6 +34,7 @@ CARD = Card(
         "arXiv:2003.13865 (2020)"
     ),
     homepage="https://github.com/UCSD-AI4H/COVID-CT",
+    official_split=True,
 )
 FOLDERS = {"CT_COVID": ("covid", "COVID"), "CT_NonCOVID": ("non_covid", "NonCOVID")}
 FOLDS = ("train", "val", "test")

@@ -17,6 +17,7 @@ from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import Estimate, estimate_score, explain_scope
 from covbench.evaluation.comparison.model_pairs import compare_model_pairs
 from covbench.evaluation.comparison.protocol_changes import compare_protocols
+from covbench.evaluation.comparison.reader_agreement import compare_readers
 from covbench.evaluation.comparison.replication import set_beside
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.experiment.plan import PlannedRun
@@ -30,7 +31,7 @@ from covbench.experiment.runs import (
     require_planned,
 )
 
-COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution")
+COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution", "agreement")
 """Tables of comparison.tables.COMPARE_TABLES that are computed task by task."""
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -115,6 +116,7 @@ def compare_task(runs: list[RunRecord]) -> Rows:
         for name, found in compare_model_pairs(list(entries.values())).items():
             rows[name] += [{"protocol": protocol} | row for row in found]
     rows["protocols"] = list(compare_protocols(rows["summary"], contestants))
+    rows["agreement"] = list(compare_readers(runs))
     return {name: [{"task": runs[0].task} | row for row in found] for name, found in rows.items()}
 
 

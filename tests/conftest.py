@@ -6,19 +6,23 @@ from typing import Any
 
 import pytest
 
-TOGETHER = dict.fromkeys(
-    ("tests/workflow/test_sharing.py", "tests/workflow/test_contestants.py"), "tests/workflow/test_workflow.py"
-)  # one fixture, `finished`, for all three
 APART = ("tests/contracts/test_models.py",)  # each test by itself: they share nothing
 LONGEST_FIRST = (
     "tests/slurm/test_slurm.py",
     "tests/real/test_pipeline.py",
     "tests/dvc/test_dvc.py",
+    "tests/workflow/test_kills.py",
     "tests/workflow/test_stale_runs.py",
     "tests/mlflow/test_server.py",
+    "tests/workflow/test_contestants.py",
+    "tests/workflow/test_same_numbers.py",
+    "tests/workflow/test_sharing.py",
     "tests/workflow/test_workflow.py",
     "tests/training/test_job.py",
+    "tests/training/test_state.py",
     "tests/training/test_frozen_features.py",
+    "tests/operations/test_network_work.py",
+    "tests/data/sources/test_two_fetches.py",
     "tests/models/test_jax.py",
     "tests/real/test_planted_duplicates.py",
     "tests/training/test_fit.py",
@@ -31,7 +35,7 @@ LONGEST_FIRST = (
 def group_of(test: str) -> str:
     """Tests of a group run in one process, one after the other."""
     file = test.partition("::")[0]
-    return test if file in APART else TOGETHER.get(file, file)
+    return test if file in APART else file
 
 
 @pytest.hookimpl(tryfirst=True)

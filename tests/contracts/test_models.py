@@ -24,8 +24,12 @@ BUILT_ONLY = [
     for name, entry in CLASSIFIERS.items()
     if entry.constructor and name not in {*DEFAULT_CLASSIFIERS, *ONE_OF_A_FAMILY}
 ]
-"""Siblings of networks that are trained a step here; each is built in a process of its own, which frees its memory."""
+"""Siblings of networks that are trained and saved here, with the same kinds of layers; each is built in a process of
+its own, which frees its memory."""
 TRAINED = [entry for entry in (*CLASSIFIERS.values(), *SEGMENTERS.values()) if entry.name not in BUILT_ONLY]
+
+SAVED_SEGMENTERS = [name for name in SEGMENTERS if name.startswith("unet_") or name.endswith("_mobilenetv2")]
+"""Every encoder and every decoder at least once: what is saved is theirs, and the others join the same parts."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +48,7 @@ def processes():
 
 
 @pytest.mark.parametrize("name", BUILT_ONLY)
-def test_it_builds_gives_probabilities_and_is_the_same_after_saving(processes, name):
+def test_it_builds_and_gives_probabilities(processes, name):
     processes.submit(check_classifier, name).result(timeout=600)
 
 
@@ -60,7 +64,7 @@ def test_it_builds_takes_a_training_step_gives_probabilities_and_is_the_same_aft
         model = build_segmenter(entry.name, side, CLASSES, "own")
         targets, loss = np.eye(CLASSES)[images[..., 0] % CLASSES], "crossentropy_dice"
     assert np.isfinite(_train_one_step(model, images, targets, loss))
-    check_answers(model, images, targets.shape)
+    check_answers(model, images, targets.shape, saved=entry.kind == CLASSIFICATION or entry.name in SAVED_SEGMENTERS)
 
 
 def _train_one_step(model, images, targets, loss):

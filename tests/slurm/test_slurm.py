@@ -134,6 +134,7 @@ def test_the_doctor_reads_the_partitions_and_the_gpus_of_a_real_cluster(cluster,
 
 
 def test_trainings_on_slurm_score_as_on_this_machine_and_concurrent_ones_hold_gpus_of_their_own(cluster, here, folder):
+    shutil.rmtree(folder / "data" / "prepared")
     finish(submit(folder, *SCORES), folder)
     assert_same_runs(folder, here)
     for scores in SCORES:
@@ -212,14 +213,17 @@ def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_w
 
 @pytest.mark.skipif(not (DEMO / "results/compare/metrics.csv").exists(), reason="compares with demo/: make demo")
 def test_the_demo_through_slurm_gives_the_metrics_of_make_demo(cluster, tmp_path):
-    """From drawing the X-rays to the report; data and runs of the CT slices come from `make demo`."""
+    """From the networks on X-rays to the report; data and all other runs come from `make demo`."""
     shutil.copy(ROOT / "config" / "demo.yaml", tmp_path / "config.yaml")
     for name in ("data", "results/runs", ".snakemake/metadata"):
-        shutil.copytree(DEMO / name, tmp_path / name, ignore=shutil.ignore_patterns("phantom_xray*"))
+        shutil.copytree(DEMO / name, tmp_path / name, symlinks=True)
+    for name in ("small_cnn", "small_resnet"):
+        shutil.rmtree(tmp_path / "results/runs/phantom_xray/audited" / name)
     process = submit(
         tmp_path, "all", "--set-threads", *(f"{rule}=1" for rule in ("train_classifier", "train_segmenter"))
     )
     finish(process, tmp_path, seconds=1500)
+    assert {path.parent.name for path in (tmp_path / "logs/train").rglob("0.log")} == {"small_cnn", "small_resnet"}
     assert not (tmp_path / "logs/train/phantom_lesions").exists()
     for name in ("metrics.csv", "summary.csv"):
         assert (tmp_path / "results/compare" / name).read_text() == (DEMO / "results/compare" / name).read_text()

@@ -2,12 +2,14 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,9 +52,20 @@ def planned_jobs(output):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A folder in which the baselines have run from drawing the data to the report."""
-    folder = tmp_path_factory.mktemp("a benchmark")
-    done = run_snakemake(folder, BASELINES_ONLY, "all")
-    assert done.returncode == 0, done.stderr[-5000:]
+def finished(tmp_path_factory, worker_id):
+    """A folder in which the baselines have run from drawing the data to the report; one for all processes of pytest."""
+    alone = worker_id == "master"
+    shared = tmp_path_factory.mktemp("shared") if alone else tmp_path_factory.getbasetemp().parent
+    folder, mark = shared / "a benchmark", shared / "a benchmark has finished"
+    with FileLock(shared / "a benchmark.lock"):
+        if not mark.exists():
+            done = run_snakemake(folder, BASELINES_ONLY, "all")
+            assert done.returncode == 0, done.stderr[-5000:]
+            mark.touch()
     return folder
+
+
+def take_data(finished, folder):
+    """Give a folder the data of a benchmark, and Snakemake's notes about them, so that none are made again."""
+    for name in ("data", ".snakemake/metadata"):
+        shutil.copytree(finished / name, folder / name, symlinks=True)

@@ -6,7 +6,7 @@ import pytest
 from covbench.schema import Run
 from tests.synthetic_run import read_result
 
-from .conftest import run_snakemake
+from .conftest import run_snakemake, take_data
 
 pytestmark = pytest.mark.slow
 NETWORKS = [Run("phantom_xray", "audited", "small_cnn", 0), Run("phantom_lesions", "audited", "unet_small", 0)]
@@ -30,17 +30,14 @@ TARGETS = [f"{run.folder}/predictions.parquet" for run in [*NETWORKS, BASELINE]]
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory):
+def train(finished, tmp_path_factory):
     """A function that trains everything anew and reads what became of it: results by architecture."""
-    data = []
 
     def run(config=CONFIG, cores=2, **environment):
         folder = tmp_path_factory.mktemp("same numbers")
-        if data:
-            (folder / "data").symlink_to(data[0])
+        take_data(finished, folder)
         done = run_snakemake(folder, config, *TARGETS, cores=cores, environment=environment)
         assert done.returncode == 0, done.stderr[-5000:]
-        data.append(folder / "data")
         found = {run.architecture: read_result(folder / run.folder) for run in NETWORKS}
         simple = pd.read_parquet(folder / BASELINE.folder / "predictions.parquet")
         return found | {BASELINE.architecture: simple.to_dict("list")}

@@ -19,7 +19,7 @@ from tests.added_networks import CLASSIFIER as ADDED_CLASSIFIER
 from tests.added_networks import SEGMENTER as ADDED_SEGMENTER
 from tests.project_copy import copy_project, environment_of
 
-from .conftest import planned_jobs, run_snakemake
+from .conftest import planned_jobs, run_snakemake, take_data
 
 pytestmark = pytest.mark.slow
 CLASSIFIER, SEGMENTER = "train_classifier", "train_segmenter"
@@ -106,10 +106,11 @@ def pin(name, version):
 
 
 @pytest.fixture(scope="module")
-def benchmark(tmp_path_factory):
+def benchmark(finished, tmp_path_factory):
     """A copy of the project, and a folder in which its four runs have finished."""
     project = copy_project(tmp_path_factory.mktemp("a checkout") / "covbench")
     folder = project.parent / "run"
+    take_data(finished, folder)
     snakemake(project, folder, CONFIG)
     return project, folder
 

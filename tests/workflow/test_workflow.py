@@ -14,7 +14,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.chromium import CHROMIUM, NO_BROWSER
 
-from .conftest import BASELINES_ONLY, ROOT, planned_jobs, run_snakemake
+from .conftest import BASELINES_ONLY, ROOT, planned_jobs, run_snakemake, take_data
 
 FULL = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
@@ -145,7 +145,7 @@ def test_a_partial_report_shows_a_missing_run_as_missing(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_that_fails_stands_with_its_reason_on_the_partial_report(tmp_path):
+def test_a_training_that_fails_stands_with_its_reason_on_the_partial_report(finished, tmp_path):
     wild = {"size": 64, "head_epochs": 0, "fine_tune_epochs": 2, "fine_tune_rate": 1e30}
     config = BASELINES_ONLY | {
         "tasks": ["phantom_xray"],
@@ -154,6 +154,7 @@ def test_a_training_that_fails_stands_with_its_reason_on_the_partial_report(tmp_
         "options": {"audited": {"classification": wild}},
     }
     folder = tmp_path / "a failure"
+    take_data(finished, folder)
     failed = run_snakemake(folder, config, "all", "--keep-going")
     assert failed.returncode != 0
     assert "snakemake partial_report" in failed.stdout + failed.stderr

@@ -12,10 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-import openpyxl
 import pandas as pd
-from openpyxl.cell.cell import ERROR_CODES
-from openpyxl.utils import get_column_letter
 
 from covbench.data.names import fold_name
 from covbench.schema import CovbenchError
@@ -30,6 +27,7 @@ CELLS = 500_000
 """Cells of a sheet that are read, empty ones between others included."""
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
+EXCEL_ERRORS = ("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A")
 
 Row = tuple[int, list[Any]]
 """Number of a line or row, counted from 1, and its cells."""
@@ -167,6 +165,8 @@ def _read_lines(path: Path) -> Iterator[Row]:
 
 def _read_sheet(path: Path) -> Iterator[Row]:
     """Yield the rows of a workbook's first sheet, as values and not as formulas."""
+    import openpyxl  # a third of a second, which every job of a dataset without workbooks saves
+
     _check_workbook(path)
     seen = 0
     try:
@@ -204,6 +204,8 @@ def _fit_width(where: str, cells: list[Any], width: int) -> list[Any]:
     """Cut or fill a row of a sheet, whose last cells may be absent. A value beyond the header is an error."""
     for position, cell in enumerate(cells[width:], start=width + 1):
         if _is_filled(cell):
+            from openpyxl.utils import get_column_letter
+
             raise CovbenchError(
                 f"{where} has a value in column {get_column_letter(position)}, the header has {width} columns"
             )
@@ -218,7 +220,7 @@ def _show_cell(where: str, cell: Any) -> str:
     """Return a cell as text. 7.0 is '7': Excel keeps every number as a float."""
     if isinstance(cell, date | time | timedelta):
         raise CovbenchError(f"{where}: Excel turned a text into the date {cell}; write the cell as text")
-    if isinstance(cell, str) and cell in ERROR_CODES:
+    if isinstance(cell, str) and cell in EXCEL_ERRORS:
         raise CovbenchError(f"{where}: Excel shows the error {cell}; write the cell as text")
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))

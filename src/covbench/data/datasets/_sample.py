@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from PIL import Image
 
@@ -21,5 +20,7 @@ def write_picture(path: Path, seed: int = 0) -> None:
 
 def write_volume(path: Path, values: np.ndarray) -> None:
     """A NIfTI file. values: (x, y, slices)."""
+    import nibabel as nib  # a third of a second, which every job saves that draws no sample
+
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(values, UPRIGHT), path)

@@ -2,11 +2,17 @@
 
 from covbench.data.datasets import TASKS
 from covbench.experiment.config import check_config
-from covbench.experiment.plan import Settings, find_options, plan_run, plan_runs, prepared_paths
-from covbench.experiment.workflow_files import (
+from covbench.experiment.plan import (
+    Settings,
     duplicates_path,
-    group_explained,
+    find_options,
     index_path,
+    plan_run,
+    plan_runs,
+    prepared_paths,
+)
+from covbench.experiment.workflow_files import (
+    group_explained,
     list_duplicates,
     list_external,
     list_splits,

@@ -39,6 +39,7 @@ SHORTER = {
         "zenodo_multiclass": ["unet_small"],
         "medseg_multiclass": ["unet_mobilenetv2"],
     },
+    "contestants": {"radiography": ["hog_svm"]},
     "options": {"audited": {"zenodo_infection": ONE_EPOCH, "zenodo_multiclass": ONE_EPOCH}},
 }
 
@@ -77,7 +78,7 @@ def summary(sample):
 def test_every_planned_run_finished(sample):
     runs = pd.read_csv(sample / "results/compare/runs.csv")
     assert (runs["state"] == "scored").all(), runs[runs["state"] != "scored"]
-    contestants = 4 * (1 + 2) + 1 + 3 * (1 + 1)
+    contestants = 4 * (1 + 2) + 1 + 1 + 3 * (1 + 1)
     assert len(runs) == contestants * len(SHORTER["seeds"])
 
 
@@ -150,6 +151,8 @@ def test_every_network_is_tested_on_each_other_dataset_that_fits(sample):
         ("medseg_multiclass", "zenodo_infection"),
     }
     assert (external[["internal", "external", "drop"]] != "").all(axis=None)
+    contestant = external[(external["architecture"] == "hog_svm") & (external["metric"] == "auroc")]
+    assert contestant[["task", "tested_on"]].to_numpy().tolist() == [["radiography", "ieee8023_xray"]]
     auroc = external[(external["task"] == "radiography") & (external["metric"] == "auroc")].iloc[0]
     assert (auroc["duplicates"], auroc["removed"], auroc["images"]) == (1, 3, 188)
 

@@ -20,7 +20,9 @@ from covbench.experiment.config_files import check_config_file
 from covbench.experiment.contestants import read_contestant
 from covbench.experiment.ensembles import read_ensembles
 from covbench.experiment.plan import (
+    duplicates_path,
     find_options,
+    index_path,
     list_seeds,
     native_masks_path,
     plan_run,
@@ -30,9 +32,7 @@ from covbench.experiment.plan import (
 )
 from covbench.experiment.provenance import fingerprint_inputs, fingerprint_plan
 from covbench.experiment.workflow_files import (
-    duplicates_path,
     group_explained,
-    index_path,
     list_duplicates,
     list_external,
     list_splits,
@@ -206,6 +206,19 @@ def explained_by(name):
     return lambda wildcards: [
         f"{planned.run.folder}/{name}" for planned in explained(wildcards)
     ]
+
+
+def contestant_seeds(wildcards):
+    """Return the seeds of a contestant from elsewhere."""
+    w = wildcards
+    return list_seeds(config, w.task, w.protocol, w.architecture)
+
+
+def contestant_files(wildcards, name):
+    """Name one file of each run of a contestant from elsewhere."""
+    w = wildcards
+    seeds = contestant_seeds(w)
+    return seed_paths(w.task, w.protocol, w.architecture, seeds, name)
 
 
 def ensemble_seeds(wildcards):

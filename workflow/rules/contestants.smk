@@ -33,6 +33,9 @@ for card in CARDS.values():
             prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
             environment=[f"data/environments/{card.name}/installed"]
             * bool(card.requirements),
+            external=lambda wildcards: [
+                path for _, path in planned_for(wildcards).inputs.external
+            ],
         output:
             manifest="results/runs/{task}/{protocol}/{architecture}/{seed}/manifest.json",
             predictions="results/runs/{task}/{protocol}/{architecture}/{seed}/predictions.parquet",
@@ -40,6 +43,14 @@ for card in CARDS.values():
                 "results/runs/{task}/{protocol}/{architecture}/{seed}/predicted_masks.npz"
             ]
             * (card.kind == SEGMENTATION),
+            external=[
+                "results/runs/{task}/{protocol}/{architecture}/{seed}/external.parquet"
+            ]
+            * card.external,
+            external_masks=[
+                "results/runs/{task}/{protocol}/{architecture}/{seed}/external_masks.npz"
+            ]
+            * (card.external and card.kind == SEGMENTATION),
         log:
             "logs/train/{task}/{protocol}/{architecture}/{seed}.log",
         benchmark:
@@ -55,6 +66,7 @@ for card in CARDS.values():
             runtime=math.ceil(60 * card.hours),
         params:
             arguments=lambda wildcards: planned_for(wildcards).arguments,
+            external=lambda wildcards: dict(planned_for(wildcards).inputs.external),
             decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
         script:
             "../scripts/run_contestant.py"

@@ -96,6 +96,59 @@ use rule predict_external_baseline as predict_external_baseline_masks with:
         runtime="1h",
 
 
+rule take_external:
+    """Take what a contestant has answered for the images of another dataset."""
+    input:
+        manifests=lambda wildcards: contestant_files(wildcards, "manifest.json"),
+        answers=lambda wildcards: contestant_files(wildcards, "external.parquet"),
+        index=lambda wildcards: index_path(wildcards.external),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
+        within=lambda wildcards: duplicates_path(wildcards.external, wildcards.external),
+        prepared=lambda wildcards: prepared_at(wildcards, wildcards.external).values(),
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+    log:
+        "logs/predict_external/{task}/{protocol}/{architecture}/{external}.log",
+    wildcard_constraints:
+        task=CLASSIFICATION_TASKS,
+        external=CLASSIFICATION_TASKS,
+        architecture=CONTESTANT_NAMES,
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=1500,
+        runtime="30m",
+    params:
+        seeds=contestant_seeds,
+        made_by=made_by("take_external"),
+    script:
+        "../scripts/take_external.py"
+
+
+use rule take_external as take_external_masks with:
+    """Take the masks that a contestant has answered for the images of another dataset."""
+    input:
+        manifests=lambda wildcards: contestant_files(wildcards, "manifest.json"),
+        answers=lambda wildcards: contestant_files(wildcards, "external.parquet"),
+        masks=lambda wildcards: contestant_files(wildcards, "external_masks.npz"),
+        index=lambda wildcards: index_path(wildcards.external),
+        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
+        within=lambda wildcards: duplicates_path(wildcards.external, wildcards.external),
+        prepared=lambda wildcards: prepared_at(wildcards, wildcards.external).values(),
+    output:
+        predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
+        manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",
+        masks="results/external/{task}/{protocol}/{architecture}/{external}/predicted_masks.npz",
+    wildcard_constraints:
+        task=SEGMENTATION_TASKS,
+        external=SEGMENTATION_TASKS,
+        architecture=CONTESTANT_NAMES,
+    resources:
+        mem_mb=4000,
+        runtime="1h",
+
+
 rule average_external:
     """Average what the members of an ensemble have predicted for another dataset."""
     input:

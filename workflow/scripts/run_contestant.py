@@ -28,6 +28,7 @@ job = ContestantJob(
     index=i.index,
     prepared=i.prepared,
     raw=f"data/raw/{dataset_of(w.task)}",
+    external=snakemake.params.external,
     programs=programs,
     arguments=snakemake.params.arguments,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,6 +26,16 @@ class ExternalSet:
     duplicates: str
     within: str
     prepared: Sequence[str]
+
+
+def list_external_sets(files: Mapping[str, str]) -> list[ExternalSet]:
+    """List the external sets of files by name, as experiment.plan.list_external_files names them."""
+    sets = []
+    for other in dict.fromkeys(name.partition("/")[0] for name in files):
+        mine = {name.partition("/")[2]: path for name, path in files.items() if name.startswith(f"{other}/")}
+        prepared = [mine[name] for name in ("images", "rows", "masks") if name in mine]
+        sets.append(ExternalSet(other, mine["index"], mine["duplicates"], mine["within"], prepared))
+    return sets
 
 
 def open_unseen(name: str, external: ExternalSet) -> tuple[Fold, dict[str, int | None]]:

@@ -13,6 +13,7 @@ def _add_cell(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name protocol and seed of a split."""
     parser.add_argument("--protocol", default="audited", metavar="NAME", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--external", action="store_true", help="with images of the other planned datasets")
     add_plan(parser)
 
 
@@ -38,7 +39,7 @@ def _export(options: argparse.Namespace) -> None:
 
     config, _ = read_plan(options)
     run = Run(options.task, options.protocol, "", options.seed)
-    for line in export_split(config, run, options.directory, options.out, options.images):
+    for line in export_split(config, run, options.directory, options.out, options.images, options.external):
         print(line)
 
 
@@ -68,9 +69,8 @@ def _score(options: argparse.Namespace) -> None:
 
     config, _ = read_plan(options)
     words = {name: getattr(options, name) for name in ("title", "citation", "contact", "training_data")}
-    submission = Submission(
-        options.answers, Run(options.task, options.protocol, options.name, options.seed), words, options.labels
-    )
+    run = Run(options.task, options.protocol, options.name, options.seed)
+    submission = Submission(options.answers, run, words, options.labels, options.external)
     for line in score_submission(config, submission, options.directory, keep=not options.dry_run):
         print(line)
 

@@ -17,12 +17,14 @@ import nibabel
 import numpy as np
 import pandas as pd
 
+from covbench.audit.unseen import list_external_sets, open_unseen
 from covbench.contestants.readme import describe_folder
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.data.folds import Fold, open_folds
 from covbench.schema import CLASSIFICATION, CovbenchError, Run, Task
 from covbench.system.files import write_json, write_table
 
+OWN_FOLDS = ("train", "val", "test")
 SUFFIXES = {"png": ".png", "nifti": ".nii.gz"}
 FACTS = ("source", "view", "official_fold")
 """Columns of the index that the tables of the training and validation folds hold too."""
@@ -84,9 +86,26 @@ def open_exported(task: str, split: str, prepared: Sequence[str]) -> list[Export
     Returns:
         As list_folds.
     """
-    names = ("train", "val", "test")
-    opened = open_folds(split, prepared, names, len(TASKS[task].classes))
-    return list_folds(task, dict(zip(names, opened, strict=True)))
+    opened = open_folds(split, prepared, OWN_FOLDS, len(TASKS[task].classes))
+    return list_folds(task, dict(zip(OWN_FOLDS, opened, strict=True)))
+
+
+def open_external(task: str, files: Mapping[str, str]) -> list[Exported]:
+    """Open the images of other datasets that are new to a task's models, as a contestant gets them.
+
+    Args:
+        task: name of the task.
+        files: as experiment.plan.list_external_files.
+
+    Returns:
+        A set for each of the other tasks that has such images.
+    """
+    opened = [(external.task, open_unseen(task, external)[0]) for external in list_external_sets(files)]
+    return [
+        Exported(other, fold, name_rows(other, "external", fold.rows), labelled=False)
+        for other, fold in opened
+        if len(fold)
+    ]
 
 
 def list_folds(task: str, folds: Mapping[str, Fold]) -> list[Exported]:
@@ -104,13 +123,8 @@ def list_folds(task: str, folds: Mapping[str, Fold]) -> list[Exported]:
     """
     tested = set(folds["test"].rows["image_id"])
     unseen = np.flatnonzero(~folds["val"].rows["image_id"].isin(tested))
-    chosen = {**folds, "val": _take(folds["val"], unseen)}
+    chosen = {**folds, "val": folds["val"].take(unseen)}
     return [Exported(name, fold, name_rows(task, name, fold.rows), name != "test") for name, fold in chosen.items()]
-
-
-def _take(fold: Fold, rows: np.ndarray) -> Fold:
-    table = fold.rows.iloc[rows].reset_index(drop=True)
-    return Fold(fold.images, fold.masks, fold.positions[rows], table, fold.classes, fold.keys[rows])
 
 
 def export_folds(
@@ -128,8 +142,11 @@ def export_folds(
         link: link published files of the labelled folds instead of copying them. A link shows where the file lies.
 
     Raises:
-        CovbenchError: the task has no published file for each image, or shows augmented copies, and `files` is asked.
+        CovbenchError: `files` is asked, and the task has no published file for each image, shows augmented copies, or
+            images of other datasets are among the folds.
     """
+    if images == "files" and any(exported.name not in OWN_FOLDS for exported in folds):
+        raise CovbenchError("images: files are those of the task's own dataset; choose png, nifti or arrays")
     folder.mkdir(parents=True)
     writers = {"png": _write_pictures, "nifti": _write_pictures, "arrays": _write_arrays, "files": _write_files}
     facts = source.index.set_index("image_id")
@@ -183,7 +200,7 @@ def _write_pictures(
 
 def _nnunet_folder(name: str, segmented: bool) -> str:
     if not segmented:
-        return "images" if name in ("train", "val", "test") else f"external/{name}"
+        return "images" if name in OWN_FOLDS else f"external/{name}"
     return {"train": "imagesTr", "val": "imagesTr", "test": "imagesTs"}.get(name, f"external/{name}")
 
 
@@ -253,7 +270,7 @@ def _describe_task(run: Run, task: Task, folds: Sequence[Exported], images: str)
         "images": images,
         "size": None if images == "files" else [height, width],
         "folds": {exported.name: len(exported.ids) for exported in folds},
-        "external": [exported.name for exported in folds if exported.name not in ("train", "val", "test")],
+        "external": [exported.name for exported in folds if exported.name not in OWN_FOLDS],
     }
 
 

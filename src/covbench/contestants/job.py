@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import pandas as pd
 
 from covbench.contestants.answers import Asked, find_answers, read_answers
 from covbench.contestants.command import choose_environment, run_command
-from covbench.contestants.export import Exported, Source, export_folds, open_exported
+from covbench.contestants.export import OWN_FOLDS, Exported, Source, export_folds, open_exported, open_external
+from covbench.contestants.external import write_external
 from covbench.data.datasets import TASKS
 from covbench.data.folds import ClassMaps, Predicted, write_predicted
 from covbench.experiment.contestants import ContestantCard, copy_contestant, fill_command, stored_path
@@ -39,7 +40,8 @@ class ContestantJob:
     """A contestant and what it is run on.
 
     split, index: paths of the split and of the index of its dataset. prepared: of the arrays. raw: of the published
-    files. programs: folder of the Python that its command runs with. arguments: words for the command.
+    files. external: paths of other datasets, as experiment.plan.list_external_files; empty if it is not asked for them.
+    programs: folder of the Python that its command runs with. arguments: words for the command.
     """
 
     run: Run
@@ -48,6 +50,7 @@ class ContestantJob:
     index: str
     prepared: Sequence[str]
     raw: str
+    external: Mapping[str, str] = field(default_factory=dict)
     programs: Path = Path(sys.executable).parent
     arguments: str = ""
 
@@ -57,7 +60,8 @@ def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
 
     Args:
         job: the contestant.
-        outputs: paths by `manifest`, `predictions` and, where pixels are labelled, `masks`.
+        outputs: paths by `manifest`, `predictions` and, where pixels are labelled, `masks`. If it is asked for other
+            datasets, also by `external` and `external_masks`.
 
     Raises:
         CovbenchError: its command fails, or its answers are wrong. All mistakes are listed.
@@ -65,8 +69,10 @@ def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
     started = time.monotonic()
     folder = run_checkpoints(job.run)
     with lock_run(folder, wait="SLURM_JOB_ID" in os.environ), note_failure(job.run):
-        inputs = gather_inputs(job.run, describe_words(job.arguments), name_inputs(job.split, job.prepared), {})
+        files = name_inputs(job.split, job.prepared) | dict(job.external)
+        inputs = gather_inputs(job.run, describe_words(job.arguments), files, {})
         folds, labels_only = open_exported(job.run.task, job.split, job.prepared), job.card.answers == "labels"
+        folds += open_external(job.run.task, job.external)
         if job.card.command:
             work = folder.resolve() / WORK
             shutil.rmtree(work, ignore_errors=True)
@@ -76,7 +82,11 @@ def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
                 shutil.rmtree(work, ignore_errors=True)
         else:
             parts = read_predicted(_find_stored(job), job.run, folds, labels_only)
-        write_predicted(parts, outputs, labels_only)
+        own = [part for part in parts if part.name in OWN_FOLDS]
+        write_predicted(own, outputs, labels_only)
+        if "external" in outputs:
+            others = [part for part in parts if part.name not in OWN_FOLDS]
+            write_external(others, own[-1], outputs, labels_only)
         write_json(outputs["manifest"], describe_run(inputs, **_state_facts(job.card, time.monotonic() - started)))
 
 
@@ -115,28 +125,30 @@ def _answer(job: ContestantJob, folds: Sequence[Exported], work: Path) -> Path:
 
 
 def read_predicted(answers: Path, run: Run, folds: Sequence[Exported], labels_only: bool) -> list[Predicted]:
-    """Read the answers to the test fold, and those to the validation fold if there are any.
+    """Read the answers to the test fold and to other datasets, and those to the validation fold if there are any.
 
     Args:
         answers: a table, an archive or folder of masks, or the folder that holds one of them.
         run: whose task was asked.
-        folds: as list_folds returns them.
+        folds: as list_folds returns them, and images of other datasets.
         labels_only: whether the answers name a class instead of probabilities.
 
     Returns:
-        The predictions, those of the validation fold first.
+        The predictions, those of the validation fold first, then those of the test fold.
 
     Raises:
         CovbenchError: lists everything that is wrong.
     """
     task, by_name = TASKS[run.task], {exported.name: exported for exported in folds}
-    train, val, test = (by_name[name] for name in ("train", "val", "test"))
+    train, val, test = (by_name[name] for name in OWN_FOLDS)
+    others = [exported for exported in folds if exported.name not in OWN_FOLDS]
+    required = [*test.ids, *(name for exported in others for name in exported.ids)]
     height, width = test.fold.images.shape[1:]
-    asked = Asked(test.ids, val.ids, train.ids, task, (height, width), labels_only)
+    asked = Asked(required, val.ids, train.ids, task, (height, width), labels_only)
     found = read_answers(find_answers(answers, task), asked)
     places = {name: place for place, name in enumerate(found.ids)}
     parts = []
-    for exported in (val, test):
+    for exported in (val, test, *others):
         if exported.ids and exported.ids[0] in places:
             values = found.predicted[[places[name] for name in exported.ids]]
             predicted = values.astype(np.float32) if task.kind == CLASSIFICATION else ClassMaps(values)

@@ -66,8 +66,6 @@ def describe_folder(run: Run, task: Task, folds: Sequence[Exported], images: str
     nnunet = NNUNET if segmented and images in ("png", "nifti") else ""
     tables = ", ".join(f"`{name}.csv`" for name in external)
     answers = MASKS if segmented else PROBABILITIES
-    if external:
-        answers += f"\n\nFor an external test set, the same below `external/{external[0]}/`."
     return PAGE.format(
         task=run.task,
         protocol=run.protocol,
@@ -75,8 +73,8 @@ def describe_folder(run: Run, task: Task, folds: Sequence[Exported], images: str
         counts=", ".join(f"{len(exported.ids)} images in {exported.name}" for exported in folds),
         classes=", ".join(f"{number} {name}" for number, name in enumerate(task.classes)),
         labels="masks" if segmented else "labels",
-        external=f"\n- {tables}: images of other datasets, for the external tests." if external else "",
+        external=f"\n- {tables}: images of other datasets to predict, without labels." if external else "",
         images=IMAGES[images] + nnunet,
         answers=answers,
-        also=", and of the external tables if you can" if external else "",
+        also=f" and of {tables}" if external else "",
     )

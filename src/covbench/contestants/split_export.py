@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from covbench.contestants.export import Exported, Source, export_folds, open_exported
+from covbench.contestants.export import Exported, Source, export_folds, open_exported, open_external
 from covbench.data.datasets import TASKS, dataset_of
-from covbench.experiment.plan import find_options, prepared_paths, split_path
+from covbench.experiment.plan import find_options, index_path, list_external_files, prepared_paths, split_path
 from covbench.experiment.shapes import suggest
-from covbench.experiment.workflow_files import index_path
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, CovbenchError, Run
 from covbench.system.files import sweep_leftovers
@@ -23,6 +22,8 @@ HELP = """\
 Write what a contestant may see of a split: a table of the training and validation images with their labels or masks,
 patients and published facts, a table of the test images without labels, and the images. A README in the folder
 describes the files and what to answer.
+
+--external adds the images of the other planned datasets that fit, without labels, for the external validation.
 
 The images of the test fold have names that say nothing about them. For a segmentation, png and nifti are in the folders
 of nnU-Net v2. Links show where published files lie, so they are for your own eyes: a job of the workflow copies them.
@@ -36,7 +37,7 @@ examples:
 
 
 def export_split(
-    config: Mapping[str, Any], run: Run, root: Path, out: Path, images: str | None = None
+    config: Mapping[str, Any], run: Run, root: Path, out: Path, images: str | None = None, external: bool = False
 ) -> Iterator[str]:
     """Write a split for a contestant.
 
@@ -46,6 +47,7 @@ def export_split(
         root: the folder that holds data/.
         out: a new folder.
         images: links, files, png, nifti or arrays; None chooses by the kind of task.
+        external: add the images of the other planned datasets that fit.
 
     Yields:
         Lines about what was written.
@@ -55,9 +57,9 @@ def export_split(
     """
     if out.exists():
         raise CovbenchError(f"{out} exists; name a new folder, or delete it")
-    folds = open_split(config, run, root)
+    folds = open_split(config, run, root, external)
     task = TASKS[run.task]
-    chosen = images or ("links" if task.kind == CLASSIFICATION else "png")
+    chosen = images or ("links" if task.kind == CLASSIFICATION and not external else "png")
     source = Source(pd.read_parquet(root / index_path(run.task)), root / "data" / "raw" / dataset_of(run.task))
     out.parent.mkdir(parents=True, exist_ok=True)
     sweep_leftovers(out.parent, rf"\.(\d+)\.{out.name}")
@@ -69,19 +71,21 @@ def export_split(
         shutil.rmtree(temporary, ignore_errors=True)
     yield f"{out}: " + ", ".join(f"{len(exported.ids):,} images in {exported.name}" for exported in folds)
     yield f"Read {out / 'README.md'} and answer {out / 'test.csv'}. Then:"
-    yield f"covbench score ANSWERS --name NAME --task {run.task} --protocol {run.protocol} --seed {run.seed}"
+    more = " --external" * external
+    yield f"covbench score ANSWERS --name NAME --task {run.task} --protocol {run.protocol} --seed {run.seed}{more}"
 
 
-def open_split(config: Mapping[str, Any], run: Run, root: Path) -> list[Exported]:
+def open_split(config: Mapping[str, Any], run: Run, root: Path, external: bool = False) -> list[Exported]:
     """Open the folds of a split as a contestant gets them.
 
     Args:
         config: checked, as covbench.experiment.config.check_config returns it.
         run: task, protocol and seed.
         root: the folder that holds data/.
+        external: add the images of the other planned datasets that fit.
 
     Returns:
-        The folds.
+        The folds, and a set for each other dataset.
 
     Raises:
         CovbenchError: a name is unknown, or files of the workflow are missing. The message says how to make them.
@@ -91,8 +95,10 @@ def open_split(config: Mapping[str, Any], run: Run, root: Path) -> list[Exported
             raise CovbenchError(f"unknown name {name!r}; {suggest(name, known)}")
     options = find_options(config, run.task, run.protocol, run.architecture)
     prepared = prepared_paths(run.task, options.size, options.resize)
-    require_files([split_path(run), index_path(run.task), *prepared.values()], root)
-    return open_exported(run.task, str(root / split_path(run)), [str(root / path) for path in prepared.values()])
+    others = list_external_files(config, run.task, options) if external else {}
+    require_files([split_path(run), index_path(run.task), *prepared.values(), *others.values()], root)
+    folds = open_exported(run.task, str(root / split_path(run)), [str(root / path) for path in prepared.values()])
+    return folds + open_external(run.task, {name: str(root / path) for name, path in others.items()})
 
 
 def require_files(paths: Sequence[str], root: Path) -> None:

@@ -56,6 +56,11 @@ class Fold:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def take(self, rows: np.ndarray) -> Fold:
+        """Take some rows, int64, (K,), by their numbers."""
+        table = self.rows.iloc[rows].reset_index(drop=True)
+        return Fold(self.images, self.masks, self.positions[rows], table, self.classes, self.keys[rows])
+
     def load(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Load the image and the mask of a row, uint8, (H, W) each, as `show` shows them."""
         image = np.asarray(self.images[self.positions[row]])

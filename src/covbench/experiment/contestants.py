@@ -49,6 +49,7 @@ class ContestantCard:
     command: str
     arguments: str
     images: str
+    external: bool
     environment: Mapping[str, str]
     threads: int
     gpu: int
@@ -97,6 +98,8 @@ def _read_card(name: str, folder: Path, stamp: tuple[int, ...]) -> ContestantCar
     card = ContestantCard(name, path.parent, **check_shape(_require_keys(values, label), SCHEMA, label))
     if card.requirements and not card.requirements.is_file():
         raise CovbenchError(f"{label}: environment.requirements: {card.requirements} does not exist; write the file")
+    if card.external and card.images == "files":
+        raise CovbenchError(f"{label}: external: other datasets are shown as png, arrays or nifti; change images")
     try:
         fill_command(card.command, card.arguments, **dict.fromkeys(PLACEHOLDERS, ""))
     except CovbenchError as error:

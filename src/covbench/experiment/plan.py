@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of
+from covbench.data.external import find_external_tasks
 from covbench.data.sources.pretrained_weights import weights_file
 from covbench.experiment.contestants import read_contestant, stored_path
 from covbench.experiment.ensembles import Ensemble, read_ensembles
@@ -34,7 +35,8 @@ class InputFiles:
     """The files that a run reads, relative to the working directory.
 
     masks: None for a classification. weights: None for a network that starts from random weights. predicted: name
-    and path of each file that the members of an ensemble have predicted.
+    and path of each file that the members of an ensemble have predicted. external: the same of each file of another
+    dataset that a contestant is shown, as list_external_files.
     """
 
     split: str
@@ -43,12 +45,13 @@ class InputFiles:
     masks: str | None = None
     weights: str | None = None
     predicted: tuple[tuple[str, str], ...] = ()
+    external: tuple[tuple[str, str], ...] = ()
 
     @property
     def by_name(self) -> dict[str, str]:
         """The files of this run by name, without those that it does not read."""
         single = {name: path for name, path in vars(self).items() if isinstance(path, str)}
-        return single | dict(self.predicted)
+        return single | dict(self.predicted) | dict(self.external)
 
     @property
     def prepared(self) -> list[str]:
@@ -128,6 +131,7 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
         masks=prepared.get("masks"),
         weights=_weights_path(config, run, family),
         predicted=_predicted_paths(config, run, ensemble) if ensemble else (),
+        external=_external_paths(config, run, options) if family == EXTERNAL else (),
     )
     settings = Settings(config["deterministic"], config["precision"], config["threads"])
     words = choose_arguments(config, run.architecture) if family == EXTERNAL else ""
@@ -154,6 +158,32 @@ def _predicted_paths(config: Config, run: Run, ensemble: Ensemble) -> tuple[tupl
         for member in members
         for name in names
     )
+
+
+def _external_paths(config: Config, run: Run, options: Options) -> tuple[tuple[str, str], ...]:
+    """Name the files of other datasets that a contestant is shown; none unless its card asks for them."""
+    asked = read_contestant(run.architecture).external
+    return tuple(list_external_files(config, run.task, options).items()) if asked else ()
+
+
+def list_external_files(config: Config, task: str, options: Options) -> dict[str, str]:
+    """List the files of other datasets that decide which of their images are new to a task's models, and these images.
+
+    Args:
+        config: checked, as covbench.experiment.config.check_config returns it.
+        task: the models' task.
+        options: of the models, for the size of the images.
+
+    Returns:
+        For each planned task that fits, the paths by TASK/index, TASK/duplicates, TASK/within, TASK/images, TASK/rows
+        and TASK/masks.
+    """
+    found: dict[str, str] = {}
+    for other in find_external_tasks(task, config["tasks"]):
+        files = {"index": index_path(other), "duplicates": duplicates_path(task, other)}
+        files |= {"within": duplicates_path(other, other)} | prepared_paths(other, options.size, options.resize)
+        found |= {f"{other}/{name}": path for name, path in files.items()}
+    return found
 
 
 def _common_seeds(config: Config, task: str, protocol: str, ensemble: Ensemble) -> list[int]:
@@ -229,6 +259,17 @@ def find_options(config: Config, task: str, protocol: str, architecture: str) ->
 def split_path(run: Run) -> str:
     """Return the path of a run's split, which its task, protocol and seed decide."""
     return f"data/splits/{run.task}/{run.protocol}/{run.seed}.parquet"
+
+
+def index_path(task: str) -> str:
+    """Return the path of the index of a task's dataset."""
+    return f"data/index/{dataset_of(task)}.parquet"
+
+
+def duplicates_path(task: str, other: str) -> str:
+    """Return the path of the duplicates between the datasets of two tasks, in alphabetical order, or within one."""
+    one, two = sorted((dataset_of(task), dataset_of(other)))
+    return f"data/duplicates/{one}/{two}.parquet"
 
 
 def prepared_paths(task: str, size: int, resize: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from covbench.system.stage_files import find_damage, name_remedy
 
 TRAINED_FILES = ("manifest.json", "predictions.parquet")
 SCORED_FILES = ("metrics.json", "cases.parquet")
-OTHER_FILES = ("predicted_masks.npz", "history.csv", "model.keras")
+OTHER_FILES = ("predicted_masks.npz", "history.csv", "model.keras", "external.parquet", "external_masks.npz")
 """Files that only some kinds of run leave."""
 MANIFEST_KEYS = {"run": dict, "options": dict, "fingerprint": str, "inputs": dict, "finished": str}
 """Keys that every manifest.json has, with their types."""
@@ -133,7 +133,9 @@ def find_training_damage(run: Run, root: Path) -> str:
 
 def _find_cut(path: Path) -> str:
     """What is wrong with a file that has no checksum file: both formats end with a list of what they hold."""
-    if path.suffix == ".npz" and path.exists() and not zipfile.is_zipfile(path):
+    if not path.exists():
+        return ""
+    if path.suffix == ".npz" and not zipfile.is_zipfile(path):
         return f"{path} is cut short"
     if path.suffix == ".parquet":
         try:

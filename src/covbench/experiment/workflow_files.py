@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from covbench.data.datasets import DATASETS, TASKS, dataset_of
+from covbench.data.datasets import DATASETS, TASKS
 from covbench.data.external import external_folder, find_external_tasks
+from covbench.experiment.contestants import read_contestant
 from covbench.experiment.plan import EXTERNAL, PlannedRun, family_of
 from covbench.schema import CLASSIFICATION
-
-
-def index_path(task: str) -> str:
-    """Return the path of the index of a task's dataset."""
-    return f"data/index/{dataset_of(task)}.parquet"
-
-
-def duplicates_path(task: str, other: str) -> str:
-    """Return the path of the duplicates between the datasets of two tasks, in alphabetical order, or within one."""
-    one, two = sorted((dataset_of(task), dataset_of(other)))
-    return f"data/duplicates/{one}/{two}.parquet"
 
 
 def seed_paths(task: str, protocol: str, architecture: str, seeds: Iterable[int], name: str) -> list[str]:
@@ -63,9 +53,9 @@ def list_external(plan: Iterable[PlannedRun], tasks: Sequence[str]) -> list[str]
 
 
 def is_tested(planned: PlannedRun) -> bool:
-    """Return whether a run is tested on other datasets: no contestant from elsewhere, and no ensemble with one."""
+    """Return whether a run is tested on other datasets: not if a contestant answers for its own alone."""
     members = planned.ensemble.members if planned.ensemble else [planned.run.architecture]
-    return all(family_of(member) != EXTERNAL for member in members)
+    return all(family_of(member) != EXTERNAL or read_contestant(member).external for member in members)
 
 
 def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[PlannedRun]]:

@@ -54,6 +54,8 @@ STAGES = {
         "predict_external_masks",
         "predict_external_baseline",
         "predict_external_baseline_masks",
+        "take_external",
+        "take_external_masks",
         "average_external",
         "average_external_masks",
     ),

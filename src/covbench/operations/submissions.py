@@ -39,7 +39,8 @@ contestants/NAME. Everything that is wrong is listed at once, with rows and reme
 The answers to a classification are a .csv or .parquet table with the column id and a column of probabilities for each
 class; with --labels the columns are id and label. The answers to a segmentation are a folder of ID.png or ID.nii.gz, or
 an .npz file with an array per id: class numbers on the grid of the images. Rows of the
-validation fold may be there too.
+validation fold may be there too. With --external they hold the images of the other planned datasets that
+`covbench export-split --external` has written.
 
 Once it is kept, list NAME under `contestants:` in the config. Snakemake then takes it into every table and page.
 """
@@ -58,13 +59,15 @@ class Submission:
 
     answers: a table, or a folder or .npz file of masks. run: its architecture is the contestant's name.
     words: title, citation, contact and training_data of contestant.yaml; an empty word leaves what is there.
-    labels_only: whether the answers name a class instead of probabilities.
+    labels_only: whether the answers name a class instead of probabilities. external: whether the images of the other
+    planned datasets are among them.
     """
 
     answers: Path
     run: Run
     words: Mapping[str, str]
     labels_only: bool = False
+    external: bool = False
 
 
 def score_submission(
@@ -89,7 +92,7 @@ def score_submission(
     card = _choose_card(submission, folder)
     if not submission.answers.exists():
         raise CovbenchError(f"{submission.answers} does not exist; name a table, or a folder or .npz file of masks")
-    folds = open_split(config, run, root)
+    folds = open_split(config, run, root, submission.external)
     parts = read_predicted(submission.answers, run, folds, submission.labels_only)
     yield from _show_scores(_score(parts, run, submission.labels_only, root))
     if not keep:
@@ -109,16 +112,19 @@ def _choose_card(submission: Submission, folder: Path) -> dict[str, Any]:
     if run.task not in TASKS:
         return {}  # open_split says so
     kind = TASKS[run.task].kind
-    given = {"kind": kind, "answers": "labels" if submission.labels_only else "probabilities", **words}
+    given: dict[str, Any] = {"kind": kind, "answers": "labels" if submission.labels_only else "probabilities"}
+    given |= {"external": True} if submission.external else {}
     path = folder / run.architecture / CARD
     if not path.exists():
-        return {"title": run.architecture} | given
+        return {"title": run.architecture} | given | words
     there: ContestantCard = read_contestant(run.architecture, folder)
     if there.command:
         raise CovbenchError(f"{path}: its command makes its predictions; choose another --name")
-    for key in ("kind", "answers"):
-        if getattr(there, key) != given[key]:
-            raise CovbenchError(f"{path}: {key} is {getattr(there, key)}, not {given[key]}; choose another --name")
+    for key in ("kind", "answers", "external"):
+        if getattr(there, key) != given.get(key, False):
+            raise CovbenchError(
+                f"{path}: {key} is {getattr(there, key)}, not {given.get(key, False)}; choose another --name"
+            )
     return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) | words
 
 

@@ -117,7 +117,7 @@ def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, 
         if scored.state is not RunState.SCORED:
             return {}, f"seed {scored.seed} is {scored.state}"
     if not is_tested(seeds[0].planned):
-        return {}, "contestants from elsewhere are asked for their own dataset alone"
+        return {}, "it was asked for its own dataset alone; external: true in contestant.yaml asks for others"
     if not (folder / "metrics.json").exists():
         return {}, "not tested there yet"
     try:

@@ -49,7 +49,7 @@ def processes():
 
 @pytest.mark.parametrize("name", BUILT_ONLY)
 def test_it_builds_and_gives_probabilities(processes, name):
-    processes.submit(check_classifier, name).result(timeout=600)
+    processes.submit(check_classifier, name).result()
 
 
 @pytest.mark.parametrize("entry", TRAINED, ids=lambda entry: entry.name)

@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 from covbench.data.datasets import TASKS
 from covbench.evaluation.classification import CURVE_POINTS, evaluate_classification, rate_classes, round_logits
 from covbench.evaluation.external import score_probabilities
-from covbench.schema import CLASSIFICATION, CovbenchError, Task
+from covbench.schema import CLASSIFICATION, LABELS_ONLY, CovbenchError, Task
 
 BINARY = Task("binary", CLASSIFICATION, ("non_covid", "covid"), positive="covid")
 THREE = Task("three", CLASSIFICATION, ("normal", "viral", "covid"))
@@ -56,10 +56,21 @@ def test_scores_of_five_images_equal_those_worked_out_by_hand():
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found["auroc"] == pytest.approx(5 / 6)  # 5 of 6 pairs in the right order
     assert found["average_precision"] == pytest.approx((1 / 1 + 2 / 2 + 3 / 4) / 3)
+    assert found["brier"] == pytest.approx(2 * (0.01 + 0.04 + 0.49 + 0.36 + 0.01) / 5)
     assert scores["per_class"]["non_covid"]["support"] == 2
     assert scores["undefined"] == {}
     assert cases["correct"].tolist() == [True, True, False, False, True]
     assert cases["confidence"].round(3).tolist() == [0.9, 0.8, 0.7, 0.6, 0.9]
+
+
+def test_certain_and_wrong_answers_have_a_finite_log_loss_and_answers_without_probabilities_none():
+    table = binary([1, 1], [0.0, 1.0])
+    found = evaluate_classification(table, BINARY)[0]["metrics"]
+    assert (found["brier"], found["log_loss"]) == pytest.approx((1.0, 24 * np.log(2) / 2))
+    named, _ = evaluate_classification(table.assign(**{LABELS_ONLY: True}), BINARY)
+    for name in ("brier", "log_loss"):
+        assert named["metrics"][name] is None
+        assert named["undefined"][name] == "the answers name a class and give no probabilities"
 
 
 def test_rounded_logits_are_scored_as_the_study_scored_them():
@@ -110,6 +121,8 @@ def test_every_score_of_three_classes_equals_scikit_learns(seed):
         sk.roc_auc_score(np.eye(3)[truth], odds, average="macro")  # p sums to 1 only to float32 precision
     )
     assert found["average_precision"] == pytest.approx(sk.average_precision_score(np.eye(3)[truth], odds))
+    assert found["brier"] == pytest.approx(sk.brier_score_loss(truth, odds, scale_by_half=False))
+    assert found["log_loss"] == pytest.approx(sk.log_loss(truth, odds), rel=1e-6)
     for number, name in enumerate(THREE.classes):
         (tn, fp), _ = sk.multilabel_confusion_matrix(truth, guess)[number]
         assert scores["per_class"][name]["specificity"] == pytest.approx(tn / (tn + fp))

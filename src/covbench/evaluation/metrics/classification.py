@@ -12,7 +12,7 @@ import pandas as pd
 
 from covbench.evaluation.metrics.registry import Reason, register_metric
 from covbench.evaluation.ratios import divide
-from covbench.schema import CLASSIFICATION
+from covbench.schema import CLASSIFICATION, LABELS_ONLY
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,47 @@ def auroc(fold: ClassifiedFold) -> np.ndarray:
 def average_precision(fold: ClassifiedFold) -> np.ndarray:
     """Area under the precision-recall curve."""
     return _rank(fold, "average_precision")
+
+
+LEAST = 2.0**-24
+"""The least probability that log loss counts: float32 rounds 1 minus anything smaller to 1."""
+
+
+def _without_probabilities(_: ClassifiedFold) -> str:
+    return "the answers name a class and give no probabilities"
+
+
+def _read_probabilities(fold: ClassifiedFold) -> np.ndarray:
+    """Read the probabilities of each image: float64, (N, C), NaN where the answers only name a class."""
+    names = [f"p_{number}" for number in range(len(fold.classes))]
+    found: np.ndarray = fold.cases[names].to_numpy(np.float64)
+    return np.full(found.shape, np.nan) if LABELS_ONLY in fold.cases else found
+
+
+@metric(
+    "Brier score",
+    "Squared difference between the probabilities and the truth, summed over classes, mean over images: 0 is perfect, "
+    "and 2 is certain and wrong.",
+    reason=_without_probabilities,
+    lower_is_better=True,
+)
+def brier(fold: ClassifiedFold) -> np.ndarray:
+    """Brier (1950), Monthly Weather Review 78:1, with the sum over all classes."""
+    truth = np.eye(len(fold.classes))[fold.cases["truth"].to_numpy()]
+    return fold.mean(((_read_probabilities(fold) - truth) ** 2).sum(axis=1))
+
+
+@metric(
+    "Log loss",
+    "Negative natural logarithm of the probability of the true class, mean over images.",
+    reason=_without_probabilities,
+    lower_is_better=True,
+    in_report=False,
+)
+def log_loss(fold: ClassifiedFold) -> np.ndarray:
+    """Log loss of the true class, whose probability counts as LEAST at least."""
+    truth = fold.cases["truth"].to_numpy()
+    return fold.mean(-np.log(np.maximum(_read_probabilities(fold)[np.arange(len(truth)), truth], LEAST)))
 
 
 _AS_STUDY = (

@@ -91,7 +91,7 @@ def assert_whole(uri: str, task: str, seeds: int = 1, epochs: int = EPOCHS) -> N
         assert steps(uri, run) == list(range(epochs))
 
 
-def wait_for(condition, seconds: float = 60):
+def wait_for(condition, seconds: float = 180):
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until

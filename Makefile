@@ -1,6 +1,6 @@
 # Thin targets: every command that they run is printed, or named in the text that `make` alone prints.
 .DEFAULT_GOAL := help
-.PHONY: help demo sample contestants test test-slow check architecture bench status forecast mlflow lock clean clean-features clean-decoded
+.PHONY: help demo sample contestants test test-slow test-exhaustive check architecture bench status forecast mlflow lock clean clean-features clean-decoded
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.txt
@@ -34,7 +34,10 @@ test: .venv/installed ## the fast tests
 
 TESTS ?= tests
 test-slow: .venv/installed ## the slow tests: real trainings, SLURM, DVC; TESTS=tests/slurm for some of them
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --durations 30 $(TESTS)
+	$(BIN)/python -m pytest -m "slow and not exhaustive" --numprocesses 2 --durations 30 $(TESTS)
+
+test-exhaustive: .venv/installed ## contracts of the networks that join parts of others; not run by CI
+	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 tests/contracts
 
 check: .venv/installed ## format, lint, types, import contracts, spelling, docs site, links
 	$(BIN)/ruff check .

@@ -32,6 +32,13 @@ SAVED_SEGMENTERS = [name for name in SEGMENTERS if name.startswith("unet_") or n
 """Every encoder and every decoder at least once: what is saved is theirs, and the others join the same parts."""
 
 
+def leave_out(entries, kept):
+    """Parameters of tests; those that are not kept run with `make test-exhaustive` alone."""
+    names = {entry: entry if isinstance(entry, str) else entry.name for entry in entries}
+    marks = {True: (), False: (pytest.mark.exhaustive,)}
+    return [pytest.param(entry, id=name, marks=marks[name in kept]) for entry, name in names.items()]
+
+
 @pytest.fixture(autouse=True)
 def _one_network_in_memory():
     keras.utils.set_random_seed(0)
@@ -47,12 +54,12 @@ def processes():
         yield pool
 
 
-@pytest.mark.parametrize("name", BUILT_ONLY)
+@pytest.mark.parametrize("name", leave_out(BUILT_ONLY, BUILT_ONLY[::3]))
 def test_it_builds_and_gives_probabilities(processes, name):
     processes.submit(check_classifier, name).result()
 
 
-@pytest.mark.parametrize("entry", TRAINED, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", leave_out(TRAINED, {*CLASSIFIERS, *SAVED_SEGMENTERS}))
 def test_it_builds_takes_a_training_step_gives_probabilities_and_is_the_same_after_saving(entry):
     side = input_size(entry.name, SIDE)
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)

@@ -31,14 +31,19 @@ def call(*words):
     return subprocess.run(["podman", *words], capture_output=True, text=True)
 
 
+PROGRAMS = ("podman", "runc", "busybox")
+real = pytest.mark.skipif(
+    os.getuid() != 0 or not all(map(shutil.which, PROGRAMS)),
+    reason="runs containers as root: apt-get install podman runc busybox-static",
+)
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """An image with a shell and nothing else, by its digest."""
     folder = tmp_path_factory.mktemp("image")
     (folder / "containers.conf").write_text(SETTINGS)
     os.environ["CONTAINERS_CONF"] = str(folder / "containers.conf")
-    if not (shutil.which("podman") and shutil.which("busybox")):
-        pytest.skip("apt-get install podman runc busybox-static")
     with tarfile.open(folder / "root.tar", "w") as archive:
         archive.add(shutil.which("busybox"), "bin/busybox")
         for name in ("sh", "cat", "ls", "sleep", "id"):
@@ -50,9 +55,7 @@ def image(tmp_path_factory):
             place.type, place.mode = tarfile.DIRTYPE, 0o777
             archive.addfile(place, io.BytesIO())
     imported = call("import", str(folder / "root.tar"), NAME)
-    tried = call("run", "--rm", "--network=none", NAME, "id")
-    if imported.returncode or tried.returncode:
-        pytest.skip(f"this machine runs no containers: {(imported.stderr + tried.stderr)[-300:]}")
+    assert imported.returncode == 0, imported.stderr
     found = call("images", "--digests", "--format", "{{.Digest}}", NAME).stdout.split()[0]
     yield f"{NAME}@{found}"
     call("rmi", "--force", NAME)
@@ -76,6 +79,7 @@ def run(image, bound, script, note=lambda words: None):
     run_contained(words, image, bound, {"HOME": "/tmp", "THREADS": "2", "PATH": "/nowhere"}, False, note)
 
 
+@real
 def test_it_reads_what_is_given_writes_its_own_folder_and_tells_its_steps(image, bound):
     steps = []
     run(
@@ -89,6 +93,7 @@ def test_it_reads_what_is_given_writes_its_own_folder_and_tells_its_steps(image,
     assert steps == ["1 of 2, loss 0.5"]
 
 
+@real
 def test_it_sees_no_network_no_other_file_and_changes_nothing_that_is_given(image, bound):
     script = 'ls /sys/class/net > "$2/net"\nls "$1/.." > "$2/beside"\necho x > "$1/new" || echo no > "$2/refused"\n'
     run(image, bound, script)
@@ -98,6 +103,7 @@ def test_it_sees_no_network_no_other_file_and_changes_nothing_that_is_given(imag
     assert not (bound.given / "new").exists()
 
 
+@real
 def test_its_last_words_are_the_reason_when_it_fails(image, bound):
     with pytest.raises(CovbenchError, match="the command ended with 3: out of luck"):
         run(image, bound, "echo out of luck\nexit 3\n")
@@ -113,6 +119,7 @@ run_contained(["sh", "-c", "echo > started; sleep 600"], image, bound, {}, False
 """
 
 
+@real
 def test_the_container_of_a_killed_job_ends_when_the_job_is_started_again(image, bound):
     job = subprocess.Popen([sys.executable, "-c", JOB, image, bound.place.parent], start_new_session=True)
     deadline = time.monotonic() + 60

@@ -84,25 +84,29 @@ def wrap_command(
         The words of the command that starts the container.
     """
     inside = {name: value for name, value in variables.items() if name not in OF_THIS_MACHINE}
-    if program == "apptainer":
-        return [*_call_apptainer(bound, inside, gpu), f"docker://{image}", *words]
     binds = [f"{bound.given}:{bound.given}:ro", *(f"{folder}:{folder}" for folder in bound.own)]
-    call = [program, "run", "--rm", "--name", name_container(bound.place), "--network=none", "--workdir"]
-    call += [str(bound.place), *(word for bind in binds for word in ("--volume", bind))]
+    if program == "apptainer":
+        call, bind, image = _call_apptainer(bound.place, gpu), "--bind", f"docker://{image}"
+    else:
+        call, bind = _call_engine(program, bound.place, gpu), "--volume"
+    call += [word for folders in binds for word in (bind, folders)]
     call += [word for name, value in inside.items() for word in ("--env", f"{name}={value}")]
+    return [*call, image, *words]
+
+
+def _call_apptainer(place: Path, gpu: bool) -> list[str]:
+    call = ["apptainer", "exec", "--containall", "--no-home", "--net", "--network", "none", "--pwd", str(place)]
+    return [*call, "--nv"] if gpu else call
+
+
+def _call_engine(program: str, place: Path, gpu: bool) -> list[str]:
+    """Begin the command of podman or docker."""
+    call = [program, "run", "--rm", "--name", name_container(place), "--network=none", "--workdir", str(place)]
     if program == "docker":  # its daemon is root; podman maps this user by itself
         call += ["--user", f"{os.getuid()}:{os.getgid()}"]
     if gpu:
         call += ["--gpus", "all"] if program == "docker" else ["--device", "nvidia.com/gpu=all"]
-    return [*call, image, *words]
-
-
-def _call_apptainer(bound: Bound, variables: Mapping[str, str], gpu: bool) -> list[str]:
-    binds = [f"{bound.given}:{bound.given}:ro", *(f"{folder}:{folder}" for folder in bound.own)]
-    call = ["apptainer", "exec", "--containall", "--no-home", "--net", "--network", "none", "--pwd", str(bound.place)]
-    call += [word for bind in binds for word in ("--bind", bind)]
-    call += [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
-    return [*call, "--nv"] if gpu else call
+    return call
 
 
 def name_container(place: Path) -> str:

@@ -160,7 +160,7 @@ def _score_classification(images: ClassifiedImages, weights: np.ndarray) -> Draw
     rates |= {"auroc": undefined, "average_precision": undefined}
     if ranks:
         rates["auroc"], rates["average_precision"] = (np.stack(values, axis=-1) for values in zip(*ranks, strict=True))
-    mean = partial(_mean_draws, codes=images.codes, weights=weights)
+    mean = partial(mean_draws, codes=images.codes, weights=weights)
     fold = ClassifiedFold(images.cases, tuple(classes), images.positive, drawn, rates, mean, rounded)
     totals = draw_metrics(CLASSIFICATION, fold, positive=images.positive is not None)
     shown = [rate for rate in rates if rate != "support"]
@@ -221,7 +221,7 @@ def _score_segmentation(
 ) -> Draws:
     weights = weights.astype(np.float64)
     regions = {name: _score_region(cases, name, codes, weights) for name in {*metrics["classes"], LESION, NATIVE}}
-    mean = partial(_mean_draws, codes=codes, weights=weights)
+    mean = partial(mean_draws, codes=codes, weights=weights)
     totals = draw_metrics(SEGMENTATION, SegmentedFold(cases, tuple(metrics["classes"]), regions, mean))
     per_class = {(c, name): value for c in metrics["classes"] for name, value in regions[c].items()}
     return {("", name): value for name, value in totals.items()} | per_class
@@ -237,13 +237,22 @@ def _score_region(cases: pd.DataFrame, region: str, codes: np.ndarray, weights: 
         score_annotated(*volumes),
         score_overlap(*(weights.T @ pooled).T),
     )
-    found = {name: _mean_draws(images[name], codes, weights) for name in SCORES}
-    found |= {f"{name}_volume": _mean_draws(patients[name], owners, weights) for name in SCORES}
+    found = {name: mean_draws(images[name], codes, weights) for name in SCORES}
+    found |= {f"{name}_volume": mean_draws(patients[name], owners, weights) for name in SCORES}
     return found | {f"{name}_total": totals[name] for name in SCORES}
 
 
-def _mean_draws(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the mean of the defined values in each draw: float64, (B,)."""
+def mean_draws(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Compute the mean of the defined values in each draw.
+
+    Args:
+        values: float64, (N,), NaN where undefined.
+        codes: int64, (N,), the group of each value as a row of `weights`.
+        weights: whole numbers, (P, B), how often each group is drawn.
+
+    Returns:
+        float64, (B,), NaN where a draw holds no defined value.
+    """
     defined = ~np.isnan(values)
     sums = np.bincount(codes[defined], values[defined], len(weights))
     counts = np.bincount(codes[defined], minlength=len(weights))

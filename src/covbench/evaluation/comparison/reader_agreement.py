@@ -7,6 +7,8 @@ images on which two readers agree by the share that chance alone would give.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, groupby
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import TASKS
-from covbench.evaluation.comparison.bootstrap import list_groups
+from covbench.evaluation.comparison.bootstrap import list_groups, mean_draws
 from covbench.evaluation.comparison.draws import draw_blocks
 from covbench.evaluation.comparison.intervals import estimate_score
 from covbench.evaluation.ratios import divide
@@ -37,35 +39,71 @@ def compare_readers(runs: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
     """
     readers = sorted((run for run in runs if run.manifest.get("answers") == "labels"), key=_fold)
     for (protocol, seed), several in groupby(readers, key=_fold):
-        for one, other in combinations(several, 2):
-            keys = {"protocol": protocol, "seed": seed, "one": one.architecture, "other": other.architecture}
-            yield keys | _measure(one, other)
+        for row in _compare_fold(list(several)):
+            yield {"protocol": protocol, "seed": seed} | row
 
 
 def _fold(run: RunRecord) -> tuple[str, int]:
     return run.protocol, run.seed
 
 
-def _measure(one: RunRecord, other: RunRecord) -> dict[str, Any]:
-    groups = list_groups([one.cases])
-    codes = groups.get_indexer(pd.Index(one.cases["group"]))
-    if one.metrics["kind"] == CLASSIFICATION:
-        answers = [run.cases["predicted"].to_numpy() for run in (one, other)]
-        counted, name = np.ones(len(codes), bool), KAPPA
-        statistic = measure_kappa(answers[0], answers[1], codes, len(one.metrics["classes"]))
-    else:
-        overlap = _overlap_lesions(one, other)
-        counted, name = ~np.isnan(overlap), DICE
-        statistic = _average_defined(overlap, codes)
-    value = statistic(np.ones((len(groups), 1), np.uint16))
-    draws = np.concatenate([statistic(weights) for weights in draw_blocks(len(groups))])
-    behind = len(np.unique(codes[counted]))
-    row: dict[str, Any] = {"measure": name, "images": int(counted.sum()), "groups": behind}
+@dataclass(frozen=True)
+class Pair:
+    """Two readers of the same images. counted: bool, (N,), the images that their measure rests on."""
+
+    one: str
+    other: str
+    measure: str
+    counted: np.ndarray
+    statistic: Statistic
+
+
+def _compare_fold(readers: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
+    """Measure the agreement of every two readers of one test fold. All pairs share their draws."""
+    cases = readers[0].cases
+    groups = list_groups([cases])
+    codes = groups.get_indexer(pd.Index(cases["group"]))
+    kind = readers[0].metrics["kind"]
+    pairs = list(_pair_labels(readers, codes) if kind == CLASSIFICATION else _pair_masks(readers, codes))
+    blocks = draw_blocks(len(groups)) if pairs else ()
+    drawn = zip(*([pair.statistic(weights) for pair in pairs] for weights in blocks), strict=True)
+    once = np.ones((len(groups), 1), np.uint16)
+    for pair, draws in zip(pairs, drawn, strict=True):
+        row = {"one": pair.one, "other": pair.other, "measure": pair.measure, "images": int(pair.counted.sum())}
+        behind = len(np.unique(codes[pair.counted]))
+        yield row | {"groups": behind} | _bound(pair, pair.statistic(once), np.concatenate(draws), behind)
+
+
+def _bound(pair: Pair, value: np.ndarray, draws: np.ndarray, groups: int) -> dict[str, Any]:
     if np.isnan(value[0]):
-        reason = "both name one and the same class" if name == KAPPA else "neither marks a lesion"
-        return row | {"value": None, "low": None, "high": None, "reason": f"undefined: {reason}"}
-    found = estimate_score(value, draws[None], behind)
-    return row | {"value": found.value, "low": found.low, "high": min(found.high, 1.0), "reason": found.reason}
+        reason = "both name one and the same class" if pair.measure == KAPPA else "neither marks a lesion"
+        return {"value": None, "low": None, "high": None, "reason": f"undefined: {reason}"}
+    found = estimate_score(value, draws[None], groups)
+    return {"value": found.value, "low": found.low, "high": min(found.high, 1.0), "reason": found.reason}
+
+
+def _pair_labels(readers: Sequence[RunRecord], codes: np.ndarray) -> Iterator[Pair]:
+    classes, everything = len(readers[0].metrics["classes"]), np.ones(len(codes), bool)
+    for one, other in combinations(readers, 2):
+        answers = [run.cases["predicted"].to_numpy() for run in (one, other)]
+        kappa = measure_kappa(answers[0], answers[1], codes, classes)
+        yield Pair(one.architecture, other.architecture, KAPPA, everything, kappa)
+
+
+def _pair_masks(readers: Sequence[RunRecord], codes: np.ndarray) -> Iterator[Pair]:
+    lesions = {run.architecture: _read_lesions(run) for run in readers}
+    for one, other in combinations(lesions, 2):
+        both, sizes = lesions[one] & lesions[other], (lesions[name].sum(axis=(1, 2)) for name in (one, other))
+        overlap = divide(2 * both.sum(axis=(1, 2)), sum(sizes))
+        yield Pair(one, other, DICE, ~np.isnan(overlap), partial(mean_draws, overlap, codes))
+
+
+def _read_lesions(run: RunRecord) -> np.ndarray:
+    """Read where a reader marks a lesion: bool, (N, H, W), in the order of its cases."""
+    task, masks = TASKS[run.task], run.read_masks()
+    numbers = [task.classes.index(name) for name in task.lesions]
+    rows = zip(run.cases["image_id"], run.cases["copy"], strict=True)
+    return np.stack([np.isin(masks[key], numbers) for key in rows])
 
 
 def measure_kappa(one: np.ndarray, other: np.ndarray, codes: np.ndarray, classes: int) -> Statistic:
@@ -91,23 +129,3 @@ def measure_kappa(one: np.ndarray, other: np.ndarray, codes: np.ndarray, classes
         return divide(agreed - by_chance, 1 - by_chance)
 
     return kappa
-
-
-def _overlap_lesions(one: RunRecord, other: RunRecord) -> np.ndarray:
-    """Compute the Dice of two readers' lesions in each test image, float64, (N,); NaN where neither marks one."""
-    task, masks = TASKS[one.task], [run.read_masks() for run in (one, other)]
-    lesions = [task.classes.index(name) for name in task.lesions]
-    dice = []
-    for key in zip(one.cases["image_id"], one.cases["copy"], strict=True):
-        mine, theirs = (np.isin(found[key], lesions) for found in masks)
-        dice.append(divide(2 * (mine & theirs).sum(), mine.sum() + theirs.sum()))
-    return np.array(dice, np.float64)
-
-
-def _average_defined(values: np.ndarray, codes: np.ndarray) -> Statistic:
-    """Prepare the mean over images where a value is defined."""
-    defined = ~np.isnan(values)
-    sums, counts = (
-        np.bincount(codes[defined], chosen, codes.max() + 1) for chosen in (values[defined], np.ones(defined.sum()))
-    )
-    return lambda weights: divide(sums @ weights.astype(np.float64), counts @ weights.astype(np.float64))

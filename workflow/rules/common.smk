@@ -221,6 +221,12 @@ def contestant_files(wildcards, name):
     return seed_paths(w.task, w.protocol, w.architecture, seeds, name)
 
 
+def external_masks(wildcards):
+    """Name what each run of a contestant has segmented of other datasets; nothing for a classification."""
+    segments = TASKS[wildcards.task].kind == SEGMENTATION
+    return contestant_files(wildcards, "external_masks.npz") if segments else []
+
+
 def ensemble_seeds(wildcards):
     """Return the seeds of an ensemble's own runs, and those of its members that each of them averages."""
     w, ensemble = wildcards, ENSEMBLES[wildcards.architecture]

@@ -101,6 +101,7 @@ rule take_external:
     input:
         manifests=lambda wildcards: contestant_files(wildcards, "manifest.json"),
         answers=lambda wildcards: contestant_files(wildcards, "external.parquet"),
+        masks=external_masks,
         index=lambda wildcards: index_path(wildcards.external),
         duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
         within=lambda wildcards: duplicates_path(wildcards.external, wildcards.external),
@@ -128,14 +129,6 @@ rule take_external:
 
 use rule take_external as take_external_masks with:
     """Take the masks that a contestant has answered for the images of another dataset."""
-    input:
-        manifests=lambda wildcards: contestant_files(wildcards, "manifest.json"),
-        answers=lambda wildcards: contestant_files(wildcards, "external.parquet"),
-        masks=lambda wildcards: contestant_files(wildcards, "external_masks.npz"),
-        index=lambda wildcards: index_path(wildcards.external),
-        duplicates=lambda wildcards: duplicates_path(wildcards.task, wildcards.external),
-        within=lambda wildcards: duplicates_path(wildcards.external, wildcards.external),
-        prepared=lambda wildcards: prepared_at(wildcards, wildcards.external).values(),
     output:
         predictions="results/external/{task}/{protocol}/{architecture}/{external}/predictions.parquet",
         manifest="results/external/{task}/{protocol}/{architecture}/{external}/manifest.json",

@@ -13,4 +13,4 @@ i, w = snakemake.input, snakemake.wildcards
 check_files(i)
 runs = [Run(w.task, w.protocol, w.architecture, seed) for seed in snakemake.params.seeds]
 external = ExternalSet(w.external, i.index, i.duplicates, i.within, i.prepared)
-take_external(runs, i.answers, i.get("masks", []), external, dict(snakemake.output.items()))
+take_external(runs, i.answers, i.masks, external, dict(snakemake.output.items()))

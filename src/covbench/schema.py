@@ -152,6 +152,8 @@ INDEX_COLUMNS: dict[str, Column] = {
     "reason": Column("str", "why it cannot be used; empty otherwise"),
 }
 
+FOLDS = ("train", "val", "test")
+
 SPLIT_COLUMNS: dict[str, Column] = {
     "image_id": Column("str", "as in the index"),
     "copy": Column("int64", "0: the image itself; k > 0: its k-th augmented copy (published Zenodo splits)"),

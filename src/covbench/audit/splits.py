@@ -10,11 +10,10 @@ from sklearn.model_selection import train_test_split
 
 from covbench.audit.groups import add_groups
 from covbench.protocols import SplitRule
-from covbench.schema import CLASSIFICATION, SPLIT_COLUMNS, CovbenchError, Task
+from covbench.schema import CLASSIFICATION, FOLDS, SPLIT_COLUMNS, CovbenchError, Task
 
 log = logging.getLogger(__name__)
 
-FOLDS = ("train", "val", "test")
 FOLD_RANKS = {fold: rank for rank, fold in enumerate(FOLDS)}
 TRIES = 20
 TOLERANCE = 0.01

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,9 @@ from covbench.audit.unseen import list_external_sets, open_unseen
 from covbench.contestants.readme import describe_folder
 from covbench.data.datasets import TASKS, dataset_of
 from covbench.data.folds import Fold, open_folds
-from covbench.schema import CLASSIFICATION, CovbenchError, Run, Task
+from covbench.schema import CLASSIFICATION, FOLDS, CovbenchError, Run, Task
 from covbench.system.files import write_json, write_table
 
-OWN_FOLDS = ("train", "val", "test")
 SUFFIXES = {"png": ".png", "nifti": ".nii.gz"}
 FACTS = ("source", "view", "official_fold")
 """Columns of the index that the tables of the training and validation folds hold too."""
@@ -46,7 +46,7 @@ class Exported:
     ids: list[str]
     labelled: bool
 
-    @property
+    @cached_property
     def order(self) -> list[int]:
         """Rows in the order of their ids, in which everything is written: the fold's own order can tell a class."""
         return sorted(range(len(self.ids)), key=self.ids.__getitem__)
@@ -86,8 +86,8 @@ def open_exported(task: str, split: str, prepared: Sequence[str]) -> list[Export
     Returns:
         As list_folds.
     """
-    opened = open_folds(split, prepared, OWN_FOLDS, len(TASKS[task].classes))
-    return list_folds(task, dict(zip(OWN_FOLDS, opened, strict=True)))
+    opened = open_folds(split, prepared, FOLDS, len(TASKS[task].classes))
+    return list_folds(task, dict(zip(FOLDS, opened, strict=True)))
 
 
 def open_external(task: str, files: Mapping[str, str]) -> list[Exported]:
@@ -145,7 +145,7 @@ def export_folds(
         CovbenchError: `files` is asked, and the task has no published file for each image, shows augmented copies, or
             images of other datasets are among the folds.
     """
-    if images == "files" and any(exported.name not in OWN_FOLDS for exported in folds):
+    if images == "files" and any(exported.name not in FOLDS for exported in folds):
         raise CovbenchError("images: files are those of the task's own dataset; choose png, nifti or arrays")
     folder.mkdir(parents=True)
     writers = {"png": _write_pictures, "nifti": _write_pictures, "arrays": _write_arrays, "files": _write_files}
@@ -200,7 +200,7 @@ def _write_pictures(
 
 def _nnunet_folder(name: str, segmented: bool) -> str:
     if not segmented:
-        return "images" if name in OWN_FOLDS else f"external/{name}"
+        return "images" if name in FOLDS else f"external/{name}"
     return {"train": "imagesTr", "val": "imagesTr", "test": "imagesTs"}.get(name, f"external/{name}")
 
 
@@ -270,7 +270,7 @@ def _describe_task(run: Run, task: Task, folds: Sequence[Exported], images: str)
         "images": images,
         "size": None if images == "files" else [height, width],
         "folds": {exported.name: len(exported.ids) for exported in folds},
-        "external": [exported.name for exported in folds if exported.name not in OWN_FOLDS],
+        "external": [exported.name for exported in folds if exported.name not in FOLDS],
     }
 
 

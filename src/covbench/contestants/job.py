@@ -19,7 +19,7 @@ import pandas as pd
 from covbench.contestants.answers import Asked, find_answers, read_answers
 from covbench.contestants.command import choose_environment, run_command
 from covbench.contestants.container import Bound, run_contained
-from covbench.contestants.export import OWN_FOLDS, Exported, Source, export_folds, open_exported, open_external
+from covbench.contestants.export import Exported, Source, export_folds, open_exported, open_external
 from covbench.contestants.external import write_external
 from covbench.data.datasets import TASKS
 from covbench.data.folds import ClassMaps, Predicted, write_predicted
@@ -27,7 +27,7 @@ from covbench.experiment.contestants import ContestantCard, copy_contestant, fil
 from covbench.experiment.plan import describe_words
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, note_progress, run_checkpoints
-from covbench.schema import CLASSIFICATION, CovbenchError, Run
+from covbench.schema import CLASSIFICATION, FOLDS, CovbenchError, Run
 from covbench.system.files import write_json
 
 log = logging.getLogger(__name__)
@@ -83,10 +83,10 @@ def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
                 shutil.rmtree(work, ignore_errors=True)
         else:
             parts = read_predicted(_find_stored(job), job.run, folds, labels_only)
-        own = [part for part in parts if part.name in OWN_FOLDS]
+        own = [part for part in parts if part.name in FOLDS]
         write_predicted(own, outputs, labels_only)
         if "external" in outputs:
-            others = [part for part in parts if part.name not in OWN_FOLDS]
+            others = [part for part in parts if part.name not in FOLDS]
             write_external(others, own[-1], outputs, labels_only)
         write_json(outputs["manifest"], describe_run(inputs, **_state_facts(job.card, time.monotonic() - started)))
 
@@ -145,8 +145,8 @@ def read_predicted(answers: Path, run: Run, folds: Sequence[Exported], labels_on
         CovbenchError: lists everything that is wrong.
     """
     task, by_name = TASKS[run.task], {exported.name: exported for exported in folds}
-    train, val, test = (by_name[name] for name in OWN_FOLDS)
-    others = [exported for exported in folds if exported.name not in OWN_FOLDS]
+    train, val, test = (by_name[name] for name in FOLDS)
+    others = [exported for exported in folds if exported.name not in FOLDS]
     required = [*test.ids, *(name for exported in others for name in exported.ids)]
     height, width = test.fold.images.shape[1:]
     asked = Asked(required, val.ids, train.ids, task, (height, width), labels_only)

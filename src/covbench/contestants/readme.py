@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from covbench.schema import CLASSIFICATION, Run, Task
+from covbench.schema import CLASSIFICATION, FOLDS, Run, Task
 
 if TYPE_CHECKING:
     from covbench.contestants.export import Exported
@@ -61,7 +61,7 @@ def describe_folder(run: Run, task: Task, folds: Sequence[Exported], images: str
     Returns:
         Markdown.
     """
-    external = [exported.name for exported in folds if exported.name not in ("train", "val", "test")]
+    external = [exported.name for exported in folds if exported.name not in FOLDS]
     segmented = task.kind != CLASSIFICATION
     nnunet = NNUNET if segmented and images in ("png", "nifti") else ""
     tables = ", ".join(f"`{name}.csv`" for name in external)

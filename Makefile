@@ -8,7 +8,7 @@ BIN := .venv/bin
 TWO_CORES := --cores 2 --resources gpu=2
 
 help: ## print these targets
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-16s%s\n", $$1, $$2}' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-17s%s\n", $$1, $$2}' Makefile
 
 demo: .venv/installed ## the benchmark on synthetic images, minutes on two cores, nothing is downloaded
 	$(BIN)/covbench run -- all --configfile config/demo.yaml --directory demo $(TWO_CORES)

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,19 @@ def bound(tmp_path):
     return Bound(work / "given", (work / "written", work / "code"), work / "code")
 
 
+def find_processes(words):
+    """The command of each process of this machine that holds `words`."""
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    return [command for command in commands if words in command.replace(b"\0", b" ").decode(errors="replace")]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def run(image, bound, script, note=lambda words: None):
     (bound.place / "run.sh").write_text(textwrap.dedent(script))
     words = ["sh", "run.sh", str(bound.given), str(bound.own[0])]
@@ -109,31 +123,39 @@ def test_its_last_words_are_the_reason_when_it_fails(image, bound):
         run(image, bound, "echo out of luck\nexit 3\n")
 
 
-JOB = """
+SLEEP = 599.25  # found by it among all processes
+JOB = f"""
 import sys
 from pathlib import Path
 from covbench.contestants.container import Bound, run_contained
 image, work = sys.argv[1], Path(sys.argv[2])
 bound = Bound(work / "given", (work / "written", work / "code"), work / "code")
-run_contained(["sh", "-c", "echo > started; sleep 600"], image, bound, {}, False, print)
+run_contained(["sh", "-c", "echo > started; sleep {SLEEP}"], image, bound, {{}}, False, print)
 """
 
 
 @real
 def test_the_container_of_a_killed_job_ends_when_the_job_is_started_again(image, bound):
     job = subprocess.Popen([sys.executable, "-c", JOB, image, bound.place.parent], start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not (bound.place / "started").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    named = f"name={name_container(bound.place)}"
+    wait_for(lambda: call("ps", "--quiet", "--filter", named).stdout)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
-    listed = ["ps", "--quiet", "--filter", f"name={name_container(bound.place)}"]
-    left = call(*listed).stdout.split()
+    assert call("ps", "--quiet", "--filter", named).stdout  # it outlives its job
     run(image, bound, "echo again > again\n")
     assert (bound.place / "again").exists()
-    assert call(*listed).stdout == ""
-    assert len(left) == 1  # it outlived its job
+    assert call("ps", "--all", "--quiet", "--filter", named).stdout == ""
+
+
+@real
+def test_nothing_is_left_of_a_container_whose_job_is_killed_while_it_starts(image, bound):
+    job = subprocess.Popen([sys.executable, "-c", JOB, image, bound.place.parent], start_new_session=True)
+    wait_for((bound.place / "started").exists)  # podman may not yet have noted that it runs
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    run(image, bound, "echo again > again\n")
+    assert (bound.place / "again").exists()
+    assert find_processes(f"sleep {SLEEP}") == []
 
 
 def test_apptainer_and_docker_get_the_same_folders(bound):

@@ -99,16 +99,21 @@ def wait_for(condition, seconds=180):
     return found
 
 
+def training_logs(folder, runs=FOLDERS):
+    """What each run's training has logged so far."""
+    logs = [folder / "logs/train" / f"{Path(run).relative_to('results/runs')}.log" for run in runs]
+    return [log.read_text() if log.exists() else "" for log in logs]
+
+
 def in_training(folder, runs=FOLDERS, epochs=2):
     """Whether runs have trained some epochs."""
-    logs = [folder / "logs/train" / f"{Path(run).relative_to('results/runs')}.log" for run in runs]
-    return all(log.exists() and log.read_text().count("INFO epoch") >= epochs for log in logs)
+    return all(log.count("INFO epoch") >= epochs for log in training_logs(folder, runs))
 
 
-def training_process(folder):
-    """The process that holds the lock of the first run."""
-    held = next(folder.glob("checkpoints/phantom_xray/audited/small_cnn/0/lock")).read_text()
-    return int(held.split()[1])
+def training_processes(folder):
+    """The process that holds the lock of each run, by seed."""
+    locks = sorted(folder.glob("checkpoints/phantom_xray/audited/small_cnn/*/lock"))
+    return [int(lock.read_text().split()[1]) for lock in locks]
 
 
 def assert_same_runs(folder, here, runs=FOLDERS):
@@ -169,7 +174,7 @@ def test_a_training_that_is_pushed_out_by_somebody_with_priority_goes_on_afterwa
 def test_a_training_that_hangs_is_ended_by_its_time_limit_and_goes_on(cluster, here, folder):
     process = submit(folder, *MODELS[:1], runtime=1)
     wait_for(lambda: in_training(folder, FOLDERS[:1]))
-    os.kill(training_process(folder), signal.SIGSTOP)
+    os.kill(training_processes(folder)[0], signal.SIGSTOP)
     finish(process, folder)
     assert "TIMEOUT" in (folder / "slurm.log").read_text()
     assert_same_runs(folder, here, FOLDERS[:1])
@@ -200,15 +205,21 @@ def test_a_node_that_is_lost_under_its_training_loses_no_run(cluster, here, fold
 def test_snakemake_killed_and_started_again_ends_with_every_run_trained_by_one_writer(cluster, here, folder):
     process = submit(folder, *MODELS)
     wait_for(lambda: in_training(folder))
+    first = training_processes(folder)
+    for training in first:
+        os.kill(training, signal.SIGSTOP)  # however fast it trains, its successor finds it at work
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert training_jobs()  # SLURM's jobs live on
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock", *arguments(folder)], check=True, cwd=folder)
-    finish(submit(folder, *MODELS), folder)
+    process = submit(folder, *MODELS)
+    wait_for(lambda: all("INFO waits: " in log for log in training_logs(folder)))
+    assert len(training_jobs()) == 2 * len(FOLDERS)  # SLURM's jobs live on
+    for training in first:
+        os.kill(training, signal.SIGCONT)
+    finish(process, folder)
     assert_same_runs(folder, here)
     assert restarts(folder) == [0, 0]
-    logs = [path.read_text() for path in (folder / "logs/train").rglob("*.log")]
-    assert all("finished before with the same inputs" in log for log in logs)
+    assert all("finished before with the same inputs" in log for log in training_logs(folder))
 
 
 @pytest.mark.skipif(not (DEMO / "results/compare/metrics.csv").exists(), reason="compares with demo/: make demo")

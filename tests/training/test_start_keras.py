@@ -4,13 +4,16 @@ import subprocess
 import sys
 
 START = """
-import sys
-from covbench.training.start_keras import UNUSED, start_keras
+import gc, sys
+from covbench.training.start_keras import UNUSED_BY_TENSORFLOW, start_keras
 start_keras()
 assert "keras" in sys.modules
-assert not [name for name in sys.modules if name.split(".")[0] in UNUSED]
+assert not [name for name in sys.modules if name.split(".")[0] in UNUSED_BY_TENSORFLOW]
+assert gc.isenabled()
+assert gc.get_freeze_count() > 100_000
 import covbench.training.job, covbench.training.gradcam, covbench.training.predict_external
 import matplotlib.pyplot, sklearn.linear_model
+import jax
 """
 
 

@@ -36,8 +36,8 @@ TESTS ?= tests
 test-slow: .venv/installed ## the slow tests: real trainings, SLURM, DVC; TESTS=tests/slurm for some of them
 	$(BIN)/python -m pytest -m "slow and not exhaustive" --numprocesses 2 --durations 30 $(TESTS)
 
-test-exhaustive: .venv/installed ## contracts of the networks that join parts of others; not run by CI
-	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 tests/contracts
+test-exhaustive: .venv/installed ## more kills, and networks that join parts of others; not run by CI
+	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 --durations 30 tests
 
 check: .venv/installed ## format, lint, types, import contracts, spelling, docs site, links
 	$(BIN)/ruff check .

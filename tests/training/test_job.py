@@ -11,8 +11,6 @@ import pytest
 from tests.keras_processes import fork_with_keras
 from tests.synthetic_run import draw_inputs, read_result, train_here
 
-KILLS = 20
-
 
 @pytest.fixture(scope="module")
 def processes():
@@ -76,22 +74,23 @@ def kill_at_random(process, folder, chance):
 
 
 @pytest.mark.slow
-def test_a_training_killed_twenty_times_ends_as_if_nothing_had_happened(processes, undisturbed, tmp_path):
+@pytest.mark.parametrize(("kills", "half"), [(8, 1), pytest.param(20, 3, marks=pytest.mark.exhaustive)], ids=str)
+def test_a_training_killed_at_random_ends_as_if_nothing_had_happened(processes, undisturbed, tmp_path, kills, half):
     chance = random.Random(0)
-    kills = half_states = trainings = 0
-    while kills < KILLS:
+    killed = half_states = trainings = 0
+    while killed < kills:
         trainings += 1
         folder = tmp_path / f"training {trainings}"
         folder.mkdir()
         draw_inputs(folder)
-        while kills < KILLS and not (folder / "results/manifest.json").exists():
+        while killed < kills and not (folder / "results/manifest.json").exists():
             process = start(processes, folder)
             half_states += kill_at_random(process, folder, chance)
             assert process.exitcode in (0, -signal.SIGKILL), log_of(folder)
-            kills += process.exitcode != 0
+            killed += process.exitcode != 0
         assert finish(start(processes, folder)) == 0, log_of(folder)
         assert read_result(folder / "results") == undisturbed
-    assert half_states >= 3, f"{kills} kills in {trainings} trainings left {half_states} half states"
+    assert half_states >= half, f"{killed} kills in {trainings} trainings left {half_states} half states"
 
 
 def test_a_training_told_to_stop_saves_leaves_within_seconds_and_goes_on(processes, undisturbed, folder):

@@ -19,8 +19,9 @@ from covbench.system.files import hash_file
 from .conftest import BASELINES_ONLY, ROOT
 
 pytestmark = pytest.mark.slow
-KILLS = 20
-AMONG_THEM = {"fetch", "track"}
+A_WORKFLOW = 10
+"""How often a workflow is killed before it may end."""
+AMONG_TWENTY = {"fetch", "track"}
 """Rules that have to be hit too: `track` starts MLflow for the first time."""
 CONFIG = BASELINES_ONLY | {
     "tasks": ["phantom_xray"],
@@ -95,14 +96,17 @@ def undisturbed(tmp_path_factory):
     return hash_all(folder), (time.monotonic() - began) / len(list_logs(folder))
 
 
-def test_a_workflow_killed_twenty_times_in_all_its_stages_ends_as_if_nothing_had_happened(undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    ("kills", "among_them"), [(10, set()), pytest.param(20, AMONG_TWENTY, marks=pytest.mark.exhaustive)], ids=str
+)
+def test_a_workflow_killed_in_its_stages_ends_as_if_nothing_had_happened(undisturbed, tmp_path, kills, among_them):
     expected, seconds = undisturbed
     chance, killed, workflows = random.Random(16), Counter(), 0
-    while killed.total() < KILLS or not killed.keys() >= AMONG_THEM:
+    while killed.total() < kills or not killed.keys() >= among_them:
         workflows += 1
         folder = tmp_path / f"workflow {workflows}"
         process = start(folder)
-        for _ in range(KILLS // 2):
+        for _ in range(A_WORKFLOW):
             if not (rule := kill_in_a_job(process, folder, chance, seconds)):
                 break
             killed[rule] += 1

@@ -87,6 +87,7 @@ def test_two_fetches_at_once_and_a_kill_leave_a_whole_dataset(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_forty_trials_of_two_fetches_and_random_kills_leave_a_whole_dataset(tmp_path):
     assert run_trials(tmp_path, range(40)) == {}
 

@@ -24,5 +24,5 @@ def test_every_line_in_the_log_of_a_training_is_one_of_covbench(tmp_path):
     done = subprocess.run([sys.executable, "-c", TRAIN, str(tmp_path)], env=paths, capture_output=True, timeout=600)
     lines = (tmp_path / "results.log").read_text().splitlines()
     assert done.returncode == 0, lines
-    assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d INFO ", line)] == []
-    assert sum(" INFO epoch " in line for line in lines) == 2
+    assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d INFO ", line) or "converter" in line] == []
+    assert sum(bool(re.search(r" INFO epoch \d+ ", line)) for line in lines) == 2

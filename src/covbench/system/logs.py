@@ -69,9 +69,15 @@ def log_to(path: str, show_progress: bool = False) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+    logging.getLogger().handlers[0].addFilter(_says_something)
     sys.excepthook = _report_error
     atexit.register(_report_use)
     atexit.register(_remove_notices, log)  # runs first
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Whether a line is more than a note of TensorFlow Lite about its converter."""
+    return record.name != "absl" or record.levelno > logging.INFO
 
 
 def _report_use() -> None:

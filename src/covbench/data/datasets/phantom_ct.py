@@ -307,7 +307,7 @@ CARD = Card(
         annotation="The masks are the regions that were drawn.",
         biases="COVID is ground glass at the pleura, and other pneumonia is one consolidated lobe.",
         limitations="No patient was imaged. Scores say nothing about patients.",
-        sensitive="None.",
+        sensitive="No person was imaged.",
     ),
 )
 

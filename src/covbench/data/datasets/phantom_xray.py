@@ -310,7 +310,7 @@ CARD = Card(
         annotation="None: the label comes before the image.",
         biases="Intended: four hospitals differ in contrast, sharpness, framing and share of COVID patients.",
         limitations="No patient was imaged. Scores say nothing about patients.",
-        sensitive="None.",
+        sensitive="No person was imaged.",
     ),
 )
 

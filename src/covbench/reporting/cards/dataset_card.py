@@ -126,7 +126,7 @@ def describe_rai(
     shortcuts = [
         f"{task}: {sentence}" for task in tasks for _, sentence in describe_flags({}, sources[sources["task"] == task])
     ]
-    found = [*_count_exclusions(index), *_count_duplicates(name, audit["across"])]
+    found = [*count_exclusions(index), *_count_duplicates(name, audit["across"])]
     found += [f"{word}: {sentence}" for word, sentence in flag_labels(audit, tasks)]
     return {
         "rai:dataCollection": sheet.collection,
@@ -138,7 +138,8 @@ def describe_rai(
     }
 
 
-def _count_exclusions(index: pd.DataFrame | None) -> Iterator[str]:
+def count_exclusions(index: pd.DataFrame | None) -> Iterator[str]:
+    """Say how many images cannot be used, and why. index: None before it is made."""
     if index is not None and index["excluded"].any():
         reasons = index.loc[index["excluded"], "reason"].value_counts()
         shown = "; ".join(f"{reason}: {number:,}" for reason, number in reasons.items())
@@ -165,23 +166,29 @@ def _list_raw(data: Path, name: str, root: str) -> Iterator[dict[str, Any]]:
     suffixes: dict[str, list[str]] = {}
     for file in files:
         suffixes.setdefault(PurePosixPath(file).suffix, []).append(file)
-    for suffix, named in suffixes.items():
+    for position, (suffix, named) in enumerate(suffixes.items()):
         kind = mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
-        if len(named) <= MANY:
-            for file in named:
-                yield _describe_file(f"raw/{file}", f"{root}/raw/{name}/{file}", kind, files[file]["sha256"])
+        if len(named) > MANY:
+            yield _describe_files(f"raw-{position}", f"{root}/raw/{name}/**/*{suffix}", kind, len(named))
             continue
-        yield {
-            "@type": "cr:FileSet",
-            "@id": f"raw/*{suffix}",
-            "name": f"raw/*{suffix}",
-            "description": f"{count(len(named), 'file')}; their sha256 are in the manifest",
-            "encodingFormat": kind,
-            "includes": f"{root}/raw/{name}/**/*{suffix}",
-        }
+        for number, file in enumerate(named):
+            file_url = f"{root}/raw/{name}/{file}"
+            yield {**_describe_file(f"raw-{position}-{number}", file_url, kind, files[file]["sha256"]), "name": file}
+
+
+def _describe_files(identity: str, pattern: str, kind: str, number: int) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": identity,
+        "name": identity,
+        "description": f"{count(number, 'file')}; their sha256 are in the manifest",
+        "encodingFormat": kind,
+        "includes": pattern,
+    }
 
 
 def _describe_file(identity: str, url: str, kind: str, sha256: str) -> dict[str, Any]:
+    """A file by an id without blanks, which the library does not read."""
     return {
         "@type": "cr:FileObject",
         "@id": identity,

@@ -71,9 +71,9 @@ PORT ?= 5000
 mlflow: .venv/installed ## MLflow's pages of the runs, behind a password; RESULTS=demo/results for those of the demo
 	$(BIN)/covbench mlflow "$(RESULTS)" --port $(PORT)
 
-# The lock is installed with hashes only: what is not in it cannot get in. Two packages have no wheels; setuptools of the lock builds them.
+# The lock is installed with hashes only: what is not in it cannot get in. Three packages have no wheels; setuptools of the lock builds them.
 # DVC trusts its site cache, and would make it below /var/tmp for all users to write.
-SOURCES_ONLY := antlr4-python3-runtime,connection-pool
+SOURCES_ONLY := antlr4-python3-runtime,connection-pool,jsonpath-rw
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 .venv/installed: $(LOCK) pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'covbench needs Python 3.11 to 3.13')"

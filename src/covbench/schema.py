@@ -74,6 +74,33 @@ class Task:
     lesions: tuple[str, ...] = ()
 
 
+NOT_STATED = "not stated by the source"
+
+
+@dataclass(frozen=True)
+class Datasheet:
+    """How a dataset was made, as its authors say it (after Gebru et al. 2021, Communications of the ACM 64(12):86).
+
+    Each field holds what the source says, in a sentence or two that name it, or NOT_STATED.
+
+    label_origin: what decided the label or mask of an image: RT-PCR, a report, the caption of a figure, a radiologist.
+    label_source: where this is stated.
+    collection: where the images come from, and how they were chosen.
+    annotation: who annotated, how, and with which tool.
+    biases: what a model may learn beside the disease.
+    limitations: what the dataset cannot show.
+    sensitive: what it says about persons.
+    """
+
+    label_origin: str = NOT_STATED
+    label_source: str = NOT_STATED
+    collection: str = NOT_STATED
+    annotation: str = NOT_STATED
+    biases: str = NOT_STATED
+    limitations: str = NOT_STATED
+    sensitive: str = NOT_STATED
+
+
 @dataclass(frozen=True)
 class Card:
     """What a dataset is, where it comes from and which tasks it poses.
@@ -82,6 +109,7 @@ class Card:
     modality: `xray` or `ct`.
     patients: one of PATIENTS: the authors publish them, the parser infers them, or nothing is known about them.
     official_split: whether the authors publish a split.
+    datasheet: how it was made.
     """
 
     title: str
@@ -94,6 +122,7 @@ class Card:
     homepage: str = ""
     patients: str = PATIENTS[0]
     official_split: bool = False
+    datasheet: Datasheet = Datasheet()
 
     @property
     def synthetic(self) -> bool:

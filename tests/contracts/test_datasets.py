@@ -4,7 +4,7 @@ import pytest
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_named, dataset_of, task_named, usable_rows
 from covbench.data.index import check_index
-from covbench.schema import BACKGROUND, CLASSIFICATION, SEGMENTATION, CovbenchError, GitHub, Synthetic
+from covbench.schema import BACKGROUND, CLASSIFICATION, NOT_STATED, SEGMENTATION, CovbenchError, GitHub, Synthetic
 
 STUDY = {
     "ieee8023_xray": "ieee8023",
@@ -32,6 +32,13 @@ def test_a_card_says_what_it_is_and_where_it_comes_from(card):
     assert card.modality in ("xray", "ct")
     assert card.tasks
     assert card.sources
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_card_states_how_labels_were_made_and_where_this_is_stated(card):
+    assert card.datasheet.label_origin != NOT_STATED
+    assert card.datasheet.label_source != NOT_STATED
+    assert all(vars(card.datasheet).values())
 
 
 @pytest.mark.parametrize("card", CARDS)

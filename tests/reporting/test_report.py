@@ -106,6 +106,17 @@ def test_every_picture_and_page_that_a_page_names_lies_beside_it(report: tuple[P
     assert set(pages) == {path.resolve() for path in named if path.suffix == ".html"}
 
 
+def test_pages_link_the_cards_and_the_first_one_the_checklists(report: tuple[Path, str]) -> None:
+    folder = report[0] / "results" / "report"
+    model = (folder / "models/phantom_xray/audited/mobilenetv2.html").read_text(encoding="utf-8")
+    assert 'href="../../../cards/models/phantom_xray/audited/mobilenetv2.md"' in model
+    assert 'href="cards/datasets/radiography.json"' in section_of(report[1], "data")
+    assert 'href="checklists.html"' in report[1]
+    checklists = (folder / "checklists.html").read_text(encoding="utf-8")
+    assert "44 items: " in section_of(checklists, "claim_2024")
+    assert "to be answered by the authors: funding" in section_of(checklists, "tripod_ai")
+
+
 def test_the_pages_ask_the_network_for_nothing(report: tuple[Path, str]) -> None:
     folder = report[0] / "results" / "report"
     for page in (path.read_text(encoding="utf-8") for path in folder.rglob("*.html")):

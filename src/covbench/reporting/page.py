@@ -25,6 +25,9 @@ from covbench.experiment.provenance import read_commit
 from covbench.experiment.runs import RunState
 from covbench.protocols import PROTOCOLS
 from covbench.reporting import balance, leading, tables, wording
+from covbench.reporting.cards import checklists
+from covbench.reporting.cards.dataset_card import write_dataset_cards
+from covbench.reporting.cards.model_card import write_model_cards
 from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.report_figure import PRINTED, Gallery, ReportFigure
@@ -96,7 +99,7 @@ def build_report(
     compare: Path | None = None,
     printed: Path | None = None,
 ) -> None:
-    """Write index.html, a page per task and per model, summary.md and figures/ into `out`, from all scored runs.
+    """Write index.html, a page per task and per model, cards/, summary.md and figures/ into `out`, from scored runs.
 
     `out` and `printed` are replaced as a whole. If anything fails, they stay as they were.
 
@@ -128,16 +131,20 @@ def build_report(
 
 
 def write_pages(gathered: Results, data: Path, cache: FigureCache, context: Mapping[str, Any]) -> None:
-    """Write the first page, a page per task, and a page per model and protocol with its cases.
+    """Write the first page, the checklists, a page per task, and a page and a card per model and protocol.
 
     Args:
         gathered: The results of all tasks.
-        data: Folder that holds prepared/.
+        data: Folder that holds raw/, index/ and prepared/.
         cache: Its folder is the report's folder.
         context: The values that the templates use.
     """
     write_library(cache.folder)
     write_page(cache.folder, "index.html", "index.html.j2", context)
+    filled = checklists.build_checklists(gathered, data)
+    write_page(cache.folder, checklists.PATH, "checklists.html.j2", {**context, "checklists": filled})
+    write_dataset_cards(cache.folder, data, gathered)
+    write_model_cards(cache.folder, gathered)
     models = {(run.task, run.protocol, run.architecture) for run in gathered.scored}
     with tqdm(total=len(models), desc="pages of models", unit="page") as bar:
         for section in context["tasks"]:

@@ -31,7 +31,7 @@ def write_page(folder: Path, path: str, template: str, context: Mapping[str, Any
 
 def write_library(folder: Path) -> None:
     """Write uPlot, the chart library of the learning curves, beside the pages that load it."""
-    (folder / "uplot.js").write_text(_read("uplot/uPlot.iife.min.js"), encoding="utf-8")
+    (folder / "uplot.js").write_text(read_template("uplot/uPlot.iife.min.js"), encoding="utf-8")
 
 
 @functools.cache
@@ -51,12 +51,13 @@ def _environment() -> Environment:
 def _inline() -> dict[str, str]:
     """The styles and scripts of a page, and the hashes by which its security policy allows them."""
     names = {"script": "report.js", "case_script": "cases.js", "curve_script": "curves.js"}
-    texts = {word: _read(name) for word, name in names.items()}
-    texts["style"] = _read("style.css") + _read("uplot/uPlot.min.css")
+    texts = {word: read_template(name) for word, name in names.items()}
+    texts["style"] = read_template("style.css") + read_template("uplot/uPlot.min.css")
     return texts | {f"{word}_hash": _hash(text) for word, text in texts.items()}
 
 
-def _read(name: str) -> str:
+def read_template(name: str) -> str:
+    """Read a file of templates/ as it is."""
     loader = _environment().loader
     assert loader is not None
     return loader.get_source(_environment(), name)[0]

@@ -24,7 +24,7 @@ from covbench.reporting.origins import name_model
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import BOTH_STEPS, RECIPE, SPLIT, STEP_NAMES, show_step, step_target
 from covbench.reporting.tables import BASELINE_TAG, count_states, order_protocols, prefer_protocols, rank_models
-from covbench.reporting.wording import DASH, is_number, name_protocol, plain, show, show_interval
+from covbench.reporting.wording import DASH, escape_markdown, is_number, name_protocol, plain, show, show_interval
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
 from covbench.system.files import read_table
 from covbench.system.stage_files import check_files
@@ -175,22 +175,15 @@ def write_summary(path: Path, results: Results, title: str) -> None:
         title: Heading of the file.
     """
     counts = ", ".join(f"{number} {state}" for state, number in count_states(results.runs).items())
-    lines = [f"# {_escape(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
+    lines = [f"# {escape_markdown(title)}", "", f"{len(results.runs)} runs planned: {counts}.", ""]
     protocols = order_protocols(results.summary["protocol"])
     columns = name_columns(protocols, choose_steps(protocols))
-    lines += ["| " + " | ".join(map(_escape, columns)) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
+    lines += ["| " + " | ".join(map(escape_markdown, columns)) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
     leaders = list(find_leaders(results.compare))
-    lines += ["| " + " | ".join(map(_escape, leader.cells)) + " |" for leader in leaders]
-    lines += [""] + [f"{_escape(line)}\n" for line in _list_warnings(leaders)]
+    lines += ["| " + " | ".join(map(escape_markdown, leader.cells)) + " |" for leader in leaders]
+    lines += [""] + [f"{escape_markdown(line)}\n" for line in _list_warnings(leaders)]
     lines += [READING if leaders else "No run is scored yet.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _escape(text: str) -> str:
-    text = plain(text)
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, f"\\{character}")
-    return text
 
 
 def require_tables(results: Path) -> None:

@@ -44,6 +44,14 @@ def plain(text: object) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff￾￿]", "�", str(text))
 
 
+def escape_markdown(text: object) -> str:
+    """Text that Markdown shows as it is."""
+    shown = plain(text)
+    for character in "\\`*_[]<>|#":
+        shown = shown.replace(character, f"\\{character}")
+    return shown
+
+
 def slug(*words: object) -> str:
     """A file name of letters, digits and underscores."""
     return re.sub(r"[^A-Za-z0-9]+", "_", "-".join(map(str, words))).strip("_") or "unnamed"

@@ -83,5 +83,5 @@ def test_the_card_of_a_dataset_counts_the_files_that_are_not_read(root):
         "{% from 'macros.html.j2' import dataset_card with context %}{{ dataset_card(dataset) }}"
     )
     assert "<dt>Files not read</dt><dd>1,200 .webp, 1 no suffix</dd>" in template.render(
-        dataset=sections["radiography"]
+        dataset=sections["radiography"], root=""
     )

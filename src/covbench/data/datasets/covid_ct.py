@@ -20,7 +20,7 @@ from covbench.data.metadata import find_metadata, read_list, read_metadata
 from covbench.data.names import clean_patient, fold_name
 from covbench.data.pictures import PICTURES, is_picture
 from covbench.data.raw_files import LISTED
-from covbench.schema import CLASSIFICATION, Card, CovbenchError, GitHub, Task
+from covbench.schema import CLASSIFICATION, Card, CovbenchError, Datasheet, GitHub, Task
 
 CARD = Card(
     title="COVID-CT",
@@ -35,6 +35,34 @@ CARD = Card(
     ),
     homepage="https://github.com/UCSD-AI4H/COVID-CT",
     official_split=True,
+    datasheet=Datasheet(
+        label_origin=(
+            "COVID: the caption of the figure that the slice was cut from, or the text about the figure where the "
+            "caption does not decide. Other slices: the collection that they were taken from. Which test the patients "
+            "had: not stated by the source."
+        ),
+        label_source="arXiv:2003.13865, section on the dataset",
+        collection=(
+            "COVID slices were cut from the figures of preprints of medRxiv and bioRxiv (January to March 2020). The "
+            "other slices come from MedPix, LUNA, Radiopaedia and PubMed Central (arXiv:2003.13865)."
+        ),
+        annotation=(
+            "The authors read captions and texts. A senior radiologist confirmed the use of the dataset, not each "
+            "label (arXiv:2003.13865)."
+        ),
+        biases=(
+            "The two classes come from different publications, so layout, compression and annotations burnt in may "
+            "give the class away."
+        ),
+        limitations=(
+            "Figures hold single slices with less resolution and grey levels than the scans, often chosen because they "
+            "show the finding well (arXiv:2003.13865)."
+        ),
+        sensitive=(
+            "The table of COVID patients holds age, sex, history and severity where the preprints state them "
+            "(COVID-CT-MetaInfo.xlsx). No names."
+        ),
+    ),
 )
 FOLDERS = {"CT_COVID": ("covid", "COVID"), "CT_NonCOVID": ("non_covid", "NonCOVID")}
 FOLDS = ("train", "val", "test")

@@ -17,7 +17,7 @@ from covbench.data.index import build_index
 from covbench.data.metadata import find_hosts, read_metadata
 from covbench.data.names import NOT_GIVEN, clean_patient, fold_name
 from covbench.data.pictures import is_picture
-from covbench.schema import CLASSIFICATION, Card, CovbenchError, GitHub, Task
+from covbench.schema import CLASSIFICATION, Card, CovbenchError, Datasheet, GitHub, Task
 
 CARD = Card(
     title="COVID-19 image data collection",
@@ -31,6 +31,30 @@ CARD = Card(
         "Predictions Are the Future. Journal of Machine Learning for Biomedical Imaging 2020:002. arXiv:2006.11988"
     ),
     homepage="https://github.com/ieee8023/covid-chestxray-dataset",
+    datasheet=Datasheet(
+        label_origin=(
+            "The finding that the publication or case report of the image states. The column `RT_PCR_positive` of "
+            "metadata.csv says whether RT-PCR confirmed it: Y, Unclear or empty."
+        ),
+        label_source="SCHEMA.md and metadata.csv of the repository; arXiv:2006.11988",
+        collection=(
+            "Images were taken from publications, from Radiopaedia, Eurorad and the Italian Society of Radiology, and "
+            "from contributors, with the address of each source (README.md of the repository)."
+        ),
+        annotation="The collectors copied finding, view and clinical notes from the sources (SCHEMA.md).",
+        biases=(
+            "Publications show remarkable cases. Each source has its own classes and its own way to store images, so "
+            "the source may give the class away."
+        ),
+        limitations=(
+            "Most images show COVID, and few show no finding. Many are JPEG or PNG copies of figures without their "
+            "grey levels."
+        ),
+        sensitive=(
+            "metadata.csv holds age, sex, survival, intensive care, laboratory values, place and clinical notes as "
+            "published (SCHEMA.md). No names."
+        ),
+    ),
 )
 COLUMNS = ("patientid", "finding", "view", "modality", "folder", "filename", "url")
 # Every finding of both releases, in parts: 'Pneumonia/Viral/COVID-19', 'COVID-19, ARDS'. Read at the pinned commit and

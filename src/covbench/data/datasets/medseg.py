@@ -19,7 +19,7 @@ from covbench.data.index import build_index, correlate_neighbours
 from covbench.data.pictures import is_picture
 from covbench.data.volumes import count_frames, header_orientation, is_volume, read_frames
 from covbench.data.windows import HU, detect_scale
-from covbench.schema import SEGMENTATION, Card, KaggleCompetition, Task
+from covbench.schema import SEGMENTATION, Card, Datasheet, KaggleCompetition, Task
 
 CLASSES = ("background", "ground_glass", "consolidation", "lungs_other")
 CARD = Card(
@@ -36,6 +36,24 @@ CARD = Card(
     ),
     homepage="https://www.kaggle.com/c/covid-segmentation",
     patients="inferred",
+    datasheet=Datasheet(
+        label_origin="A radiologist outlined ground glass, consolidation and pleural effusion in each slice.",
+        label_source="medicalsegmentation.com/covid19",
+        collection=(
+            "100 axial slices of more than 40 patients with COVID-19, converted from JPEG pictures of the Italian "
+            "Society of Radiology, and nine volumes of Radiopaedia (medicalsegmentation.com/covid19)."
+        ),
+        annotation=(
+            "One radiologist. Of the 829 slices of the volumes, 373 were judged positive and outlined "
+            "(medicalsegmentation.com/covid19)."
+        ),
+        biases="All patients have COVID-19. Nothing can be learned about other pneumonias.",
+        limitations=(
+            "One reader, so no agreement can be computed. The 100 slices were JPEG pictures before, so their grey "
+            "levels are not those of the scans. Nobody publishes which slices are of one patient."
+        ),
+        sensitive="No names and no clinical data in the files of the competition.",
+    ),
 )
 WINDOW = (-1500.0, 500.0)
 ONE_HOT = "0:ground_glass 1:consolidation 2:lungs_other 3:background"

@@ -29,7 +29,7 @@ from covbench.data.datasets._phantom import (
 )
 from covbench.data.index import build_index
 from covbench.data.volumes import read_frames
-from covbench.schema import CLASSIFICATION, SEGMENTATION, Card, Synthetic, Task
+from covbench.schema import CLASSIFICATION, SEGMENTATION, Card, Datasheet, Synthetic, Task
 
 SIZE = 128
 SEED = 20261
@@ -300,6 +300,15 @@ CARD = Card(
     mirror_folders=(),
     licence="CC0-1.0",
     citation="Synthetic by covbench itself: no patient was imaged.",
+    datasheet=Datasheet(
+        label_origin="Drawn: the code decides the class and the mask before it draws the volume.",
+        label_source="src/covbench/data/datasets/phantom_ct.py",
+        collection="Drawn by code, the same voxels every time.",
+        annotation="The masks are the regions that were drawn.",
+        biases="COVID is ground glass at the pleura, and other pneumonia is one consolidated lobe.",
+        limitations="No patient was imaged. Scores say nothing about patients.",
+        sensitive="No person was imaged.",
+    ),
 )
 
 

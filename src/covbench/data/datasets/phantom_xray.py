@@ -27,7 +27,7 @@ from covbench.data.datasets._phantom import (
     vessels,
 )
 from covbench.data.index import build_index
-from covbench.schema import CLASSIFICATION, Card, Synthetic, Task
+from covbench.schema import CLASSIFICATION, Card, Datasheet, Synthetic, Task
 
 SIZE = 160
 SEED = 20260
@@ -303,6 +303,15 @@ CARD = Card(
     mirror_folders=(),
     licence="CC0-1.0",
     citation="Synthetic by covbench itself: no patient was imaged.",
+    datasheet=Datasheet(
+        label_origin="Drawn: the code decides the class before it draws the image.",
+        label_source="src/covbench/data/datasets/phantom_xray.py",
+        collection="Drawn by code, the same pixels every time.",
+        annotation="None: the label comes before the image.",
+        biases="Intended: four hospitals differ in contrast, sharpness, framing and share of COVID patients.",
+        limitations="No patient was imaged. Scores say nothing about patients.",
+        sensitive="No person was imaged.",
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from covbench.data.index import build_index
 from covbench.data.metadata import find_hosts, find_sheets, read_metadata
 from covbench.data.names import fold_folder, fold_name
 from covbench.data.pictures import is_picture
-from covbench.schema import CLASSIFICATION, Card, Kaggle, Task
+from covbench.schema import CLASSIFICATION, NOT_STATED, Card, Datasheet, Kaggle, Task
 
 CARD = Card(
     title="COVID-19 Radiography Database",
@@ -31,6 +31,25 @@ CARD = Card(
     ),
     homepage="https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
     patients="none",
+    datasheet=Datasheet(
+        label_origin=(
+            "The class of the collection that the image was taken from. The database does not say how each collection "
+            "decided it."
+        ),
+        label_source="README of the database on Kaggle",
+        collection=(
+            "COVID: PadChest and BIMCV, a German medical school, the Italian Society of Radiology, GitHub and others. "
+            "Normal: RSNA and a collection of children. Viral pneumonia: that collection of children alone (README of "
+            "the database)."
+        ),
+        annotation=NOT_STATED,
+        biases=(
+            "Each class has sources of its own. Viral pneumonia was recorded in children, COVID in adults, so age and "
+            "hospital give the class away."
+        ),
+        limitations="No patient ids are published, so no split can keep patients apart.",
+        sensitive="No names and no clinical data in the files of the database.",
+    ),
 )
 FOLDERS = {
     "covid": "covid",

@@ -18,7 +18,7 @@ from covbench.data.images import resize_image
 from covbench.data.index import build_index, correlate_neighbours
 from covbench.data.names import fold_folder
 from covbench.data.pictures import is_picture
-from covbench.schema import CLASSIFICATION, Card, CovbenchError, Kaggle, Task
+from covbench.schema import CLASSIFICATION, NOT_STATED, Card, CovbenchError, Datasheet, Kaggle, Task
 
 CARD = Card(
     title="SARS-CoV-2 CT-scan dataset",
@@ -33,6 +33,21 @@ CARD = Card(
     ),
     homepage="https://www.kaggle.com/datasets/plameneduardo/sarscov2-ctscan-dataset",
     patients="inferred",
+    datasheet=Datasheet(
+        label_origin=(
+            "The preprint calls the scans positive for an infection with SARS-CoV-2, or of patients who are not "
+            "infected. Which test decided this: not stated by the source."
+        ),
+        label_source="medRxiv 2020.04.24.20078584, abstract",
+        collection="Scans of patients of hospitals in São Paulo, Brazil (medRxiv 2020.04.24.20078584).",
+        annotation=NOT_STATED,
+        biases=(
+            "The two classes differ in how their files were stored. Only COVID files are RGB, about a third of them; "
+            "all others are RGBA (counted in the Kaggle dataset, version 2)."
+        ),
+        limitations="Single slices without patient ids. Neighbouring slices of one scan show nearly the same picture.",
+        sensitive="No names. The hospitals left out what else is known of each patient (medRxiv 2020.04.24.20078584).",
+    ),
 )
 FOLDERS = {"covid": "covid", "noncovid": "non_covid"}
 """Folder of a class, as fold_folder writes it -> label."""

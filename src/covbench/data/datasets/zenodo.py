@@ -21,7 +21,7 @@ from covbench.data.index import build_index
 from covbench.data.pictures import is_picture
 from covbench.data.volumes import count_frames, header_orientation, is_volume, match_mask, read_frames
 from covbench.data.windows import DISPLAY, HU, detect_scale
-from covbench.schema import SEGMENTATION, Card, Task, Zenodo
+from covbench.schema import SEGMENTATION, Card, Datasheet, Task, Zenodo
 
 INFECTION = ("background", "infection")
 LUNGS_TOO = ("background", "right_lung", "left_lung", "infection")
@@ -45,6 +45,25 @@ CARD = Card(
         "segmentation. Medical Physics 2021;48(3):1197-1210. doi:10.5281/zenodo.3757476"
     ),
     homepage="https://zenodo.org/records/3757476",
+    datasheet=Datasheet(
+        label_origin="Two radiologists outlined lungs and infections, and an experienced radiologist verified them.",
+        label_source="description of Zenodo record 3757476",
+        collection=(
+            "20 CT scans of patients with COVID-19: ten of the Coronacases Initiative and ten of Radiopaedia (Zenodo "
+            "record 3757476)."
+        ),
+        annotation="Two radiologists, and a third who verified (Zenodo record 3757476).",
+        biases=(
+            "All patients have COVID-19. The two sources differ in scale and orientation: Radiopaedia's were windowed "
+            "to 0-255 before publication."
+        ),
+        limitations=(
+            "20 cases of 18 patients. Masks of the single readers are not published, so no agreement can be computed. "
+            "The README of the authors' benchmark (JunMa11/COVID-19-CT-Seg-Benchmark) states CC BY-NC-SA for these "
+            "scans, another licence than the record's."
+        ),
+        sensitive="No names and no clinical data in the volumes.",
+    ),
 )
 WINDOW = (-1250.0, 250.0)
 # Folder -> what its numbers mean, best first. Names are those of the record, then those of copies of it.

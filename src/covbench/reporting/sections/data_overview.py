@@ -11,6 +11,7 @@ import pandas as pd
 from covbench.data.folds import count_subjects
 from covbench.data.raw_files import show_unread
 from covbench.experiment.runs import RunState
+from covbench.reporting.cards.dataset_card import locate_dataset_card
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.sections.contradictions import flag_labels
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
@@ -24,7 +25,7 @@ NOT_PUBLISHED = Cell("not published", note="the dataset publishes no patients", 
 class DatasetSection:
     """What a page shows about a dataset. The index is None before it is made.
 
-    warnings: a word and a sentence per finding about its labels.
+    warnings: a word and a sentence per finding about its labels. labels: how they were made. card: path of its card.
     """
 
     name: str
@@ -37,6 +38,8 @@ class DatasetSection:
     index: pd.DataFrame | None
     warnings: Sequence[tuple[str, str]]
     publishes_patients: bool = True
+    labels: str = ""
+    card: str = ""
 
     @property
     def unread(self) -> str:
@@ -67,7 +70,9 @@ def build_dataset_sections(data: Path, tasks: Sequence[str], audit: Mapping[str,
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
         words = (name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage)
-        datasets.append(DatasetSection(*words, index, warnings, card.publishes_patients))
+        labels = f"{card.datasheet.label_origin} Source: {card.datasheet.label_source}."
+        made = (labels, locate_dataset_card(name))
+        datasets.append(DatasetSection(*words, index, warnings, card.publishes_patients, *made))
     return datasets
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from covbench.experiment.runs import RunRecord
 from covbench.reporting import tables, wording
+from covbench.reporting.cards.model_card import locate_model_card
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import choose_headline
 from covbench.reporting.sections import cases, scores
@@ -26,14 +27,15 @@ log = logging.getLogger(__name__)
 class ModelSection:
     """What the page of a model shows.
 
-    other_protocols: the model's pages under other protocols. others: other models and their pages. case_models: models
-    with cases and the names of their files.
+    card: path of its card. other_protocols: the model's pages under other protocols. others: other models and their
+    pages. case_models: models with cases and the names of their files.
     """
 
     task: Task
     protocol: str
     name: str
     path: str
+    card: str
     reading: str
     options: Sequence[tuple[str, str]]
     metrics: Table
@@ -131,6 +133,7 @@ def _build_model_section(
         protocol=run.protocol,
         name=run.architecture,
         path=locate_model(task.name, run.protocol, run.architecture),
+        card=locate_model_card(task.name, run.protocol, run.architecture),
         reading=wording.read_model(summary, headline),
         options=describe_origin(seeds),
         metrics=scores.build_metric_table(summary, metrics, runs, task.kind, headline),

@@ -1,0 +1,1 @@
+"""Writes what travels with models and data: cards of models and datasets, and reporting checklists."""

@@ -140,6 +140,8 @@ INDEX_COLUMNS: dict[str, Column] = {
     "modality": Column("str", "xray or ct"),
     "view": Column("str", "PA, AP, AP Supine, L, Axial, Coronal, …; empty where unknown"),
     "source": Column("str", "hospital, journal or crawl as far as metadata tell; empty where unknown"),
+    "sex": Column("str", "F or M; empty where unknown"),
+    "age_band": Column("str", "years in bands of twenty: 0-19, 20-39, 40-59, 60-79 or 80+; empty where unknown"),
     "official_fold": Column("str", "train, val or test where the authors publish a split; else empty"),
     "window_low": Column("float64", "HU shown as 0; NaN: stored values are display values already"),
     "window_high": Column("float64", "HU shown as 255; NaN as above"),

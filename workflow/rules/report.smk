@@ -36,6 +36,8 @@ rule report:
         TEMPLATES,
         "results/compare/metrics.csv",
         "results/compare/summary.csv",
+        "results/compare/subgroups.csv",
+        "results/compare/subgroup_gaps.csv",
         "results/compare/published.csv",
         "results/compare/protocols.csv",
         "results/compare/pairs.csv",

@@ -49,6 +49,7 @@ rule report:
         "results/compare/external.csv",
         "results/compare/runs.csv",
         "results/audit/splits.csv",
+        "results/audit/flow.csv",
         "results/audit/pairs.csv",
         "results/audit/across.csv",
         "results/audit/sources.csv",

@@ -78,7 +78,7 @@ class TaskSection:
     classes: Table
     cost: Table
     folds: Table
-    class_counts: Table | None
+    flow: Table
     counts: ReportFigure | None
     audit: AuditSection
     subgroups: SubgroupSection
@@ -278,7 +278,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         classes=scores.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),
         folds=data_overview.build_split_table(data, part, [task.name]),
-        class_counts=data_overview.build_class_counts(data, part, task),
+        flow=data_overview.build_flow_table(part.audit["flow"]),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
         audit=audit.build_task_audit_section(data, cache.folder, part),
         subgroups=build_subgroup_section(

@@ -71,20 +71,11 @@ def index(raw: Path) -> pd.DataFrame:
 
 def write_sample(raw: Path) -> None:
     """A patient with COVID-19, one with SARS in the words of the later release, and a CT."""
+    other = "https://radiopaedia.org/cases/2"
     entries = [
         ("2", "COVID-19, ARDS", "PA", "X-ray", "images", "a.png", "https://www.eurorad.org/case/1", "F", "65"),
-        (
-            "7",
-            "Pneumonia/Viral/SARS",
-            "AP Supine",
-            "X-ray",
-            "images",
-            "b.png",
-            "https://radiopaedia.org/cases/2",
-            "",
-            "",
-        ),
-        ("7", "COVID-19", "Axial", "CT", "volumes", "c.nii.gz", "https://radiopaedia.org/cases/2", "M", "40"),
+        ("7", "Pneumonia/Viral/SARS", "AP Supine", "X-ray", "images", "b.png", other, "", ""),
+        ("7", "COVID-19", "Axial", "CT", "volumes", "c.nii.gz", other, "M", "40"),
     ]
     for number, name in enumerate(("a.png", "b.png")):
         write_picture(raw / "images" / name, number)

@@ -193,6 +193,22 @@ HISTORY_COLUMNS: dict[str, Column] = {
     "seconds": Column("float64", "wall time of the epoch"),
 }
 
+NETWORK_COST_COLUMNS: dict[str, Column] = {
+    "architecture": Column("str", "name in the catalogue"),
+    "kind": Column("str", "classification or segmentation"),
+    "side": Column("int64", "of the image, pixels"),
+    "parameters": Column("int64", "of the network with its head"),
+    "multiply_adds": Column("int64", "of convolutions and dense layers, for one image"),
+    "latency_ms": Column("float64", "wall time of an answer for one image on one thread, median"),
+    "processor_ms": Column("float64", "its processor time, which other programs disturb less"),
+    "memory_mb": Column("float64", "peak resident memory of the process that answers"),
+    "trainings": Column("float64", "scored trainings in results/compare/runs.csv; this and what follows may be empty"),
+    "train_seconds": Column("float64", "wall time of a training, median"),
+    "train_memory_mb": Column("float64", "largest peak memory of a training"),
+}
+"""benchmarks/network_costs.csv, which `covbench cost` writes and the report shows."""
+NETWORK_COSTS = "benchmarks/network_costs.csv"
+
 CELL_COLUMNS: dict[str, Column] = {
     "task": Column("str", "task: a dataset with a label scheme"),
     "protocol": Column("str", "published, published_audited_split or audited"),

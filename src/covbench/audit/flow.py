@@ -39,7 +39,7 @@ def count_flow(
         Rows of the table `flow` without the columns of the split: all classes together, then each class of a
         classification. Files that no class is known of are a class of their own.
     """
-    passages = list_passages(index, split, duplicates, task)
+    passages = _list_passages(index, split, duplicates, task)
     rows = list(_count_steps("", passages, published))
     if task.kind == CLASSIFICATION:
         named = set(passages["class"])
@@ -48,7 +48,7 @@ def count_flow(
     return rows
 
 
-def list_passages(index: pd.DataFrame, split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
+def _list_passages(index: pd.DataFrame, split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
     """List every step that an image passes: a row per image and step. Arguments are those of count_flow.
 
     The columns are step, reason, class, image_id, patient_id and group, which is missing before an image is usable.

@@ -77,6 +77,7 @@ class TaskSection:
     study: StudySection
     classes: Table
     cost: Table
+    network_costs: Table
     folds: Table
     flow: Table
     counts: ReportFigure | None
@@ -277,6 +278,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         study=study.build_study_section(part.published, part.compare["literature"]),
         classes=scores.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),
+        network_costs=tables.build_network_cost_table(part.costs),
         folds=data_overview.build_split_table(data, part, [task.name]),
         flow=data_overview.build_flow_table(part.audit["flow"]),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),

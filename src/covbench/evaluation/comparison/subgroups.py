@@ -131,7 +131,7 @@ def enter_subgroups(contestant: Contestant, subgroups: Sequence[Subgroup]) -> li
     groups = list_groups(run.cases for run in contestant.runs.values())
     parts = [(contestant.runs[seed].metrics, cases) for subgroup in subgroups for seed, cases in subgroup.cases.items()]
     drawn = score_runs(parts, groups)
-    once = [score_draws(*part, groups, np.ones((len(groups), 1))) for part in parts]
+    once = [score_draws(*part, own := list_groups(part[1:]), np.ones((len(own), 1))) for part in parts]
     entered = []
     for subgroup in subgroups:
         values, draws = once[: len(subgroup.cases)], drawn[: len(subgroup.cases)]

@@ -108,6 +108,22 @@ def test_lesion_sizes_follow_from_the_true_masks_alone():
     assert members == {"1 to 4 %": ["ip001", "ip002"], "4 % and above": ["ip003"]}
 
 
+def test_lesion_dice_is_scored_by_size():
+    """Small lesions are found as they are (Dice 1), large ones with twice their pixels (Dice 2 / 3)."""
+    rows = make_rows(2 * FEWEST)
+    truth, guess = (np.zeros((len(rows), 20, 20), np.uint8) for _ in range(2))
+    for number in range(len(rows)):
+        pixels, called = (3, 3) if number < FEWEST else (40, 80)
+        truth[number].flat[:pixels] = 1
+        guess[number].flat[:called] = 1
+    contestant = enter("net", {0: evaluate_segmentation(rows, truth, guess, LESIONS)})
+    found = compare_subgroups(contestant, rows[["image_id"]])
+    means = pd.DataFrame(found["subgroups"]).set_index("subgroup")["mean"]
+    assert means.to_dict() == pytest.approx({"below 1 %": 1.0, "4 % and above": 2 / 3})
+    (gap,) = found["subgroup_gaps"]
+    assert (gap["best"], gap["worst"], gap["gap"]) == ("below 1 %", "4 % and above", pytest.approx(1 / 3))
+
+
 def simulate_gap(rng, weights, parts):
     """A study of alike subgroups, in each of which a model finds 70 % of the patients: the row of its gap."""
     found = (rng.random(len(weights)) < 0.7).astype(float)

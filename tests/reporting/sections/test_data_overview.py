@@ -111,4 +111,4 @@ def test_the_flow_of_the_lowest_seed_shows_patients_and_the_reasons_below():
         "Test": "1",
     }
     assert (cells["Train"].detail, cells["Excluded"].detail) == ("2 patients", "")
-    assert table.notes == ["audited, covid: 2 lateral view; 1 file missing."]
+    assert table.notes == ["covid, excluded: 2 lateral view; 1 file missing."]

@@ -88,8 +88,8 @@ def divide_cases(contestant: Contestant, index: pd.DataFrame) -> dict[str, list[
         By fact, the subgroups in alphabetical order, lesion sizes in ascending order.
     """
     facts = {seed: read_facts(run, index) for seed, run in contestant.runs.items()}
-    divided = {}
-    for fact in next(iter(facts.values())):
+    divided: dict[str, list[Subgroup]] = {}
+    for fact in map(str, next(iter(facts.values()))):
         names = {name for table in facts.values() for name in table[fact].dropna()}
         ordered = [name for name in SIZES if name in names] or sorted(names)
         if len(ordered) > 1:

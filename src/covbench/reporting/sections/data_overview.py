@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from covbench.audit.flow import STEPS
+from covbench.audit.flow import EXCLUDED, IN_NO_FOLD, STEPS
 from covbench.data.folds import count_subjects
 from covbench.data.raw_files import show_unread
 from covbench.experiment.runs import RunState
@@ -182,13 +182,20 @@ def build_flow_table(flow: pd.DataFrame) -> Table:
             words = str(name).replace("_", " ") or "all"
             counts = [_count_step(steps[steps["step"] == step]) for step in STEPS]
             rows.append([Cell(words, words), Cell(name_protocol(protocol)), *counts])
-            reasons = [f"{row.images:,} {row.reason}" for row in steps.itertuples() if row.reason]
             if name or len(shown["class"].unique()) == 1:
-                notes += [f"{name_protocol(protocol)}, {words}: {'; '.join(reasons)}."] if reasons else []
+                notes += _list_reasons(steps, EXCLUDED, f"{words}, excluded")
+                notes += _list_reasons(steps, IN_NO_FOLD, f"{words}, in no fold under {name_protocol(protocol)}")
     headings = [("Class", ""), ("Protocol", ""), ("Seen", "images that the dataset holds")]
     headings += [("Excluded", "reasons are below the table"), ("Usable", ""), ("In no fold", "usable, but left out")]
     headings += [(word, "images without augmented copies") for word in ("Train", "Validation", "Test")]
-    return Table("From the files to the folds of the lowest seed", headings, rows, ("Protocol",), notes)
+    return Table(
+        "From the files to the folds of the lowest seed", headings, rows, ("Protocol",), list(dict.fromkeys(notes))
+    )
+
+
+def _list_reasons(steps: pd.DataFrame, step: str, words: str) -> list[str]:
+    reasons = [f"{row.images:,} {row.reason}" for row in steps[steps["step"] == step].itertuples()]
+    return [f"{words}: {'; '.join(reasons)}."] if reasons else []
 
 
 def _count_step(rows: pd.DataFrame) -> Cell:
@@ -198,8 +205,8 @@ def _count_step(rows: pd.DataFrame) -> Cell:
         return Cell(f"{images:,}", float(images))
     patients, groups = rows["patients"].iloc[0], rows["groups"].iloc[0]
     subjects = [(patients, "patient"), (groups, "group")]
-    known = [count(int(number), noun) for number, noun in subjects if pd.notna(number)][:1]
-    return Cell(f"{images:,}", float(images), *known)
+    known = [count(int(number), noun) for number, noun in subjects if pd.notna(number)]
+    return Cell(f"{images:,}", float(images), next(iter(known), ""))
 
 
 def build_leak_table(leaks: pd.DataFrame) -> Table:

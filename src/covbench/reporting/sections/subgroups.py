@@ -77,11 +77,7 @@ def _build_score_table(subgroups: pd.DataFrame, metric: str) -> Table:
     headings = [("Model", ""), ("Protocol", ""), ("Fact", ""), ("Subgroup", "")]
     headings += [("Images", "test images, all seeds together"), ("Groups", "patients with all near-duplicates")]
     headings.append((label_metric(metric), "mean over seeds · 95 % interval"))
-    notes = [f"{row['fact']}, {row['subgroup']}: {row['reason']}" for row in _list_unscored(subgroups)]
+    unscored = subgroups[subgroups["mean"].isna()].to_dict("records")
+    notes = [f"{FACT_NAMES[row['fact']]}, {plain(row['subgroup'])}: {row['reason']}" for row in unscored]
     notes.append("For other metrics, see results/compare/subgroups.csv and subgroup_gaps.csv.")
     return Table("Scores in subgroups", headings, rows, ("Protocol", "Fact"), list(dict.fromkeys(notes)))
-
-
-def _list_unscored(subgroups: pd.DataFrame) -> list[dict[str, str]]:
-    named = subgroups.assign(fact=subgroups["fact"].map(FACT_NAMES), subgroup=subgroups["subgroup"].map(plain))
-    return named[named["mean"].isna()][["fact", "subgroup", "reason"]].to_dict("records")

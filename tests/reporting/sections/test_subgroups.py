@@ -27,6 +27,7 @@ def section():
     gaps = [
         make_row("subgroup_gaps", **MODEL, architecture="vgg16", best="F", worst="M", gap=0.2, low=0.1, high=0.3),
         make_row("subgroup_gaps", **MODEL, architecture="vgg19", best="F", worst="M", gap=0.3, low=-0.1, high=0.7),
+        make_row("subgroup_gaps", **MODEL, architecture="majority", best="F", worst="M", gap=0.0),
     ]
     return build_subgroup_section(make_table("subgroups", scores), make_table("subgroup_gaps", gaps), "auroc")
 

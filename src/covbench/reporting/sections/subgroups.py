@@ -44,6 +44,8 @@ def build_subgroup_section(subgroups: pd.DataFrame, gaps: pd.DataFrame, metric: 
 
 
 def _read_gaps(gaps: pd.DataFrame, metric: str) -> Iterator[str]:
+    """Say how many models have a clear gap. Constant answers, whose gap is 0, do not count."""
+    gaps = gaps[gaps["gap"] > 0]
     for protocol in order_protocols(gaps["protocol"]):
         for fact, rows in gaps[gaps["protocol"] == protocol].groupby("fact", sort=False):
             where = f"{name_protocol(protocol)}, {FACT_NAMES[str(fact)]}"

@@ -59,7 +59,7 @@ def make_tables(models: int) -> Cost:
         score_record(Run(TASK.name, "audited", f"model{model:02d}", 0), *predict(model, duplicates=True))
         for model in range(models)
     ]
-    return _take_cost(lambda: compare_task(runs))
+    return _take_cost(lambda: compare_task(runs, pd.DataFrame(columns=["image_id"])))
 
 
 def score_densely(models: int) -> Cost:

@@ -13,33 +13,17 @@ from typing import Any
 
 import keras
 
-from covbench.models.catalogue import architecture, input_size
-from covbench.models.classifier import build_classifier
-from covbench.models.segmenter import build_segmenter
+from covbench.models.catalogue import input_size, kind_of
 from covbench.operations.network_work import BYTES, NetworkWork
-from covbench.schema import CLASSIFICATION
-
-SIDES = {"classification": 224, "segmentation": 256}
-CLASSES = 4
+from covbench.operations.time_answer import SIDES, build_network, count_multiply_adds, list_layers
 
 
 def count_network(name: str) -> NetworkWork:
-    """Build a network of the catalogue and count its work at the side of most runs, without a classifier's head.
-
-    Multiply-adds are those of convolutions and dense layers: each number of a kernel is used once per position.
-    """
-    entry = architecture(name)
-    side = input_size(name, SIDES[entry.kind])
-    if entry.kind == CLASSIFICATION:
-        model = build_classifier(name, side, CLASSES, "average_pool", "own")
-    else:
-        model = build_segmenter(name, side, CLASSES, "own")
+    """Build a network of the catalogue and count its work at the side of most runs, without a classifier's head."""
+    side = input_size(name, SIDES[kind_of(name)])
+    model = build_network(name, side)
     network = next(layer for layer in model.layers if layer.name in ("backbone", "network"))
-    layers: list[keras.Layer] = [
-        layer
-        for layer in network._flatten_layers(include_self=False, recursive=True)
-        if not isinstance(layer, keras.Model | keras.layers.InputLayer)
-    ]
+    layers = list_layers(network)
     _, height, width, channels = network.output.shape
     assert height == width, f"{name}: features of {height} x {width}"
     return NetworkWork(
@@ -52,16 +36,6 @@ def count_network(name: str) -> NetworkWork:
         feature_side=height,
         channels=channels,
     )
-
-
-def count_multiply_adds(layer: keras.Layer) -> int:
-    """Count the multiply-adds of a built layer for one image; 0 if it has no kernel."""
-    kernels = [weight for weight in layer.weights if weight.name.endswith("kernel")]
-    if not kernels:
-        return 0
-    transposed = isinstance(layer, keras.layers.Conv2DTranspose)
-    positions = math.prod((layer.input if transposed else layer.output).shape[1:-1])
-    return positions * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
 def _size(output: Any) -> int:

@@ -169,6 +169,8 @@ INDEX_COLUMNS: dict[str, Column] = {
     "modality": Column("str", "xray or ct"),
     "view": Column("str", "PA, AP, AP Supine, L, Axial, Coronal, …; empty where unknown"),
     "source": Column("str", "hospital, journal or crawl as far as metadata tell; empty where unknown"),
+    "sex": Column("str", "F or M; empty where unknown"),
+    "age_band": Column("str", "years in bands of twenty: 0-19, 20-39, 40-59, 60-79 or 80+; empty where unknown"),
     "official_fold": Column("str", "train, val or test where the authors publish a split; else empty"),
     "window_low": Column("float64", "HU shown as 0; NaN: stored values are display values already"),
     "window_high": Column("float64", "HU shown as 255; NaN as above"),
@@ -219,6 +221,22 @@ HISTORY_COLUMNS: dict[str, Column] = {
     "val_accuracy": Column("float64", "validation"),
     "seconds": Column("float64", "wall time of the epoch"),
 }
+
+NETWORK_COST_COLUMNS: dict[str, Column] = {
+    "architecture": Column("str", "name in the catalogue"),
+    "kind": Column("str", "classification or segmentation"),
+    "side": Column("int64", "of the image, pixels"),
+    "parameters": Column("int64", "of the network with its head"),
+    "multiply_adds": Column("int64", "of convolutions and dense layers, for one image"),
+    "latency_ms": Column("float64", "wall time of an answer for one image on one thread, median"),
+    "processor_ms": Column("float64", "its processor time, which other programs disturb less"),
+    "memory_mb": Column("float64", "peak resident memory of the process that answers"),
+    "trainings": Column("float64", "scored trainings in results/compare/runs.csv; this and what follows may be empty"),
+    "train_seconds": Column("float64", "wall time of a training, median"),
+    "train_memory_mb": Column("float64", "largest peak memory of a training"),
+}
+"""benchmarks/network_costs.csv, which `covbench cost` writes and the report shows."""
+NETWORK_COSTS = "benchmarks/network_costs.csv"
 
 CELL_COLUMNS: dict[str, Column] = {
     "task": Column("str", "task: a dataset with a label scheme"),

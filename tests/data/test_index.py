@@ -47,6 +47,8 @@ def test_numbers_of_numpy_and_cells_without_a_value_are_taken():
         (CLASSES, {"image_id": "a.png"}, "row 1: image_id 'a.png' is there already; it has to be unique"),
         (CLASSES, {"modality": "xray"}, r"row 1 \(b\): modality is 'xray', the card's is 'ct'"),
         (CLASSES, {"official_fold": "valid"}, r"row 1 \(b\): official_fold is 'valid'; known: train, val, test"),
+        (CLASSES, {"sex": "m"}, r"row 1 \(b\): sex is 'm'; known: F, M, or empty"),
+        (CLASSES, {"age_band": "41"}, r"row 1 \(b\): age_band is '41'; known: 0-19, .*80\+, or empty"),
         (MASKS, {}, r"row 1 \(b\): no mask; give a reason to exclude it"),
         (
             MASKS,

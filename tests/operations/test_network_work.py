@@ -44,7 +44,7 @@ def test_rows_of_every_backbone_and_every_decoder_are_what_their_networks_have(n
 def test_multiply_adds_of_each_kind_of_layer_are_counted_by_hand():
     import keras
 
-    from bench.count_work import count_multiply_adds
+    from covbench.operations.time_answer import count_multiply_adds
 
     images = keras.Input((8, 8, 6))
     layers = [

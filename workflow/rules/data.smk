@@ -111,13 +111,14 @@ rule split:
 
 
 rule audit:
-    """Count the test images whose patient or duplicate is in training, and duplicates across datasets."""
+    """Count images on their way into each split, leaks into its test fold, and duplicates across datasets."""
     input:
         indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
         duplicates=list_duplicates(planned_datasets(config)),
         splits=list_splits(RUNS),
     output:
         splits="results/audit/splits.csv",
+        flow="results/audit/flow.csv",
         pairs="results/audit/pairs.csv",
         across="results/audit/across.csv",
     log:

@@ -48,6 +48,7 @@ rule compare:
     input:
         metrics=files_of_runs("metrics.json"),
         manifests=files_of_runs("manifest.json"),
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
         published=f"{RESOURCES}/published_results.csv",
         counterparts=f"{RESOURCES}/counterparts.csv",
         findings=f"{RESOURCES}/study_findings.csv",
@@ -55,6 +56,8 @@ rule compare:
     output:
         metrics="results/compare/metrics.csv",
         summary="results/compare/summary.csv",
+        subgroups="results/compare/subgroups.csv",
+        subgroup_gaps="results/compare/subgroup_gaps.csv",
         protocols="results/compare/protocols.csv",
         pairs="results/compare/pairs.csv",
         ranks="results/compare/ranks.csv",

@@ -20,7 +20,7 @@ from covbench.system.stage_files import check_files, seal_files
 
 plan = plan_runs(snakemake.config)
 score_unscored(plan)
-finished = ("results/audit/*.csv", "results/explained/*/*.npz", "data/thumbnails/*.npz")
+finished = ("data/index/*.parquet", "results/audit/*.csv", "results/explained/*/*.npz", "data/thumbnails/*.npz")
 check_files(path for pattern in finished for path in Path().glob(pattern))
 partial = Path("results/partial")
 i = snakemake.input

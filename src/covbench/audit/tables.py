@@ -23,6 +23,16 @@ AUDIT_TABLES: dict[str, dict[str, Column]] = {
         "leaked": Column("int64", "test images that any of these columns counts, validation left out"),
         "leaked_share": Column("float64", "share of the test images; empty without any"),
     },
+    "flow": {
+        **CELL_COLUMNS,
+        "seed": Column("int64", "of the split"),
+        "class": Column("str", "class of the images; empty: all of them; no class: none is known"),
+        "step": Column("str", "seen, excluded, usable, in no fold, train, val or test"),
+        "reason": Column("str", "why images are excluded or in no fold; else empty"),
+        "images": Column("int64", "images at this step, without augmented copies"),
+        "patients": Column("float64", "their patients; empty: the dataset publishes none"),
+        "groups": Column("float64", "patients with all near-duplicates; empty before images are usable"),
+    },
     "pairs": {
         **CELL_COLUMNS,
         "seed": Column("int64", "of the split"),

@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of `covbench` with all its subcommands. The parsed `run` is the function to call."""
     parser = Parser(prog="covbench", description=ABOUT, epilog=EXAMPLES)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for add in (_add_doctor, _add_forecast, _add_run, _add_status, _add_verify, _add_accept, _add_summary):
+    for add in (_add_doctor, _add_forecast, _add_cost, _add_run, _add_status, _add_verify, _add_accept, _add_summary):
         add(commands)
     for add in (_add_restore_dates, _add_raw_data, _add_mlflow, _add_mlflow_views, *CONTESTANT_COMMANDS):
         add(commands)
@@ -158,6 +158,23 @@ def _forecast(options: argparse.Namespace) -> None:
         print(show_forecast(found, options.gpus, fold=not options.only))
     else:
         print("nothing to forecast: no planned training is missing or stale")
+
+
+def _add_cost(commands: Any) -> None:
+    parser = commands.add_parser(
+        "cost", module="covbench.operations.network_costs", help="parameters, multiply-adds, latency and memory"
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these networks only")
+    parser.add_argument(
+        "--directory", type=folder, default=Path(), metavar="DIR", help="the folder that holds results/"
+    )
+    parser.set_defaults(run=_cost)
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from covbench.operations.network_costs import measure_costs, show_costs
+
+    print(show_costs(measure_costs(options.only, options.directory)))
 
 
 def _add_summary(commands: Any) -> None:

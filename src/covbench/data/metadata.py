@@ -72,7 +72,7 @@ def find_sheets(raw: Path, pattern: str) -> list[Path]:
     return sorted(path for path in raw.glob(pattern) if not path.name.startswith((LOCK, HIDDEN)))
 
 
-def read_metadata(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_metadata(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read some columns of a table, .csv with commas or .xlsx, as text.
 
     Headings are compared by covbench.data.names.fold_name. Empty rows are left out.
@@ -80,10 +80,11 @@ def read_metadata(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Args:
         path: of the file.
         columns: the columns to read. Others of the file are ignored.
+        optional: columns that not every release has. One that is missing is empty.
 
     Returns:
-        The columns by the given names, without blanks around the cells and empty where nothing is known. The index is
-        the number of the row in the file.
+        All of these columns by the given names, without blanks around the cells and empty where nothing is known. The
+        index is the number of the row in the file.
 
     Raises:
         CovbenchError: the file is empty, in an unknown encoding or no table, a column is missing or there twice, or a
@@ -95,7 +96,9 @@ def read_metadata(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     line, header = next(filled, (0, []))
     if not header:
         raise CovbenchError(f"{path}: is empty; expected the columns {', '.join(columns)}")
-    positions = _locate_columns(f"{path}: line {line}", header, columns)
+    headings = {fold_name(str(cell)) for cell in header}
+    present = [*columns, *(name for name in optional if fold_name(name) in headings)]
+    positions = _locate_columns(f"{path}: line {line}", header, present)
     table: dict[int, list[str]] = {}
     for number, cells in filled:
         where = f"{path}: line {number}"
@@ -103,10 +106,11 @@ def read_metadata(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             cells = _fit_width(where, cells, len(header))
         elif len(cells) != len(header):
             raise CovbenchError(f"{where} has {len(cells)} cells, the header has {len(header)}")
-        table[number] = [_show_cell(f"{where}, column {columns[n]}", cells[at]) for n, at in enumerate(positions)]
+        table[number] = [_show_cell(f"{where}, column {present[n]}", cells[at]) for n, at in enumerate(positions)]
     if not table:
         raise CovbenchError(f"{path}: has a header but no rows")
-    return pd.DataFrame.from_dict(table, orient="index", columns=list(columns), dtype="str")
+    found = pd.DataFrame.from_dict(table, orient="index", columns=present, dtype="str")
+    return found.reindex(columns=[*columns, *optional], fill_value="").astype("str")
 
 
 def read_list(path: Path) -> list[str]:

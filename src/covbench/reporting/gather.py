@@ -18,7 +18,7 @@ from covbench.data.prepare import split_grid
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, describe_record, examine_runs
-from covbench.schema import SEGMENTATION, Card, Column, Task
+from covbench.schema import NETWORK_COST_COLUMNS, NETWORK_COSTS, SEGMENTATION, Card, Column, Task
 from covbench.system.content_hashes import hash_content
 from covbench.system.files import read_table
 from covbench.system.stage_files import find_damage, name_remedy
@@ -36,7 +36,7 @@ class Results:
     runs: a row per planned run, as the table `runs`, with the path of its log from the report's folder.
     compare, audit: the other tables by name, rows of planned runs. published: the study's values of planned
     architectures; compare["published"] has those of all architectures.
-    scored: the scored runs in the order of the plan.
+    scored: the scored runs in the order of the plan. costs: of the planned networks, as `covbench cost` measured them.
     """
 
     runs: pd.DataFrame
@@ -44,6 +44,7 @@ class Results:
     published: pd.DataFrame
     audit: Mapping[str, pd.DataFrame]
     scored: tuple[RunRecord, ...]
+    costs: pd.DataFrame
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -67,6 +68,7 @@ class Results:
             published=_keep_task(self.published, task),
             audit={name: _keep_task(table, task) for name, table in self.audit.items()},
             scored=tuple(self.of(task)),
+            costs=self.costs[self.costs["architecture"].isin(_keep_task(self.runs, task)["architecture"])],
         )
 
 
@@ -105,6 +107,7 @@ def read_results(results: Path, plan: Sequence[PlannedRun], compare: Path, out: 
         published=_keep_planned(tables["published"], runs, ["task", "architecture"]),
         audit=audit,
         scored=tuple(record for record in records if record.state is RunState.SCORED),
+        costs=read_table(results.parent / NETWORK_COSTS, NETWORK_COST_COLUMNS),
     )
 
 

@@ -32,7 +32,7 @@ from covbench.reporting.figures import comparison_figures, task_figures
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.report_figure import PRINTED, Gallery, ReportFigure
 from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
-from covbench.reporting.headlines import choose_headline
+from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, scores, study
 from covbench.reporting.sections.audit import AuditSection
@@ -43,6 +43,7 @@ from covbench.reporting.sections.model_page import build_model_sections, link_mo
 from covbench.reporting.sections.model_pairs import ModelPairsSection
 from covbench.reporting.sections.reader_agreement import build_agreement_table
 from covbench.reporting.sections.study import StudySection
+from covbench.reporting.sections.subgroups import SubgroupSection, build_subgroup_section
 from covbench.reporting.steps import read_steps
 from covbench.reporting.summary import write_summary
 from covbench.reporting.tables import Table
@@ -79,10 +80,12 @@ class TaskSection:
     study: StudySection
     classes: Table
     cost: Table
+    network_costs: Table
     folds: Table
-    class_counts: Table | None
+    flow: Table
     counts: ReportFigure | None
     audit: AuditSection
+    subgroups: SubgroupSection
     external: ExternalSection
     figures: Sequence[ReportFigure]
     samples: Gallery | None
@@ -282,10 +285,14 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         study=study.build_study_section(part.published, part.compare["literature"]),
         classes=scores.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),
+        network_costs=tables.build_network_cost_table(part.costs),
         folds=data_overview.build_split_table(data, part, [task.name]),
-        class_counts=data_overview.build_class_counts(data, part, task),
+        flow=data_overview.build_flow_table(part.audit["flow"]),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),
         audit=audit.build_task_audit_section(data, cache.folder, part),
+        subgroups=build_subgroup_section(
+            part.compare["subgroups"], part.compare["subgroup_gaps"], HEADLINES.get(task.kind, "")
+        ),
         external=external.build_external_section(part.compare["external"]),
         figures=[*task_figures.draw_task(cache, task, part), *comparison_figures.draw_comparisons(cache, task, part)],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,

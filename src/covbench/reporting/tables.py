@@ -242,6 +242,24 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
     return Table("Cost and origin of each run", headings, rows, ("Protocol",))
 
 
+def build_network_cost_table(costs: pd.DataFrame) -> Table:
+    """What an answer and a training of each network cost. costs: rows of schema.NETWORK_COST_COLUMNS."""
+    headings = {
+        "architecture": "Model",
+        "parameters": "Parameters",
+        "multiply_adds": "Multiply-adds",
+        "latency_ms": "Latency, ms",
+        "processor_ms": "Processor time, ms",
+        "memory_mb": "Memory of an answer, MB",
+        "train_seconds": "Training, s",
+        "train_memory_mb": "Memory of a training, MB",
+    }
+    whole = costs.assign(**{name: costs[name].astype(float).round() for name in [*headings][1:]})
+    table = build_plain_table("Cost of an answer for one image, and of a training, by network", whole, headings)
+    note = "Random weights on one thread of the processor where `covbench cost` ran. No score depends on them."
+    return replace(table, notes=[note])
+
+
 def link_log(log: str, text: str) -> Cell:
     """A link to a log; a dash if there is none. log: path relative to the report's folder."""
     return Cell(text, link=log) if log else Cell(DASH)

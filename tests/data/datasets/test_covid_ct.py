@@ -68,3 +68,13 @@ def test_an_archive_that_was_not_unpacked_is_named(tmp_path):
     (raw / "Images-processed" / "CT_COVID.zip").touch()
     with pytest.raises(CovbenchError, match=r"no pictures in CT_COVID .*not unpacked"):
         index(raw)
+
+
+def test_the_table_of_patients_with_covid_gives_sex_and_age_band(tmp_path):
+    raw = write_raw(tmp_path)
+    path = raw / "COVID-CT-MetaInfo.xlsx"
+    pd.read_excel(path).assign(Gender=["M ", "M", None], Age=[61, "61", None]).to_excel(path, index=False)
+    facts = index(raw).set_index("image_id")[["sex", "age_band"]]
+    assert facts.loc["CT_COVID/2020.02.10.1-p6-52%0.png"].tolist() == ["M", "60-79"]
+    assert facts.loc["CT_COVID/2020.02.10.1-p6-52%1.png"].tolist() == ["M", "60-79"]
+    assert facts.loc["CT_NonCOVID/14.png"].tolist() == ["", ""]

@@ -92,3 +92,20 @@ def test_rows_without_a_file_and_files_without_a_row_are_excluded(tmp_path):
 def test_without_metadata_the_remedy_is_named(tmp_path):
     with pytest.raises(CovbenchError, match=r"metadata\.csv: not found.*fetch again"):
         index(tmp_path)
+
+
+def test_sex_is_a_letter_and_age_a_band_and_what_is_not_understood_is_unknown(tmp_path, caplog):
+    rows = [entry(str(number), "COVID-19", "PA", f"{number}.png") for number in range(5)]
+    raw = write_raw(tmp_path, rows, [f"{number}.png" for number in range(5)])
+    facts = {"sex": ["M", "female", "", "x", "F"], "age": ["40.0", "19", "", "40+", "94"]}
+    pd.read_csv(raw / "metadata.csv").assign(**facts).to_csv(raw / "metadata.csv", index=False)
+    table = index(raw)
+    assert table["sex"].tolist() == ["M", "F", "", "", "F"]
+    assert table["age_band"].tolist() == ["40-59", "0-19", "", "", "80+"]
+    assert "no sex can be read of 1 rows, such as 'x'" in caplog.text
+    assert "no age_band can be read of 1 rows, such as '40+'" in caplog.text
+
+
+def test_a_release_without_sex_and_age_leaves_them_unknown(tmp_path):
+    (row,) = index(write_raw(tmp_path, [entry("1", "COVID-19", "PA", "a.png")], ["a.png"])).to_dict("records")
+    assert (row["sex"], row["age_band"]) == ("", "")

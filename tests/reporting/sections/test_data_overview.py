@@ -13,6 +13,7 @@ from covbench.reporting.render import _environment
 from covbench.reporting.sections.data_overview import (
     build_dataset_sections,
     build_dataset_table,
+    build_flow_table,
     build_split_table,
 )
 from covbench.system.files import write_table
@@ -85,3 +86,29 @@ def test_the_card_of_a_dataset_counts_the_files_that_are_not_read(root):
     assert "<dt>Files not read</dt><dd>1,200 .webp, 1 no suffix</dd>" in template.render(
         dataset=sections["radiography"], root=""
     )
+
+
+def test_the_flow_of_the_lowest_seed_shows_patients_and_the_reasons_below():
+    steps = [
+        ("seen", "", 9, 5, None),
+        ("excluded", "lateral view", 2, 2, None),
+        ("excluded", "file missing", 1, 1, None),
+    ]
+    steps += [("usable", "", 6, 3, 2), ("train", "", 4, 2, 1), ("val", "", 1, 1, 1), ("test", "", 1, 1, 1)]
+    columns = ["step", "reason", "images", "patients", "groups"]
+    flow = pd.DataFrame(steps, columns=columns).assign(**{"task": "t", "protocol": "audited", "class": "covid"})
+    table = build_flow_table(pd.concat([flow.assign(seed=1, images=0), flow.assign(seed=0)]))
+    (row,) = table.rows
+    cells = dict(zip([heading for heading, _ in table.columns], row, strict=True))
+    assert {name: cell.text for name, cell in cells.items() if cell.sort != cell.text} == {
+        "Protocol": "audited",
+        "Seen": "9",
+        "Excluded": "3",
+        "Usable": "6",
+        "In no fold": "0",
+        "Train": "4",
+        "Validation": "1",
+        "Test": "1",
+    }
+    assert (cells["Train"].detail, cells["Excluded"].detail) == ("2 patients", "")
+    assert table.notes == ["covid, excluded: 2 lateral view; 1 file missing."]

@@ -18,6 +18,7 @@ from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index
 from covbench.data.metadata import find_metadata, read_list, read_metadata
 from covbench.data.names import clean_patient, fold_name
+from covbench.data.patient_facts import read_facts
 from covbench.data.pictures import PICTURES, is_picture
 from covbench.data.raw_files import LISTED
 from covbench.schema import CLASSIFICATION, Card, CovbenchError, Datasheet, GitHub, Task
@@ -71,6 +72,9 @@ TABLES = {
     "non_covid": ("NonCOVID-CT-MetaInfo.csv", ("image name", "patient id")),
 }
 """Label -> its table of patients, and the columns of file and patient."""
+FACTS = ("Gender", "Age")
+"""Columns that only the table of patients with COVID-19 has."""
+UNKNOWN = ("", "")
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +87,10 @@ def index(raw: Path) -> pd.DataFrame:
         table = find_metadata(raw, TABLES[label][0])
         lists = {fold: find_metadata(raw, f"Data-split/{list_name}/{fold}CT_{list_name}.txt") for fold in FOLDS}
         metadata += [table, *lists.values()]
-        patients = _find_patients(slices, table, label)
+        patients, facts = _find_patients(slices, table, label), _find_facts(table, label)
         folds = match_folds([path.name for path in slices], {fold: read_list(path) for fold, path in lists.items()})
         for path, patient in zip(slices, patients, strict=True):
+            sex, band = facts.get(_stem(path.name), UNKNOWN)
             rows.append(
                 {
                     "image_id": f"{folder}/{path.name}",
@@ -95,6 +100,8 @@ def index(raw: Path) -> pd.DataFrame:
                     "modality": CARD.modality,
                     "view": "Axial",
                     "source": _paper(path.stem) if label == "covid" else patient.split("_")[0],
+                    "sex": sex,
+                    "age_band": band,
                     "official_fold": folds[path.name],
                 }
             )
@@ -227,3 +234,11 @@ def _find_patients(slices: Sequence[Path], table: Path, label: str) -> list[str]
     if guessed:
         log.warning("%s names no patient for %d of %d slices; they are guessed", table.name, guessed, len(slices))
     return [known.get(_stem(path.name)) or _guess_patient(path.stem, label) for path in slices]
+
+
+def _find_facts(table: Path, label: str) -> dict[str, tuple[str, str]]:
+    """Return sex and age band of the slices that a table names, by _stem."""
+    metadata = read_metadata(table, TABLES[label][1], FACTS)
+    facts = read_facts(table, metadata["Gender"].tolist(), metadata["Age"].tolist())
+    stems = metadata[TABLES[label][1][0]].map(_stem)
+    return dict(zip(stems, zip(facts["sex"], facts["age_band"], strict=True), strict=True))

@@ -16,6 +16,7 @@ from covbench.data.datasets._sample import write_picture
 from covbench.data.index import build_index
 from covbench.data.metadata import find_hosts, read_metadata
 from covbench.data.names import NOT_GIVEN, clean_patient, fold_name
+from covbench.data.patient_facts import read_facts
 from covbench.data.pictures import is_picture
 from covbench.schema import CLASSIFICATION, Card, CovbenchError, Datasheet, GitHub, Task
 
@@ -57,6 +58,7 @@ CARD = Card(
     ),
 )
 COLUMNS = ("patientid", "finding", "view", "modality", "folder", "filename", "url")
+FACTS = ("sex", "age")
 # Every finding of both releases, in parts: 'Pneumonia/Viral/COVID-19', 'COVID-19, ARDS'. Read at the pinned commit and
 # at commit 584034a of June 2020.
 COVID, NO_FINDING = "covid-19", "no finding"
@@ -78,9 +80,10 @@ def index(raw: Path) -> pd.DataFrame:
     for needed in (table, raw / "images"):
         if not needed.exists():
             raise CovbenchError(f"{needed}: not found; delete {raw} and its manifest and fetch again")
-    metadata = read_metadata(table, COLUMNS)
+    metadata = read_metadata(table, COLUMNS, FACTS)
     hosts = find_hosts(table, metadata["url"])
-    entries = metadata.assign(host=hosts).to_dict("records")
+    facts = read_facts(table, metadata["sex"].tolist(), metadata["age"].tolist())
+    entries = metadata.assign(host=hosts, **facts).to_dict("records")
     rows = _mark_repeats([_read_entry(raw, entry) for entry in entries])
     known = {row["path"] for row in rows}
     for path in sorted((raw / "images").iterdir()):
@@ -92,15 +95,15 @@ def index(raw: Path) -> pd.DataFrame:
 
 def write_sample(raw: Path) -> None:
     """A patient with COVID-19, one with SARS in the words of the later release, and a CT."""
-    columns = ["patientid", "finding", "view", "modality", "folder", "filename", "url"]
+    other = "https://radiopaedia.org/cases/2"
     entries = [
-        ("2", "COVID-19, ARDS", "PA", "X-ray", "images", "a.png", "https://www.eurorad.org/case/1"),
-        ("7", "Pneumonia/Viral/SARS", "AP Supine", "X-ray", "images", "b.png", "https://radiopaedia.org/cases/2"),
-        ("7", "COVID-19", "Axial", "CT", "volumes", "c.nii.gz", "https://radiopaedia.org/cases/2"),
+        ("2", "COVID-19, ARDS", "PA", "X-ray", "images", "a.png", "https://www.eurorad.org/case/1", "F", "65"),
+        ("7", "Pneumonia/Viral/SARS", "AP Supine", "X-ray", "images", "b.png", other, "", ""),
+        ("7", "COVID-19", "Axial", "CT", "volumes", "c.nii.gz", other, "M", "40"),
     ]
     for number, name in enumerate(("a.png", "b.png")):
         write_picture(raw / "images" / name, number)
-    pd.DataFrame(entries, columns=columns).to_csv(raw / "metadata.csv", index=False)
+    pd.DataFrame(entries, columns=[*COLUMNS, *FACTS]).to_csv(raw / "metadata.csv", index=False)
 
 
 def read_finding(finding: str) -> tuple[str, str]:
@@ -129,6 +132,8 @@ def _read_entry(raw: Path, entry: Mapping[Hashable, str]) -> dict[str, str]:
         "modality": modality or CARD.modality,
         "view": "" if view == "?" else view,
         "source": entry["host"],
+        "sex": entry["sex"],
+        "age_band": entry["age_band"],
         "reason": _judge_picture(modality, view) or reason or ("" if there else "file missing"),
     }
 

@@ -42,6 +42,8 @@ Scorer = Callable[[np.ndarray], Draws]
 def score_runs(runs: Iterable[Scores], groups: pd.Index, first_seed: int = SEED) -> list[Draws]:
     """Compute every score of several runs in the same DRAWS draws, one block of draws after the other.
 
+    A run is scored from the counts of its own groups alone, so its cost grows with its own images.
+
     Args:
         runs: the runs of one task.
         groups: (P,), the groups that are drawn from. They include all groups of the runs.
@@ -50,13 +52,16 @@ def score_runs(runs: Iterable[Scores], groups: pd.Index, first_seed: int = SEED)
     Returns:
         float32, (DRAWS,), of each run, as score_draws in all else.
     """
-    scorers = [prepare_scorer(*run, groups) for run in runs]
+    runs = list(runs)
+    owned = [list_groups([cases]) for _, cases in runs]
+    scorers = [prepare_scorer(*run, own) for run, own in zip(runs, owned, strict=True)]
+    rows = [groups.get_indexer(own) for own in owned]
     drawn: list[Draws] = [{} for _ in scorers]
     start = 0
     for weights in draw_blocks(len(groups), first_seed):
         block = slice(start, start := start + weights.shape[1])
-        for score, found in zip(scorers, drawn, strict=True):
-            for key, values in score(weights).items():
+        for score, own_rows, found in zip(scorers, rows, drawn, strict=True):
+            for key, values in score(weights[own_rows]).items():
                 found.setdefault(key, np.empty(DRAWS, np.float32))[block] = values
     return drawn
 

@@ -19,8 +19,9 @@ from covbench.evaluation.comparison.model_pairs import compare_model_pairs
 from covbench.evaluation.comparison.protocol_changes import compare_protocols
 from covbench.evaluation.comparison.reader_agreement import compare_readers
 from covbench.evaluation.comparison.replication import set_beside
+from covbench.evaluation.comparison.subgroups import compare_subgroups
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
-from covbench.experiment.plan import PlannedRun
+from covbench.experiment.plan import PlannedRun, index_path
 from covbench.experiment.runs import (
     MODEL_KEYS,
     RunRecord,
@@ -31,7 +32,9 @@ from covbench.experiment.runs import (
     require_planned,
 )
 
-COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution", "agreement")
+COMPUTED = (
+    *("metrics", "summary", "subgroups", "subgroup_gaps", "protocols", "pairs", "ranks", "resolution", "agreement"),
+)
 """Tables of comparison.tables.COMPARE_TABLES that are computed task by task."""
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -64,8 +67,8 @@ def compare_runs(
         require_planned(records)
     rows: Rows = {name: [] for name in COMPUTED}
     scored = sorted((run for run in records if run.state is RunState.SCORED), key=_task)
-    for _, runs in groupby(scored, key=_task):
-        for name, found in compare_task(list(runs)).items():
+    for task, runs in groupby(scored, key=_task):
+        for name, found in compare_task(list(runs), _read_index(root, task)).items():
             rows[name] += found
     rows["runs"] = [describe_record(record) for record in records]
     tables = {name: pd.DataFrame(rows[name], columns=list(COMPARE_TABLES[name])) for name in rows}
@@ -93,11 +96,17 @@ def _model(record: RunRecord) -> tuple[str, str, str]:
     return record.protocol, record.architecture, record.family
 
 
-def compare_task(runs: list[RunRecord]) -> Rows:
+def _read_index(root: Path, task: str) -> pd.DataFrame:
+    """Read the index of a task's dataset. A part of the results may lie here without it: no image is then known."""
+    path = root / index_path(task)
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["image_id"])
+
+
+def compare_task(runs: list[RunRecord], index: pd.DataFrame) -> Rows:
     """Make the rows of COMPUTED for all runs of one task. They share their bootstrap draws across protocols and seeds.
 
     A group in several test folds is drawn for all of them at once, so differences between models, seeds and protocols
-    are paired as far as possible.
+    are paired as far as possible. index: schema.INDEX_COLUMNS of the task's dataset, for its facts.
     """
     rows: Rows = {name: [] for name in COMPUTED}
     runs = sorted(runs, key=lambda run: (*_model(run), run.seed))
@@ -112,6 +121,8 @@ def compare_task(runs: list[RunRecord]) -> Rows:
         contestants.setdefault(protocol, {})[architecture] = entered
         keys = {"protocol": protocol, "architecture": architecture, "family": family}
         rows["summary"] += [keys | row | {"weights": name_weights(seeds)} for row in summarize(entered)]
+        for name, found in compare_subgroups(entered, index).items():
+            rows[name] += [keys | row for row in found]
     for protocol, entries in contestants.items():
         for name, found in compare_model_pairs(list(entries.values())).items():
             rows[name] += [{"protocol": protocol} | row for row in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from covbench.audit.flow import EXCLUDED, IN_NO_FOLD, STEPS
 from covbench.data.folds import count_subjects
 from covbench.data.raw_files import show_unread
 from covbench.experiment.runs import RunState
@@ -15,8 +16,7 @@ from covbench.reporting.cards.dataset_card import locate_dataset_card
 from covbench.reporting.gather import Results, find_card, read_index, read_split
 from covbench.reporting.sections.contradictions import flag_labels
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
-from covbench.reporting.wording import DASH, describe_subjects, name_protocol
-from covbench.schema import CLASSIFICATION, Task
+from covbench.reporting.wording import DASH, count, describe_subjects, name_protocol
 
 NOT_PUBLISHED = Cell("not published", note="the dataset publishes no patients", kind="undefined")
 
@@ -174,31 +174,44 @@ def _count_folds(split: pd.DataFrame, published: bool) -> list[Cell]:
     return [*cells, Cell(f"{len(groups):,}", float(len(groups))), Cell(f"{share:.0%}", share)]
 
 
-def build_class_counts(data: Path, results: Results, task: Task) -> Table | None:
-    """Images of each class per fold; a row per protocol and class.
+def build_flow_table(flow: pd.DataFrame) -> Table:
+    """Images of each class from the files that were seen to the folds; a row per protocol and class.
 
-    Args:
-        data: Folder that holds splits/.
-        results: The results of all tasks, which name the protocols.
-        task: The task to show.
-
-    Returns:
-        The table; None for a segmentation, whose slices contain several classes.
+    flow: rows of results/audit/flow.csv of one task. Those of the lowest seed of each protocol are shown.
     """
-    if task.kind != CLASSIFICATION:
-        return None
-    rows = []
-    for protocol in order_protocols(results.runs.loc[results.runs["task"] == task.name, "protocol"]):
-        split = read_split(data, task.name, protocol)
-        if split is None:
-            continue
-        for number, name in enumerate(task.classes):
-            found = split.loc[split["label"] == number, "fold"]
-            counts = [int((found == fold).sum()) for fold in ("train", "val", "test")]
-            cells = [Cell(f"{images:,}", float(images)) for images in (*counts, sum(counts))]
-            rows.append([Cell(name.replace("_", " "), name), Cell(name_protocol(protocol)), *cells])
-    headings = [(word, "") for word in ("Class", "Protocol", "Train", "Validation", "Test", "All")]
-    return Table("Images per class and fold of the lowest seed", headings, rows, ("Protocol",))
+    rows, notes = [], []
+    for protocol in order_protocols(flow["protocol"]):
+        shown = flow[flow["protocol"] == protocol]
+        shown = shown[shown["seed"] == shown["seed"].min()]
+        for name, steps in shown.groupby("class", sort=False):
+            words = str(name).replace("_", " ") or "all"
+            counts = [_count_step(steps[steps["step"] == step]) for step in STEPS]
+            rows.append([Cell(words, words), Cell(name_protocol(protocol)), *counts])
+            if name or len(shown["class"].unique()) == 1:
+                notes += _list_reasons(steps, EXCLUDED, f"{words}, excluded")
+                notes += _list_reasons(steps, IN_NO_FOLD, f"{words}, in no fold under {name_protocol(protocol)}")
+    headings = [("Class", ""), ("Protocol", ""), ("Seen", "images that the dataset holds")]
+    headings += [("Excluded", "reasons are below the table"), ("Usable", ""), ("In no fold", "usable, but left out")]
+    headings += [(word, "images without augmented copies") for word in ("Train", "Validation", "Test")]
+    return Table(
+        "From the files to the folds of the lowest seed", headings, rows, ("Protocol",), list(dict.fromkeys(notes))
+    )
+
+
+def _list_reasons(steps: pd.DataFrame, step: str, words: str) -> list[str]:
+    reasons = [f"{row.images:,} {row.reason}" for row in steps[steps["step"] == step].itertuples()]
+    return [f"{words}: {'; '.join(reasons)}."] if reasons else []
+
+
+def _count_step(rows: pd.DataFrame) -> Cell:
+    """Images at a step, with patients, or with groups where none are published. Rows differ in their reason."""
+    images = int(rows["images"].sum())
+    if len(rows) != 1:
+        return Cell(f"{images:,}", float(images))
+    patients, groups = rows["patients"].iloc[0], rows["groups"].iloc[0]
+    subjects = [(patients, "patient"), (groups, "group")]
+    known = [count(int(number), noun) for number, noun in subjects if pd.notna(number)]
+    return Cell(f"{images:,}", float(images), next(iter(known), ""))
 
 
 def build_leak_table(leaks: pd.DataFrame) -> Table:

@@ -82,8 +82,8 @@ def test_a_score_without_a_value_or_an_interval_is_a_dash_with_its_reason(result
 
 
 def test_the_leaks_of_its_own_protocol_are_among_the_warnings(results):
-    columns = ["task", "protocol", "seed", "class", "leaked_share"]
-    rows = [("phantom_xray", "published", 0, "", 0.75), ("phantom_xray", "audited", 0, "", 0.0)]
+    columns = ["task", "protocol", "seed", "class", "leaked_share", "patient_in_train"]
+    rows = [("phantom_xray", "published", 0, "", 0.75, 9), ("phantom_xray", "audited", 0, "", 0.0, 0)]
     leaky = replace(results, audit={**results.audit, "splits": pd.DataFrame(rows, columns=columns)})
     assert "for 75% of the test images, training has seen" in read_section(write_card(leaky, MODELS[0]), "Warnings")
     assert "training has seen" not in read_section(write_card(leaky, MODELS[1]), "Warnings")

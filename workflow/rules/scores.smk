@@ -60,6 +60,7 @@ rule compare:
         ranks="results/compare/ranks.csv",
         resolution="results/compare/resolution.csv",
         agreement="results/compare/agreement.csv",
+        operating_points="results/compare/operating_points.csv",
         published="results/compare/published.csv",
         literature="results/compare/literature.csv",
         findings="results/compare/findings.csv",

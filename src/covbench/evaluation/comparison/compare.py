@@ -16,10 +16,12 @@ from covbench.evaluation.comparison.duplicate_images import compare_without_dupl
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import Estimate, estimate_score, explain_scope
 from covbench.evaluation.comparison.model_pairs import compare_model_pairs
+from covbench.evaluation.comparison.operating_points import tabulate_operating_points
 from covbench.evaluation.comparison.protocol_changes import compare_protocols
 from covbench.evaluation.comparison.reader_agreement import compare_readers
 from covbench.evaluation.comparison.replication import set_beside
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
+from covbench.evaluation.comparison.validation import draw_shared, read_validation
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import (
     MODEL_KEYS,
@@ -30,8 +32,9 @@ from covbench.experiment.runs import (
     name_weights,
     require_planned,
 )
+from covbench.schema import CLASSIFICATION
 
-COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution", "agreement")
+COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution", "agreement", "operating_points")
 """Tables of comparison.tables.COMPARE_TABLES that are computed task by task."""
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -117,7 +120,17 @@ def compare_task(runs: list[RunRecord]) -> Rows:
             rows[name] += [{"protocol": protocol} | row for row in found]
     rows["protocols"] = list(compare_protocols(rows["summary"], contestants))
     rows["agreement"] = list(compare_readers(runs))
+    if runs[0].metrics["kind"] == CLASSIFICATION:
+        rows |= choose_on_validation(runs)
     return {name: [{"task": runs[0].task} | row for row in found] for name, found in rows.items()}
+
+
+def choose_on_validation(runs: Sequence[RunRecord]) -> Rows:
+    """Make the rows that rest on the validation folds of a classification's runs, which are ordered by model."""
+    validated = [read_validation(run) for run in runs]
+    shared = draw_shared(validated)
+    two_classes = validated[0].positive is not None
+    return {"operating_points": list(tabulate_operating_points(validated, shared)) if two_classes else []}
 
 
 def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:

@@ -43,6 +43,7 @@ rule report:
         "results/compare/resolution.csv",
         "results/compare/agreement.csv",
         "results/compare/operating_points.csv",
+        "results/compare/calibration.csv",
         "results/compare/literature.csv",
         "results/compare/findings.csv",
         "results/compare/external.csv",

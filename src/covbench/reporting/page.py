@@ -33,6 +33,7 @@ from covbench.reporting.headlines import choose_headline
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, scores, study
 from covbench.reporting.sections.audit import AuditSection
+from covbench.reporting.sections.calibration import build_calibration_table
 from covbench.reporting.sections.data_overview import DatasetSection
 from covbench.reporting.sections.external import ExternalSection
 from covbench.reporting.sections.leaderboard import Leaderboards, build_leaderboards
@@ -75,6 +76,7 @@ class TaskSection:
     model_pairs: ModelPairsSection
     agreement: Table | None
     operating_points: OperatingPoints | None
+    calibration: Table | None
     study: StudySection
     classes: Table
     cost: Table
@@ -275,6 +277,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         model_pairs=model_pairs.build_model_pairs_section(part.compare, metrics),
         agreement=build_agreement_table(part.compare["agreement"]),
         operating_points=build_operating_points(part.compare["operating_points"]),
+        calibration=build_calibration_table(part.compare["calibration"]),
         study=study.build_study_section(part.published, part.compare["literature"]),
         classes=scores.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),

@@ -120,7 +120,7 @@ def make_run(rng, seed, architecture="vgg16", patients=60, first=0, **changes):
     rows["patient_id"] = rows["group"] = [f"p{number}" for number in rows["group"]]
     tested = rows["group"].isin([f"p{number}" for number in range(patients)])
     metrics = {"kind": "classification", "classes": ("other", "covid"), "positive": "covid", "patients": patients}
-    record = score_record(Run("covid_ct", "audited", architecture, seed), metrics)
+    record = score_record(Run("covid_ct", "audited", architecture, seed), metrics, rows[tested])
     return ValidatedRun(record, rows[~tested], rows[tested], **({"reason": ""} | changes))
 
 

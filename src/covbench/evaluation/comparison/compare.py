@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import UNDRAWN, Draws, list_groups, score_runs
+from covbench.evaluation.comparison.calibration import tabulate_calibration
 from covbench.evaluation.comparison.contestants import Contestant, enter_contestant, estimate_contestant
 from covbench.evaluation.comparison.duplicate_images import compare_without_duplicates
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
@@ -34,7 +35,17 @@ from covbench.experiment.runs import (
 )
 from covbench.schema import CLASSIFICATION
 
-COMPUTED = ("metrics", "summary", "protocols", "pairs", "ranks", "resolution", "agreement", "operating_points")
+COMPUTED = (
+    "metrics",
+    "summary",
+    "protocols",
+    "pairs",
+    "ranks",
+    "resolution",
+    "agreement",
+    "operating_points",
+    "calibration",
+)
 """Tables of comparison.tables.COMPARE_TABLES that are computed task by task."""
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -130,7 +141,8 @@ def choose_on_validation(runs: Sequence[RunRecord]) -> Rows:
     validated = [read_validation(run) for run in runs]
     shared = draw_shared(validated)
     two_classes = validated[0].positive is not None
-    return {"operating_points": list(tabulate_operating_points(validated, shared)) if two_classes else []}
+    points = tabulate_operating_points(validated, shared) if two_classes else ()
+    return {"operating_points": list(points), "calibration": list(tabulate_calibration(validated, shared))}
 
 
 def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:

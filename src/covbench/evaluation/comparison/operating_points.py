@@ -16,7 +16,7 @@ import pandas as pd
 
 from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score, explain_scope
 from covbench.evaluation.comparison.thresholds import DrawnScores, choose_thresholds, draw_scores, share_below
-from covbench.evaluation.comparison.validation import SharedDraws, ValidatedRun
+from covbench.evaluation.comparison.validation import SharedDraws, ValidatedRun, name_model
 
 IMAGE, PATIENT = "image", "patient"
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
@@ -49,16 +49,12 @@ def tabulate_operating_points(runs: Sequence[ValidatedRun], shared: SharedDraws)
     Yields:
         Rows of the table `operating_points`, without the task.
     """
-    for (protocol, architecture, family), several in groupby(runs, key=_model):
+    for (protocol, architecture, family), several in groupby(runs, key=name_model):
         seeds = list(several)
         keys = {"protocol": protocol, "architecture": architecture, "family": family}
         patients = all(one.run.metrics.get("patients") is not None for one in seeds)
         for unit in (IMAGE, PATIENT) if patients else (IMAGE,):
             yield from (keys | row for row in _tabulate_model(seeds, unit, shared))
-
-
-def _model(one: ValidatedRun) -> tuple[str, str, str]:
-    return one.run.protocol, one.run.architecture, one.run.family
 
 
 def _tabulate_model(seeds: Sequence[ValidatedRun], unit: str, shared: SharedDraws) -> Iterator[dict[str, Any]]:

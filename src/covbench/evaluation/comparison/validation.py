@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,19 @@ class SharedDraws:
     groups: pd.Index
     weights: np.ndarray
 
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """The weights as float32."""
+        return self.weights.astype(np.float32)
+
+    def add_up(self, values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Add up values of images in each draw. values: float64, (K, N). codes: int64, (N,). Returns float64, (K, B).
+
+        Sums over a group are exact, and sums over groups have the six digits of float32.
+        """
+        sums = np.stack([np.bincount(codes, row, len(self.groups)) for row in values])
+        return (sums.astype(np.float32) @ self.counts).astype(np.float64)
+
     def encode(self, rows: pd.DataFrame) -> np.ndarray:
         """The group of each row as a row of `weights`: int64, (N,)."""
         return self.groups.get_indexer(pd.Index(rows["group"]))
@@ -69,6 +83,11 @@ def _find_reason(validation: pd.DataFrame, test: pd.DataFrame) -> str:
     if validation["image_id"].isin(test["image_id"]).any():
         return "test images are in the validation fold"
     return ""
+
+
+def name_model(one: ValidatedRun) -> tuple[str, str, str]:
+    """Protocol, architecture and family of a run."""
+    return one.run.protocol, one.run.architecture, one.run.family
 
 
 def draw_shared(runs: Sequence[ValidatedRun]) -> SharedDraws:

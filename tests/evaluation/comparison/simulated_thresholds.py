@@ -18,7 +18,7 @@ from covbench.evaluation.comparison.validation import SharedDraws
 from tests.evaluation.comparison.simulated_patients import draw_study
 
 DRAWS = 500
-SIZES = ((20, 40), (40, 40), (40, 120), (60, 60), (60, 200), (100, 100), (100, 400), (300, 300))
+SIZES = ((20, 40), (40, 40), (40, 120), (60, 60), (60, 200), (100, 400))
 """Patients of the validation and of the test fold; two of five are ill."""
 
 

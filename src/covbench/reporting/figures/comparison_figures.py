@@ -71,9 +71,9 @@ def _draw_calibration(
     reading = f"Best calibrated: {best}, with an error of {show(find_error(binned[best]))}. "
     reading += f"Worst calibrated: {worst}, with an error of {show(find_error(binned[worst]))}."
     caption = (
-        "Test images of all seeds in ten bins of confidence. In brackets: the expected calibration error. Dotted: "
+        "Test images of all seeds in ten bins of confidence. In brackets: the expected calibration error of these "
     )
-    caption += "perfect calibration. A model is overconfident where its line lies below the dotted one."
+    caption += "bins. Dotted: perfect calibration. A model is overconfident where its line lies below the dotted one."
     numbers = pd.concat([table.assign(model=name) for name, table in binned.items()], ignore_index=True)
     name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {name_protocol(protocol)}"
     yield write_figure(cache, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)

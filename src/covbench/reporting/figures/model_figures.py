@@ -67,7 +67,7 @@ def draw_decision_curves(models: Mapping[str, pd.DataFrame]) -> Figure:
     axes.fill_between(first["threshold"], first["low"], first["high"], color=LINE_COLOURS[0], alpha=0.2, lw=0)
     axes.plot(first["threshold"], first["treat_all"], color=INK, lw=1.0, label="treat all")
     axes.axhline(0, color=INK, lw=1.0, ls=":", label="treat nobody")
-    highest = max(float(curve[["net_benefit", "high"]].max(axis=None)) for curve in models.values())
+    highest = max(np.nanmax(curve[["net_benefit", "high"]].to_numpy()) for curve in models.values())
     axes.set(xlim=(0, 1), ylim=(-0.1 * highest - 0.02, 1.02 * highest + 0.02))
     axes.set(xlabel="threshold probability", ylabel="net benefit")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, handlelength=3)

@@ -39,7 +39,7 @@ BINS = 10
 ECE, BRIER, LOG_LOSS = "ece", "brier", "log_loss"
 PROPER = (LOG_LOSS, BRIER)
 
-Draws = tuple[float, np.ndarray]
+DrawnScore = tuple[float, np.ndarray]
 """A score, and the same in each bootstrap draw, (B,)."""
 
 
@@ -52,10 +52,10 @@ class Calibration:
     empty without a temperature.
     """
 
-    scores: Mapping[tuple[str, str], Draws]
+    scores: Mapping[tuple[str, str], DrawnScore]
     undefined: Mapping[tuple[str, str], str]
     temperature: Temperature | str
-    changes: Mapping[str, Draws]
+    changes: Mapping[str, DrawnScore]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def measure_calibration(one: ValidatedRun, shared: SharedDraws) -> Calibration:
         Its scores.
     """
     classes, test = one.run.metrics["classes"], _read_answers(one, one.test, shared)
-    scores: dict[tuple[str, str], Draws] = {(WHOLE, name): found for name, found in _score(test, shared).items()}
+    scores: dict[tuple[str, str], DrawnScore] = {(WHOLE, name): found for name, found in _score(test, shared).items()}
     undefined: dict[tuple[str, str], str] = {}
     for number, name in enumerate(classes):
         logits, inside = find_logits(test.probabilities[:, number]), test.truth == number
@@ -167,7 +167,7 @@ def find_error(gaps: np.ndarray, images: np.ndarray) -> np.ndarray:
     return divide(np.abs(gaps).sum(axis=0), images)
 
 
-def _score(test: Answers, shared: SharedDraws) -> dict[str, Draws]:
+def _score(test: Answers, shared: SharedDraws) -> dict[str, DrawnScore]:
     rows = score_images(test.probabilities, test.truth)
     gaps = _measure_gaps(test.probabilities, test.truth, bin_images(test.probabilities))
     images, *drawn = shared.add_up(np.concatenate([np.ones((1, len(test.truth))), rows, gaps]), test.codes)
@@ -176,7 +176,7 @@ def _score(test: Answers, shared: SharedDraws) -> dict[str, Draws]:
     return found | {ECE: (error, find_error(np.stack(drawn[len(PROPER) :]), images))}
 
 
-def measure_changes(test: Answers, temperature: Temperature, shared: SharedDraws) -> dict[str, Draws]:
+def measure_changes(test: Answers, temperature: Temperature, shared: SharedDraws) -> dict[str, DrawnScore]:
     """Compute what temperature scaling changes: the score after it less the score before, with draws.
 
     Args:
@@ -233,5 +233,5 @@ def _list_temperatures(measured: Sequence[Calibration]) -> dict[str, str]:
     return {"temperatures": " ".join(f"{1 / one.inverse:.3f}" for one in fitted)}
 
 
-def _stack(scores: Sequence[Draws]) -> tuple[np.ndarray, np.ndarray]:
+def _stack(scores: Sequence[DrawnScore]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([value for value, _ in scores]), np.stack([draws for _, draws in scores])

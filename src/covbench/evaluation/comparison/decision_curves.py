@@ -27,8 +27,9 @@ def measure_net_benefit(
         weights: whole numbers, (P, B), how often each group is drawn.
 
     Returns:
-        Columns threshold, net_benefit, low, high, treat_all (net benefit of treating everybody), and gain_low: the
-        lower end of the 95 % interval of the gain over treating all, or over treating nobody where that is better.
+        A table with the columns threshold, net_benefit, low, high, treat_all and gain_low. treat_all is the net benefit
+        of treating everybody. gain_low is the lower end of the 95 % interval of the gain over treating all, or over
+        treating nobody where that is better.
     """
     worth = np.where(is_class, 1.0, -THRESHOLDS[:, None] / (1 - THRESHOLDS[:, None]))
     treated = worth * (scores >= THRESHOLDS[:, None])

@@ -96,7 +96,7 @@ def _take_units(one: ValidatedRun, rows: pd.DataFrame, unit: str) -> pd.DataFram
     return pool_patients(images, one.positive)
 
 
-Fold = Mapping[bool, DrawnScores]
+DrawnFold = Mapping[bool, DrawnScores]
 """The scores of the positives (True) and of the negatives (False) of a fold."""
 
 
@@ -121,14 +121,14 @@ def rate_points(validation: pd.DataFrame, test: pd.DataFrame, shared: SharedDraw
     return found
 
 
-def _draw_fold(units: pd.DataFrame, draws: SharedDraws, turn: bool) -> Fold:
+def _draw_fold(units: pd.DataFrame, draws: SharedDraws, turn: bool) -> DrawnFold:
     """turn: whether a low score is to mean positive, because the rate of the positives is promised."""
     codes, ill = draws.encode(units), units["positive"].to_numpy()
     scores = (-1 if turn else 1) * units["probability"].to_numpy()
     return {side: draw_scores(scores[ill == side], codes[ill == side], draws.weights) for side in (True, False)}
 
 
-def _rate_point(chosen_on: Sequence[Fold], tested: Sequence[Fold], promised: str, level: float) -> Rated:
+def _rate_point(chosen_on: Sequence[DrawnFold], tested: Sequence[DrawnFold], promised: str, level: float) -> Rated:
     """chosen_on, tested: the folds as they are, and the same in each draw."""
     side = promised == SENSITIVITY
     thresholds = [choose_thresholds(fold[side], level) for fold in chosen_on]

@@ -163,7 +163,8 @@ def draw_run(root: Path, run: Run) -> None:
     rows = rows[list(PREDICTION_COLUMNS)].reset_index(drop=True)
     published = publishes_patients(task.name)
     if task.kind == CLASSIFICATION:
-        metrics, cases = evaluate_classification(draw_probabilities(rng, rows, task, skill), task, published)
+        rows = draw_probabilities(rng, rows, task, skill)
+        metrics, cases = evaluate_classification(rows, task, published)
     else:
         prepared = root / "data" / "prepared" / run.task / str(SIDE)
         position = {name: row for row, name in enumerate(pd.read_parquet(prepared / "rows.parquet")["image_id"])}

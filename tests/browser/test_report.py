@@ -130,6 +130,23 @@ def test_cases_come_worst_first_and_are_filtered_by_error_and_patient(page, repo
     expect(page.locator("dialog#case")).to_contain_text(f"Patient {patient}")
 
 
+def test_predictive_values_follow_the_prevalence_that_is_typed(page, report):
+    visit(page, report, "tasks/phantom_xray.html")
+    box = page.locator("details.operating")
+    box.locator("summary").click()
+    table = pd.read_csv(report.parent / "compare/operating_points.csv")
+    row = table[table["lr_positive_low"].notna() & (table["unit"] == "image")].iloc[0]
+    cell = box.locator(f"[data-predictive=ppv][data-ratio='{row['lr_positive']}']").first
+    opened = cell.inner_text()
+    box.get_by_label("Prevalence").fill("10")
+    found, missed = 0.1 * row["sensitivity"], 0.9 * (1 - row["specificity"])
+    assert cell.locator(".value").inner_text() == f"{found / (found + missed):.3f}"
+    ratios = [row[f"lr_positive_{end}"] for end in ("low", "high")]
+    assert cell.locator(".detail").inner_text() == "–".join(f"{ratio / (ratio + 9):.3f}" for ratio in ratios)
+    box.get_by_label("Prevalence").fill("200")  # no prevalence: nothing changes
+    assert cell.locator(".value").inner_text() == f"{found / (found + missed):.3f}" != opened.split("\n")[0]
+
+
 def test_two_models_are_compared_on_one_case(page, report):
     visit(page, report, SEGMENTER)
     page.locator("#gallery button.tile").first.click()

@@ -44,6 +44,8 @@ rule report:
         "results/compare/ranks.csv",
         "results/compare/resolution.csv",
         "results/compare/agreement.csv",
+        "results/compare/operating_points.csv",
+        "results/compare/calibration.csv",
         "results/compare/literature.csv",
         "results/compare/findings.csv",
         "results/compare/external.csv",

@@ -63,6 +63,8 @@ rule compare:
         ranks="results/compare/ranks.csv",
         resolution="results/compare/resolution.csv",
         agreement="results/compare/agreement.csv",
+        operating_points="results/compare/operating_points.csv",
+        calibration="results/compare/calibration.csv",
         published="results/compare/published.csv",
         literature="results/compare/literature.csv",
         findings="results/compare/findings.csv",

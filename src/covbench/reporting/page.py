@@ -36,11 +36,13 @@ from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.render import write_library, write_page
 from covbench.reporting.sections import audit, data_overview, external, model_pairs, scores, study
 from covbench.reporting.sections.audit import AuditSection
+from covbench.reporting.sections.calibration import build_calibration_table
 from covbench.reporting.sections.data_overview import DatasetSection
 from covbench.reporting.sections.external import ExternalSection
 from covbench.reporting.sections.leaderboard import Leaderboards, build_leaderboards
 from covbench.reporting.sections.model_page import build_model_sections, link_models
 from covbench.reporting.sections.model_pairs import ModelPairsSection
+from covbench.reporting.sections.operating_points import OperatingPoints, build_operating_points
 from covbench.reporting.sections.reader_agreement import build_agreement_table
 from covbench.reporting.sections.study import StudySection
 from covbench.reporting.sections.subgroups import SubgroupSection, build_subgroup_section
@@ -77,6 +79,8 @@ class TaskSection:
     metrics: Table
     model_pairs: ModelPairsSection
     agreement: Table | None
+    operating_points: OperatingPoints | None
+    calibration: Table | None
     study: StudySection
     classes: Table
     cost: Table
@@ -282,6 +286,8 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         metrics=scores.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
         model_pairs=model_pairs.build_model_pairs_section(part.compare, metrics),
         agreement=build_agreement_table(part.compare["agreement"]),
+        operating_points=build_operating_points(part.compare["operating_points"]),
+        calibration=build_calibration_table(part.compare["calibration"]),
         study=study.build_study_section(part.published, part.compare["literature"]),
         classes=scores.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),

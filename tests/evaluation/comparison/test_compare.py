@@ -64,7 +64,7 @@ def score_run(run, skill):
 def finish_run(root, run, skill=0.6, options=OPTIONS, **facts):
     metrics, cases = score_run(run, skill)
     write_manifest(root, run, options, seconds=12.5, parameters=7, **facts)
-    leave_predictions(root / run.folder)
+    leave_predictions(root / run.folder, cases)
     leave_scores(root / run.folder, metrics, cases)
     return metrics
 
@@ -121,7 +121,7 @@ def test_an_undefined_score_keeps_its_reason_and_has_no_interval(tmp_path):
     rows = predict_rows(np.random.default_rng(0), 10).assign(truth=1, p_0=0.1, p_1=0.9)
     metrics, cases = evaluate_classification(rows, BINARY)
     write_manifest(tmp_path, run, OPTIONS)
-    leave_predictions(tmp_path / run.folder)
+    leave_predictions(tmp_path / run.folder, cases)
     leave_scores(tmp_path / run.folder, metrics, cases)
     tables = compare_runs(plan_of([run]), REPORTED, LITERATURE, tmp_path)
     auroc = tables["metrics"].set_index(["class", "metric"]).loc[("", "auroc")]

@@ -11,16 +11,19 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import UNDRAWN, Draws, list_groups, score_runs
+from covbench.evaluation.comparison.calibration import tabulate_calibration
 from covbench.evaluation.comparison.contestants import Contestant, enter_contestant, estimate_contestant
 from covbench.evaluation.comparison.duplicate_images import compare_without_duplicates
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import Estimate, estimate_score, explain_scope
 from covbench.evaluation.comparison.model_pairs import compare_model_pairs
+from covbench.evaluation.comparison.operating_points import tabulate_operating_points
 from covbench.evaluation.comparison.protocol_changes import compare_protocols
 from covbench.evaluation.comparison.reader_agreement import compare_readers
 from covbench.evaluation.comparison.replication import set_beside
 from covbench.evaluation.comparison.subgroups import compare_subgroups
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
+from covbench.evaluation.comparison.validation import draw_shared, read_validation
 from covbench.experiment.plan import PlannedRun, index_path
 from covbench.experiment.runs import (
     MODEL_KEYS,
@@ -31,9 +34,11 @@ from covbench.experiment.runs import (
     name_weights,
     require_planned,
 )
+from covbench.schema import CLASSIFICATION
 
 COMPUTED = (
     *("metrics", "summary", "subgroups", "subgroup_gaps", "protocols", "pairs", "ranks", "resolution", "agreement"),
+    *("operating_points", "calibration"),
 )
 """Tables of comparison.tables.COMPARE_TABLES that are computed task by task."""
 
@@ -128,7 +133,18 @@ def compare_task(runs: list[RunRecord], index: pd.DataFrame) -> Rows:
             rows[name] += [{"protocol": protocol} | row for row in found]
     rows["protocols"] = list(compare_protocols(rows["summary"], contestants))
     rows["agreement"] = list(compare_readers(runs))
+    if runs[0].metrics["kind"] == CLASSIFICATION:
+        rows |= choose_on_validation(runs)
     return {name: [{"task": runs[0].task} | row for row in found] for name, found in rows.items()}
+
+
+def choose_on_validation(runs: Sequence[RunRecord]) -> Rows:
+    """Make the rows that rest on the validation folds of a classification's runs, which are ordered by model."""
+    validated = [read_validation(run) for run in runs]
+    shared = draw_shared(validated)
+    two_classes = validated[0].positive is not None
+    points = tabulate_operating_points(validated, shared) if two_classes else ()
+    return {"operating_points": list(points), "calibration": list(tabulate_calibration(validated, shared))}
 
 
 def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:

@@ -31,6 +31,15 @@ def _with_interval(name: str, meaning: str) -> dict[str, Column]:
     }
 
 
+def _bounded(name: str, meaning: str) -> dict[str, Column]:
+    """Three columns: a value and the two ends of its 95 % interval over patients and the choice on validation."""
+    return {
+        name: Column("float64", meaning),
+        f"{name}_low": Column("float64", "lower end of its 95 % interval; empty: none"),
+        f"{name}_high": Column("float64", "upper end of it"),
+    }
+
+
 _CHANGE = _with_interval("change", "mean under audited minus mean under published")
 _SEEDS = {"seeds": Column("int64", "runs for which the metric is defined")}
 
@@ -168,6 +177,40 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "value": Column("float64", "agreement; empty: undefined"),
         **_INTERVAL,
         "reason": Column("str", "why there is no value or no interval; else empty"),
+    },
+    "operating_points": {
+        **_MODEL,
+        **_FAMILY,
+        "unit": Column("str", "what is classified: image or patient"),
+        "promised": Column("str", "rate that the threshold has to hold on validation: specificity or sensitivity"),
+        "level": Column("float64", "how large that rate has to be"),
+        "seeds": Column("int64", "runs"),
+        "thresholds": Column("str", "probability of the positive class that each seed's validation fold chose"),
+        **_bounded("sensitivity", "on the test fold, mean over seeds"),
+        **_bounded("specificity", "on the test fold, mean over seeds"),
+        **_bounded("lr_positive", "positive likelihood ratio, of the mean rates"),
+        **_bounded("lr_negative", "negative likelihood ratio, of the mean rates"),
+        "prevalence": Column("float64", "share of positives among the test images or patients"),
+        "positive_groups": Column("int64", "groups with positives in the test folds, all seeds together"),
+        "negative_groups": Column("int64", "groups with negatives in the test folds, all seeds together"),
+        "validation_groups": Column("int64", "groups in the validation folds with the class whose rate is promised"),
+        **_COVERS,
+        "reason": Column("str", "why there is no value or no interval, or why it covers patients alone; else empty"),
+    },
+    "calibration": {
+        **_MODEL,
+        **_FAMILY,
+        "class": Column("str", "class of slope and intercept; empty: of all classes together"),
+        "metric": Column("str", "ece, log_loss, brier, slope or intercept"),
+        "seeds": Column("int64", "runs"),
+        "groups": Column("int64", "groups of images that the score rests on, all seeds together"),
+        "value": Column("float64", "on the test fold, mean over seeds; empty: undefined"),
+        **_INTERVAL,
+        "temperatures": Column("str", "of each seed, fitted on its validation fold; empty: none"),
+        "scaled": Column("float64", "the same score with probabilities scaled by these temperatures"),
+        **_bounded("change", "scaled minus value"),
+        **_COVERS,
+        "reason": Column("str", "why there is no value, interval or temperature, or why it covers patients alone"),
     },
     "published": {
         **_TASK,

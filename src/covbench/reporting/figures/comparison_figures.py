@@ -1,4 +1,4 @@
-"""Writes the figures that compare models: calibration, cost against score, and external validation."""
+"""Writes the figures that compare models: calibration, decision curves, cost against score, external validation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import partial
 
 import pandas as pd
 
+from covbench.evaluation.comparison.decision_curves import measure_net_benefit
+from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.definitions import label_metric
 from covbench.experiment.plan import DEEP
 from covbench.experiment.runs import RunRecord, RunState
@@ -16,20 +18,22 @@ from covbench.reporting.figures.model_figures import (
     bin_confidence,
     draw_calibration,
     draw_cost_front,
+    draw_decision_curves,
     draw_matrix,
     find_error,
     find_front,
 )
 from covbench.reporting.figures.report_figure import ALL_TASKS, ReportFigure, write_figure
+from covbench.reporting.figures.task_figures import CURVE_DRAWS
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import HEADLINES, choose_headline
-from covbench.reporting.tables import order_protocols
-from covbench.reporting.wording import count, name_protocol, show
+from covbench.reporting.tables import order_protocols, rank_models
+from covbench.reporting.wording import count, name_protocol, plain, show
 from covbench.schema import LABELS_ONLY, SEGMENTATION, Task
 
 
 def draw_comparisons(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
-    """Calibration of a classification's models, and cost against score of the networks, per protocol.
+    """Calibration and decision curves of classifiers, and cost against score of the networks, per protocol.
 
     Args:
         cache: Where figures are drawn and kept.
@@ -43,6 +47,8 @@ def draw_comparisons(cache: FigureCache, task: Task, results: Results) -> Iterat
         runs = results.of(task.name, protocol)
         if task.kind != SEGMENTATION:
             yield from _draw_calibration(cache, task, protocol, runs)
+        if task.positive:
+            yield from _draw_decisions(cache, task, protocol, results)
         yield from _draw_front(cache, task, protocol, results)
 
 
@@ -65,15 +71,58 @@ def _draw_calibration(
     reading = f"Best calibrated: {best}, with an error of {show(find_error(binned[best]))}. "
     reading += f"Worst calibrated: {worst}, with an error of {show(find_error(binned[worst]))}."
     caption = (
-        "Test images of all seeds in ten bins of confidence. In brackets: the expected calibration error. Dotted: "
+        "Test images of all seeds in ten bins of confidence. In brackets: the expected calibration error of these "
     )
-    caption += "perfect calibration. A model is overconfident where its line lies below the dotted one."
+    caption += "bins. Dotted: perfect calibration. A model is overconfident where its line lies below the dotted one."
     numbers = pd.concat([table.assign(model=name) for name, table in binned.items()], ignore_index=True)
     name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {name_protocol(protocol)}"
     yield write_figure(cache, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)
 
 
 _NONE = pd.DataFrame(columns=["confidence", "correct"])
+
+
+def _draw_decisions(cache: FigureCache, task: Task, protocol: str, results: Results) -> Iterator[ReportFigure]:
+    first: dict[str, RunRecord] = {}
+    for run in results.of(task.name, protocol):
+        if not run.cases.empty and LABELS_ONLY not in run.cases:
+            first.setdefault(run.architecture, run)
+    summary = results.summary[(results.summary["task"] == task.name) & (results.summary["protocol"] == protocol)]
+    ranked = [name for name in rank_models(summary, "auroc") if name in first]
+    curves = {name: measure_decisions(first[name], task) for name in dict.fromkeys([*ranked, *first])}
+    if not curves:
+        return
+    best, curve = next(iter(curves.items()))
+    caption = (
+        "Test images of the lowest seed. Net benefit: ill people treated, less healthy people treated, weighted by the "
+        f"odds of the threshold, per image. The band of {plain(best)} is a pointwise 95 % band from {CURVE_DRAWS} "
+        "bootstrap draws of groups of images. It holds for a population with the share of ill people of the test fold."
+    )
+    numbers = pd.concat([table.assign(model=name) for name, table in curves.items()], ignore_index=True)
+    name, title = f"decisions-{task.name}-{protocol}", f"Decision curves, {name_protocol(protocol)}"
+    drawing, reading = partial(draw_decision_curves, curves), read_decisions(best, curve)
+    yield write_figure(cache, name, drawing, title, caption, reading, numbers, task.name)
+
+
+def measure_decisions(run: RunRecord, task: Task) -> pd.DataFrame:
+    """Measure the net benefit of a run of a two-class task: a table of measure_net_benefit."""
+    codes, groups = pd.factorize(run.cases["group"])
+    positive = task.classes.index(task.positive)
+    scores = run.cases[f"p_{positive}"].to_numpy(float)
+    is_class = run.cases["truth"].to_numpy() == positive
+    return measure_net_benefit(is_class, scores, codes, draw_groups(len(groups), CURVE_DRAWS))
+
+
+def read_decisions(model: str, curve: pd.DataFrame) -> str:
+    """Say from which threshold to which a model is better than treating all or nobody. curve: its net benefit."""
+    better = curve.loc[curve["gain_low"] > 0, "threshold"]
+    if better.empty:
+        return f"{model} is at no threshold better, beyond its interval, than treating all or nobody."
+    whole = "" if len(better) == round(100 * (better.max() - better.min())) + 1 else ", with gaps"
+    return (
+        f"{model} is better, beyond its interval, than treating all or nobody at thresholds from "
+        f"{show(better.min(), 2)} to {show(better.max(), 2)}{whole}."
+    )
 
 
 def _draw_front(cache: FigureCache, task: Task, protocol: str, results: Results) -> Iterator[ReportFigure]:

@@ -1,4 +1,4 @@
-"""Figures that compare models: calibration, cost against score, and external validation."""
+"""Figures that compare models: calibration, decision curves, cost against score, and external validation."""
 
 from __future__ import annotations
 
@@ -48,6 +48,28 @@ def draw_calibration(models: Mapping[str, pd.DataFrame]) -> Figure:
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set(xlabel="probability of the predicted class", ylabel="share correct")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, handlelength=3)
+    return figure
+
+
+@styled
+def draw_decision_curves(models: Mapping[str, pd.DataFrame]) -> Figure:
+    """Net benefit over threshold probabilities, a line per model, a band around the first, and treating all or nobody.
+
+    models: name -> table of measure_net_benefit, at least one.
+    """
+    figure = Figure(figsize=(WIDTH, 4.6))
+    axes = figure.subplots()
+    styles = islice(((dash, colour) for dash in cycle(DASHES) for colour in LINE_COLOURS), len(models))
+    for (name, curve), (dash, colour) in zip(models.items(), styles, strict=True):
+        axes.plot(curve["threshold"], curve["net_benefit"], ls=dash, color=colour, label=plain(name))
+    first = next(iter(models.values()))
+    axes.fill_between(first["threshold"], first["low"], first["high"], color=LINE_COLOURS[0], alpha=0.2, lw=0)
+    axes.plot(first["threshold"], first["treat_all"], color=INK, lw=1.0, label="treat all")
+    axes.axhline(0, color=INK, lw=1.0, ls=":", label="treat nobody")
+    highest = max(np.nanmax(curve[["net_benefit", "high"]].to_numpy()) for curve in models.values())
+    axes.set(xlim=(0, 1), ylim=(-0.1 * highest - 0.02, 1.02 * highest + 0.02))
+    axes.set(xlabel="threshold probability", ylabel="net benefit")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, handlelength=3)
     return figure
 

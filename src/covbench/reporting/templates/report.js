@@ -107,6 +107,29 @@ function makeLeadersFilterable(section) {
   section.querySelector(".cards").before(bar);
 }
 
+// Predictive values at the prevalence that the reader sets, by Bayes' theorem from likelihood ratios.
+function predictValue(name, ratio, prevalence) {
+  const share = 1 / (1 + (1 - prevalence) / (prevalence * ratio));
+  return name === "ppv" ? share : 1 - share;
+}
+
+function updatePredictive(box, prevalence) {
+  for (const cell of box.querySelectorAll("[data-predictive]")) {
+    const { predictive, ratio, ends } = cell.dataset;
+    const value = predictValue(predictive, Number(ratio), prevalence);
+    cell.dataset.sort = value;
+    cell.querySelector(".value").textContent = value.toFixed(3);
+    const detail = cell.querySelector(".detail");
+    const bounds = ends.split(" ").map((end) => predictValue(predictive, Number(end), prevalence)).sort((a, b) => a - b);
+    if (detail) detail.textContent = bounds.map((bound) => bound.toFixed(3)).join("–");
+  }
+}
+
+for (const input of document.querySelectorAll("input.prevalence"))
+  input.addEventListener("input", () => {
+    if (input.value && input.checkValidity()) updatePredictive(input.closest("details"), input.valueAsNumber / 100);
+  });
+
 // Theme: auto, light or dark. The browser remembers it where it can.
 function remember(value) {
   try {

@@ -101,7 +101,7 @@ def _stack(read: Callable[[int], Pair], rows: Sequence[int], frames: Sequence[in
 def _measure_slice(test: Fold, row: int, pair: Pair, is_lesion: np.ndarray, spacing: np.ndarray) -> list[float]:
     annotated, guess = is_lesion[pair[0]].astype(np.uint8), pair[1]
     true = np.asarray(test.show(row, annotated, annotated)[1]).astype(bool)
-    counts = [np.count_nonzero(true & guess), np.count_nonzero(true), np.count_nonzero(guess)]
+    counts = (int(np.count_nonzero(mask)) for mask in (true & guess, true, guess))
     return [*counts, *score_shapes(true, guess, spacing[1:])]
 
 

@@ -8,8 +8,6 @@ its nearest one on the other surface.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import surface_distance
 from scipy import ndimage
@@ -19,13 +17,13 @@ from surface_distance import lookup_tables
 from covbench.evaluation.metrics.columns import SURFACES, TOLERANCES
 
 
-def score_surfaces(true: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
+def score_surfaces(true: np.ndarray, predicted: np.ndarray, spacing: np.ndarray) -> dict[str, float]:
     """Score how well two outlines agree.
 
     Args:
         true: bool, (H, W) or (N, H, W).
         predicted: bool, of the same shape.
-        spacing: millimetres along each axis.
+        spacing: millimetres along each axis, float64, (D,).
 
     Returns:
         By name of SURFACES: the share of both surfaces that lies within each tolerance of the other one, the
@@ -43,13 +41,13 @@ def score_surfaces(true: np.ndarray, predicted: np.ndarray, spacing: Sequence[fl
     return {name: float(value) for name, value in zip(SURFACES, values, strict=True)}
 
 
-def measure_distances(true: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> dict[str, np.ndarray]:
+def measure_distances(true: np.ndarray, predicted: np.ndarray, spacing: np.ndarray) -> dict[str, np.ndarray]:
     """Measure the distance of each surface element of two masks from the nearest one of the other mask.
 
     Args:
         true: bool, (H, W) or (N, H, W), not empty.
         predicted: bool, of the same shape, not empty.
-        spacing: millimetres along each axis.
+        spacing: millimetres along each axis, float64, (D,).
 
     Returns:
         What surface_distance.compute_surface_distances returns: distances in millimetres with the lengths or areas of
@@ -66,12 +64,12 @@ def measure_distances(true: np.ndarray, predicted: np.ndarray, spacing: Sequence
     return found
 
 
-def find_surface(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def find_surface(mask: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the surface elements of a mask: between pixels of which some but not all belong to it.
 
     Args:
         mask: bool, (H, W) or (N, H, W).
-        spacing: millimetres along each axis.
+        spacing: millimetres along each axis, float64, (D,).
 
     Returns:
         The corners of pixels that hold an element, int64, (S, D), and the length or area of each, float64, (S,).

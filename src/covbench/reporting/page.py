@@ -71,6 +71,7 @@ class TaskSection:
     readings: Readings
     leaders: Leaderboards
     metrics: Table
+    shapes: Table | None
     model_pairs: ModelPairsSection
     agreement: Table | None
     study: StudySection
@@ -270,6 +271,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         readings=read_task(part, headline, metrics),
         leaders=build_leaderboards(task.kind, part, link_models(part.scored)),
         metrics=scores.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
+        shapes=scores.build_shape_table(part.summary, part.metrics, part.runs, headline),
         model_pairs=model_pairs.build_model_pairs_section(part.compare, metrics),
         agreement=build_agreement_table(part.compare["agreement"]),
         study=study.build_study_section(part.published, part.compare["literature"]),

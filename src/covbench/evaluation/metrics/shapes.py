@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from covbench.evaluation.metrics.columns import MILLILITRES, PERCENTS, VOLUME_SHAPES
-from covbench.evaluation.metrics.registry import register_metric
+from covbench.evaluation.metrics.columns import MILLILITRES, PERCENTS, SHAPE_COLUMNS, VOLUME_SHAPES
+from covbench.evaluation.metrics.registry import METRICS, register_metric
 from covbench.evaluation.metrics.segmentation import UNTRUE, SegmentedFold
 from covbench.evaluation.ratios import divide
 from covbench.schema import SEGMENTATION
@@ -149,3 +149,5 @@ for _name, _definition, _function, _better in (
         in_report=False,
         lower_is_better=bool(_better),
     )(_function)
+
+NAMES = tuple(name for name, entry in METRICS[SEGMENTATION].items() if entry.rests_on in SHAPE_COLUMNS)

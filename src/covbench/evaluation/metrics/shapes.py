@@ -42,20 +42,20 @@ def _explain(fold: SegmentedFold, column: str) -> str:
 
 _SCORES = {
     "surface_dice_1mm": (
-        "surface Dice, 1 mm",
+        "surface Dice at 1 mm",
         "Share of both outlines, by length or area, that lies within 1 mm of the other one (normalised surface Dice); "
         "0 where nothing is predicted.",
         "",
     ),
-    "surface_dice_3mm": ("surface Dice, 3 mm", "As surface Dice at 1 mm, within 3 mm.", ""),
+    "surface_dice_3mm": ("surface Dice at 3 mm", "As surface Dice at 1 mm, within 3 mm.", ""),
     "hd95": (
-        "HD95, mm",
+        "HD95",
         "The larger of the two 95 % quantiles of the distances from one outline to the other; the diagonal of the grid "
         "where nothing is predicted. Smaller is better.",
         "mm",
     ),
     "assd": (
-        "ASSD, mm",
+        "ASSD",
         "Mean distance from one outline to the other, over both outlines; the diagonal of the grid where nothing is "
         "predicted. Smaller is better.",
         "mm",
@@ -80,7 +80,7 @@ for _score, (_label, _definition, _unit) in _SCORES.items():
     for _suffix, (_where, _mean) in _GRIDS.items():
         _column = f"{_score}_lesion{_suffix}"
         metric(
-            f"Lesion {_label}{_where}",
+            f"Lesion {_label}{_where}" + (f", {_unit}" if _unit else ""),
             f"{_definition} {_mean}",
             _column,
             partial(_explain, column=_column),

@@ -69,7 +69,7 @@ def draw_agreement(models: Mapping[str, pd.DataFrame], limits: pd.DataFrame) -> 
     figure = Figure(figsize=(WIDTH, 2.8 * down + 0.4))
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     figure.subplots_adjust(hspace=0.25, wspace=0.08)
-    for axes, (name, volumes) in zip(panels.flat, models.items(), strict=False):
+    for number, (axes, (name, volumes)) in enumerate(zip(panels.flat, models.items(), strict=False)):
         axes.scatter(volumes["mean"], volumes["difference"], s=14, color=BLUE, alpha=0.6, lw=0)
         for row in limits[limits["model"] == name].to_dict("records"):
             axes.axhline(row["mean"], color=ORANGE, lw=1.4, ls="-" if "bias" in row["metric"] else (0, (5, 2)))
@@ -77,6 +77,7 @@ def draw_agreement(models: Mapping[str, pd.DataFrame], limits: pd.DataFrame) -> 
                 axes.axhspan(row["low"], row["high"], color=ORANGE, alpha=0.15, lw=0)
         axes.axhline(0, color=INK, lw=0.8, ls=":")
         axes.set_title(plain(name), loc="left")
+        axes.tick_params(labelbottom=number + across >= len(models))
     for axes in panels.flat[len(models) :]:
         axes.set_visible(False)
     figure.supxlabel("mean of annotated and predicted volume, ml", fontsize=9)

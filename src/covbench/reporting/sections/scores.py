@@ -85,7 +85,7 @@ def build_shape_table(summary: pd.DataFrame, metrics: pd.DataFrame, runs: pd.Dat
     table = _build_table("Beyond overlap", [name for name in names if name in known], summary, metrics, runs, headline)
     whole = metrics[(metrics["class"] == "") & metrics["metric"].isin(set(names) - known)]
     missing = [
-        f"{', '.join(label_metric(name) for name in names if name in set(rows['metric']))}: {reason}"
+        f"{'; '.join(label_metric(name) for name in names if name in set(rows['metric']))}: {reason}"
         for reason, rows in whole[whole["reason"] != ""].groupby("reason")
     ]
     return replace(table, notes=[*missing, *table.notes])

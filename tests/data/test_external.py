@@ -21,6 +21,7 @@ from covbench.data.external import (
     share_labels,
     share_probabilities,
 )
+from covbench.data.grids import SPACING
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.external_drop import EXTERNAL_METRICS, compare_external
 from covbench.evaluation.comparison.intervals import STUCK
@@ -151,7 +152,7 @@ def predict(root, paths, run=RUN, external="ieee8023_xray"):
 def score(root, run=RUN, external="ieee8023_xray"):
     files = {"predictions": root / "predictions.parquet", "manifest": root / "manifest.json"}
     if (root / "masks.npy").exists():
-        prepared = [root / name for name in ("rows.parquet", "masks.npy", "native_masks.npz")]
+        prepared = [root / name for name in ("rows.parquet", "masks.npy", "native_masks.npz", "native_grids.parquet")]
         files |= {"masks": root / "predicted_masks.npz", "prepared": prepared}
     outputs = {"metrics": root / "metrics.json", "cases": root / "cases.parquet"}
     score_external(TASKS[run.task], TASKS[external], files, outputs)
@@ -227,6 +228,8 @@ def test_a_saved_segmenter_is_scored_by_lesion_whatever_its_classes(tmp_path):
         np.save(tmp_path / f"{name}.npy", array)
     native = {str(number): np.kron(mask, np.ones((2, 2), np.uint8)) for number, mask in enumerate(masks)}
     np.savez_compressed(tmp_path / "native_masks.npz", **native)
+    pictures = index[["image_id"]].assign(volume=-1, frame=-1, **dict.fromkeys(SPACING, np.nan))
+    write_table(tmp_path / "native_grids.parquet", pictures)
     write_table(tmp_path / "rows.parquet", index[["image_id"]])
     write_table(tmp_path / "index.parquet", index)
     for name in ("duplicates", "within"):

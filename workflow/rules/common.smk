@@ -24,6 +24,7 @@ from covbench.experiment.plan import (
     find_options,
     index_path,
     list_seeds,
+    native_grids_path,
     native_masks_path,
     plan_run,
     plan_runs,
@@ -172,7 +173,8 @@ def annotated_at(wildcards, task):
     prepared = prepared_at(wildcards, task)
     if "masks" not in prepared:
         return []
-    return [prepared["rows"], prepared["masks"], native_masks_path(task)]
+    native = [native_masks_path(task), native_grids_path(task)]
+    return [prepared["rows"], prepared["masks"], *native]
 
 
 def masks_for(wildcards):

@@ -212,7 +212,8 @@ rule prepare_native_masks:
     input:
         index=lambda wildcards: index_path(wildcards.task),
     output:
-        "data/prepared/{task}/native_masks.npz",
+        masks="data/prepared/{task}/native_masks.npz",
+        grids="data/prepared/{task}/native_grids.parquet",
     log:
         "logs/prepare_native_masks/{task}.log",
     wildcard_constraints:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from covbench.evaluation.metrics import classification, segmentation, study_masks
+from covbench.evaluation.metrics import classification, segmentation, shapes, study_masks
 from covbench.evaluation.metrics.registry import METRICS
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "label_metric",
     "list_reported",
     "segmentation",
+    "shapes",
     "study_masks",
 ]
 

@@ -15,7 +15,7 @@ import pandas as pd
 from covbench.data.external import COUNTS, SHARED, share_labels, share_probabilities
 from covbench.data.folds import Fold, open_truth
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.native import count_native
+from covbench.evaluation.native import measure_native
 from covbench.evaluation.predictions import write_scores
 from covbench.evaluation.segmentation import evaluate_segmentation
 from covbench.experiment.records import read_record
@@ -35,7 +35,8 @@ def score_external(task: Task, external: Task, files: Mapping[str, Any], outputs
         task: of the models.
         external: the task that they are tested on.
         files: `predictions` and `manifest` as training.predict_external writes them. Where pixels are labelled, also
-            its `masks`, and `prepared`, the paths of rows.parquet, masks.npy and native_masks.npz of the external task.
+            its `masks`, and `prepared`, the paths of rows.parquet, masks.npy, native_masks.npz and
+            native_grids.parquet of the external task.
         outputs: two paths. `metrics` gets the counts of images and, by seed, the content of metrics.json with the run's
             fingerprint. `cases` gets a row per image and seed. Both are empty if no image is new to the models.
     """
@@ -111,7 +112,7 @@ def score_masks(rows: pd.DataFrame, lesions: np.ndarray, annotated: Annotated) -
     Returns:
         metrics.json and cases.parquet.
     """
-    native = count_native(annotated.fold, lesions, annotated.stored, annotated.task)
+    native = measure_native(annotated.fold, lesions, annotated.stored, annotated.task)
     return evaluate_segmentation(rows, annotated.lesions, lesions, SHARED[SEGMENTATION], native=native)
 
 

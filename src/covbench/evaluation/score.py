@@ -14,10 +14,10 @@ from covbench.data.datasets import TASKS, publishes_patients
 from covbench.data.external import share_labels
 from covbench.data.folds import Fold, open_truth
 from covbench.evaluation.classification import evaluate_classification
-from covbench.evaluation.native import count_native
+from covbench.evaluation.native import measure_native
 from covbench.evaluation.predictions import check_rows, read_masks, write_scores
 from covbench.evaluation.segmentation import evaluate_segmentation
-from covbench.experiment.plan import PlannedRun, native_masks_path, split_path
+from covbench.experiment.plan import PlannedRun, native_grids_path, native_masks_path, split_path
 from covbench.experiment.run_files import read_fingerprint
 from covbench.experiment.runs import RunState, examine_runs
 from covbench.schema import CovbenchError, Run, Task
@@ -33,7 +33,7 @@ def score_run(run: Run, rows_path: str, masks_path: str | None, root: Path = Pat
         run: the run. Its folder also holds predicted_masks.npz if pixels are labelled.
         rows_path: rows.parquet of the prepared arrays; read only for a segmentation.
         masks_path: masks.npy beside it; None for a classification. Of a segmentation, the masks on their stored grids
-            are read too (experiment.plan.native_masks_path).
+            and the table of these are read too (experiment.plan.native_masks_path, native_grids_path).
         root: the folder that holds data/ and results/.
 
     Raises:
@@ -66,13 +66,13 @@ def score_segmentation(
         test: the fold, with its annotated masks.
         masks: class numbers, uint8, (R, H, W).
         unsure: bool, (R, H, W), where no class has more than half the probability; None without probabilities.
-        native_masks: path of the annotated masks on their stored grids.
+        native_masks: path of the annotated masks on their stored grids, with the table of the grids beside it.
         task: the task.
 
     Returns:
         The content of metrics.json and of cases.parquet.
     """
-    native = count_native(test, share_labels(task)[masks], native_masks, task)
+    native = measure_native(test, share_labels(task)[masks], native_masks, task)
     known = publishes_patients(task.name)
     return evaluate_segmentation(test.rows, test.load_masks(), masks, task, unsure, native, known)
 
@@ -84,7 +84,8 @@ def score_unscored(plan: Sequence[PlannedRun], root: Path = Path()) -> None:
     """
     for record in examine_runs(plan, root):
         inputs = record.planned.inputs
-        needed = [inputs.rows, inputs.masks, native_masks_path(record.task)] if inputs.masks else []
+        native = [native_masks_path(record.task), native_grids_path(record.task)]
+        needed = [inputs.rows, inputs.masks, *native] if inputs.masks else []
         if record.state is not RunState.TRAINED or not all((root / str(path)).exists() for path in needed):
             continue
         log.info("%s: %s", record.folder, record.reason)

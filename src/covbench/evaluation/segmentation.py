@@ -4,7 +4,8 @@ Everything follows from one count per image: how many pixels of each true class 
 is the union of the task's lesion classes. Scores per image are averaged over the images where they are defined. Scores
 per volume pool the slices of a patient and are averaged over patients. Both count only images or volumes whose truth
 holds the region, so that all models share one denominator. Scores in total pool every pixel of the fold.
-covbench.evaluation.metrics.segmentation has the metrics of the whole fold, and study_masks beside it the study's.
+covbench.evaluation.metrics.segmentation has the metrics of the whole fold. Beside it, study_masks has the study's, and
+shapes those of outlines, volumes and single lesions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.folds import count_subjects
-from covbench.evaluation.metrics import study_masks  # noqa: F401  registers its metrics
+from covbench.evaluation.metrics import shapes, study_masks  # noqa: F401  register their metrics
+from covbench.evaluation.metrics.columns import SHAPE_COLUMNS
 from covbench.evaluation.metrics.registry import score_metrics
 from covbench.evaluation.metrics.segmentation import LESION, NATIVE, POOLINGS, SCORES, SegmentedFold, explain_undefined
 from covbench.evaluation.predictions import KEPT, refuse_predictions
@@ -41,8 +43,8 @@ def evaluate_segmentation(
         predicted: uint8, (R, H, W), in the same order.
         task: the task.
         unsure: bool, (R, H, W), where no class has more than half the probability; None means nowhere.
-        native: pixels of lesions on the stored grids, as native.count_native counts them, (R,); None means that the
-            masks are on their stored grids.
+        native: lesions on the stored grids, as native.measure_native measures them, (R,); None means that the masks
+            are on their stored grids, and that nothing but pixels is known of these.
         patients_published: whether the dataset publishes patients, so that they can be counted.
 
     Returns:
@@ -200,11 +202,13 @@ def _count_sure(confusion: np.ndarray, task: Task) -> pd.DataFrame:
 
 
 def _count_native(cases: pd.DataFrame, native: pd.DataFrame | None, chosen: np.ndarray) -> pd.DataFrame:
-    """Tabulate the lesion's pixels on the stored grids; by default these are the grids of the masks."""
+    """Tabulate the lesions on the stored grids; by default these are the grids of the masks, of no known spacing."""
     names = ("both", "true", "predicted")
     if native is None:
-        return pd.DataFrame({f"{name}_{NATIVE}": cases[f"{name}_{LESION}"] for name in names})
-    return pd.DataFrame({f"{name}_{NATIVE}": native.loc[chosen, name].to_numpy() for name in names})
+        native = pd.DataFrame({name: cases[f"{name}_{LESION}"] for name in names})
+    else:
+        native = native[chosen].reset_index(drop=True)
+    return native.reindex(columns=[*names, *SHAPE_COLUMNS]).rename(columns={name: f"{name}_{NATIVE}" for name in names})
 
 
 def pool_volumes(cases: pd.DataFrame, region: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -58,6 +58,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "segmentation_models": ("segmentation-models", "image-classifiers", "keras-applications"),
     "skimage": ("scikit-image", "scipy"),
     "sklearn": ("scikit-learn", "scipy"),
+    "surface_distance": ("surface-distance", "scipy"),
     "tensorflow": ("tensorflow", "ml-dtypes"),
     "tqdm": (),
 }

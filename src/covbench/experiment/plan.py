@@ -293,6 +293,11 @@ def native_masks_path(task: str) -> str:
     return f"data/prepared/{task}/native_masks.npz"
 
 
+def native_grids_path(task: str) -> str:
+    """Return the path of the table of these grids."""
+    return f"data/prepared/{task}/native_grids.parquet"
+
+
 def _weights_path(config: Config, run: Run, family: str) -> str | None:
     key = architecture(run.architecture).weights if family == DEEP else None
     if not key or config["weights"] == "none":

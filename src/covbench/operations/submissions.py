@@ -28,7 +28,7 @@ from covbench.experiment.contestants import (
     check_name,
     read_contestant,
 )
-from covbench.experiment.plan import native_masks_path
+from covbench.experiment.plan import native_grids_path, native_masks_path
 from covbench.schema import CLASSIFICATION, LABELS_ONLY, CovbenchError, Run
 from covbench.system.files import write_table, write_whole
 
@@ -133,7 +133,7 @@ def _score(parts: Sequence[Predicted], run: Run, labels_only: bool, root: Path) 
     task = TASKS[run.task]
     fold, name, seed, predicted, _ = next(part for part in parts if part.name == "test")
     if isinstance(predicted, ClassMaps):
-        require_files([native_masks_path(run.task)], root)
+        require_files([native_masks_path(run.task), native_grids_path(run.task)], root)
         return score_segmentation(fold, predicted.numbers, None, root / native_masks_path(run.task), task)[0]
     table = tabulate_predictions(fold, name, seed, predicted)
     if labels_only:

@@ -77,6 +77,7 @@ class TaskSection:
     readings: Readings
     leaders: Leaderboards
     metrics: Table
+    shapes: Table | None
     model_pairs: ModelPairsSection
     agreement: Table | None
     operating_points: OperatingPoints | None
@@ -284,6 +285,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         readings=read_task(part, headline, metrics),
         leaders=build_leaderboards(task.kind, part, link_models(part.scored)),
         metrics=scores.build_metric_table(part.summary, part.metrics, part.runs, task.kind, headline),
+        shapes=scores.build_shape_table(part.summary, part.metrics, part.runs, headline),
         model_pairs=model_pairs.build_model_pairs_section(part.compare, metrics),
         agreement=build_agreement_table(part.compare["agreement"]),
         operating_points=build_operating_points(part.compare["operating_points"]),

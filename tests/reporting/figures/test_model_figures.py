@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covbench.reporting.figures.comparison_figures import draw_matrices
+from covbench.reporting.figures.comparison_figures import draw_comparisons, draw_matrices
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.model_figures import bin_confidence, draw_cost_front, find_error, find_front
+from covbench.reporting.gather import Results
+from covbench.schema import SEGMENTATION, Run, Task
+from tests.reporting.compare_rows import make_row, make_score, make_table
+from tests.run_records import score_record
 
 
 def test_a_perfectly_calibrated_model_has_no_calibration_error() -> None:
@@ -57,3 +61,30 @@ def test_the_matrix_averages_models_and_names_the_lowest_external_score(tmp_path
         ["covid_ct", "sarscov2_ct", 0.5, 2],
     ]
     assert [word for word, _ in figure.files] == ["SVG", "PNG", "CSV"]
+
+
+def draw_lesions(folder: Path, cases: pd.DataFrame) -> list[pd.DataFrame]:
+    """The numbers of the figures of volumes of one scored model."""
+    (folder / "kept").mkdir()
+    names = {"volume_bias_ml": 2.0, "volume_low_ml": -4.0, "volume_high_ml": 8.0}
+    rows = [make_score("audited", "unet_small", mean, mean - 1, mean + 1, metric=name) for name, mean in names.items()]
+    tables = {"summary": make_table("summary", rows)}
+    runs = make_table("runs", [make_row("runs", protocol="audited", architecture="unet_small", state="missing")])
+    scored = score_record(Run("t", "audited", "unet_small", 3), {}, cases)
+    results = Results(runs, tables, make_table("published"), {}, (scored,))
+    task = Task("t", SEGMENTATION, ("background", "lesion"), lesions=("lesion",))
+    figures = list(draw_comparisons(FigureCache(folder / "report", folder / "kept"), task, results))
+    assert [figure.reading for figure in figures] == ["Smallest bias: unet_small, +2.0 ml."] * len(figures)
+    return [pd.read_csv((folder / "report" / figure.source).with_suffix(".csv")) for figure in figures]
+
+
+def test_the_figure_of_volumes_shows_each_whole_volume_once(tmp_path: Path) -> None:
+    cases = pd.DataFrame({"patient_id": list("ppq"), "true_ml": [10, np.nan, 20], "predicted_ml": [14, np.nan, 20]})
+    (numbers,) = draw_lesions(tmp_path, cases)
+    shown = numbers[["patient_id", "seed", "mean", "difference"]].to_dict("list")
+    assert shown == {"patient_id": ["p", "q"], "seed": [3, 3], "mean": [12, 20], "difference": [4, 0]}
+
+
+def test_there_is_no_figure_of_volumes_without_a_known_spacing(tmp_path: Path) -> None:
+    cases = pd.DataFrame({"patient_id": ["p"], "true_ml": [np.nan], "predicted_ml": [np.nan]})
+    assert draw_lesions(tmp_path, cases) == []

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from covbench.reporting.sections.scores import build_class_table, build_metric_table
+from covbench.reporting.sections.scores import build_class_table, build_metric_table, build_shape_table
 from tests.reporting.compare_rows import make_row, make_score, make_table
 
 SCORE = make_score("audited", "a", 0.556, 0.4, 0.7, sd=0.15, values="0.689 0.585 0.393")
@@ -74,3 +74,34 @@ def test_a_class_has_a_precision_of_its_own_not_that_of_the_positive_class():
     row |= {"value": 0.5, "low": 0.4, "high": 0.6, "reason": ""}
     table = build_class_table(pd.DataFrame([row]), ("precision", "recall"))
     assert [heading for heading, _ in table.columns] == ["Model", "Protocol", "Class", "Precision"]
+
+
+def build_shapes(*rows, metrics=()):
+    summary = make_table("summary", rows)
+    runs = summary[["task", "protocol", "architecture", "family"]].drop_duplicates()
+    runs = runs.assign(seed=0, state="scored", reason="")
+    return build_shape_table(summary, make_table("metrics", metrics), runs, "dice_lesion")
+
+
+def test_outlines_and_volumes_have_a_table_of_their_own_with_what_some_run_has():
+    rows = [SCORE | {"metric": name} for name in ("dice_lesion", "hd95_lesion", "detection_f1_lesion")]
+    rows += [SCORE | {"metric": name, "mean": None} for name in ("assd_lesion_volume", "volume_bias_ml")]
+    keys = {"protocol": "audited", "architecture": "a"}
+    undefined = [
+        make_row("metrics", **keys, metric="assd_lesion_volume", reason="no whole volume"),
+        make_row("metrics", **keys, metric="volume_bias_ml", reason="no whole volume"),
+    ]
+    table = build_shapes(*rows, metrics=undefined)
+    headings = [heading for heading, _ in table.columns]
+    assert headings == ["Model", "Protocol", "Family", "Seeds", "Lesion HD95, mm", "Lesion detection F1"]
+    assert table.notes == ["Lesion ASSD per volume, mm; Lesion volume: bias, ml: no whole volume"]
+
+
+def test_a_classification_has_no_table_of_outlines():
+    assert build_shapes(SCORE) is None
+
+
+def test_the_notes_of_a_table_are_about_its_own_columns():
+    keys = {"protocol": "audited", "architecture": "a", "class": ""}
+    hidden = make_row("metrics", **keys, metric="f1_weighted", reason="not predicted")
+    assert build(SCORE, metrics=[hidden]).notes == []

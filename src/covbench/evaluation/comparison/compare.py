@@ -14,7 +14,7 @@ from covbench.evaluation.comparison.bootstrap import UNDRAWN, Draws, list_groups
 from covbench.evaluation.comparison.calibration import tabulate_calibration
 from covbench.evaluation.comparison.contestants import Contestant, enter_contestant, estimate_contestant
 from covbench.evaluation.comparison.duplicate_images import compare_without_duplicates
-from covbench.evaluation.comparison.evidence import count_evidence, is_rate
+from covbench.evaluation.comparison.evidence import count_evidence, is_rate, is_share
 from covbench.evaluation.comparison.intervals import Estimate, estimate_score, explain_scope
 from covbench.evaluation.comparison.model_pairs import compare_model_pairs
 from covbench.evaluation.comparison.operating_points import tabulate_operating_points
@@ -157,9 +157,8 @@ def _tabulate(scored: RunRecord, draws: Draws) -> Iterable[dict[str, Any]]:
             row["reason"] = metrics["undefined"].get(key, "")
             if value is not None and (name, metric) in draws:
                 drawn, groups = draws[name, metric][None], evidence[name, metric]
-                row |= _bound(
-                    estimate_score(np.array([value]), drawn, groups, is_rate(metrics["kind"], metric, bool(name)))
-                )
+                rate, share = (ask(metrics["kind"], metric, bool(name)) for ask in (is_rate, is_share))
+                row |= _bound(estimate_score(np.array([value]), drawn, groups, rate, share))
             elif value is not None and not name:
                 row["reason"] = UNDRAWN
             yield row

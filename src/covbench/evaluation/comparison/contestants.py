@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import Draws
-from covbench.evaluation.comparison.evidence import count_evidence, is_rate
+from covbench.evaluation.comparison.evidence import count_evidence, is_rate, is_share
 from covbench.evaluation.comparison.intervals import (
     Estimate,
     estimate_difference,
@@ -94,8 +94,8 @@ def name_unit(runs: Iterable[RunRecord]) -> str:
 def estimate_contestant(contestant: Contestant, metric: str) -> Estimate:
     """Estimate the mean over seeds of a metric that has draws and is defined for a seed."""
     seeds = contestant.list_defined(metric)
-    rate = is_rate(contestant.kind, metric)
-    return estimate_score(*contestant.choose(metric, seeds), contestant.groups[metric], rate)
+    rate, share = is_rate(contestant.kind, metric), is_share(contestant.kind, metric)
+    return estimate_score(*contestant.choose(metric, seeds), contestant.groups[metric], rate, share)
 
 
 def estimate_gap(one: Contestant, other: Contestant, metric: str) -> Estimate:

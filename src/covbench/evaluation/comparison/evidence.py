@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.evaluation.definitions import METRICS
+from covbench.evaluation.metrics.columns import SHAPE_COLUMNS
 from covbench.evaluation.metrics.registry import EVERY_CLASS, EVERY_LESION_CLASS, LESION, LESION_FREE, RANKED
 from covbench.schema import CLASSIFICATION, SEGMENTATION
 
@@ -32,6 +33,11 @@ def is_rate(kind: str, metric: str, of_class: bool = False) -> bool:
     if of_class:
         return kind == CLASSIFICATION and metric in _CLASS_RATES
     return METRICS[kind][metric].rate
+
+
+def is_share(kind: str, metric: str, of_class: bool = False) -> bool:
+    """Say whether a metric has no unit. Arguments as of is_rate."""
+    return of_class or not METRICS[kind][metric].unit
 
 
 def count_evidence(metrics: Mapping[str, Any], cases: pd.DataFrame) -> Evidence:
@@ -91,6 +97,7 @@ def _count_segmented(
     behind[EVERY_CLASS], behind[EVERY_LESION_CLASS] = (
         min(behind[name] for name in metrics["classes"][first:]) for first in (0, 1)
     )
+    behind |= {column: _count_groups(groups[cases[column].notna()]) for column in SHAPE_COLUMNS}
 
     def count(name: str, metric: str) -> int | None:
         registered = METRICS[SEGMENTATION].get(metric)

@@ -125,14 +125,17 @@ class Estimate:
         return self.error.test(self.value) if self.error else exact
 
 
-def estimate_score(values: np.ndarray, draws: np.ndarray, groups: int, rate: bool = False) -> Estimate:
-    """Estimate a score with an interval that stays between 0 and 1 if the draws do (t interval of its logit).
+def estimate_score(
+    values: np.ndarray, draws: np.ndarray, groups: int, rate: bool = False, share: bool = True
+) -> Estimate:
+    """Estimate a score with an interval: for a share whose draws stay between 0 and 1 the t interval of its logit.
 
     Args:
         values: float64, (S,), the score of each training.
         draws: float, (S, B), the same in each bootstrap draw of groups.
         groups: number of groups that the score rests on.
         rate: whether the score counts images. Without any error, or with nothing else, its interval is exact.
+        share: whether the score has no unit.
 
     Returns:
         The estimate of the mean.
@@ -143,7 +146,7 @@ def estimate_score(values: np.ndarray, draws: np.ndarray, groups: int, rate: boo
     if not found.error:
         return found
     reach = found.error.reach(SIGNIFICANT)
-    if 0 < found.value < 1 and np.nanmin(draws) >= 0 and np.nanmax(draws) <= 1:
+    if share and 0 < found.value < 1 and np.nanmin(draws) >= 0 and np.nanmax(draws) <= 1:
         middle = special.logit(found.value)
         reach /= found.value * (1 - found.value)
         low, high = (float(special.expit(middle + side * reach)) for side in (-1, 1))

@@ -109,8 +109,8 @@ for _name, _rate, _label, _definition, _shown in (
     ("precision", "precision", "Precision (positive)", "Two-class tasks: precision of the positive class.", False),
     ("f1", "f1", "F1 (positive)", "Two-class tasks: F1 of the positive class.", False),
 ):
-    _traits = {"positive_only": True, "in_report": _shown, "rate": _rate != "f1"}
-    metric(_label, _definition, _name, _missing(_rate), _rate, **_traits)(partial(_positive, rate=_rate))
+    _register = partial(metric, positive_only=True, in_report=_shown, rate=_rate != "f1")
+    _register(_label, _definition, _name, _missing(_rate), _rate)(partial(_positive, rate=_rate))
 
 
 def _rank(fold: ClassifiedFold, rate: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from covbench.evaluation.metrics.columns import SHAPE_COLUMNS
 from covbench.schema import BACKGROUND, CLASSIFICATION, SEGMENTATION, CovbenchError
 
 Function = Callable[[Any], Any]
@@ -19,9 +20,11 @@ EVERY_CLASS, EVERY_LESION_CLASS = "every class", "every class but the background
 RANKED = ("auroc", "average_precision")
 RESTS_ON = {
     CLASSIFICATION: ("recall", "specificity", "precision", "f1", *RANKED),
-    SEGMENTATION: (LESION, LESION_FREE, BACKGROUND, EVERY_CLASS, EVERY_LESION_CLASS),
+    SEGMENTATION: (LESION, LESION_FREE, BACKGROUND, EVERY_CLASS, EVERY_LESION_CLASS, *SHAPE_COLUMNS),
 }
-"""By kind, what can decide a metric: the images that a rate of a class counts, or those whose true mask holds this."""
+"""By kind, what can decide a metric: the images that a rate of a class counts, those whose true mask holds this, or
+those with a value in this column of the cases.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Metric:
     lower_is_better: whether a smaller value is the better one. rate: whether it is a share of images: 0 and 1 then have
         an exact interval.
     rests_on: which images decide it, a word of RESTS_ON: its interval counts their groups. Empty: every image.
+    unit: `mm`, `ml` or `%` where it has one. It is then no share, and its interval may pass 0 and 1.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Metric:
     lower_is_better: bool = False
     rate: bool = False
     rests_on: str = ""
+    unit: str = ""
 
 
 METRICS: dict[str, dict[str, Metric]] = {CLASSIFICATION: {}, SEGMENTATION: {}}
@@ -69,6 +74,7 @@ def register_metric(
     name: str = "",
     reason: Reason = undefined_here,
     rests_on: str = "",
+    unit: str = "",
     **traits: bool,
 ) -> Callable[[Function], Function]:
     """Decorate a function of a test fold to make it a metric.
@@ -80,6 +86,7 @@ def register_metric(
         name: the metric's name; if left out, the name of the function.
         reason: from a fold to the reason why the metric is undefined on it.
         rests_on: a word of RESTS_ON; if left out, every image decides the metric.
+        unit: `mm`, `ml` or `%`; empty for a share.
         traits: `drawn`, `positive_only`, `rounded_only`, `in_report`, `lower_is_better` and `rate` of Metric.
 
     Returns:
@@ -95,7 +102,9 @@ def register_metric(
         chosen = name or function.__name__
         if chosen in METRICS[kind]:
             raise CovbenchError(f"two {kind} metrics are called {chosen!r}; rename one")
-        METRICS[kind][chosen] = Metric(chosen, label, definition, function, reason, rests_on=rests_on, **traits)
+        METRICS[kind][chosen] = Metric(
+            chosen, label, definition, function, reason, rests_on=rests_on, unit=unit, **traits
+        )
         return function
 
     return register

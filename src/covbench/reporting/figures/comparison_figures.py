@@ -1,4 +1,4 @@
-"""Writes the figures that compare models: calibration, decision curves, cost against score, external validation."""
+"""Writes the figures that compare models: calibration, decisions, volumes, cost against score, external validation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pandas as pd
 from covbench.evaluation.comparison.decision_curves import measure_net_benefit
 from covbench.evaluation.comparison.draws import draw_groups
 from covbench.evaluation.definitions import label_metric
+from covbench.evaluation.metrics.columns import MILLILITRES
 from covbench.experiment.plan import DEEP
 from covbench.experiment.runs import RunRecord, RunState
 from covbench.reporting import wording
 from covbench.reporting.figures.figure_cache import FigureCache
 from covbench.reporting.figures.model_figures import (
     bin_confidence,
+    draw_agreement,
     draw_calibration,
     draw_cost_front,
     draw_decision_curves,
@@ -31,9 +33,11 @@ from covbench.reporting.tables import order_protocols, rank_models
 from covbench.reporting.wording import count, name_protocol, plain, show
 from covbench.schema import LABELS_ONLY, SEGMENTATION, Task
 
+LIMITS = ("volume_bias_ml", "volume_low_ml", "volume_high_ml")
+
 
 def draw_comparisons(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
-    """Calibration and decision curves of classifiers, and cost against score of the networks, per protocol.
+    """Calibration and decision curves of classifiers, volumes of segmenters, and cost against score, per protocol.
 
     Args:
         cache: Where figures are drawn and kept.
@@ -49,6 +53,7 @@ def draw_comparisons(cache: FigureCache, task: Task, results: Results) -> Iterat
             yield from _draw_calibration(cache, task, protocol, runs)
         if task.positive:
             yield from _draw_decisions(cache, task, protocol, results)
+        yield from _draw_volumes(cache, task, protocol, results)
         yield from _draw_front(cache, task, protocol, results)
 
 
@@ -77,6 +82,43 @@ def _draw_calibration(
     numbers = pd.concat([table.assign(model=name) for name, table in binned.items()], ignore_index=True)
     name, title = f"calibration-{task.name}-{protocol}", f"Calibration, {name_protocol(protocol)}"
     yield write_figure(cache, name, partial(draw_calibration, binned), title, caption, reading, numbers, task.name)
+
+
+def _draw_volumes(cache: FigureCache, task: Task, protocol: str, results: Results) -> Iterator[ReportFigure]:
+    """Bland and Altman's figure of each model's lesion volumes; none where no whole volume has a known spacing."""
+    volumes = {
+        name: pd.concat(tables, ignore_index=True)
+        for name, tables in _collect_volumes(results.of(task.name, protocol)).items()
+    }
+    if not volumes:
+        return
+    summary = results.summary[(results.summary["task"] == task.name) & (results.summary["protocol"] == protocol)]
+    rows = summary[summary["metric"].isin(LIMITS)].rename(columns={"architecture": "model"})
+    limits = rows[["model", "metric", "mean", "low", "high"]]
+    bias = limits[limits["metric"] == LIMITS[0]].set_index("model")["mean"].dropna()
+    best = bias.abs().idxmin() if len(bias) else ""
+    reading = f"Smallest bias: {best}, {bias[best]:+.1f} ml.".replace("-", "−") if best else ""
+    caption = (
+        "A dot per whole volume and seed. Solid: the bias. Dashed: the limits of agreement, between which 95 % of the "
+        "differences lie if they are normally distributed. Shaded: 95 % intervals. Dotted: no difference."
+    )
+    numbers = pd.concat([table.assign(model=name) for name, table in volumes.items()], ignore_index=True)
+    name, title = f"volumes-{task.name}-{protocol}", f"Lesion volume per scan, {name_protocol(protocol)}"
+    figure = partial(draw_agreement, volumes, limits)
+    yield write_figure(cache, name, figure, title, caption, reading, numbers, task.name)
+
+
+def _collect_volumes(runs: Sequence[RunRecord]) -> dict[str, list[pd.DataFrame]]:
+    """Model -> a table per seed: patient_id, annotated and predicted volume, their mean and their difference, ml."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for run in runs:
+        if set(MILLILITRES) <= set(run.cases):
+            table = run.cases[["patient_id", *MILLILITRES]].dropna().assign(seed=run.seed)
+            true, predicted = (table[name] for name in MILLILITRES)
+            if len(table):
+                table = table.assign(mean=(true + predicted) / 2, difference=predicted - true)
+                found.setdefault(run.architecture, []).append(table)
+    return found
 
 
 _NONE = pd.DataFrame(columns=["confidence", "correct"])

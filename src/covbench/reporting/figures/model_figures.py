@@ -1,7 +1,8 @@
-"""Figures that compare models: calibration, decision curves, cost against score, and external validation."""
+"""Figures that compare models: calibration, decision curves, volumes, cost against score, and external validation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 
@@ -71,6 +72,38 @@ def draw_decision_curves(models: Mapping[str, pd.DataFrame]) -> Figure:
     axes.set(xlim=(0, 1), ylim=(-0.1 * highest - 0.02, 1.02 * highest + 0.02))
     axes.set(xlabel="threshold probability", ylabel="net benefit")
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, handlelength=3)
+    return figure
+
+
+@styled
+def draw_agreement(models: Mapping[str, pd.DataFrame], limits: pd.DataFrame) -> Figure:
+    """Difference of two volumes against their mean (Bland and Altman 1986, Lancet 327:307), a panel per model.
+
+    Args:
+        models: Name -> a row per volume, columns mean and difference, ml.
+        limits: Columns model, metric, mean, low, high: the bias and both limits of agreement, with their intervals.
+
+    Returns:
+        The figure. All panels share their axes.
+    """
+    across = min(3, len(models))
+    down = math.ceil(len(models) / across)
+    figure = Figure(figsize=(WIDTH, 2.8 * down + 0.4))
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    figure.subplots_adjust(hspace=0.25, wspace=0.08)
+    for number, (axes, (name, volumes)) in enumerate(zip(panels.flat, models.items(), strict=False)):
+        axes.scatter(volumes["mean"], volumes["difference"], s=14, color=BLUE, alpha=0.6, lw=0)
+        for row in limits[limits["model"] == name].to_dict("records"):
+            axes.axhline(row["mean"], color=ORANGE, lw=1.4, ls="-" if "bias" in row["metric"] else (0, (5, 2)))
+            if not (math.isnan(row["low"]) or math.isnan(row["high"])):
+                axes.axhspan(row["low"], row["high"], color=ORANGE, alpha=0.15, lw=0)
+        axes.axhline(0, color=INK, lw=0.8, ls=":")
+        axes.set_title(plain(name), loc="left")
+        axes.tick_params(labelbottom=number + across >= len(models))
+    for axes in panels.flat[len(models) :]:
+        axes.set_visible(False)
+    figure.supxlabel("mean of annotated and predicted volume, ml", fontsize=9)
+    figure.supylabel("predicted − annotated, ml", fontsize=9, x=0.05)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The tables of scores: every metric of a task, and its scores per class."""
+"""The tables of scores: every metric of a task, those of outlines and volumes, and its scores per class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.evaluation.definitions import CLASS_METRICS, label_metric, list_reported
+from covbench.evaluation.definitions import CLASS_METRICS, label_metric, list_reported, shapes
 from covbench.experiment.plan import DEEP
 from covbench.experiment.runs import RunState
 from covbench.reporting.tables import (
@@ -63,9 +63,40 @@ def build_metric_table(
     """
     present = set(summary["metric"])
     names = [name for name in list_reported(kind) if name in present]
+    return _build_table("All metrics", names, summary, metrics, runs, headline)
+
+
+def build_shape_table(summary: pd.DataFrame, metrics: pd.DataFrame, runs: pd.DataFrame, headline: str) -> Table | None:
+    """Outlines, single lesions and volumes: a row per model and protocol, a column per metric that some run has.
+
+    Args:
+        summary: Rows of one task, as results/compare/summary.csv.
+        metrics: Rows of the task, as results/compare/metrics.csv; they give the reasons of undefined values.
+        runs: Rows of the task, as gather.Results.runs.
+        headline: The metric that orders the models.
+
+    Returns:
+        The table. Its notes name the metrics that no run has. None for a classification.
+    """
+    names = [name for name in shapes.NAMES if name in set(summary["metric"])]
+    if not names:
+        return None
+    known = set(summary.dropna(subset="mean")["metric"])
+    table = _build_table("Beyond overlap", [name for name in names if name in known], summary, metrics, runs, headline)
+    whole = metrics[(metrics["class"] == "") & metrics["metric"].isin(set(names) - known)]
+    missing = [
+        f"{'; '.join(label_metric(name) for name in names if name in set(rows['metric']))}: {reason}"
+        for reason, rows in whole[whole["reason"] != ""].groupby("reason")
+    ]
+    return replace(table, notes=[*missing, *table.notes])
+
+
+def _build_table(
+    caption: str, names: Sequence[str], summary: pd.DataFrame, metrics: pd.DataFrame, runs: pd.DataFrame, headline: str
+) -> Table:
     shown = summary[summary["metric"].isin(names)]
     values = {(row["architecture"], row["protocol"], row["metric"]): row for row in shown.to_dict("records")}
-    reasons = collect_reasons(metrics[metrics["class"] == ""])
+    reasons = collect_reasons(metrics[(metrics["class"] == "") & metrics["metric"].isin(names)])
     repeated = shown.loc[shown["metric"] == headline, "without_duplicates"].notna().any()
     columns = Columns(names, headline, BESIDE if repeated else BESIDE[:1], describe_cover(shown["covers"]))
     groups = dict(list(runs.groupby(["architecture", "protocol"])))
@@ -79,7 +110,7 @@ def build_metric_table(
     for name in names:
         headings.append((label_metric(name), "mean ± sd over seeds · 95 % interval"))
         headings += columns.beside if name == headline else []
-    return Table(f"All metrics; {columns.covers}", headings, rows, ("Protocol", "Family"), list_notes(reasons))
+    return Table(f"{caption}; {columns.covers}", headings, rows, ("Protocol", "Family"), list_notes(reasons))
 
 
 def _build_row(

@@ -71,7 +71,7 @@ def draw_lesions(folder: Path, cases: pd.DataFrame) -> list[pd.DataFrame]:
     tables = {"summary": make_table("summary", rows)}
     runs = make_table("runs", [make_row("runs", protocol="audited", architecture="unet_small", state="missing")])
     scored = score_record(Run("t", "audited", "unet_small", 3), {}, cases)
-    results = Results(runs, tables, make_table("published"), {}, (scored,))
+    results = Results(runs, tables, make_table("published"), {}, (scored,), pd.DataFrame())
     task = Task("t", SEGMENTATION, ("background", "lesion"), lesions=("lesion",))
     figures = list(draw_comparisons(FigureCache(folder / "report", folder / "kept"), task, results))
     assert [figure.reading for figure in figures] == ["Smallest bias: unet_small, +2.0 ml."] * len(figures)

@@ -36,7 +36,16 @@ def is_rate(kind: str, metric: str, of_class: bool = False) -> bool:
 
 
 def is_share(kind: str, metric: str, of_class: bool = False) -> bool:
-    """Say whether a metric has no unit. Arguments as of is_rate."""
+    """Say whether a metric is a share: of images, pixels or outlines, without a unit.
+
+    Args:
+        kind: of the task.
+        metric: its name.
+        of_class: whether the score is that of one class.
+
+    Returns:
+        Whether it is one.
+    """
     return of_class or not METRICS[kind][metric].unit
 
 
@@ -97,7 +106,8 @@ def _count_segmented(
     behind[EVERY_CLASS], behind[EVERY_LESION_CLASS] = (
         min(behind[name] for name in metrics["classes"][first:]) for first in (0, 1)
     )
-    behind |= {column: _count_groups(groups[cases[column].notna()]) for column in SHAPE_COLUMNS}
+    shaped = cases.columns.intersection(SHAPE_COLUMNS)
+    behind |= {column: _count_groups(groups[cases[column].notna()]) for column in shaped}
 
     def count(name: str, metric: str) -> int | None:
         registered = METRICS[SEGMENTATION].get(metric)

@@ -121,10 +121,16 @@ def test_a_leak_of_few_images_is_not_called_none():
 
 
 def test_a_shortcut_is_flagged_where_the_label_is_predicted_without_the_image():
-    columns = ["predictor", "auroc", "chance_auroc"]
-    rows = [("source", 0.97, 0.5), ("file", 0.58, 0.5), ("source", None, None)]
+    columns = ["predictor", "images", "auroc", "auroc_low", "auroc_high", "chance_auroc"]
+    rows = [
+        ("source", 1200, 0.97, 0.95, 0.98, 0.5),
+        ("file", 1200, 0.58, 0.55, 0.61, 0.5),  # above chance, but hardly
+        ("file", 44, 0.638, 0.46, 0.78, 0.5),  # too few images to say so
+        ("source", 30, None, None, None, None),
+    ]
     flags = list(describe_flags({}, pd.DataFrame(rows, columns=columns)))
-    assert flags == [("shortcut", "the source of an image predicts the class with AUROC 0.970 (chance: 0.500).")]
+    words = "the source of an image predicts the class with AUROC 0.970 (0.950–0.980) on 1,200 images (chance: 0.500)."
+    assert flags == [("shortcut", words)]
 
 
 def test_the_repetition_on_the_audited_folds_lies_between_and_has_a_readable_heading():

@@ -46,6 +46,8 @@ SOURCES = {
     "balanced_accuracy": "Balanced accuracy",
     "chance": "Chance",
     "auroc": "AUROC",
+    "auroc_low": "AUROC, from",
+    "auroc_high": "AUROC, to",
     "chance_auroc": "Chance AUROC",
     "note": "Note",
 }

@@ -43,7 +43,7 @@ from covbench.schema import CLASSIFICATION
 
 TOP = 5
 SHORTCUT = 0.1
-"""A prediction without the image is flagged if its AUROC exceeds chance by more than this."""
+"""A prediction without the image is flagged if its AUROC exceeds chance by more than this, and its interval too."""
 
 
 @dataclass(frozen=True)
@@ -211,10 +211,13 @@ def describe_flags(
         yield f"leak, {name_protocol(protocol)}", words
     if sources.empty:
         return
-    clues = {"source": "the source of an image predicts", "file": "file type and size predict"}
-    for row in sources[sources["auroc"] - sources["chance_auroc"] > SHORTCUT].to_dict("records"):
+    clues = {"source": "the source of an image predicts", "file": "file type, size and colour mode predict"}
+    clear = (sources["auroc"] - sources["chance_auroc"] > SHORTCUT) & (sources["auroc_low"] > sources["chance_auroc"])
+    for row in sources[clear].to_dict("records"):
         clue = clues.get(row["predictor"], f"{row['predictor']} predicts")
-        words = f"{clue} the class with AUROC {show(row['auroc'])} (chance: {show(row['chance_auroc'])})."
+        interval = show_interval(row["auroc_low"], row["auroc_high"])
+        words = f"{clue} the class with AUROC {show(row['auroc'])} ({interval}) on {row['images']:,} images"
+        words += f" (chance: {show(row['chance_auroc'])})."
         yield "shortcut", words
 
 

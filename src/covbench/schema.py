@@ -82,6 +82,8 @@ class Card:
     modality: `xray` or `ct`.
     patients: one of PATIENTS: the authors publish them, the parser infers them, or nothing is known about them.
     official_split: whether the authors publish a split.
+    lung_mask: from the path of an image to that of the lung mask that the authors ship with it, whether or not it is
+        there; None where they ship none.
     """
 
     title: str
@@ -94,6 +96,7 @@ class Card:
     homepage: str = ""
     patients: str = PATIENTS[0]
     official_split: bool = False
+    lung_mask: Callable[[str], str] | None = None
 
     @property
     def synthetic(self) -> bool:

@@ -1,8 +1,6 @@
 """Groups and leaks, on tables small enough to be counted by hand."""
 
-import numpy as np
 import pandas as pd
-import pytest
 
 from covbench.audit.duplicates import DUPLICATE_COLUMNS
 from covbench.audit.groups import find_duplicate_sets, group_images

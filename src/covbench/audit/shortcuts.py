@@ -31,8 +31,7 @@ class Guesses:
     """What a predictor without the picture said of each image.
 
     predictor: its name. images, groups: how many there are. distinct: different values that it sees. note: number of
-    folds, or why nothing can be predicted. predictions: a test fold, schema.PREDICTION_COLUMNS without `seed` and p_0 …;
-    None where nothing can be predicted.
+    folds, or why nothing can be predicted. predictions: as cross_validate; None where nothing can be predicted.
     """
 
     predictor: str

@@ -60,6 +60,18 @@ AUDIT_TABLES: dict[str, dict[str, Column]] = {
         "chance_auroc": Column("float64", "AUROC of guessing"),
         "note": Column("str", "folds, or why nothing can be predicted"),
     },
+    "lungs": {
+        **_TASK,
+        "size": Column("int64", "side of the images, pixels"),
+        "images": Column("int64", "prepared images"),
+        "shipped": Column("int64", "images with a lung mask of the dataset"),
+        "found": Column("int64", "images without one, in which the classical segmentation found lungs"),
+        "none": Column("int64", "images in which it found nothing plausible"),
+        "dice": Column("float64", "of the classical segmentation with the shipped masks, mean; empty: none is shipped"),
+        "dice_low": Column("float64", "lower end of its 95 % interval over groups; empty: none"),
+        "dice_high": Column("float64", "upper end of it"),
+        "missed": Column("int64", "shipped masks where the segmentation finds nothing plausible: its Dice counts as 0"),
+    },
     "contradictions": {
         **_TASK,
         "other_task": Column("str", "the same task, or one of another dataset"),

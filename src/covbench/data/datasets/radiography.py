@@ -17,6 +17,13 @@ from covbench.data.names import fold_folder, fold_name
 from covbench.data.pictures import is_picture
 from covbench.schema import CLASSIFICATION, Card, Kaggle, Task
 
+
+def name_lung_mask(path: str) -> str:
+    """Name the lung mask of a picture: it has the same name in the folder masks/ beside images/."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder.removesuffix('images')}masks/{name}" if folder.endswith("images") else ""
+
+
 CARD = Card(
     title="COVID-19 Radiography Database",
     modality="xray",
@@ -31,6 +38,7 @@ CARD = Card(
     ),
     homepage="https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
     patients="none",
+    lung_mask=name_lung_mask,
 )
 FOLDERS = {
     "covid": "covid",

@@ -12,7 +12,7 @@ from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import list_groups, score_runs
 from covbench.evaluation.comparison.evidence import count_evidence
 from covbench.evaluation.comparison.intervals import Estimate, estimate_score
-from covbench.schema import CLASSIFICATION, Task
+from covbench.schema import Task
 
 SCORES = ("balanced_accuracy", "chance", "auroc", "auroc_low", "auroc_high", "chance_auroc")
 

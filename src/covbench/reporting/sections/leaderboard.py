@@ -21,6 +21,7 @@ from covbench.reporting.balance import (
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline, prefers_lower
 from covbench.reporting.origins import describe_origins, find_other_training
+from covbench.reporting.sections.controls import list_flags
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import list_step_lines
 from covbench.reporting.tables import (
@@ -128,7 +129,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
 
 
 def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]) -> dict[tuple[str, str], list[str]]:
-    """What is shown below each score: balanced accuracy where accuracy misleads, and what a step changed.
+    """What is shown below each score: balanced accuracy where accuracy misleads, what a step changed, and a flag.
 
     Args:
         results: The results of the task alone.
@@ -138,10 +139,13 @@ def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]
     Returns:
         (architecture, protocol) -> lines.
     """
+    controls = results.compare["controls"]
     steps = list_step_lines(results.compare["protocols"], metric)
     misleads = BALANCED in accompany(metric, majorities)
     balanced = list_balanced_lines(results.summary) if misleads else {}
-    return {key: [*balanced.get(key, ()), *steps.get(key, ())] for key in {**balanced, **steps}}
+    flags = list_flags(controls[controls["metric"] == metric])
+    lines = {key: [*balanced.get(key, ()), *steps.get(key, ())] for key in {**balanced, **steps}}
+    return lines | {key: [*lines.get(key, ()), flag] for key, flag in flags.items()}
 
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:

@@ -68,5 +68,3 @@ def test_the_dice_of_two_masks_is_twice_what_they_share_over_what_they_cover():
     one, other = np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 1]], bool)
     assert measure_dice(one, other) == pytest.approx(2 / 5)
     assert (unpack_lungs(pack_lungs(one), 4) == one).all()
-
-

@@ -16,7 +16,7 @@ IMAGES = 200
 
 
 def predict(skill, seed, noise_seed):
-    """Predictions whose logit is the label times `skill`, and noise that two tables share if their numbers are equal."""
+    """Predictions whose logit is the label times `skill` plus noise; tables of one noise_seed share it."""
     labels, ids = np.arange(IMAGES) % 2, [f"i{seed}_{number}" for number in range(IMAGES)]
     logit = skill * (2 * labels - 1) + np.random.default_rng(noise_seed).normal(size=IMAGES)
     chance = 1 / (1 + np.exp(-logit))

@@ -83,7 +83,8 @@ def _read_lungs(lungs: pd.DataFrame) -> Iterator[str]:
 
 
 def _build_table(controls: pd.DataFrame) -> Table:
-    rows, reasons = [], {}
+    rows: list[list[Cell]] = []
+    reasons: dict[str, list[str]] = {}
     for row in controls.to_dict("records"):
         cells = [Cell(row["architecture"], row["architecture"]), Cell(name_protocol(row["protocol"]))]
         cells += [Cell(plain(row["control"])), *_score_cells(row)]

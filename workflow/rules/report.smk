@@ -52,6 +52,7 @@ rule report:
         "results/audit/across.csv",
         "results/audit/sources.csv",
         "results/audit/lungs.csv",
+        "results/audit/datasets.csv",
         "results/audit/contradictions.csv",
         "results/audit/mixed_patients.csv",
         "results/audit/dropped.csv",

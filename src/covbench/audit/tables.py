@@ -60,6 +60,17 @@ AUDIT_TABLES: dict[str, dict[str, Column]] = {
         "chance_auroc": Column("float64", "AUROC of guessing"),
         "note": Column("str", "folds, or why nothing can be predicted"),
     },
+    "datasets": {
+        "modality": Column("str", "xray or ct"),
+        "datasets": Column("str", "that are told apart by the look of their images, separated by blanks"),
+        "images": Column("int64", "drawn for it, at most 1,000 of each"),
+        "groups": Column("int64", "patients and duplicates that stay together"),
+        "balanced_accuracy": Column("float64", "cross-validated; empty: the note says why"),
+        "low": Column("float64", "lower end of its 95 % interval over groups; empty: none"),
+        "high": Column("float64", "upper end of it"),
+        "chance": Column("float64", "balanced accuracy of guessing"),
+        "note": Column("str", "folds, or why nothing can be predicted"),
+    },
     "lungs": {
         **_TASK,
         "size": Column("int64", "side of the images, pixels"),

@@ -37,7 +37,15 @@ examples:
 STAGES = {
     "fetch": ("fetch", "fetch_weights"),
     "index": ("index",),
-    "audit": ("make_thumbnails", "find_duplicates", "audit", "audit_sources", "audit_labels", "audit_lungs"),
+    "audit": (
+        "make_thumbnails",
+        "find_duplicates",
+        "audit",
+        "audit_sources",
+        "audit_labels",
+        "audit_lungs",
+        "audit_datasets",
+    ),
     "split": ("split",),
     "prepare": ("prepare", "prepare_masks", "prepare_native_masks", "prepare_lungs"),
     "install": ("make_environment",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import list_groups, score_runs
 from covbench.evaluation.comparison.evidence import count_evidence
 from covbench.evaluation.comparison.intervals import Estimate, estimate_score
-from covbench.schema import Task
+from covbench.schema import CLASSIFICATION, Task
 
 SCORES = ("balanced_accuracy", "chance", "auroc", "auroc_low", "auroc_high", "chance_auroc")
 
@@ -32,6 +33,23 @@ def tabulate_guesses(guesses: Guesses, task: Task) -> dict[str, Any]:
     if guesses.predictions is None:
         return counts | dict.fromkeys(SCORES)
     return counts | score_guesses(guesses.predictions, task)
+
+
+def tabulate_probe(guesses: Guesses, datasets: Sequence[str]) -> dict[str, Any]:
+    """Make a row of the table `datasets`, without `modality`.
+
+    guesses: as audit.dataset_probe.probe_datasets. datasets: their names. Without predictions there are no scores.
+    """
+    row: dict[str, Any] = {"datasets": " ".join(datasets), "images": guesses.images, "groups": guesses.groups}
+    row |= {"chance": 1 / len(datasets), "note": guesses.note}
+    if guesses.predictions is None:
+        return row
+    metrics, cases = evaluate_classification(guesses.predictions, Task("datasets", CLASSIFICATION, tuple(datasets)))
+    (draws,) = score_runs([(metrics, cases)], list_groups([cases]))
+    key = ("", "balanced_accuracy")
+    value, groups = metrics["metrics"][key[1]], count_evidence(metrics, cases)[key]
+    found = estimate_score(np.array([value]), draws[key][None], groups)
+    return row | {"balanced_accuracy": found.value, "low": found.low, "high": found.high}
 
 
 def score_guesses(predictions: pd.DataFrame, task: Task) -> dict[str, Any]:

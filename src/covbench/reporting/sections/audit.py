@@ -53,6 +53,19 @@ SOURCES = {
 }
 
 
+DATASETS = {
+    "modality": "Modality",
+    "datasets": "Datasets",
+    "images": "Images",
+    "groups": "Groups",
+    "balanced_accuracy": "Balanced accuracy",
+    "low": "From",
+    "high": "To",
+    "chance": "Chance",
+    "note": "Note",
+}
+
+
 @dataclass(frozen=True)
 class AuditSection:
     """What a page shows about the audit. None: there is no such table or picture yet."""
@@ -62,6 +75,7 @@ class AuditSection:
     sources: Table | None
     pairs: Gallery | None
     labels: ContradictionSection
+    probe: Table | None = None
 
 
 def build_audit_section(results: Results) -> AuditSection:
@@ -71,7 +85,10 @@ def build_audit_section(results: Results) -> AuditSection:
         build_plain_table("Duplicate pairs within and across datasets", across, ACROSS) if len(across) else None
     )
     leaks, shortcuts = _tabulate_leaks(results.audit["splits"]), _tabulate_shortcuts(results.audit["sources"])
-    return AuditSection(leaks, duplicates, shortcuts, None, build_contradiction_section(results.audit))
+    datasets = results.audit["datasets"]
+    probe = build_plain_table("Datasets told apart by the look of their images", datasets, DATASETS)
+    labels = build_contradiction_section(results.audit)
+    return AuditSection(leaks, duplicates, shortcuts, None, labels, probe if len(datasets) else None)
 
 
 def build_task_audit_section(data: Path, folder: Path, results: Results) -> AuditSection:

@@ -106,6 +106,7 @@ def predict_control(
         images = part.load_images()
         altered = alter_images(images, unpack_lungs(lungs[part.positions], images.shape[-1]), name, grey)
         part = replace(part, images=altered, positions=np.arange(len(part)))
-        raw = model.predict(Batches(part, options.batch_size, seed, augmentation=augmentation), verbose=0)
+        batches = Batches(part, options.batch_size, seed, augmentation=augmentation)
+        raw = np.concatenate([model.predict_on_batch(batches[number][0]) for number in range(len(batches))])
         sums = np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)  # the study's head ends in two sigmoids
         yield tabulate_predictions(part, "test", seed, raw / sums).assign(control=name)

@@ -20,6 +20,7 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/contestants.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/external.smk"
+include: "workflow/rules/controls.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/cluster.smk"
 

@@ -110,6 +110,8 @@ class Card:
     patients: one of PATIENTS: the authors publish them, the parser infers them, or nothing is known about them.
     official_split: whether the authors publish a split.
     datasheet: how it was made.
+    lung_mask: from the path of an image to that of the lung mask that the authors ship with it, whether or not it is
+        there; None where they ship none.
     """
 
     title: str
@@ -123,6 +125,7 @@ class Card:
     patients: str = PATIENTS[0]
     official_split: bool = False
     datasheet: Datasheet = Datasheet()
+    lung_mask: Callable[[str], str] | None = None
 
     @property
     def synthetic(self) -> bool:

@@ -1,13 +1,10 @@
-"""Groups, leaks and shortcuts, on tables small enough to be counted by hand."""
+"""Groups and leaks, on tables small enough to be counted by hand."""
 
-import numpy as np
 import pandas as pd
-import pytest
 
 from covbench.audit.duplicates import DUPLICATE_COLUMNS
 from covbench.audit.groups import find_duplicate_sets, group_images
 from covbench.audit.leakage import audit_split, count_duplicates, find_leaked_pairs
-from covbench.audit.shortcuts import predict_from_shortcuts
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 TWO = Task("two", CLASSIFICATION, ("healthy", "sick"))
@@ -108,33 +105,3 @@ def test_copies_across_datasets_count_pairs_by_kind_and_images_once():
         "images_with_duplicate": 2,
         "other_images_with_duplicate": 2,
     }
-
-
-def rows_from(sources, labels, suffix=".png"):
-    number = len(labels)
-    table = pd.DataFrame({"source": sources, "label": labels, "path": [f"{i}{suffix}" for i in range(number)]})
-    return table, np.full((number, 2), 512), pd.Series([f"g{i}" for i in range(number)])
-
-
-def test_a_source_that_gives_the_class_away_is_perfect_and_one_that_does_not_is_chance():
-    labels = ["healthy", "sick"] * 40
-    source, file = predict_from_shortcuts(*rows_from(["north", "south"] * 40, labels), TWO)
-    assert (source["balanced_accuracy"], source["auroc"], source["chance"]) == (1.0, 1.0, 0.5)
-    assert (file["auroc"], file["note"]) == (None, "the same for every image")
-    source, _ = predict_from_shortcuts(*rows_from(["north", "north", "south", "south"] * 20, labels), TWO)
-    assert source["auroc"] == pytest.approx(0.5, abs=0.12)
-
-
-def test_groups_stay_together_so_that_a_source_of_one_group_each_predicts_nothing():
-    labels = np.repeat(["healthy", "sick"] * 10, 6)
-    hospitals = np.repeat([f"h{i}" for i in range(20)], 6)
-    rows, shapes, _ = rows_from(hospitals, labels)
-    source, _ = predict_from_shortcuts(rows, shapes, pd.Series(hospitals), TWO)
-    assert source["auroc"] == pytest.approx(0.5, abs=0.01)  # each hospital is new to the model that judges it
-
-
-def test_a_dataset_without_sources_says_so_instead_of_a_number():
-    source, _ = predict_from_shortcuts(*rows_from([""] * 40, ["healthy", "sick"] * 20), TWO)
-    assert (source["balanced_accuracy"], source["note"]) == (None, "the dataset names no sources")
-    source, _ = predict_from_shortcuts(*rows_from(["north"] * 4, [""] * 4), PIXELS)
-    assert source["note"] == "pixels are labelled, not images"

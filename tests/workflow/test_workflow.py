@@ -36,6 +36,7 @@ def test_the_full_benchmark_plans_48_classifiers_and_75_segmenters_a_protocol_an
     jobs = planned_jobs(done.stdout + done.stderr)
     assert trainings(jobs) == (4 * 12 * 9, (3 * 24 + 3) * 9)
     assert jobs["predict_external"] == 4 * 12 * 3  # a job per model, for all seeds
+    assert jobs["predict_controls"] == 4 * 12 * 3
     assert jobs["predict_external_masks"] == (3 * 24 + 3) * 3
     assert jobs["predict_external_baseline"] == 4 * 3 * 3
     assert jobs["predict_external_baseline_masks"] == 3 * 2 * 3

@@ -34,9 +34,13 @@ from covbench.experiment.plan import (
 from covbench.experiment.provenance import fingerprint_inputs, fingerprint_plan
 from covbench.experiment.workflow_files import (
     group_explained,
+    list_controls,
     list_duplicates,
     list_external,
+    list_lungs,
     list_splits,
+    lungs_path,
+    marks_lungs,
     seed_paths,
 )
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
@@ -175,6 +179,16 @@ def annotated_at(wildcards, task):
         return []
     native = [native_masks_path(task), native_grids_path(task)]
     return [prepared["rows"], prepared["masks"], *native]
+
+
+def lung_masks_at(wildcards):
+    """Name the prepared masks of a task whose classes mark the lungs; nothing for any other."""
+    w = wildcards
+    return (
+        [f"data/prepared/{w.task}/{w.size}/masks.npy"]
+        if marks_lungs(TASKS[w.task])
+        else []
+    )
 
 
 def masks_for(wildcards):

@@ -161,6 +161,29 @@ rule audit_sources:
         "../scripts/audit_sources.py"
 
 
+rule audit_datasets:
+    """Score how well the datasets of one modality are told apart by the look of their images."""
+    input:
+        indexes=expand("data/index/{dataset}.parquet", dataset=planned_datasets(config)),
+        thumbnails=expand(
+            "data/thumbnails/{dataset}.npz", dataset=planned_datasets(config)
+        ),
+        duplicates=list_duplicates(planned_datasets(config)),
+    output:
+        "results/audit/datasets.csv",
+    log:
+        "logs/audit_datasets.log",
+    conda:
+        "../../envs/cpu.conda.yaml"
+    resources:
+        mem_mb=1500,
+        runtime="30m",
+    params:
+        made_by=made_by("audit_datasets"),
+    script:
+        "../scripts/audit_datasets.py"
+
+
 rule audit_labels:
     """List labels that contradict each other, and the rows that audited splits drop from authors' splits."""
     input:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from covbench.evaluation.comparison.compare import compare_runs
+from covbench.evaluation.comparison.controls import compare_controls
 from covbench.evaluation.comparison.counterparts import read_counterparts
 from covbench.evaluation.comparison.external_drop import compare_external
 from covbench.evaluation.score import score_unscored
@@ -26,7 +27,7 @@ partial = Path("results/partial")
 i = snakemake.input
 reported, findings = read_counterparts(i.published, i.counterparts, i.findings)
 tables = compare_runs(plan, reported, pd.read_csv(i.literature), partial=True)
-tables |= {"external": compare_external(plan), "findings": findings}
+tables |= {"external": compare_external(plan), "controls": compare_controls(plan), "findings": findings}
 for name, table in tables.items():
     write_table(partial / "compare" / f"{name}.csv", table)
 seal_files(partial / "compare" / f"{name}.csv" for name in tables)

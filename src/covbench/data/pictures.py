@@ -50,6 +50,17 @@ def read_picture(path: Path) -> np.ndarray:
         return np.asarray(upright.convert("L"))
 
 
+def read_colour_mode(path: Path) -> str:
+    """Read how a picture stores a pixel from its header: L, LA, P, RGB, RGBA, …, as Pillow names it.
+
+    Returns an empty text for DICOM and volumes, which store grey. Raises CovbenchError if the file cannot be read.
+    """
+    if not is_picture(path) or path.name.lower().endswith(".dcm"):
+        return ""
+    with naming(path), Image.open(path, formats=FORMATS) as image:
+        return image.mode
+
+
 def read_labels(path: Path, orientation: str) -> np.ndarray:
     """Read the numbers of a mask picture: palette positions, or the single channel of a grey picture.
 

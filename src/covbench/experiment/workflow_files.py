@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from covbench.data.datasets import DATASETS, TASKS
 from covbench.data.external import external_folder, find_external_tasks
 from covbench.experiment.contestants import read_contestant
-from covbench.experiment.plan import EXTERNAL, PlannedRun, family_of
-from covbench.schema import CLASSIFICATION
+from covbench.experiment.plan import EXTERNAL, InputFiles, PlannedRun, family_of
+from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
 
 def seed_paths(task: str, protocol: str, architecture: str, seeds: Iterable[int], name: str) -> list[str]:
@@ -56,6 +56,48 @@ def is_tested(planned: PlannedRun) -> bool:
     """Return whether a run is tested on other datasets: not if a contestant answers for its own alone."""
     members = planned.ensemble.members if planned.ensemble else [planned.run.architecture]
     return all(family_of(member) != EXTERNAL or read_contestant(member).external for member in members)
+
+
+def controls_folder(task: str, protocol: str, architecture: str) -> str:
+    """Name the folder of what a network predicts for altered images. All three may be wildcards.
+
+    Args:
+        task: of the network.
+        protocol: of the network.
+        architecture: of the network.
+
+    Returns:
+        The folder, relative to the working directory.
+    """
+    return f"results/controls/{task}/{protocol}/{architecture}"
+
+
+def list_controlled(plan: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """List the runs with shortcut controls: networks of a classification. Nothing else can predict altered images."""
+    return [planned for planned in plan if planned.is_deep and TASKS[planned.run.task].kind == CLASSIFICATION]
+
+
+def list_controls(plan: Iterable[PlannedRun]) -> list[str]:
+    """List the folders of the shortcut controls of all networks, each once."""
+    runs = (planned.run for planned in list_controlled(plan))
+    return list(dict.fromkeys(controls_folder(run.task, run.protocol, run.architecture) for run in runs))
+
+
+def marks_lungs(task: Task) -> bool:
+    """Return whether the masks of a task mark all of the lungs: as a class, and lesions inside them."""
+    return task.kind == SEGMENTATION and any("lung" in name for name in task.classes)
+
+
+def lungs_path(inputs: InputFiles) -> str:
+    """Name the lungs of a run's prepared images, which lie beside these."""
+    return f"{inputs.images.removesuffix('images.npy')}lungs.npy"
+
+
+def list_lungs(plan: Sequence[PlannedRun]) -> list[str]:
+    """List the tables on the lungs of images: of all runs with shortcut controls, and where masks mark the lungs."""
+    marked = [planned for planned in plan if marks_lungs(TASKS[planned.run.task])]
+    paths = (lungs_path(planned.inputs) for planned in [*list_controlled(plan), *marked])
+    return sorted({f"{path.removesuffix('.npy')}.parquet" for path in paths})
 
 
 def group_explained(plan: Sequence[PlannedRun]) -> dict[tuple[str, str], list[PlannedRun]]:

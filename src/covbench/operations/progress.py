@@ -37,9 +37,17 @@ examples:
 STAGES = {
     "fetch": ("fetch", "fetch_weights"),
     "index": ("index",),
-    "audit": ("make_thumbnails", "find_duplicates", "audit", "audit_sources", "audit_labels"),
+    "audit": (
+        "make_thumbnails",
+        "find_duplicates",
+        "audit",
+        "audit_sources",
+        "audit_labels",
+        "audit_lungs",
+        "audit_datasets",
+    ),
     "split": ("split",),
-    "prepare": ("prepare", "prepare_masks", "prepare_native_masks"),
+    "prepare": ("prepare", "prepare_masks", "prepare_native_masks", "prepare_lungs"),
     "install": ("make_environment",),
     "train": (
         "train_classifier",
@@ -51,6 +59,7 @@ STAGES = {
     ),
     "predict": (
         "predict_external",
+        "predict_controls",
         "predict_external_masks",
         "predict_external_baseline",
         "predict_external_baseline_masks",
@@ -60,7 +69,7 @@ STAGES = {
         "average_external_masks",
     ),
     "evaluate": ("evaluate", "evaluate_contestant", "evaluate_external", "evaluate_external_masks"),
-    "compare": ("compare", "compare_external"),
+    "compare": ("compare", "compare_external", "compare_controls"),
     "explain": ("explain",),
     "report": ("report", "partial_report"),
     "track": ("track",),

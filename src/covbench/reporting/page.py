@@ -34,9 +34,10 @@ from covbench.reporting.figures.report_figure import PRINTED, Gallery, ReportFig
 from covbench.reporting.gather import Results, describe_task, find_members, read_prepared, read_results
 from covbench.reporting.headlines import HEADLINES, choose_headline
 from covbench.reporting.render import write_library, write_page
-from covbench.reporting.sections import audit, data_overview, external, model_pairs, scores, study
+from covbench.reporting.sections import audit, controls, data_overview, external, model_pairs, scores, study
 from covbench.reporting.sections.audit import AuditSection
 from covbench.reporting.sections.calibration import build_calibration_table
+from covbench.reporting.sections.controls import ControlSection
 from covbench.reporting.sections.data_overview import DatasetSection
 from covbench.reporting.sections.external import ExternalSection
 from covbench.reporting.sections.leaderboard import Leaderboards, build_leaderboards
@@ -92,6 +93,7 @@ class TaskSection:
     audit: AuditSection
     subgroups: SubgroupSection
     external: ExternalSection
+    controls: ControlSection
     figures: Sequence[ReportFigure]
     samples: Gallery | None
     galleries: Sequence[Gallery]
@@ -302,6 +304,9 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
             part.compare["subgroups"], part.compare["subgroup_gaps"], HEADLINES.get(task.kind, "")
         ),
         external=external.build_external_section(part.compare["external"]),
+        controls=controls.build_control_section(
+            part.compare["controls"], part.audit["lungs"], controls.draw_controls(cache.folder, task, prepared)
+        ),
         figures=[*task_figures.draw_task(cache, task, part), *comparison_figures.draw_comparisons(cache, task, part)],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
         galleries=list(draw_galleries(cache.folder, data, task, part)),

@@ -18,7 +18,7 @@ from covbench.reporting.sections.leaderboard import (
     measure_leaks,
     read_study,
 )
-from tests.reporting.compare_rows import make_change, make_score, make_table
+from tests.reporting.compare_rows import make_change, make_row, make_score, make_table
 
 NO_STUDY = pd.DataFrame(columns=["task", "architecture", "study_model", "metric", "reported", "our_metric"])
 ROWS = [
@@ -121,10 +121,16 @@ def test_a_leak_of_few_images_is_not_called_none():
 
 
 def test_a_shortcut_is_flagged_where_the_label_is_predicted_without_the_image():
-    columns = ["predictor", "auroc", "chance_auroc"]
-    rows = [("source", 0.97, 0.5), ("file", 0.58, 0.5), ("source", None, None)]
+    columns = ["predictor", "images", "auroc", "auroc_low", "auroc_high", "chance_auroc"]
+    rows = [
+        ("source", 1200, 0.97, 0.95, 0.98, 0.5),
+        ("file", 1200, 0.58, 0.55, 0.61, 0.5),  # above chance, but hardly
+        ("file", 44, 0.638, 0.46, 0.78, 0.5),  # too few images to say so
+        ("source", 30, None, None, None, None),
+    ]
     flags = list(describe_flags({}, pd.DataFrame(rows, columns=columns)))
-    assert flags == [("shortcut", "the source of an image predicts the class with AUROC 0.970 (chance: 0.500).")]
+    words = "the source of an image predicts the class with AUROC 0.970 (0.950–0.980) on 1,200 images (chance: 0.500)."
+    assert flags == [("shortcut", words)]
 
 
 def test_the_repetition_on_the_audited_folds_lies_between_and_has_a_readable_heading():
@@ -178,7 +184,10 @@ def test_where_smaller_is_better_the_smallest_comes_first():
 
 def test_steps_and_balanced_accuracy_stand_below_the_score():
     results = SimpleNamespace(
-        compare={"protocols": make_table("protocols", [make_change("a", {"recipe_change": (0.02, -0.03, 0.07)})])},
+        compare={
+            "protocols": make_table("protocols", [make_change("a", {"recipe_change": (0.02, -0.03, 0.07)})]),
+            "controls": make_table("controls"),
+        },
         summary=make_table("summary", [make_score("audited", "a", 0.55, 0.5, 0.6, metric="balanced_accuracy")]),
     )
     lines = list_lines(results, "accuracy", {"audited": Majority("covid", 0.81, 2)})
@@ -188,6 +197,16 @@ def test_steps_and_balanced_accuracy_stand_below_the_score():
     rows = build(ROWS, beside=Beside(lines=lines, notes=["81 % are covid"]))
     assert {row[0].text: row[2].more for row in rows.rows}["a"] == shown
     assert rows.notes == ["81 % are covid"]
+
+
+def test_a_network_that_needs_no_lungs_says_so_below_the_metric_that_was_tested_and_no_other():
+    scores = {"altered": 0.9, "altered_low": 0.86, "altered_high": 0.93, "images": 1204}
+    flagged = make_row("controls", protocol="audited", architecture="a", metric="auroc", flag="yes", **scores)
+    compare = {"protocols": make_table("protocols"), "controls": make_table("controls", [flagged])}
+    results = SimpleNamespace(compare=compare, summary=make_table("summary"))
+    line = "⚑ needs no lungs: 0.900 (0.860–0.930) without them, 1,204 images"
+    assert list_lines(results, "auroc", {}) == {("a", "audited"): [line]}
+    assert list_lines(results, "accuracy", {}) == {}
 
 
 def test_a_contestant_from_elsewhere_is_tagged_and_says_on_its_row_that_leaks_cannot_be_excluded():

@@ -17,6 +17,13 @@ from covbench.data.names import fold_folder, fold_name
 from covbench.data.pictures import is_picture
 from covbench.schema import CLASSIFICATION, NOT_STATED, Card, Datasheet, Kaggle, Task
 
+
+def name_lung_mask(path: str) -> str:
+    """Name the lung mask of a picture: it has the same name in the folder masks/ beside images/."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder.removesuffix('images')}masks/{name}" if folder.endswith("images") else ""
+
+
 CARD = Card(
     title="COVID-19 Radiography Database",
     modality="xray",
@@ -50,6 +57,7 @@ CARD = Card(
         limitations="No patient ids are published, so no split can keep patients apart.",
         sensitive="No names and no clinical data in the files of the database.",
     ),
+    lung_mask=name_lung_mask,
 )
 FOLDERS = {
     "covid": "covid",

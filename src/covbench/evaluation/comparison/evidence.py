@@ -106,7 +106,7 @@ def _count_segmented(
     behind[EVERY_CLASS], behind[EVERY_LESION_CLASS] = (
         min(behind[name] for name in metrics["classes"][first:]) for first in (0, 1)
     )
-    shaped = cases.columns.intersection(SHAPE_COLUMNS)
+    shaped = cases.columns.intersection([*SHAPE_COLUMNS])
     behind |= {column: _count_groups(groups[cases[column].notna()]) for column in shaped}
 
     def count(name: str, metric: str) -> int | None:

@@ -279,6 +279,29 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
         **_WEIGHTS,
     },
+    "controls": {
+        **_MODEL,
+        "control": Column("str", "what is left of the images: lungs_out, lungs_only, border_only or centre_only"),
+        **_METRIC,
+        "seeds": Column("int64", "tested runs"),
+        **{
+            f"{side}{end}": Column("float64", f"{meaning}{words}")
+            for side, meaning in (
+                ("full", "on the same images, unaltered"),
+                ("altered", "on the altered images"),
+                ("change", "altered minus full"),
+            )
+            for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
+        },
+        "kept": Column("float64", "share of the AUROC above chance that is left; empty: there is none"),
+        "images": Column("float64", "different test images, all seeds together; empty: not tested"),
+        "groups": Column("float64", "groups among them: patients with all near-duplicates"),
+        "left_out": Column("float64", "test images in which no lungs were found"),
+        "flag": Column("str", "of lungs_out: yes, the network needs no lungs, or no; empty: not known"),
+        **_COVERS,
+        "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
+        **_WEIGHTS,
+    },
     "runs": {
         **_MODEL,
         **_FAMILY,

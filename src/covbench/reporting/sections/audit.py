@@ -46,7 +46,22 @@ SOURCES = {
     "balanced_accuracy": "Balanced accuracy",
     "chance": "Chance",
     "auroc": "AUROC",
+    "auroc_low": "AUROC, from",
+    "auroc_high": "AUROC, to",
     "chance_auroc": "Chance AUROC",
+    "note": "Note",
+}
+
+
+DATASETS = {
+    "modality": "Modality",
+    "datasets": "Datasets",
+    "images": "Images",
+    "groups": "Groups",
+    "balanced_accuracy": "Balanced accuracy",
+    "low": "From",
+    "high": "To",
+    "chance": "Chance",
     "note": "Note",
 }
 
@@ -60,6 +75,7 @@ class AuditSection:
     sources: Table | None
     pairs: Gallery | None
     labels: ContradictionSection
+    probe: Table | None = None
 
 
 def build_audit_section(results: Results) -> AuditSection:
@@ -69,7 +85,10 @@ def build_audit_section(results: Results) -> AuditSection:
         build_plain_table("Duplicate pairs within and across datasets", across, ACROSS) if len(across) else None
     )
     leaks, shortcuts = _tabulate_leaks(results.audit["splits"]), _tabulate_shortcuts(results.audit["sources"])
-    return AuditSection(leaks, duplicates, shortcuts, None, build_contradiction_section(results.audit))
+    datasets = results.audit["datasets"]
+    probe = build_plain_table("Datasets told apart by the look of their images", datasets, DATASETS)
+    labels = build_contradiction_section(results.audit)
+    return AuditSection(leaks, duplicates, shortcuts, None, labels, probe if len(datasets) else None)
 
 
 def build_task_audit_section(data: Path, folder: Path, results: Results) -> AuditSection:

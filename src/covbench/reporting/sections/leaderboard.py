@@ -21,6 +21,7 @@ from covbench.reporting.balance import (
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import STUDY_HEADLINES, choose_headline, prefers_lower
 from covbench.reporting.origins import describe_origins, find_other_training
+from covbench.reporting.sections.controls import list_flags
 from covbench.reporting.sections.model_pairs import show_ranks
 from covbench.reporting.steps import list_step_lines
 from covbench.reporting.tables import (
@@ -43,7 +44,7 @@ from covbench.schema import CLASSIFICATION
 
 TOP = 5
 SHORTCUT = 0.1
-"""A prediction without the image is flagged if its AUROC exceeds chance by more than this."""
+"""A prediction without the image is flagged if its AUROC exceeds chance by more than this, and its interval too."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
 
 
 def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]) -> dict[tuple[str, str], list[str]]:
-    """What is shown below each score: balanced accuracy where accuracy misleads, and what a step changed.
+    """What is shown below each score: balanced accuracy where accuracy misleads, what a step changed, and a flag.
 
     Args:
         results: The results of the task alone.
@@ -138,10 +139,13 @@ def list_lines(results: Results, metric: str, majorities: Mapping[str, Majority]
     Returns:
         (architecture, protocol) -> lines.
     """
+    controls = results.compare["controls"]
     steps = list_step_lines(results.compare["protocols"], metric)
     misleads = BALANCED in accompany(metric, majorities)
     balanced = list_balanced_lines(results.summary) if misleads else {}
-    return {key: [*balanced.get(key, ()), *steps.get(key, ())] for key in {**balanced, **steps}}
+    flags = list_flags(controls[controls["metric"] == metric])
+    lines = {key: [*balanced.get(key, ()), *steps.get(key, ())] for key in {**balanced, **steps}}
+    return lines | {key: [*lines.get(key, ()), flag] for key, flag in flags.items()}
 
 
 def read_study(published: pd.DataFrame, metric: str) -> Study:
@@ -211,10 +215,13 @@ def describe_flags(
         yield f"leak, {name_protocol(protocol)}", words
     if sources.empty:
         return
-    clues = {"source": "the source of an image predicts", "file": "file type and size predict"}
-    for row in sources[sources["auroc"] - sources["chance_auroc"] > SHORTCUT].to_dict("records"):
+    clues = {"source": "the source of an image predicts", "file": "file type, size and colour mode predict"}
+    clear = (sources["auroc"] - sources["chance_auroc"] > SHORTCUT) & (sources["auroc_low"] > sources["chance_auroc"])
+    for row in sources[clear].to_dict("records"):
         clue = clues.get(row["predictor"], f"{row['predictor']} predicts")
-        words = f"{clue} the class with AUROC {show(row['auroc'])} (chance: {show(row['chance_auroc'])})."
+        interval = show_interval(row["auroc_low"], row["auroc_high"])
+        words = f"{clue} the class with AUROC {show(row['auroc'])} ({interval}) on {row['images']:,} images"
+        words += f" (chance: {show(row['chance_auroc'])})."
         yield "shortcut", words
 
 

@@ -313,6 +313,14 @@ def majorities(known: Known) -> Iterator[str]:
 
 
 @fact
+def subgroups(known: Known) -> Iterator[str]:
+    for task, part in known.parts:
+        facts = part.compare["subgroups"].dropna(subset=["mean"])["fact"].unique()
+        if len(facts):
+            yield f"{task.name}: scores by {join_words([name.replace('_', ' ') for name in facts])} on the task's page."
+
+
+@fact
 def external(known: Known) -> Iterator[str]:
     yield from build_external_section(known.results.compare["external"]).readings
 
@@ -327,6 +335,8 @@ def explanations(known: Known) -> Iterator[str]:
 @fact
 def outputs(known: Known) -> Iterator[str]:
     kinds = {task.kind for task in known.tasks}
-    yield "A probability per class. The class with the highest one is the answer; no threshold was chosen."
+    yield "A probability per class. The class with the highest one is the answer."
+    if len(known.results.compare["operating_points"]):
+        yield "Operating points of two classes: thresholds from the validation fold, rated on the test fold."
     if SEGMENTATION in kinds:
         yield "Segmentation: the class with the highest probability at each pixel."

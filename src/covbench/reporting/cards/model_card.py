@@ -44,7 +44,7 @@ HUB_TASKS = {CLASSIFICATION: "image-classification"}
 FAMILIES = {DEEP: "network", BASELINE: "baseline", EXTERNAL: "contestant from elsewhere", ENSEMBLE: "ensemble"}
 MODALITIES = {"xray": "chest X-ray", "ct": "CT slice"}
 NO_LICENCE = "Nobody has chosen a licence for these weights. The licence of the training images limits the choice."
-NO_PARTS = "This card holds no scores by age, sex or scanner."
+NO_PARTS = "This card holds no scores by age, sex or scanner. Those that can be computed are on the task's page."
 RESEARCH = "It serves to compare methods. It is no medical device, and no decision about a patient may rest on it."
 
 

@@ -16,7 +16,9 @@ from covbench.models.classifier import build_classifier
 from covbench.models.xray_lungs import find_xray_lungs
 from covbench.protocols import AUDITED, protocol_options
 from covbench.schema import CLASSIFICATION, Task
+from covbench.training import predict_controls
 from covbench.training.batches import Batches
+from covbench.training.predict import predict_classes
 from covbench.training.predict_controls import measure_grey, predict_control
 
 TASK = Task("drawn", CLASSIFICATION, ("healthy", "sick"), positive="sick")
@@ -94,6 +96,16 @@ def run_controls(model, seed, planted):
     found = [predict_control(model, test, lungs, (control, grey), OPTIONS, seed) for control in TRIED]
     predictions = pd.concat([part for parts in found for part in parts], ignore_index=True)
     return {row["control"]: row for row in compare_predictions({seed: cases}, predictions, TASK)}
+
+
+def test_images_that_are_not_altered_have_the_predictions_of_the_test_fold(monkeypatch):
+    monkeypatch.setattr(predict_controls, "alter_images", lambda images, lungs, control, grey: images)
+    (_, test), lungs = draw_folds(0, planted=False)
+    model, options = build(), replace(OPTIONS, augmentation="affine", augment_test=True)
+    expected, _ = predict_classes(model, test, options, seed=3)
+    (table,) = predict_controls.predict_control(model, test, lungs, ("border_only", 0), options, seed=3)
+    np.testing.assert_allclose(table[["p_0", "p_1"]], expected, atol=1e-6)
+    assert table["image_id"].tolist() == test.rows["image_id"].tolist()
 
 
 @pytest.mark.slow

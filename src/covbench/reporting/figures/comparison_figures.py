@@ -90,7 +90,7 @@ def _draw_volumes(cache: FigureCache, task: Task, protocol: str, results: Result
     rows = summary[summary["metric"].isin(LIMITS)].rename(columns={"architecture": "model"})
     limits = rows[["model", "metric", "mean", "low", "high"]]
     bias = limits[limits["metric"] == LIMITS[0]].set_index("model")["mean"].dropna()
-    best = bias.abs().idxmin() if len(bias) else ""
+    best = str(bias.abs().idxmin()) if len(bias) else ""
     reading = f"Smallest bias: {best}, {bias[best]:+.1f} ml.".replace("-", "−") if best else ""
     caption = (
         "A dot per whole volume and seed. Solid: the bias. Dashed: the limits of agreement, between which 95 % of the "

@@ -106,8 +106,8 @@ def _count_segmented(
     behind[EVERY_CLASS], behind[EVERY_LESION_CLASS] = (
         min(behind[name] for name in metrics["classes"][first:]) for first in (0, 1)
     )
-    shaped = cases.columns.intersection([*SHAPE_COLUMNS])
-    behind |= {column: _count_groups(groups[cases[column].notna()]) for column in shaped}
+    measured = [column for column in SHAPE_COLUMNS if column in cases]
+    behind |= {column: _count_groups(groups[cases[column].notna()]) for column in measured}
 
     def count(name: str, metric: str) -> int | None:
         registered = METRICS[SEGMENTATION].get(metric)

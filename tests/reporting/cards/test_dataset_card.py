@@ -100,7 +100,8 @@ def test_a_card_states_how_labels_were_made_even_before_anything_is_fetched(name
 
 
 def test_what_the_audit_has_found_is_among_biases_and_limitations(tmp_path):
-    row = {"task": "covid_ct", "predictor": "file", "auroc": 0.8, "chance_auroc": 0.5}
+    row = {"task": "covid_ct", "predictor": "file", "images": 44, "chance_auroc": 0.5}
+    row |= {"auroc": 0.8, "auroc_low": 0.7, "auroc_high": 0.9}
     pairs = {"dataset": "covid_ct", "other": "covid_ct", "exact": 1, "near": 2, "mirrored": 0, "annotated": 3}
     audit = NOTHING | {
         "sources": pd.DataFrame([row]),
@@ -109,7 +110,8 @@ def test_what_the_audit_has_found_is_among_biases_and_limitations(tmp_path):
     index = pd.DataFrame({"image_id": ["a", "b", "c"], "excluded": [True, True, False], "reason": ["x", "x", ""]})
     write_table(tmp_path / "data/index/covid_ct.parquet", index)
     card = build_croissant("covid_ct", DATASETS["covid_ct"].CARD, tmp_path / "data", tmp_path, audit)
-    assert "covid_ct: file type and size predict the class with AUROC 0.800 (chance: 0.500)." in card["rai:dataBiases"]
+    clue = "covid_ct: file type, size and colour mode predict the class with AUROC 0.800 (0.700–0.900) on 44 images"
+    assert f"{clue} (chance: 0.500)." in card["rai:dataBiases"]
     assert "2 of 3 images cannot be used (x: 2)." in card["rai:dataLimitations"]
     assert "9 images in 6 pairs of duplicates." in card["rai:dataLimitations"]
 

@@ -25,7 +25,10 @@ TRACKING = Path("results/tracking.json")  # what MLflow holds for this folder; n
 FOLDERS = (
     ".snakemake/incomplete",  # without it, Snakemake reads all metadata in search of an older format
     *(f"data/{name}" for name in ("index", "thumbnails", "duplicates", "splits", "prepared", "weights")),
-    *(f"results/{name}" for name in ("runs", "external", "controls", "explained", "audit", "compare", "report", "figures")),
+    *(
+        f"results/{name}"
+        for name in ("runs", "external", "controls", "explained", "audit", "compare", "report", "figures")
+    ),
 )
 """Folders that must exist, even if they are empty. dvc.yaml names those of data and results as outputs."""
 

@@ -105,7 +105,7 @@ def list_checks(root: Path) -> Iterator[Check]:
         task, protocol, architecture, seed = path.parts[-5:-1]
         run = Run(task, protocol, architecture, int(seed)) if seed.isdecimal() else None
         yield Check(path, _size(path), partial(_check_manifest, path, run), _remedy(path, root))
-    for pattern in ("runs/*/*/*/*/metrics.json", "external/*/*/*/*/*.json"):
+    for pattern in ("runs/*/*/*/*/metrics.json", "external/*/*/*/*/*.json", "controls/*/*/*/manifest.json"):
         for path in sorted((root / "results").glob(pattern)):
             yield Check(path, _size(path), partial(_check_scores, path), _remedy(path, root))
     for path in sorted((root / "checkpoints").glob("*/*/*/*/*/finished/outputs.json")):
@@ -133,7 +133,10 @@ def _list_checksums(root: Path) -> list[Path]:
 
 def _list_unrecorded(root: Path) -> Iterator[Path]:
     """Files that a stage passes on to another and that have no checksum file."""
-    folders = [*(root / "data" / name for name in MADE), *(root / "results" / name for name in ("runs", "external"))]
+    folders = [
+        *(root / "data" / name for name in MADE),
+        *(root / "results" / name for name in ("runs", "external", "controls")),
+    ]
     for folder in folders:
         for path in folder.rglob("*"):
             hidden = path.name.startswith(".")

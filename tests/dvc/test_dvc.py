@@ -40,7 +40,7 @@ def call(folder, *command):
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     identity = {f"GIT_{who}_{what}": "covbench" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = os.environ | {"PATH": tools, "PYTHONPATH": "src", "SNAKEMAKE_OPTIONS": "--cores 2"} | identity
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, env=environment)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1800, env=environment)
     assert done.returncode == 0, f"{command}\n{(done.stdout + done.stderr)[-5000:]}"
     return done.stdout + done.stderr
 

@@ -100,6 +100,11 @@ class Datasheet:
     limitations: str = NOT_STATED
     sensitive: str = NOT_STATED
 
+    @property
+    def labels(self) -> str:
+        """What decided the labels, and where this is stated."""
+        return f"{self.label_origin} Source: {self.label_source}."
+
 
 @dataclass(frozen=True)
 class Card:

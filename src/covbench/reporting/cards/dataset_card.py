@@ -130,7 +130,7 @@ def describe_rai(
     found += [f"{word}: {sentence}" for word, sentence in flag_labels(audit, tasks)]
     return {
         "rai:dataCollection": sheet.collection,
-        "rai:dataAnnotationProtocol": [f"{sheet.label_origin} Source: {sheet.label_source}.", sheet.annotation],
+        "rai:dataAnnotationProtocol": [sheet.labels, sheet.annotation],
         "rai:dataBiases": [sheet.biases, *shortcuts],
         "rai:dataLimitations": [sheet.limitations, *found],
         "rai:personalSensitiveInformation": [sheet.sensitive],

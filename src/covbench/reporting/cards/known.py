@@ -128,7 +128,7 @@ def sensitive(known: Known) -> Iterator[str]:
 @fact
 def labels(known: Known) -> Iterator[str]:
     for name, card in known.cards.items():
-        yield f"{name}: {card.datasheet.label_origin} Source: {card.datasheet.label_source}."
+        yield f"{name}: {card.datasheet.labels}"
 
 
 @fact

@@ -234,7 +234,7 @@ def list_mechanism(facts: CardFacts) -> list[str]:
     other = manifest.get("training_data")
     rows = {
         "Outcome": f"{', '.join(facts.task.classes)}",
-        "Labels": f"{facts.sheet.label_origin} Source: {facts.sheet.label_source}.",
+        "Labels": facts.sheet.labels,
         "Output": output,
         "Input": f"one image of {size} x {size} pixels" if size else "one image",
         "Type of model": f"{entry.family}, {entry.citation}" if entry else FAMILIES[facts.seeds[0].family],

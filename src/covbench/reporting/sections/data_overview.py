@@ -70,8 +70,7 @@ def build_dataset_sections(data: Path, tasks: Sequence[str], audit: Mapping[str,
             continue
         homepage = card.homepage if card.homepage.startswith(("https://", "http://")) else ""
         words = (name, card.title, card.modality, of_dataset, card.licence, card.citation, homepage)
-        labels = f"{card.datasheet.label_origin} Source: {card.datasheet.label_source}."
-        made = (labels, locate_dataset_card(name))
+        made = (card.datasheet.labels, locate_dataset_card(name))
         datasets.append(DatasetSection(*words, index, warnings, card.publishes_patients, *made))
     return datasets
 

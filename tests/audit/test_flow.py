@@ -3,7 +3,9 @@
 import pandas as pd
 import pytest
 
+from covbench.audit.contradictions import add_fates
 from covbench.audit.flow import NO_CLASS, NOT_DRAWN, OF_NO_TASK, count_flow
+from covbench.data.datasets import usable_rows
 from covbench.data.index import fill_columns
 from covbench.schema import CLASSIFICATION, SEGMENTATION, Task
 
@@ -23,6 +25,10 @@ def make_split(*rows):
     """Rows of image_id, copy, patient_id, group and fold."""
     split = pd.DataFrame(rows, columns=["image_id", "copy", "patient_id", "group", "fold"])
     return split.assign(duplicate_set=split["image_id"], source="", label=0)
+
+
+def flow_of(index, split, pairs, task, published):
+    return count_flow(index, add_fates(usable_rows(index, task), pairs, task), split, task, published)
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def rows():
         ("c", 0, "2", "2", "test"),
         ("d", 0, "3", "2", "test"),
     )
-    return pd.DataFrame(count_flow(index, split, PAIRS, BINARY, True)).set_index(["class", "step"])
+    return pd.DataFrame(flow_of(index, split, PAIRS, BINARY, True)).set_index(["class", "step"])
 
 
 def counts(rows, *key):
@@ -80,14 +86,14 @@ def test_whatever_is_left_out_is_counted_with_its_reason(rows):
 
 def test_a_row_of_the_authors_split_that_is_dropped_says_so():
     index = make_index([("c", "2", "covid", ""), ("d", "3", "covid", "")]).assign(official_fold=["train", "test"])
-    flow = count_flow(index, make_split(("d", 0, "3", "2", "test")), PAIRS, BINARY, True)
+    flow = flow_of(index, make_split(("d", 0, "3", "2", "test")), PAIRS, BINARY, True)
     dropped = [row for row in flow if row["step"] == "in no fold" and not row["class"]]
     assert [(row["reason"], row["images"]) for row in dropped] == [("dropped from the authors' train fold", 1)]
 
 
 def test_a_segmentation_has_one_flow_and_unknown_patients_are_not_counted():
     index = make_index([("a", "a", "", ""), ("b", "b", "", "no mask published")]).assign(mask=["m", ""])
-    flow = count_flow(index, make_split(("a", 0, "a", "a", "test")), NO_PAIRS, LESIONS, False)
+    flow = flow_of(index, make_split(("a", 0, "a", "a", "test")), NO_PAIRS, LESIONS, False)
     assert {row["class"] for row in flow} == {""}
     assert {row["patients"] for row in flow} == {None}
     assert [row["images"] for row in flow] == [2, 1, 1, 0, 0, 1]

@@ -11,8 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from covbench.audit.contradictions import add_fates
-from covbench.data.datasets import usable_rows
 from covbench.schema import CLASSIFICATION, FOLDS, Task
 
 SEEN, EXCLUDED, USABLE, IN_NO_FOLD = "seen", "excluded", "usable", "in no fold"
@@ -24,14 +22,14 @@ NO_CLASS = "no class"
 
 
 def count_flow(
-    index: pd.DataFrame, split: pd.DataFrame, duplicates: pd.DataFrame, task: Task, published: bool
+    index: pd.DataFrame, usable: pd.DataFrame, split: pd.DataFrame, task: Task, published: bool
 ) -> list[dict[str, Any]]:
     """Count images, patients and groups at each step from the files that were seen to the folds.
 
     Args:
         index: schema.INDEX_COLUMNS of the task's dataset.
+        usable: its rows that the task can use, with what contradictions.add_fates says of them.
         split: schema.SPLIT_COLUMNS. An augmented copy counts as its image.
-        duplicates: audit.duplicates.DUPLICATE_COLUMNS within the dataset.
         task: the task that is split.
         published: whether the dataset publishes patients. Otherwise they are None.
 
@@ -39,7 +37,7 @@ def count_flow(
         Rows of the table `flow` without the columns of the split: all classes together, then each class of a
         classification. Files that no class is known of are a class of their own.
     """
-    passages = _list_passages(index, split, duplicates, task)
+    passages = _list_passages(index, usable, split)
     rows = list(_count_steps("", passages, published))
     if task.kind == CLASSIFICATION:
         named = set(passages["class"])
@@ -48,12 +46,11 @@ def count_flow(
     return rows
 
 
-def _list_passages(index: pd.DataFrame, split: pd.DataFrame, duplicates: pd.DataFrame, task: Task) -> pd.DataFrame:
+def _list_passages(index: pd.DataFrame, usable: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     """List every step that an image passes: a row per image and step. Arguments are those of count_flow.
 
     The columns are step, reason, class, image_id, patient_id and group, which is missing before an image is usable.
     """
-    usable = add_fates(usable_rows(index, task), duplicates, task)
     excluded = index[~index["image_id"].isin(usable["image_id"])]
     unused = usable[~usable["image_id"].isin(split["image_id"])]
     steps = [

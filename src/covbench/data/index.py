@@ -17,7 +17,7 @@ from tqdm import tqdm
 from covbench.data.decoded_store import open_store
 from covbench.data.inspection import inspect_file, log_unstated_axes
 from covbench.data.names import clean_patient, unite_spellings
-from covbench.data.patient_facts import AGE_BANDS, SEXES
+from covbench.data.patient_facts import FACTS
 from covbench.data.raw_files import count_unread, list_errors, require_inside, require_unique, show_unread
 from covbench.schema import CLASSIFICATION, INDEX_COLUMNS, PATIENTS, SEGMENTATION, Card, CovbenchError, Task
 
@@ -121,7 +121,7 @@ def _check_row(number: int, row: Mapping[Any, Any], modality: str, classes: Mapp
         yield f"{where}: excluded and reason {row['reason']!r} disagree; give a reason to exclude a row"
     if row["official_fold"] not in ("", "train", "val", "test"):
         yield f"{where}: official_fold is {row['official_fold']!r}; known: train, val, test, or empty"
-    for fact, known in (("sex", sorted(set(SEXES.values()))), ("age_band", AGE_BANDS)):
+    for fact, known in FACTS.items():
         if row[fact] and row[fact] not in known:
             yield f"{where}: {fact} is {row[fact]!r}; known: {', '.join(known)}, or empty"
     if row["excluded"]:

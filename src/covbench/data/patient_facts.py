@@ -14,6 +14,8 @@ _LIMITS = (0, 20, 40, 60, 80)
 OLDEST = 120
 AGE_BANDS = (*(f"{low}-{high - 1}" for low, high in pairwise(_LIMITS)), f"{_LIMITS[-1]}+")
 """Bands of twenty years. An index holds no age, because an age in years helps to find the person."""
+FACTS = {"sex": ("F", "M"), "age_band": AGE_BANDS}
+"""Column of an index -> its values where they are known."""
 
 log = logging.getLogger(__name__)
 

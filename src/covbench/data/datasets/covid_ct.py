@@ -87,7 +87,9 @@ def index(raw: Path) -> pd.DataFrame:
         table = find_metadata(raw, TABLES[label][0])
         lists = {fold: find_metadata(raw, f"Data-split/{list_name}/{fold}CT_{list_name}.txt") for fold in FOLDS}
         metadata += [table, *lists.values()]
-        patients, facts = _find_patients(slices, table, label), _find_facts(table, label)
+        known = read_metadata(table, TABLES[label][1], FACTS)
+        patients = _find_patients(slices, known, table, label)
+        facts = _find_facts(known, table)
         folds = match_folds([path.name for path in slices], {fold: read_list(path) for fold, path in lists.items()})
         for path, patient in zip(slices, patients, strict=True):
             sex, band = facts.get(_stem(path.name), UNKNOWN)
@@ -220,13 +222,13 @@ def _find_slices(raw: Path, folder: str) -> list[Path]:
     return slices
 
 
-def _find_patients(slices: Sequence[Path], table: Path, label: str) -> list[str]:
+def _find_patients(slices: Sequence[Path], patients: pd.DataFrame, table: Path, label: str) -> list[str]:
     """Return the patient of each slice from the table of its class. Those without an entry are guessed and counted.
 
     83 file names of COVID-CT-MetaInfo.xlsx lack '.png'; one row is blank.
     """
     known: dict[str, str] = {}
-    for line, name, patient in read_metadata(table, TABLES[label][1]).itertuples():
+    for line, name, patient, *_ in patients.itertuples():
         cleaned = clean_patient(patient)
         if name and cleaned and known.setdefault(_stem(name), cleaned) != cleaned:
             raise CovbenchError(f"{table}: line {line}: {name} is of {cleaned}, but of {known[_stem(name)]} before")
@@ -236,9 +238,8 @@ def _find_patients(slices: Sequence[Path], table: Path, label: str) -> list[str]
     return [known.get(_stem(path.name)) or _guess_patient(path.stem, label) for path in slices]
 
 
-def _find_facts(table: Path, label: str) -> dict[str, tuple[str, str]]:
+def _find_facts(patients: pd.DataFrame, table: Path) -> dict[str, tuple[str, str]]:
     """Return sex and age band of the slices that a table names, by _stem."""
-    metadata = read_metadata(table, TABLES[label][1], FACTS)
-    facts = read_facts(table, metadata["Gender"].tolist(), metadata["Age"].tolist())
-    stems = metadata[TABLES[label][1][0]].map(_stem)
+    facts = read_facts(table, *(patients[name].tolist() for name in FACTS))
+    stems = patients.iloc[:, 0].map(_stem)
     return dict(zip(stems, zip(facts["sex"], facts["age_band"], strict=True), strict=True))

@@ -21,7 +21,7 @@ from sklearn.metrics import (
 )
 
 from covbench.data.folds import count_subjects
-from covbench.evaluation.metrics.classification import ClassifiedFold
+from covbench.evaluation.metrics.classification import ONE_CLASS, ClassifiedFold
 from covbench.evaluation.metrics.registry import score_metrics
 from covbench.evaluation.predictions import KEPT, refuse_predictions
 from covbench.evaluation.ratios import divide, mean_defined, write_down
@@ -230,6 +230,6 @@ def _class_reasons(support: int, total: int) -> dict[str, str]:
         "recall": absent,
         "specificity": "only this class in the test fold",
         "f1": "absent from the test fold and never predicted",
-        "auroc": absent if support == 0 else "only one class in the test fold",
+        "auroc": absent if support == 0 else ONE_CLASS,
         "average_precision": absent,
     }

@@ -31,7 +31,7 @@ from covbench.evaluation.comparison.temperature import (
     scale_probabilities,
 )
 from covbench.evaluation.comparison.validation import SharedDraws, ValidatedRun, name_model
-from covbench.evaluation.metrics.classification import LEAST
+from covbench.evaluation.metrics.classification import log_losses, square_errors
 from covbench.evaluation.ratios import divide
 from covbench.schema import LABELS_ONLY
 
@@ -141,9 +141,7 @@ def score_images(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     probabilities: float64, (N, C). truth: int64, (N,). Returns float64, (2, N).
     """
-    chosen = probabilities[np.arange(len(truth)), truth]
-    brier = ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1)
-    return np.stack([-np.log(np.maximum(chosen, LEAST)), brier])
+    return np.stack([log_losses(probabilities, truth), square_errors(probabilities, truth)])
 
 
 def bin_images(probabilities: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import pandas as pd
 from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score, explain_scope
 from covbench.evaluation.comparison.thresholds import DrawnScores, choose_thresholds, draw_scores, share_below
 from covbench.evaluation.comparison.validation import SharedDraws, ValidatedRun, name_model
+from covbench.evaluation.metrics.classification import ONE_CLASS
 
 IMAGE, PATIENT = "image", "patient"
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
@@ -157,7 +158,7 @@ def estimate_point(rated: Sequence[Rated], groups: Mapping[str, int]) -> dict[st
     values = {name: np.array([one.rates[name] for one in rated]) for name in RATES}
     draws = {name: np.stack([one.draws[name] for one in rated]) for name in RATES}
     if np.isnan(np.stack(list(values.values()))).any():
-        return {"covers": "", "reason": "only one class in the test fold"}
+        return {"covers": "", "reason": ONE_CLASS}
     estimates = {name: estimate_score(values[name], draws[name], groups[name], rate=True) for name in RATES}
     row: dict[str, Any] = {"thresholds": " ".join(f"{one.threshold:.4g}" for one in rated)}
     for name, estimate in estimates.items():

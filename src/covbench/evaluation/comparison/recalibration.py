@@ -11,11 +11,10 @@ import numpy as np
 from scipy import optimize, special
 
 from covbench.evaluation.comparison.validation import SharedDraws
-from covbench.evaluation.metrics.classification import LEAST
+from covbench.evaluation.metrics.classification import LEAST, ONE_CLASS
 from covbench.evaluation.ratios import divide
 
 SLOPE, INTERCEPT = "slope", "intercept"
-ONE_CLASS = "only one class in the test fold"
 SEPARATED = "the probabilities separate the classes, so that no slope is finite"
 CONSTANT = "all images have the same probability"
 
@@ -80,11 +79,8 @@ def recalibrate(
     Returns:
         SLOPE and INTERCEPT -> value and draws, float64, (B,). An undefined one is left out.
     """
-    undefined, ones, found = (
-        explain_undefined(logits, is_class),
-        np.ones_like(logits),
-        dict[str, tuple[float, np.ndarray]](),
-    )
+    undefined, ones = explain_undefined(logits, is_class), np.ones_like(logits)
+    found: dict[str, tuple[float, np.ndarray]] = {}
     if INTERCEPT not in undefined:
         (value,) = fit_logistic(ones[:, None], logits, is_class)
         first, second = _sum_draws(is_class - special.expit(logits + value), ones[None], codes, shared)

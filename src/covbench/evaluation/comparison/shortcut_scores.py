@@ -44,30 +44,29 @@ def tabulate_probe(guesses: Guesses, datasets: Sequence[str]) -> dict[str, Any]:
     row |= {"chance": 1 / len(datasets), "note": guesses.note}
     if guesses.predictions is None:
         return row
-    metrics, cases = evaluate_classification(guesses.predictions, Task("datasets", CLASSIFICATION, tuple(datasets)))
-    (draws,) = score_runs([(metrics, cases)], list_groups([cases]))
-    key = ("", "balanced_accuracy")
-    value, groups = metrics["metrics"][key[1]], count_evidence(metrics, cases)[key]
-    found = estimate_score(np.array([value]), draws[key][None], groups)
+    task = Task("datasets", CLASSIFICATION, tuple(datasets))
+    found = estimate_score(*_draw_score(guesses.predictions, task, "balanced_accuracy"))
     return row | {"balanced_accuracy": found.value, "low": found.low, "high": found.high}
 
 
 def score_guesses(predictions: pd.DataFrame, task: Task) -> dict[str, Any]:
     """Score a cross-validation. predictions: as audit.shortcuts.cross_validate. Returns SCORES by name."""
-    metrics, cases = evaluate_classification(predictions, task)
+    metrics, _ = evaluate_classification(predictions, task)
     auroc = metrics["metrics"]["auroc"]
     found = {"balanced_accuracy": metrics["metrics"]["balanced_accuracy"], "chance": 1 / len(task.classes)}
+    found |= {"auroc": auroc, "auroc_low": None, "auroc_high": None, "chance_auroc": 0.5}
     if auroc is None:
-        return found | {"auroc": None, "auroc_low": None, "auroc_high": None, "chance_auroc": 0.5}
+        return found
+    estimate = estimate_auroc(*_draw_score(predictions, task, "auroc"))
+    return found | {"auroc_low": estimate.low, "auroc_high": estimate.high}
+
+
+def _draw_score(predictions: pd.DataFrame, task: Task, metric: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """A defined score, (1,), the same in each draw, (1, B), and the number of groups that it rests on."""
+    metrics, cases = evaluate_classification(predictions, task)
     (draws,) = score_runs([(metrics, cases)], list_groups([cases]))
-    groups = count_evidence(metrics, cases)["", "auroc"]
-    estimate = estimate_auroc(np.array([auroc]), draws["", "auroc"][None], groups)
-    return found | {
-        "auroc": auroc,
-        "auroc_low": estimate.low,
-        "auroc_high": estimate.high,
-        "chance_auroc": 0.5,
-    }
+    groups = count_evidence(metrics, cases)["", metric]
+    return np.array([metrics["metrics"][metric]]), draws["", metric][None], groups
 
 
 def estimate_auroc(values: np.ndarray, draws: np.ndarray, groups: int) -> Estimate:

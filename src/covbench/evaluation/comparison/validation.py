@@ -12,6 +12,7 @@ import pandas as pd
 
 from covbench.evaluation.comparison.bootstrap import list_groups
 from covbench.evaluation.comparison.draws import BLOCK, draw_groups
+from covbench.evaluation.metrics.classification import NO_PROBABILITIES
 from covbench.experiment.run_files import explain_damage
 from covbench.experiment.runs import RunRecord
 from covbench.schema import LABELS_ONLY, CovbenchError
@@ -77,7 +78,7 @@ def read_validation(run: RunRecord) -> ValidatedRun:
 
 def _find_reason(validation: pd.DataFrame, test: pd.DataFrame) -> str:
     if LABELS_ONLY in test:
-        return "the answers name a class and give no probabilities"
+        return NO_PROBABILITIES
     if validation.empty:
         return "no validation fold was predicted"
     if validation["image_id"].isin(test["image_id"]).any():

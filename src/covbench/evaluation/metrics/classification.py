@@ -37,6 +37,9 @@ class ClassifiedFold:
     rounded: Mapping[str, np.ndarray] | None = None
 
 
+ONE_CLASS = "only one class in the test fold"
+
+
 def _missing(rate: str) -> Reason:
     def explain(fold: ClassifiedFold) -> str:
         missing = [name for name, value in zip(fold.classes, fold.rates[rate], strict=True) if np.isnan(value)]
@@ -47,7 +50,7 @@ def _missing(rate: str) -> Reason:
 
 def _missing_auroc(fold: ClassifiedFold) -> str:
     alone = (fold.rates["support"] > 0).sum() == 1
-    return "only one class in the test fold" if alone else _missing("auroc")(fold)
+    return ONE_CLASS if alone else _missing("auroc")(fold)
 
 
 metric = partial(register_metric, CLASSIFICATION)
@@ -140,12 +143,13 @@ def average_precision(fold: ClassifiedFold) -> np.ndarray:
     return _rank(fold, "average_precision")
 
 
+NO_PROBABILITIES = "the answers name a class and give no probabilities"
 LEAST = 2.0**-24
 """The least probability that log loss counts: float32 rounds 1 minus anything smaller to 1."""
 
 
 def _without_probabilities(_: ClassifiedFold) -> str:
-    return "the answers name a class and give no probabilities"
+    return NO_PROBABILITIES
 
 
 def _read_probabilities(fold: ClassifiedFold) -> np.ndarray:
@@ -164,8 +168,7 @@ def _read_probabilities(fold: ClassifiedFold) -> np.ndarray:
 )
 def brier(fold: ClassifiedFold) -> np.ndarray:
     """Brier (1950), Monthly Weather Review 78:1, with the sum over all classes."""
-    truth = np.eye(len(fold.classes))[fold.cases["truth"].to_numpy()]
-    return fold.mean(((_read_probabilities(fold) - truth) ** 2).sum(axis=1))
+    return fold.mean(square_errors(_read_probabilities(fold), fold.cases["truth"].to_numpy()))
 
 
 @metric(
@@ -177,8 +180,19 @@ def brier(fold: ClassifiedFold) -> np.ndarray:
 )
 def log_loss(fold: ClassifiedFold) -> np.ndarray:
     """Log loss of the true class, whose probability counts as LEAST at least."""
-    truth = fold.cases["truth"].to_numpy()
-    return fold.mean(-np.log(np.maximum(_read_probabilities(fold)[np.arange(len(truth)), truth], LEAST)))
+    return fold.mean(log_losses(_read_probabilities(fold), fold.cases["truth"].to_numpy()))
+
+
+def square_errors(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Compute the Brier score of each image. probabilities: (N, C). truth: int64, (N,). Returns float64, (N,)."""
+    errors: np.ndarray = ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1)
+    return errors
+
+
+def log_losses(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Compute the log loss of each image. probabilities: (N, C). truth: int64, (N,). Returns float64, (N,)."""
+    losses: np.ndarray = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], LEAST))
+    return losses
 
 
 _AS_STUDY = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from covbench.evaluation.comparison.intervals import (
     separate_exactly,
 )
 from covbench.evaluation.definitions import METRICS
-from covbench.experiment.runs import RunRecord
+from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState
 
 WHOLE = ""
 """The class of scores of the whole task."""
@@ -119,3 +120,18 @@ def estimate_gap(one: Contestant, other: Contestant, metric: str) -> Estimate:
     if is_rate(one.kind, metric) and found.error is None and abs(found.value) == 1:
         return separate_exactly(found)
     return found
+
+
+def group_models(records: Iterable[RunRecord]) -> Iterator[tuple[dict[str, str], list[RunRecord]]]:
+    """Yield MODEL_KEYS of each model by name, with the runs of its seeds, in the order of these keys."""
+
+    def name(record: RunRecord) -> tuple[str, ...]:
+        return tuple(getattr(record, key) for key in MODEL_KEYS)
+
+    for key, group in groupby(sorted(records, key=name), key=name):
+        yield dict(zip(MODEL_KEYS, key, strict=True)), list(group)
+
+
+def explain_unscored(seeds: Iterable[RunRecord]) -> str:
+    """Name the first seed of a model that is not scored, and its state; empty if all are."""
+    return next((f"seed {run.seed} is {run.state}" for run in seeds if run.state is not RunState.SCORED), "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from covbench.data.controls import CONTROLS
 from covbench.data.datasets import TASKS
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import Draws, list_groups, score_runs
+from covbench.evaluation.comparison.contestants import explain_unscored, group_models
 from covbench.evaluation.comparison.evidence import count_evidence
 from covbench.evaluation.comparison.intervals import (
     STUCK,
@@ -29,7 +29,7 @@ from covbench.evaluation.external import Scores
 from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.records import read_record
-from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs, name_weights
+from covbench.experiment.runs import RunRecord, examine_runs, name_weights
 from covbench.experiment.workflow_files import controls_folder, list_controlled
 from covbench.schema import Task
 from covbench.system.content_hashes import hash_content
@@ -63,16 +63,10 @@ def compare_controls(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.Data
         A row per network and control. If scores are missing, or come from another training, it has the reason instead.
     """
     rows: list[dict[str, Any]] = []
-    records = examine_runs(list_controlled(plan), root)
-    for key, group in groupby(sorted(records, key=_model), key=_model):
-        seeds, names = list(group), dict(zip(MODEL_KEYS, key, strict=True))
+    for names, seeds in group_models(examine_runs(list_controlled(plan), root)):
         more = {"metric": METRIC, "weights": name_weights(seeds)}
         rows += [names | more | row for row in _compare_model(seeds, root)]
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["controls"]))
-
-
-def _model(record: RunRecord) -> tuple[str, str, str]:
-    return record.task, record.protocol, record.architecture
 
 
 def _compare_model(seeds: Sequence[RunRecord], root: Path) -> Iterator[dict[str, Any]]:
@@ -88,9 +82,8 @@ def _compare_model(seeds: Sequence[RunRecord], root: Path) -> Iterator[dict[str,
 
 def _find_obstacle(folder: Path, seeds: Sequence[RunRecord]) -> str:
     """Return why a network's controls cannot be scored; empty if they can."""
-    for scored in seeds:
-        if scored.state is not RunState.SCORED:
-            return f"seed {scored.seed} is {scored.state}"
+    if unscored := explain_unscored(seeds):
+        return unscored
     if not (folder / "manifest.json").exists():
         return "not tested yet"
     try:
@@ -128,8 +121,8 @@ def compare_predictions(
             yield {"control": control, "seeds": 0, **counts, "reason": reason}
             continue
         sides = Sides(
-            [_score(_restore(cases[seed], table), task) for seed, table in tables.items()],
-            [_score(table, task) for table in tables.values()],
+            [evaluate_classification(_restore(cases[seed], table), task) for seed, table in tables.items()],
+            [evaluate_classification(table, task) for table in tables.values()],
         )
         yield {"control": control, "seeds": len(cases), **counts} | _compare(sides, groups, control == FLAGGED)
 
@@ -145,10 +138,6 @@ def _restore(cases: pd.DataFrame, altered: pd.DataFrame) -> pd.DataFrame:
     probabilities = [name for name in cases if str(name).startswith("p_")]
     same = cases[cases["image_id"].isin(altered["image_id"])].reset_index(drop=True)
     return same[[*KEPT, "truth", *probabilities]].assign(fold="test")
-
-
-def _score(predictions: pd.DataFrame, task: Task) -> Scores:
-    return evaluate_classification(predictions, task)
 
 
 def _compare(sides: Sides, groups: pd.Index, decides: bool) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from covbench.data.external import (
 )
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.bootstrap import Draws, list_groups, score_runs
+from covbench.evaluation.comparison.contestants import explain_unscored, group_models
 from covbench.evaluation.comparison.evidence import count_evidence, is_rate
 from covbench.evaluation.comparison.intervals import (
     STUCK,
@@ -37,7 +37,7 @@ from covbench.evaluation.external import Scores
 from covbench.evaluation.predictions import KEPT
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.records import read_record
-from covbench.experiment.runs import MODEL_KEYS, RunRecord, RunState, examine_runs, name_weights
+from covbench.experiment.runs import RunRecord, examine_runs, name_weights
 from covbench.experiment.workflow_files import is_tested
 from covbench.schema import CLASSIFICATION, LABELS_ONLY, SEGMENTATION, Task
 from covbench.system.content_hashes import hash_content
@@ -72,19 +72,14 @@ def compare_external(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.Data
     planned = list(dict.fromkeys(entry.run.task for entry in plan))
     tested = [entry for entry in plan if find_external_tasks(entry.run.task, planned)]
     rows: list[dict[str, Any]] = []
-    for key, group in groupby(sorted(examine_runs(tested, root), key=_model), key=_model):
-        seeds, names = list(group), dict(zip(MODEL_KEYS, key, strict=True))
+    for names, seeds in group_models(examine_runs(tested, root)):
         internal = cache(partial(_score_internal, seeds))
-        for other in find_external_tasks(key[0], planned):
+        for other in find_external_tasks(names["task"], planned):
             weights = {"weights": name_weights(seeds)}
             rows += [
                 {**names, "tested_on": other} | row | weights for row in _compare_seeds(seeds, internal, other, root)
             ]
     return pd.DataFrame(rows, columns=list(COMPARE_TABLES["external"]))
-
-
-def _model(record: RunRecord) -> tuple[str, str, str]:
-    return record.task, record.protocol, record.architecture
 
 
 def _compare_seeds(
@@ -113,9 +108,8 @@ def _compare_seeds(
 
 def _read_external(folder: Path, seeds: Sequence[RunRecord]) -> tuple[dict[str, Any], str]:
     """Read metrics.json of a model on another task, and the reason why it cannot be used; empty if it can."""
-    for scored in seeds:
-        if scored.state is not RunState.SCORED:
-            return {}, f"seed {scored.seed} is {scored.state}"
+    if unscored := explain_unscored(seeds):
+        return {}, unscored
     if not is_tested(seeds[0].planned):
         return {}, "it was asked for its own dataset alone; external: true in contestant.yaml asks for others"
     if not (folder / "metrics.json").exists():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -288,6 +288,11 @@ def _draw_history(axes: Axes, runs: Sequence[pd.DataFrame], word: str) -> None:
             axes.axvline(later.iloc[0] - 0.5, color=INK, ls=":", lw=0.9)
 
 
+def style_lines(number: int) -> Iterator[tuple[Any, str]]:
+    """Yield dash and colour of each of some lines, so that no two of the first 24 look alike."""
+    return islice(((dash, colour) for dash in cycle(DASHES) for colour in LINE_COLOURS), number)
+
+
 @styled
 def draw_roc_pr(
     curves: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequence[str], bands: pd.DataFrame = NO_BANDS
@@ -304,7 +309,7 @@ def draw_roc_pr(
     """
     figure = Figure(figsize=(WIDTH, 7.4 if len(classes) == 1 else 2 * (WIDTH - 1.9) / len(classes) + 1.2))
     panels = figure.subplots(2, len(classes), squeeze=False, gridspec_kw={"hspace": 0.3, "wspace": 0.12})
-    styles = list(islice(((dash, colour) for dash in cycle(DASHES) for colour in LINE_COLOURS), len(curves)))
+    styles = list(style_lines(len(curves)))
     for column, name in enumerate(classes):
         roc, precision_recall = panels[:, column]
         for (model, points), (dash, colour) in zip(curves, styles, strict=True):

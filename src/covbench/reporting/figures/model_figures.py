@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from covbench.reporting.figures.lines_and_bars import BLUE, DASHES, GRID, INK, LINE_COLOURS, ORANGE, WIDTH, styled
+from covbench.reporting.figures.lines_and_bars import BLUE, GRID, INK, LINE_COLOURS, ORANGE, WIDTH, style_lines, styled
 from covbench.reporting.wording import plain, show
 
 BINS = 10
@@ -42,8 +41,7 @@ def draw_calibration(models: Mapping[str, pd.DataFrame]) -> Figure:
     """Share correct against confidence, a line per model. models: name -> table of bin_confidence."""
     figure = Figure(figsize=(WIDTH, 5.2))
     axes = figure.subplots()
-    styles = islice(((dash, colour) for dash in cycle(DASHES) for colour in LINE_COLOURS), len(models))
-    for (name, binned), (dash, colour) in zip(models.items(), styles, strict=True):
+    for (name, binned), (dash, colour) in zip(models.items(), style_lines(len(models)), strict=True):
         label = f"{plain(name)} ({show(find_error(binned))})"
         axes.plot(binned["confidence"], binned["correct"], ls=dash, color=colour, marker="o", ms=3.5, label=label)
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
@@ -61,8 +59,7 @@ def draw_decision_curves(models: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 4.6))
     axes = figure.subplots()
-    styles = islice(((dash, colour) for dash in cycle(DASHES) for colour in LINE_COLOURS), len(models))
-    for (name, curve), (dash, colour) in zip(models.items(), styles, strict=True):
+    for (name, curve), (dash, colour) in zip(models.items(), style_lines(len(models)), strict=True):
         axes.plot(curve["threshold"], curve["net_benefit"], ls=dash, color=colour, label=plain(name))
     first = next(iter(models.values()))
     axes.fill_between(first["threshold"], first["low"], first["high"], color=LINE_COLOURS[0], alpha=0.2, lw=0)

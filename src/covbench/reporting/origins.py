@@ -1,14 +1,15 @@
-"""What the scores of a table do not share: training data, pretrained weights that nobody published, and machines."""
+"""Where scores come from: training data, weights that nobody published, machines, commits and packages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
 from covbench.data.sources.pretrained_weights import list_substitutes
 from covbench.experiment.plan import DEEP
-from covbench.experiment.runs import RunState, name_machine
+from covbench.experiment.runs import RunRecord, RunState, name_machine
 
 SUBSTITUTES = tuple(weights.file for weights in list_substitutes())
 """Names in data/weights of files that are used instead of published ones."""
@@ -45,3 +46,13 @@ def find_other_training(runs: pd.DataFrame) -> dict[str, str]:
 def name_model(architecture: str, weights: str) -> str:
     """Return a model's name for a table, with the file of its weights if this is a substitute."""
     return f"{architecture} ({weights})" if weights in SUBSTITUTES else architecture
+
+
+def list_commits(runs: Iterable[RunRecord]) -> list[str]:
+    """The known commits of the code that trained some runs, each once, 12 digits."""
+    return [commit for commit in dict.fromkeys(str(run.manifest.get("git_commit", ""))[:12] for run in runs) if commit]
+
+
+def list_packages(manifest: Mapping[str, Any]) -> str:
+    """The packages that a run was made with, with their versions; empty if they are not known."""
+    return ", ".join(f"{name} {version}" for name, version in manifest.get("packages", {}).items())

@@ -15,7 +15,8 @@ from covbench.audit.tables import AUDIT_TABLES
 from covbench.data.datasets import DATASETS
 from covbench.data.sources.manifests import build_manifest, write_manifests
 from covbench.reporting.cards import dataset_card
-from covbench.reporting.cards.dataset_card import build_croissant, locate_dataset_card, write_dataset_cards
+from covbench.reporting.cards.dataset_card import build_croissant, write_dataset_cards
+from covbench.reporting.places import locate_dataset_card
 from covbench.schema import Synthetic
 from covbench.system.files import write_json, write_table
 

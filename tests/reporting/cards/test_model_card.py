@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from covbench.reporting.cards.model_card import build_model_card, gather_facts, locate_model_card, write_model_cards
+from covbench.reporting.cards.model_card import build_model_card, gather_facts, write_model_cards
 from covbench.reporting.gather import Results
+from covbench.reporting.places import locate_model_card
 from covbench.schema import Run
 from tests.reporting.compare_rows import make_row, make_table
 

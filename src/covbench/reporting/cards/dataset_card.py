@@ -18,9 +18,10 @@ import pandas as pd
 from covbench.data.sources.manifests import manifest_path
 from covbench.data.sources.origins import name_source
 from covbench.reporting.gather import Results, find_card, read_index
+from covbench.reporting.places import locate_dataset_card
 from covbench.reporting.sections.contradictions import flag_labels
 from covbench.reporting.sections.leaderboard import describe_flags
-from covbench.reporting.wording import count, slug
+from covbench.reporting.wording import count
 from covbench.schema import INDEX_COLUMNS, Card
 from covbench.system.content_hashes import hash_content
 from covbench.system.files import hash_file, write_json
@@ -54,11 +55,6 @@ MANY = 100
 """So many files of one suffix are described together."""
 
 
-def locate_dataset_card(dataset: str) -> str:
-    """Path of a dataset's card in the report's folder."""
-    return f"cards/datasets/{slug(dataset)}.json"
-
-
 def write_dataset_cards(folder: Path, data: Path, results: Results) -> None:
     """Write a Croissant file per planned dataset.
 
@@ -67,10 +63,9 @@ def write_dataset_cards(folder: Path, data: Path, results: Results) -> None:
         data: Folder that holds raw/ and index/.
         results: The results of all tasks.
     """
-    for task in dict.fromkeys(results.runs["task"]):
-        name, card = find_card(task)
-        path = folder / locate_dataset_card(name)
-        if card is not None and not path.exists():
+    for name, card in dict(map(find_card, results.runs["task"].unique())).items():
+        if card is not None:
+            path = folder / locate_dataset_card(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, build_croissant(name, card, data, path.parent, results.audit))
 

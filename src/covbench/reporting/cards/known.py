@@ -18,8 +18,9 @@ from covbench.reporting import balance, leading
 from covbench.reporting.cards.dataset_card import count_exclusions
 from covbench.reporting.gather import Results, describe_task, find_card, read_index
 from covbench.reporting.headlines import choose_headline
+from covbench.reporting.origins import list_commits, list_packages
 from covbench.reporting.sections.external import build_external_section
-from covbench.reporting.sections.leaderboard import describe_flags, measure_leaks
+from covbench.reporting.sections.leaderboard import describe_flags, knows_patients, measure_leaks
 from covbench.reporting.sections.model_pairs import read_resolution
 from covbench.reporting.steps import read_steps
 from covbench.reporting.tables import order_protocols
@@ -195,14 +196,12 @@ def ensembles(known: Known) -> Iterator[str]:
 @fact
 def software(known: Known) -> Iterator[str]:
     for run in known.results.scored[:1]:
-        packages = ", ".join(f"{name} {version}" for name, version in run.manifest.get("packages", {}).items())
-        yield f"Python {run.manifest.get('python', '')}, {packages}; all others in envs/cpu.txt."
+        yield f"Python {run.manifest.get('python', '')}, {list_packages(run.manifest)}; all others in envs/cpu.txt."
 
 
 @fact
 def code(known: Known) -> Iterator[str]:
-    commits = dict.fromkeys(str(run.manifest.get("git_commit", ""))[:12] for run in known.results.scored)
-    if shown := ", ".join(filter(None, commits)):
+    if shown := ", ".join(list_commits(known.results.scored)):
         yield f"covbench, Apache-2.0, commit {shown}."
 
 
@@ -233,8 +232,7 @@ def units(known: Known) -> Iterator[str]:
 def leaks(known: Known) -> Iterator[str]:
     for task, part in known.parts:
         splits = part.audit["splits"]
-        patients = bool(splits["patient_in_train"].notna().any())
-        flags = describe_flags(measure_leaks(splits), part.audit["sources"].iloc[:0], patients)
+        flags = describe_flags(measure_leaks(splits), part.audit["sources"].iloc[:0], knows_patients(splits))
         yield from (f"{task.name}, {word}: {sentence}" for word, sentence in flags)
 
 

@@ -22,8 +22,9 @@ from covbench.protocols import PROTOCOLS
 from covbench.reporting.balance import find_majorities, read_majorities
 from covbench.reporting.gather import Results, describe_task, find_card
 from covbench.reporting.headlines import HEADLINES, choose_headline
-from covbench.reporting.origins import describe_origins
-from covbench.reporting.sections.leaderboard import describe_flags, measure_leaks
+from covbench.reporting.origins import describe_origins, list_commits, list_packages
+from covbench.reporting.places import locate_model_card
+from covbench.reporting.sections.leaderboard import describe_flags, knows_patients, measure_leaks
 from covbench.reporting.tables import rank_models
 from covbench.reporting.wording import (
     DASH,
@@ -35,7 +36,6 @@ from covbench.reporting.wording import (
     show,
     show_interval,
     show_signed,
-    slug,
 )
 from covbench.schema import CLASSIFICATION, NOT_STATED, Card, Datasheet, Task
 
@@ -81,20 +81,6 @@ class CardFacts:
     def headline(self) -> str:
         """The metric that ranks the task's models."""
         return choose_headline(self.task.kind, self.part.published)
-
-
-def locate_model_card(task: str, protocol: str, architecture: str) -> str:
-    """Path of a model's card in the report's folder.
-
-    Args:
-        task: Name of the task.
-        protocol: Name of the protocol.
-        architecture: Name of the model.
-
-    Returns:
-        The path, made of harmless characters.
-    """
-    return f"cards/models/{slug(task)}/{slug(protocol)}/{slug(architecture)}.md"
 
 
 def write_model_cards(folder: Path, results: Results) -> None:
@@ -188,13 +174,12 @@ def list_names(facts: CardFacts) -> list[str]:
     """Name, locale and version."""
     entry = (CLASSIFIERS | SEGMENTERS).get(facts.name)
     title = entry.title if entry else facts.seeds[0].manifest.get("title", facts.name)
-    commits = dict.fromkeys(str(run.manifest.get("git_commit", ""))[:12] for run in facts.seeds)
     finished = max(str(run.manifest.get("finished", "")) for run in facts.seeds)
     family = FAMILIES[facts.seeds[0].family]
     return [
         f"- **Model:** {escape_markdown(title)} ({family}), protocol {escape_markdown(name_protocol(facts.protocol))}",
         f"- **Locale:** {escape_markdown(facts.sheet.collection)}",
-        f"- **Version:** commit {', '.join(filter(None, commits)) or DASH}, trained until {finished or DASH}",
+        f"- **Version:** commit {', '.join(list_commits(facts.seeds)) or DASH}, trained until {finished or DASH}",
     ]
 
 
@@ -311,9 +296,9 @@ def list_uses(facts: CardFacts) -> list[str]:
 
 def list_warnings(facts: CardFacts) -> list[str]:
     """Leaks, shortcuts, other training data, uneven classes, and what the dataset cannot show."""
-    audit, patients = facts.part.audit, facts.part.audit["splits"]["patient_in_train"].notna().any()
+    audit = facts.part.audit
     leaks = {name: share for name, share in measure_leaks(audit["splits"]).items() if name == facts.protocol}
-    found = [*describe_flags(leaks, audit["sources"], bool(patients)), *describe_origins(facts.runs)]
+    found = [*describe_flags(leaks, audit["sources"], knows_patients(audit["splits"])), *describe_origins(facts.runs)]
     majorities = find_majorities(facts.part.metrics)
     uneven = {name: found for name, found in majorities.items() if name == facts.protocol}
     lines = [f"{word}: {sentence}" for word, sentence in found] + read_majorities(uneven)
@@ -324,14 +309,13 @@ def list_warnings(facts: CardFacts) -> list[str]:
 def list_origin(facts: CardFacts) -> list[str]:
     """Licences, citations, fingerprints, packages and cost."""
     manifest, card = facts.seeds[0].manifest, facts.card
-    packages = ", ".join(f"{name} {version}" for name, version in manifest.get("packages", {}).items())
     seconds = sum(float(run.manifest.get("seconds") or 0) for run in facts.seeds)
     rows = {
         "Licence of the weights": NO_LICENCE,
         "Licence of the training images": card.licence if card else NOT_STATED,
         "Cite the images": card.citation if card else NOT_STATED,
         "Contact": manifest.get("contact") or "the authors of the benchmark run",
-        "Packages": packages or DASH,
+        "Packages": list_packages(manifest) or DASH,
         "Training": f"{seconds:,.0f} s in all on {manifest.get('device') or DASH}",
         **{f"Fingerprint of seed {run.seed}": str(run.manifest.get("fingerprint", DASH)) for run in facts.seeds},
     }

@@ -12,8 +12,8 @@ from covbench.audit.flow import EXCLUDED, IN_NO_FOLD, STEPS
 from covbench.data.folds import count_subjects
 from covbench.data.raw_files import show_unread
 from covbench.experiment.runs import RunState
-from covbench.reporting.cards.dataset_card import locate_dataset_card
 from covbench.reporting.gather import Results, find_card, read_index, read_split
+from covbench.reporting.places import locate_dataset_card
 from covbench.reporting.sections.contradictions import flag_labels
 from covbench.reporting.tables import Cell, Table, build_plain_table, link_log, order_protocols
 from covbench.reporting.wording import DASH, count, describe_subjects, name_protocol

@@ -110,7 +110,7 @@ def build_leaderboards(kind: str, results: Results, links: Mapping[str, str]) ->
     summary, runs, published = results.summary, results.runs, results.published
     headline = choose_headline(kind, published)
     leaks = measure_leaks(results.audit["splits"])
-    patients = bool(results.audit["splits"]["patient_in_train"].notna().any())
+    patients = knows_patients(results.audit["splits"])
     flags = {protocol: f"⚑ {_show_share(share)} leaked" for protocol, share in leaks.items()}
     majorities = find_majorities(results.metrics)
     boards = {}
@@ -194,6 +194,11 @@ def measure_leaks(leaks: pd.DataFrame) -> dict[str, float]:
         return {}
     shares = leaks[leaks["class"] == ""].groupby("protocol")["leaked_share"].mean()
     return {str(protocol): float(share) for protocol, share in shares.items() if share > 0}
+
+
+def knows_patients(leaks: pd.DataFrame) -> bool:
+    """Whether anything is known of patients. leaks: rows of one task, as results/audit/splits.csv."""
+    return bool(leaks["patient_in_train"].notna().any())
 
 
 def describe_flags(

@@ -11,9 +11,9 @@ import numpy as np
 
 from covbench.experiment.runs import RunRecord
 from covbench.reporting import tables, wording
-from covbench.reporting.cards.model_card import locate_model_card
 from covbench.reporting.gather import Results
 from covbench.reporting.headlines import choose_headline
+from covbench.reporting.places import locate_model, locate_model_card
 from covbench.reporting.sections import cases, scores
 from covbench.reporting.sections.learning_curves import Curves, build_curves
 from covbench.reporting.tables import Cell, Table
@@ -47,20 +47,6 @@ class ModelSection:
     others: Sequence[tuple[str, str]]
     fold: cases.TestFold | None
     case_models: Sequence[tuple[str, str]]
-
-
-def locate_model(task: str, protocol: str, architecture: str) -> str:
-    """Path of a model's page in the report's folder.
-
-    Args:
-        task: Name of the task.
-        protocol: Name of the protocol.
-        architecture: Name of the model.
-
-    Returns:
-        The path, made of harmless characters.
-    """
-    return f"models/{wording.slug(task)}/{wording.slug(protocol)}/{wording.slug(architecture)}.html"
 
 
 def link_models(scored: Sequence[RunRecord]) -> dict[str, str]:

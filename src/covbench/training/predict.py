@@ -60,8 +60,13 @@ def predict_classes(
         raw, logits = show_logits(network).predict(batches, verbose=0)
     else:
         raw = network.predict(batches, verbose=0)
-    raw = raw.astype(np.float64)
-    return (raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32), logits
+    return divide_by_sum(raw), logits
+
+
+def divide_by_sum(raw: np.ndarray) -> np.ndarray:
+    """Divide what a head answers, float32, (R, C), by the sum of each row: float32, (R, C)."""
+    exact = raw.astype(np.float64)
+    return (exact / np.maximum(exact.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def _prepare(model: keras.Model, fold: Fold, options: Options, seed: int) -> tuple[keras.Model, Batches]:

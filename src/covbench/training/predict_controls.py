@@ -25,6 +25,7 @@ from covbench.system.files import write_json, write_predictions
 from covbench.training.batches import Batches
 from covbench.training.devices import set_precision
 from covbench.training.frozen_features import show_test
+from covbench.training.predict import divide_by_sum
 
 log = logging.getLogger(__name__)
 
@@ -108,5 +109,4 @@ def predict_control(
         part = replace(part, images=altered, positions=np.arange(len(part)))
         batches = Batches(part, options.batch_size, seed, augmentation=augmentation)
         raw = np.concatenate([model.predict_on_batch(batches[number][0]) for number in range(len(batches))])
-        sums = np.maximum(raw.sum(axis=1, keepdims=True), 1e-12)  # the study's head ends in two sigmoids
-        yield tabulate_predictions(part, "test", seed, raw / sums).assign(control=name)
+        yield tabulate_predictions(part, "test", seed, divide_by_sum(raw)).assign(control=name)

@@ -7,14 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from covbench.audit.duplicates import Thumbnails
 from covbench.audit.groups import group_images
 from covbench.audit.shortcuts import Guesses, count_folds, cross_validate
-from covbench.models.baselines import LOGISTIC_C, describe_gradients
+from covbench.models.baselines import build_logistic, describe_gradients
 
 MOST = 1000  # images of a dataset
 PREDICTOR = "histograms of oriented gradients"
@@ -47,11 +44,8 @@ def probe_datasets(datasets: Sequence[ProbedDataset], duplicates: Mapping[tuple[
     counts = (PREDICTOR, len(rows), groups.nunique(), len(names))
     if folds < 2:
         return Guesses(*counts, "too few groups of a dataset to cross-validate")
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=2000, class_weight="balanced", random_state=0)
-    )
     features = describe_gradients(np.concatenate([images for _, images in chosen]))
-    predictions = cross_validate(features, model, rows, groups, names)
+    predictions = cross_validate(features, build_logistic(0), rows, groups, names)
     return Guesses(*counts, f"{folds} folds, groups kept apart", predictions)
 
 

@@ -112,9 +112,13 @@ def _fit_classes(name: str, features: np.ndarray, labels: np.ndarray, classes: i
         return ClassBaseline(name, frequencies, None)
     if np.count_nonzero(frequencies) < 2:
         raise CovbenchError(f"{name}: the training fold holds a single class; check the split")
+    return ClassBaseline(name, frequencies, build_logistic(seed).fit(features, labels))
+
+
+def build_logistic(seed: int) -> Pipeline:
+    """Build the regression that the features of an image are given to, unfitted."""
     logistic = LogisticRegression(C=LOGISTIC_C, max_iter=2000, class_weight="balanced", random_state=seed)
-    model = make_pipeline(StandardScaler(), logistic).fit(features, labels)
-    return ClassBaseline(name, frequencies, model)
+    return make_pipeline(StandardScaler(), logistic)
 
 
 def describe_gradients(images: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +15,7 @@ import pandas as pd
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.models.catalogue import DEFAULT_CLASSIFIERS, DEFAULT_SEGMENTERS, kind_of
 from covbench.models.networks import NETWORKS
-from covbench.operations.step_timings import describe_machine
+from covbench.operations.step_timings import name_machine, say_last
 from covbench.schema import NETWORK_COST_COLUMNS, NETWORK_COSTS, CovbenchError
 from covbench.system.files import read_table, write_table
 from covbench.system.threads import name_variables
@@ -64,8 +63,7 @@ def measure_costs(names: Sequence[str], directory: Path) -> pd.DataFrame:
     """
     names = names or [*DEFAULT_CLASSIFIERS, *DEFAULT_SEGMENTERS, *NETWORKS]
     kinds = {name: kind_of(name) for name in names}
-    machine = hashlib.sha256(describe_machine().encode()).hexdigest()[:16]
-    folder = directory / "benchmarks" / "answers" / machine
+    folder = directory / "benchmarks" / "answers" / name_machine()
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{"architecture": name, "kind": kind, **_measure(name, folder)} for name, kind in kinds.items()]
     trained = summarize_trainings(directory / "results" / "compare" / "runs.csv")
@@ -84,8 +82,7 @@ def _measure(name: str, folder: Path) -> dict[str, Any]:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST, env=environment)
         except subprocess.SubprocessError as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            raise CovbenchError(f"{name} cannot be measured: {said[-1]}") from error
+            raise CovbenchError(f"{name} cannot be measured: {say_last(error)}") from error
     found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found
 

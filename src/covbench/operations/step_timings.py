@@ -71,12 +71,22 @@ def describe_machine() -> str:
     return json.dumps([describe_processor(), os.cpu_count(), models, installed_packages()])
 
 
+def name_machine() -> str:
+    """Name a folder of timings by what they are valid for."""
+    return hashlib.sha256(describe_machine().encode()).hexdigest()[:16]
+
+
+def say_last(error: subprocess.SubprocessError) -> str:
+    """Return the last line of what a failed process has said, or what became of it."""
+    said: list[str] = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+    return said[-1]
+
+
 class StepTimings:
     """The timings in benchmarks/timing/<machine>/ of a working directory."""
 
     def __init__(self, directory: Path) -> None:
-        machine = hashlib.sha256(describe_machine().encode()).hexdigest()[:16]
-        self.folder = directory / "benchmarks" / "timing" / machine
+        self.folder = directory / "benchmarks" / "timing" / name_machine()
         self.kept: list[dict[str, Any]] = [_read_kept(file) for file in sorted(self.folder.glob("*.json"))]
 
     def find(self, planned: PlannedRun) -> tuple[Timing, str] | None:
@@ -157,8 +167,7 @@ class StepTimings:
             print("  stopped: no time is left for it", file=sys.stderr, flush=True)
             return
         except subprocess.SubprocessError as error:  # out of memory; others can still be forecast
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            print(f"  failed: {said[-1]}", file=sys.stderr, flush=True)
+            print(f"  failed: {say_last(error)}", file=sys.stderr, flush=True)
             return
         self.kept.append({"setting": setting, "timing": timing})
         self.__dict__.pop("_models", None)

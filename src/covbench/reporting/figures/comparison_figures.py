@@ -34,6 +34,7 @@ from covbench.reporting.wording import count, name_protocol, plain, show
 from covbench.schema import LABELS_ONLY, SEGMENTATION, Task
 
 LIMITS = ("volume_bias_ml", "volume_low_ml", "volume_high_ml")
+_NONE = pd.DataFrame(columns=["confidence", "correct"])
 
 
 def draw_comparisons(cache: FigureCache, task: Task, results: Results) -> Iterator[ReportFigure]:
@@ -86,10 +87,7 @@ def _draw_calibration(
 
 def _draw_volumes(cache: FigureCache, task: Task, protocol: str, results: Results) -> Iterator[ReportFigure]:
     """Bland and Altman's figure of each model's lesion volumes; none where no whole volume has a known spacing."""
-    volumes = {
-        name: pd.concat(tables, ignore_index=True)
-        for name, tables in _collect_volumes(results.of(task.name, protocol)).items()
-    }
+    volumes = _collect_volumes(results.of(task.name, protocol))
     if not volumes:
         return
     summary = results.summary[(results.summary["task"] == task.name) & (results.summary["protocol"] == protocol)]
@@ -108,8 +106,8 @@ def _draw_volumes(cache: FigureCache, task: Task, protocol: str, results: Result
     yield write_figure(cache, name, figure, title, caption, reading, numbers, task.name)
 
 
-def _collect_volumes(runs: Sequence[RunRecord]) -> dict[str, list[pd.DataFrame]]:
-    """Model -> a table per seed: patient_id, annotated and predicted volume, their mean and their difference, ml."""
+def _collect_volumes(runs: Sequence[RunRecord]) -> dict[str, pd.DataFrame]:
+    """Model -> patient_id, annotated and predicted volume, their mean and their difference, ml, and the seed."""
     found: dict[str, list[pd.DataFrame]] = {}
     for run in runs:
         if set(MILLILITRES) <= set(run.cases):
@@ -118,10 +116,7 @@ def _collect_volumes(runs: Sequence[RunRecord]) -> dict[str, list[pd.DataFrame]]
             if len(table):
                 table = table.assign(mean=(true + predicted) / 2, difference=predicted - true)
                 found.setdefault(run.architecture, []).append(table)
-    return found
-
-
-_NONE = pd.DataFrame(columns=["confidence", "correct"])
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in found.items()}
 
 
 def _draw_decisions(cache: FigureCache, task: Task, protocol: str, results: Results) -> Iterator[ReportFigure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -12,6 +13,9 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -180,6 +184,46 @@ class LateProxy:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+
+def test_an_epoch_whose_answer_is_lost_is_sent_again_and_held_once(server: Server, tmp_path: Path) -> None:
+    with forgetful_proxy(server.port) as (uri, lost):
+        time_of(train(tmp_path, uri, "radiography_xray", epochs=20))
+    assert len(lost) == 3
+    assert "WARNING MLflow: " in (tmp_path / "train.log").read_text()
+    assert steps(server.uri, trained(server.uri, "radiography_xray")[0]) == list(range(20))
+
+
+@contextmanager
+def forgetful_proxy(port: int) -> Iterator[tuple[str, list[bytes]]]:
+    """Passes requests on to a port of this machine, but hangs up instead of the first three answers about an epoch."""
+    lost: list[bytes] = []
+
+    class Forgetful(BaseHTTPRequestHandler):
+        def pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            server = http.client.HTTPConnection("127.0.0.1", port)
+            server.request(self.command, self.path, body, {"Content-Type": "application/json"})
+            answer = server.getresponse()
+            text = answer.read()
+            if b"epoch/loss" in body and self.path.endswith("/log-batch") and len(lost) < 3:
+                lost.append(body)
+                self.close_connection = True
+                return
+            self.send_response(answer.status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = pass_on
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_port}", lost
+        proxy.shutdown()
 
 
 def test_a_server_restarted_in_the_middle_has_every_epoch_once(server: Server, tmp_path: Path) -> None:

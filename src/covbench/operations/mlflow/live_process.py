@@ -67,10 +67,14 @@ class Follower:
         self.client: Any = None
         self.run_id = ""
         self.held: set[int] = set()
+        self.times: dict[int, int] = {}
         self.monitor: Any = None
 
     def send(self, epochs: Iterable[Epoch]) -> None:
-        """Log the epochs that MLflow does not hold yet, with the present time."""
+        """Log the epochs that MLflow does not hold yet, with the time of the first attempt.
+
+        An attempt can arrive although its answer does not. MLflow drops a repeated point only if its time is the same.
+        """
         from mlflow.entities import Metric
 
         if not self.run_id:
@@ -81,7 +85,8 @@ class Follower:
             if step in self.held:
                 continue
             numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and name != "epoch"}
-            points = [Metric(f"epoch/{name}", float(value), now, step) for name, value in numbers.items()]
+            first = self.times.setdefault(step, now)
+            points = [Metric(f"epoch/{name}", float(value), first, step) for name, value in numbers.items()]
             self.client.log_batch(self.run_id, metrics=points)
             self.held.add(step)
 

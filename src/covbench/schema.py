@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 CLASSIFICATION = "classification"
 SEGMENTATION = "segmentation"
 BACKGROUND = "background"
@@ -117,6 +119,8 @@ class Card:
     datasheet: how it was made.
     lung_mask: from the path of an image to that of the lung mask that the authors ship with it, whether or not it is
         there; None where they ship none.
+    lesion_mask: from the dataset's folder and the path of an image to the mask of its lesions, bool, (H, W), or None
+        where it has none; None where the authors ship none.
     """
 
     title: str
@@ -131,6 +135,7 @@ class Card:
     official_split: bool = False
     datasheet: Datasheet = Datasheet()
     lung_mask: Callable[[str], str] | None = None
+    lesion_mask: Callable[[Path, str], np.ndarray | None] | None = None
 
     @property
     def synthetic(self) -> bool:

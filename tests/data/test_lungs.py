@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from covbench.data import lungs as module
 from covbench.data.datasets.radiography import name_lung_mask
-from covbench.data.lungs import FOUND, NOWHERE, SHIPPED, measure_dice, pack_lungs, prepare_lungs, unpack_lungs
+from covbench.data.lungs import FOUND, NOWHERE, SHIPPED, measure_dice, prepare_lungs
+from covbench.data.masks import pack_masks, unpack_masks
 from covbench.models.xray_lungs import find_xray_lungs
 
 SIDE = 96
@@ -39,7 +40,7 @@ def test_a_shipped_mask_counts_and_measures_the_segmentation_that_serves_where_t
     index = index_of(["COVID/images/a.png", "COVID/images/b.png"])
     images = np.stack([picture, picture])
     packed, facts = prepare_lungs("radiography", index, tmp_path, images)
-    found = unpack_lungs(packed, SIDE)
+    found = unpack_masks(packed, SIDE)
     assert facts["origin"].tolist() == [SHIPPED, FOUND]
     assert measure_dice(found[0], mask) > 0.97  # but for the coarser grid on which it was shipped
     assert (found[1] == find_xray_lungs(picture)).all()
@@ -55,7 +56,7 @@ def test_an_implausible_segmentation_leaves_no_lungs_and_counts_as_a_miss(tmp_pa
     assert (facts["origin"][0], packed.any()) == (NOWHERE, False)
     packed, facts = prepare_lungs("zenodo_multiclass", index, tmp_path, picture[None], mask[None].astype(np.uint8))
     assert (facts["origin"][0], facts["dice"][0]) == (SHIPPED, 0.0)
-    assert (unpack_lungs(packed, SIDE)[0] == mask).all()
+    assert (unpack_masks(packed, SIDE)[0] == mask).all()
 
 
 def test_radiography_ships_masks_beside_its_images():
@@ -67,4 +68,4 @@ def test_radiography_ships_masks_beside_its_images():
 def test_the_dice_of_two_masks_is_twice_what_they_share_over_what_they_cover():
     one, other = np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 1]], bool)
     assert measure_dice(one, other) == pytest.approx(2 / 5)
-    assert (unpack_lungs(pack_lungs(one), 4) == one).all()
+    assert (unpack_masks(pack_masks(one), 4) == one).all()

@@ -21,11 +21,11 @@ from covbench.training.classifier_parts import cut_at_features
 from covbench.training.gradcam import (
     SIDE,
     ExplainedModel,
-    _stretch,
     choose_worst,
     compute_maps,
     explain_models,
     find_maps,
+    stretch_maps,
 )
 
 
@@ -112,7 +112,7 @@ def find_maps_one_by_one(model: keras.Model, images: np.ndarray, classes: np.nda
             tape.watch(seen)
             score = to_logits(seen, training=False)[:, number]
         weights = tf.reduce_mean(tape.gradient(score, seen), axis=(1, 2), keepdims=True)
-        maps.append(_stretch(tf.nn.relu(tf.reduce_sum(weights * seen, axis=-1))[0].numpy()))
+        maps.append(stretch_maps(tf.nn.relu(tf.reduce_sum(weights * seen, axis=-1)).numpy())[0])
     return np.stack(maps)
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from covbench.data.folds import select_fold, tabulate_predictions
-from covbench.data.lungs import pack_lungs
+from covbench.data.masks import pack_masks
 from covbench.evaluation.classification import evaluate_classification
 from covbench.evaluation.comparison.controls import NO, YES, compare_predictions
 from covbench.models.classifier import build_classifier
@@ -57,7 +57,7 @@ def draw_folds(seed, planted):
     lungs = np.zeros(images.shape, bool)
     for position in folds[1].positions:
         lungs[position] = find_xray_lungs(images[position])
-    return folds, pack_lungs(lungs)
+    return folds, pack_masks(lungs)
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ from covbench.experiment.workflow_files import (
     list_external,
     list_lungs,
     list_splits,
+    lesions_path,
     lungs_path,
     marks_lungs,
     seed_paths,

@@ -2,7 +2,7 @@
 
 
 rule prepare_lungs:
-    """Find the lungs of a task's prepared images: as shipped with the dataset, or else with a classical segmentation."""
+    """Find the lungs of a task's prepared images, as shipped or with a classical segmentation, and read its lesions."""
     input:
         index=lambda wildcards: index_path(wildcards.task),
         images="data/prepared/{task}/{size}/images.npy",
@@ -11,6 +11,7 @@ rule prepare_lungs:
     output:
         lungs="data/prepared/{task}/{size}/lungs.npy",
         facts="data/prepared/{task}/{size}/lungs.parquet",
+        lesions="data/prepared/{task}/{size}/lesions.npz",
     log:
         "logs/prepare_lungs/{task}/{size}.log",
     conda:
@@ -49,7 +50,7 @@ rule audit_lungs:
 
 
 rule predict_controls:
-    """Predict the test folds of a classifier's seeds again, on images without lungs or with a part of them alone."""
+    """Predict altered images of the test folds of a classifier's seeds, and measure where each looks."""
     input:
         models=seeds_of("model.keras"),
         manifests=seeds_of("manifest.json"),
@@ -58,8 +59,11 @@ rule predict_controls:
         ],
         prepared=lambda wildcards: planned_seeds(wildcards)[0].inputs.prepared,
         lungs=lambda wildcards: lungs_path(planned_seeds(wildcards)[0].inputs),
+        lesions=lambda wildcards: lesions_path(planned_seeds(wildcards)[0].inputs),
     output:
         predictions="results/controls/{task}/{protocol}/{architecture}/predictions.parquet",
+        focus="results/controls/{task}/{protocol}/{architecture}/focus.parquet",
+        maps="results/controls/{task}/{protocol}/{architecture}/maps.npz",
         manifest="results/controls/{task}/{protocol}/{architecture}/manifest.json",
     log:
         "logs/predict_controls/{task}/{protocol}/{architecture}.log",
@@ -83,16 +87,17 @@ rule predict_controls:
 
 
 rule compare_controls:
-    """Compare each classifier's score with those on altered images, with intervals, and flag who needs no lungs."""
+    """Compare each classifier's score with those on altered images, flag who needs no lungs, and say where each looks."""
     input:
         controls=expand(
             "{folder}/{name}",
             folder=list_controls(RUNS),
-            name=["predictions.parquet", "manifest.json"],
+            name=["predictions.parquet", "focus.parquet", "manifest.json"],
         ),
         runs="results/compare/runs.csv",
     output:
-        "results/compare/controls.csv",
+        controls="results/compare/controls.csv",
+        focus="results/compare/focus.csv",
     log:
         "logs/compare_controls.log",
     conda:

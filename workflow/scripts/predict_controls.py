@@ -1,4 +1,4 @@
-"""Trained classifiers of some seeds -> what they predict for their test folds without lungs, borders or the rest."""
+"""Trained classifiers of some seeds -> what they predict without lungs, borders or the rest, and where they look."""
 
 from covbench.system.threads import fix_threads
 
@@ -20,5 +20,5 @@ from covbench.training.predict_controls import ControlJob, predict_controls
 i, w, p = snakemake.input, snakemake.wildcards, snakemake.params
 check_files(i)
 runs = [Run(w.task, w.protocol, w.architecture, seed) for seed in p.seeds]
-job = ControlJob(runs, i.models, i.splits, i.prepared, i.lungs, Options(**p.options))
+job = ControlJob(runs, i.models, i.splits, i.prepared, i.lungs, i.lesions, Options(**p.options))
 predict_controls(job, dict(snakemake.output.items()))

@@ -1,4 +1,4 @@
-"""An index and prepared images -> their lungs, as shipped with the dataset or as a classical segmentation does it."""
+"""An index and prepared images -> their lungs, as shipped or as a classical segmentation finds them, and lesions."""
 
 from covbench.system.logs import log_to
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.datasets import dataset_of
+from covbench.data.lesions import prepare_lesions
 from covbench.data.lungs import prepare_lungs
 from covbench.system.files import write_table, write_whole
 from covbench.system.stage_files import check_files, seal_files
@@ -23,4 +24,7 @@ lungs, table = prepare_lungs(task, pd.read_parquet(i.index), raw, np.load(i.imag
 with write_whole(output.lungs) as temporary:
     np.save(temporary, lungs)
 write_table(output.facts, table)
+lesions = prepare_lesions(task, pd.read_parquet(i.index), raw, lungs.shape[1])
+with write_whole(output.lesions) as temporary, open(temporary, "wb") as file:
+    np.savez_compressed(file, **lesions)
 seal_files(output)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from covbench.data.datasets import DATASETS, TASKS, dataset_of, usable_rows
 from covbench.data.fetched_files import require_fetched
+from covbench.data.masks import pack_masks
 from covbench.data.pictures import read_labels
 from covbench.data.resizing import resize_mask
 from covbench.models.lungs import find_lungs
@@ -44,7 +45,7 @@ def prepare_lungs(
         masks: uint8, (N, H, H), the prepared masks of a task whose classes mark the lungs; else None.
 
     Returns:
-        The lungs, one bit per pixel as pack_lungs packs them; and LUNG_COLUMNS.
+        The lungs, one bit per pixel as data.masks.pack_masks packs them; and LUNG_COLUMNS.
     """
     card = DATASETS[dataset_of(name)].CARD
     rows = usable_rows(index, TASKS[name])
@@ -56,7 +57,7 @@ def prepare_lungs(
             shipped = resize_mask((read_labels(raw / path, "") > BRIGHT).astype(np.uint8), images.shape[1]) > 0
         found = _find_plausible(np.asarray(images[number]), LUNG_FINDERS[card.modality])
         mask, *fact = _choose_mask(found, shipped)
-        packed.append(pack_lungs(mask))
+        packed.append(pack_masks(mask))
         facts.append(fact)
     table = pd.DataFrame(facts, columns=[*LUNG_COLUMNS][1:])
     return np.stack(packed), pd.concat([rows[["image_id"]], table], axis=1)
@@ -89,13 +90,3 @@ def _choose_mask(found: np.ndarray, shipped: np.ndarray | None) -> tuple[np.ndar
 def measure_dice(one: np.ndarray, other: np.ndarray) -> float:
     """Compute the Dice coefficient of two masks, bool, (H, W), of which one marks something."""
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
-
-
-def pack_lungs(lungs: np.ndarray) -> np.ndarray:
-    """Pack lungs, bool, (…, H, W), into bits: uint8, (…, H, ceil(W / 8))."""
-    return np.packbits(lungs, axis=-1)
-
-
-def unpack_lungs(packed: np.ndarray, width: int) -> np.ndarray:
-    """Unpack what pack_lungs has packed: bool, (…, H, width)."""
-    return np.unpackbits(packed, axis=-1, count=width).astype(bool)

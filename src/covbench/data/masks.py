@@ -134,3 +134,13 @@ def read_mask(path: Path, frame: int, mask_values: str, classes: Sequence[str], 
         CovbenchError: the file cannot be read, or a value is not declared.
     """
     return next(read_masks(path, [frame], mask_values, classes, orientation))
+
+
+def pack_masks(lungs: np.ndarray) -> np.ndarray:
+    """Pack masks of one class, bool, (…, H, W), into bits: uint8, (…, H, ceil(W / 8))."""
+    return np.packbits(lungs, axis=-1)
+
+
+def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:
+    """Unpack what pack_masks has packed: bool, (…, H, width)."""
+    return np.unpackbits(packed, axis=-1, count=width).astype(bool)

@@ -93,6 +93,11 @@ def lungs_path(inputs: InputFiles) -> str:
     return f"{inputs.images.removesuffix('images.npy')}lungs.npy"
 
 
+def lesions_path(inputs: InputFiles) -> str:
+    """Name the lesions of a run's prepared images, which lie beside these."""
+    return f"{inputs.images.removesuffix('images.npy')}lesions.npz"
+
+
 def list_lungs(plan: Sequence[PlannedRun]) -> list[str]:
     """List the tables on the lungs of images: of all runs with shortcut controls, and where masks mark the lungs."""
     marked = [planned for planned in plan if marks_lungs(TASKS[planned.run.task])]

@@ -40,6 +40,7 @@ from covbench.reporting.sections.calibration import build_calibration_table
 from covbench.reporting.sections.controls import ControlSection
 from covbench.reporting.sections.data_overview import DatasetSection
 from covbench.reporting.sections.external import ExternalSection
+from covbench.reporting.sections.focus import FocusSection, build_focus_section, draw_focus
 from covbench.reporting.sections.leaderboard import Leaderboards, build_leaderboards
 from covbench.reporting.sections.model_page import build_model_sections, link_models
 from covbench.reporting.sections.model_pairs import ModelPairsSection
@@ -94,6 +95,7 @@ class TaskSection:
     subgroups: SubgroupSection
     external: ExternalSection
     controls: ControlSection
+    focus: FocusSection
     figures: Sequence[ReportFigure]
     samples: Gallery | None
     galleries: Sequence[Gallery]
@@ -307,6 +309,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         controls=controls.build_control_section(
             part.compare["controls"], part.audit["lungs"], controls.draw_controls(cache.folder, task, prepared)
         ),
+        focus=build_focus_section(part.compare["focus"], draw_focus(cache.folder, part.scored, prepared)),
         figures=[*task_figures.draw_task(cache, task, part), *comparison_figures.draw_comparisons(cache, task, part)],
         samples=task_figures.draw_samples(cache.folder, task, prepared, members) if prepared else None,
         galleries=list(draw_galleries(cache.folder, data, task, part)),

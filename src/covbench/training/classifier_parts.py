@@ -17,7 +17,7 @@ def cut_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         if layer.name in BACKBONES:
             break
     head = model.get_layer("head")
-    return keras.Model(images, x), keras.Model(head.inputs, head.get_layer("logits").output)
+    return keras.Model(images, x), keras.Model(head.inputs[0], head.get_layer("logits").output)
 
 
 @functools.lru_cache(maxsize=1)  # a graph of its own is traced once for all folds

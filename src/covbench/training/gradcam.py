@@ -106,6 +106,20 @@ def compute_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def find_maps(model: keras.Model, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Compute Grad-CAM maps of SIDE pixels, with the arguments of compute_gradcam.
+
+    Args:
+        model: the classifier.
+        features: float32, (K, h, w, C).
+        classes: int64, (K,).
+
+    Returns:
+        uint8, (K, SIDE, SIDE), 255 where each map is largest.
+    """
+    return stretch_maps(compute_gradcam(model, features, classes))
+
+
+def compute_gradcam(model: keras.Model, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Compute Grad-CAM maps (Selvaraju et al., "Grad-CAM", ICCV 2017).
 
     A map is the sum of the backbone's features, weighted by the mean gradient of the class's logit. Negative values are
@@ -117,7 +131,7 @@ def find_maps(model: keras.Model, features: np.ndarray, classes: np.ndarray) -> 
         classes: int64, (K,), the class to explain for each image.
 
     Returns:
-        uint8, (K, SIDE, SIDE), 255 where each map is largest.
+        float32, (K, h, w), 0 and above.
     """
     _, to_logits = cut_at_features(model)
     seen = tf.constant(features)
@@ -125,10 +139,11 @@ def find_maps(model: keras.Model, features: np.ndarray, classes: np.ndarray) -> 
         tape.watch(seen)
         scores = tf.gather(to_logits(seen, training=False), classes, batch_dims=1)
     weights = tf.reduce_mean(tape.gradient(scores, seen), axis=(1, 2), keepdims=True)
-    return np.stack([_stretch(found) for found in tf.nn.relu(tf.reduce_sum(weights * seen, axis=-1)).numpy()])
+    return np.asarray(tf.nn.relu(tf.reduce_sum(weights * seen, axis=-1)))
 
 
-def _stretch(found: np.ndarray) -> np.ndarray:
-    """Resize a map to SIDE pixels and scale its largest value to 255."""
-    large = cv2.resize(found / max(float(found.max()), 1e-12), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    return np.round(255 * large).clip(0, 255).astype(np.uint8)
+def stretch_maps(maps: np.ndarray) -> np.ndarray:
+    """Resize maps, float32, (K, h, w), and scale the largest value of each to 255: uint8, (K, SIDE, SIDE)."""
+    scaled = [found / max(float(found.max()), 1e-12) for found in maps]
+    large = [cv2.resize(found, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) for found in scaled]
+    return np.round(255 * np.reshape(large, (-1, SIDE, SIDE))).clip(0, 255).astype(np.uint8)

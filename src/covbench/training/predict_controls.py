@@ -1,4 +1,4 @@
-"""Run one job, from files to files: trained classifiers predict their test folds again, on altered images."""
+"""Run one job, from files to files: trained classifiers predict altered images, and show where they look."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from covbench.data.augmentation import AUGMENTATIONS
 from covbench.data.controls import CONTROLS, LUNG_CONTROLS, alter_images
 from covbench.data.datasets import TASKS
 from covbench.data.folds import Fold, open_folds, tabulate_predictions
-from covbench.data.lungs import unpack_lungs
+from covbench.data.masks import unpack_masks
 from covbench.experiment.records import seal_record
 from covbench.experiment.run_files import read_fingerprint
 from covbench.models.saved import load_networks
 from covbench.protocols import Options
 from covbench.schema import Run
-from covbench.system.files import write_json, write_predictions
+from covbench.system.content_hashes import write_checksum
+from covbench.system.files import write_json, write_predictions, write_table, write_whole
 from covbench.training.batches import Batches
 from covbench.training.devices import set_precision
+from covbench.training.focus import FOCUS_COLUMNS, choose_shown, measure_fold
 from covbench.training.frozen_features import show_test
 from covbench.training.predict import divide_by_sum
 
@@ -37,7 +39,7 @@ class ControlJob:
     """Models to test, and their images.
 
     runs, models, splits: the seeds of one model, and paths of model.keras and of the split of each. prepared: paths of
-    the task's prepared arrays. lungs: path of lungs.npy beside them. options: of the runs.
+    the task's prepared arrays. lungs, lesions: paths of lungs.npy and lesions.npz beside them. options: of the runs.
     """
 
     runs: Sequence[Run]
@@ -45,31 +47,49 @@ class ControlJob:
     splits: Sequence[str]
     prepared: Sequence[str]
     lungs: str
+    lesions: str
     options: Options
 
 
 def predict_controls(job: ControlJob, outputs: Mapping[str, str]) -> None:
-    """Predict the test fold of each seed with its model, once per control.
+    """Predict the test fold of each seed with its model, once per control, and measure where the model looks.
 
     Args:
         job: the models and the images.
-        outputs: two paths. `predictions` has schema.PREDICTION_COLUMNS, p_0 … and `control`. `manifest` has the
-            fingerprint of each run by its seed, and the grey of altered pixels.
+        outputs: four paths. `predictions` has schema.PREDICTION_COLUMNS, p_0 … and `control`. `focus` has
+            training.focus.FOCUS_COLUMNS. `maps` has the maps of the first seed that training.focus.choose_shown
+            chooses. `manifest` has the fingerprint of each run by its seed, and the grey of altered pixels.
     """
     set_precision("float32")  # as a training job predicts its own test fold
     lungs, parts, greys = np.load(job.lungs, mmap_mode="r"), [], {}
+    looked = {}
     for run, path, model in zip(job.runs, job.splits, load_networks(job.models), strict=True):
         (fold,) = open_folds(path, job.prepared, ["test"], len(TASKS[run.task].classes))
         greys[str(run.seed)] = grey = measure_grey(fold)
         for control in CONTROLS:
             parts += list(predict_control(model, fold, lungs, (control, grey), job.options, run.seed))
+        looked[run.seed] = measure_fold(model, fold, open_regions(job, fold))
         log.info("seed %d: %d images", run.seed, len(fold))
     write_predictions(pd.concat(parts, ignore_index=True), {}, outputs)
+    focus = pd.concat([found.focus.assign(seed=seed) for seed, found in looked.items()], ignore_index=True)
+    write_table(outputs["focus"], focus[[*FOCUS_COLUMNS]])
+    with write_whole(outputs["maps"]) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **choose_shown(looked[job.runs[0].seed]))  # type: ignore[arg-type]
+    for name in ("focus", "maps"):
+        write_checksum(Path(outputs[name]))
     fingerprints = {
         str(run.seed): read_fingerprint(run, Path(path).parent / "manifest.json")
         for run, path in zip(job.runs, job.models, strict=True)
     }
     write_json(outputs["manifest"], seal_record({"fingerprints": fingerprints, "grey": greys}))
+
+
+def open_regions(job: ControlJob, fold: Fold) -> dict[str, dict[int, np.ndarray]]:
+    """Open the packed masks of lungs and lesions of a fold's images, as training.focus.measure_fold needs them."""
+    lungs, lesions = np.load(job.lungs, mmap_mode="r"), np.load(job.lesions)
+    found = {position: np.asarray(lungs[position]) for position in fold.positions.tolist()}
+    marked = dict(zip(lesions["rows"].tolist(), lesions["masks"], strict=True))
+    return {"lungs": {position: mask for position, mask in found.items() if mask.any()}, "lesions": marked}
 
 
 def measure_grey(fold: Fold) -> int:
@@ -89,7 +109,7 @@ def predict_control(
     Args:
         model: a trained classifier; raw 0-255 RGB in, probabilities out.
         fold: the images as they are.
-        lungs: of all images of the prepared array, packed as data.lungs.pack_lungs does.
+        lungs: of all images of the prepared array, packed as data.lungs.pack_masks does.
         control: a name of data.controls.CONTROLS, and the grey of altered pixels.
         options: of the run.
         seed: of the run.
@@ -105,7 +125,7 @@ def predict_control(
     for start in range(0, len(shown), CHUNK):
         part = fold.take(shown[start : start + CHUNK])
         images = part.load_images()
-        altered = alter_images(images, unpack_lungs(lungs[part.positions], images.shape[-1]), name, grey)
+        altered = alter_images(images, unpack_masks(lungs[part.positions], images.shape[-1]), name, grey)
         part = replace(part, images=altered, positions=np.arange(len(part)))
         batches = Batches(part, options.batch_size, seed, augmentation=augmentation)
         raw = np.concatenate([model.predict_on_batch(batches[number][0]) for number in range(len(batches))])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from covbench.data.lungs import pack_lungs
+from covbench.data.masks import pack_masks
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.reporting.gather import Prepared
 from covbench.reporting.sections.controls import MARK, build_control_section, draw_controls, list_flags
@@ -50,7 +50,7 @@ def test_each_class_has_a_picture_of_every_control(tmp_path):
     images = np.random.default_rng(0).integers(100, 256, (3, 40, 40), dtype=np.uint8)
     lungs = np.zeros((3, 40, 40), bool)
     lungs[1:, 10:30, 8:32] = True  # none were found in the first
-    np.save(tmp_path / "lungs.npy", pack_lungs(lungs))
+    np.save(tmp_path / "lungs.npy", pack_masks(lungs))
     rows = pd.DataFrame({"image_id": ["a", "b", "c"], "label": [0, 0, 1]})
     gallery = draw_controls(tmp_path / "report", TASK, Prepared(tmp_path, rows, images, None))
     assert [(heading, words, len(tiles)) for heading, words, tiles in gallery.rows] == [

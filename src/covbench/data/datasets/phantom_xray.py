@@ -27,11 +27,14 @@ from covbench.data.datasets._phantom import (
     vessels,
 )
 from covbench.data.index import build_index
+from covbench.data.pictures import read_labels
 from covbench.schema import CLASSIFICATION, Card, Datasheet, Synthetic, Task
 
 SIZE = 160
 SEED = 20260
 PATIENTS = 80
+LESIONS = "lesions"
+VISIBLE = 0.1  # attenuation of ground glass from which on a pixel is marked: 10 grey levels
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,11 @@ def draw_ribs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return bones * inside(away - 0.80, 0.05)
 
 
-def attenuation(patient: Patient) -> np.ndarray:
-    """Compute the attenuation of the beam by the body: float64, (SIZE, SIZE), 0 in air, about 2 behind the spine."""
+def attenuation(patient: Patient) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the attenuation of the beam by the body, and the part of it that is ground glass.
+
+    Returns two arrays, float64, (SIZE, SIZE): 0 in air, about 2 behind the spine.
+    """
     rng = np.random.default_rng(patient.seed)
     x, y = coordinates(SIZE, Pose())
     flank = 0.26 + 0.68 * inside(-0.80 - y, 0.12) + 0.05 * y
@@ -186,7 +192,8 @@ def attenuation(patient: Patient) -> np.ndarray:
         shadow - (1.05 - patient.hilum * hilum) * air + 0.14 * tree * air + 0.035 * smooth_noise(rng, SIZE, 2.0) * air
     )
     windpipe = np.exp(-0.5 * (x / 0.035) ** 2) * inside(y + 0.42, 0.05)
-    return shadow - 0.18 * windpipe * body + draw_ground_glass(rng, patient.opacities, x, y) * air
+    glass = draw_ground_glass(rng, patient.opacities, x, y) * air
+    return shadow - 0.18 * windpipe * body + glass, glass
 
 
 def draw_ground_glass(
@@ -265,17 +272,21 @@ def expose(rng: np.random.Generator, shadow: np.ndarray, hospital: Hospital) -> 
 
 
 def draw(raw: Path) -> None:
-    """Write `images/*.png` and `metadata.csv` into `raw`, with the same bytes every time."""
+    """Write `images/*.png`, `lesions/*.png` and `metadata.csv` into `raw`, with the same bytes every time."""
     rng = np.random.default_rng(SEED)
-    (raw / "images").mkdir(parents=True, exist_ok=True)
+    for folder in ("images", LESIONS):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, str]] = []
     for number in range(PATIENTS):
         patient = draw_patient(rng, number)
-        shadow = attenuation(patient)
+        shadow, glass = attenuation(patient)
         for picture in range(rng.integers(2, 7)):
             rows.append(_row(patient, picture, "PA"))
-            moved = move(shadow, draw_pose(rng, 0.05))
-            Image.fromarray(expose(rng, moved, patient.hospital)).save(raw / rows[-1]["filename"])
+            pose = draw_pose(rng, 0.05)
+            Image.fromarray(expose(rng, move(shadow, pose), patient.hospital)).save(raw / rows[-1]["filename"])
+            if patient.opacities:
+                lesions = 255 * (move(glass, pose) > VISIBLE).astype(np.uint8)
+                Image.fromarray(lesions).save(raw / LESIONS / Path(rows[-1]["filename"]).name)
         if number % 15 == 4:
             rows.append(_row(patient, 9, "L"))
             Image.fromarray(expose(rng, draw_lateral(rng), patient.hospital)).save(raw / rows[-1]["filename"])
@@ -283,6 +294,12 @@ def draw(raw: Path) -> None:
     rows.append({**twice, "filename": "images/P900_0.png", "patient": "P900"})
     shutil.copyfile(raw / twice["filename"], raw / rows[-1]["filename"])
     pd.DataFrame(rows).to_csv(raw / "metadata.csv", index=False)
+
+
+def read_lesions(raw: Path, path: str) -> np.ndarray | None:
+    """Read where an image shows ground glass: bool, (SIZE, SIZE); None for a picture without any."""
+    mask = raw / LESIONS / Path(path).name
+    return read_labels(mask, "") > 0 if mask.is_file() else None
 
 
 def _row(patient: Patient, picture: int, view: str) -> dict[str, str]:
@@ -312,6 +329,7 @@ CARD = Card(
         limitations="No patient was imaged. Scores say nothing about patients.",
         sensitive="No person was imaged.",
     ),
+    lesion_mask=read_lesions,
 )
 
 

@@ -72,7 +72,7 @@ def compare_controls(plan: Sequence[PlannedRun], root: Path = Path()) -> pd.Data
 def _compare_model(seeds: Sequence[RunRecord], root: Path) -> Iterator[dict[str, Any]]:
     run = seeds[0].run
     folder = root / controls_folder(run.task, run.protocol, run.architecture)
-    if reason := _find_obstacle(folder, seeds):
+    if reason := find_obstacle(folder / "predictions.parquet", seeds):
         yield from ({"control": control, "seeds": 0, "reason": reason} for control in CONTROLS)
         return
     predictions = pd.read_parquet(folder / "predictions.parquet")
@@ -80,18 +80,22 @@ def _compare_model(seeds: Sequence[RunRecord], root: Path) -> Iterator[dict[str,
     yield from compare_predictions(cases, predictions, TASKS[run.task])
 
 
-def _find_obstacle(folder: Path, seeds: Sequence[RunRecord]) -> str:
-    """Return why a network's controls cannot be scored; empty if they can."""
+def find_obstacle(table: Path, seeds: Sequence[RunRecord]) -> str:
+    """Return why a table of a network's controls cannot be read; empty if it can.
+
+    table: in the folder of the controls. seeds: of the network.
+    """
     if unscored := explain_unscored(seeds):
         return unscored
-    if not (folder / "manifest.json").exists():
+    manifest = table.parent / "manifest.json"
+    if not manifest.exists():
         return "not tested yet"
     try:
-        made_with = read_record(folder / "manifest.json")["fingerprints"]
+        made_with = read_record(manifest)["fingerprints"]
     except (ValueError, OSError, KeyError) as error:
-        return f"{folder / 'manifest.json'} cannot be read ({error}); {name_remedy(folder / 'manifest.json')}"
-    if problem := find_damage(folder / "predictions.parquet", hash_content):
-        return f"{problem}; {name_remedy(folder / 'predictions.parquet')}"
+        return f"{manifest} cannot be read ({error}); {name_remedy(manifest)}"
+    if problem := find_damage(table, hash_content):
+        return f"{problem}; {name_remedy(table)}"
     for scored in seeds:
         if made_with.get(str(scored.seed)) != scored.manifest["fingerprint"]:
             return f"seed {scored.seed} was not tested with the model that is here now"

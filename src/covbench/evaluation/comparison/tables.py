@@ -302,6 +302,28 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
         **_WEIGHTS,
     },
+    "focus": {
+        **_MODEL,
+        "region": Column("str", "what the maps are compared with: lungs or lesions"),
+        "seeds": Column("int64", "runs that were explained"),
+        **{
+            f"{name}{end}": Column("float64", f"{meaning}{words}")
+            for name, meaning in (
+                ("hits", "share of images whose map is largest in the region, or half a cell of the map from it"),
+                ("energy", "share of a map's sum in the region, mean over images"),
+                ("gain", "hits minus chance"),
+            )
+            for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
+        },
+        "chance": Column("float64", "share of the image that counts as a hit, mean"),
+        "area": Column("float64", "share of the image that the region takes, mean: the energy of an even map"),
+        "images": Column("float64", "different test images, all seeds together; empty: not explained"),
+        "groups": Column("float64", "groups among them: patients with all near-duplicates"),
+        "left_out": Column("float64", "of lesions: wrong answers, all seeds together; 0 for lungs"),
+        **_COVERS,
+        "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
+        **_WEIGHTS,
+    },
     "runs": {
         **_MODEL,
         **_FAMILY,

@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image
+from scipy import ndimage
 
 CLASS_COLOURS = ((86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 158, 115), (213, 94, 0), (0, 114, 178))
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 221, 0), (226, 26, 28), (0, 200, 70)
+
+HEAT = 0.7
+"""Opacity of a map where it is largest."""
 
 
 def colour_masks(image: np.ndarray, mask: np.ndarray, strength: float = 0.55) -> np.ndarray:
@@ -48,6 +54,26 @@ def overlay_errors(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, 
     picture = _tint(picture, truth & predicted, TRUE_POSITIVE, strength)
     picture = _tint(picture, ~truth & predicted, FALSE_POSITIVE, strength)
     picture = _tint(picture, truth & ~predicted, FALSE_NEGATIVE, strength)
+    return picture.round().astype(np.uint8)
+
+
+def overlay_heat(image: np.ndarray, found: np.ndarray, outlines: Iterable[np.ndarray]) -> np.ndarray:
+    """The image with a map over it, warmer and more opaque where it is larger, and with the outlines of masks.
+
+    Args:
+        image: Grey image, uint8, (H, W), 0-255.
+        found: The map, uint8, (h, w), 0-255.
+        outlines: Masks, bool, (H, W), each in the next of CLASS_COLOURS.
+
+    Returns:
+        The picture, uint8, (H, W, 3), 0-255.
+    """
+    large = cv2.resize(found, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    warm = colormaps["inferno"](large)[..., :3] * 255
+    opaque = HEAT * large[..., None] / 255
+    picture = (1 - opaque) * image[..., None] + opaque * warm
+    for mask, colour in zip(outlines, CLASS_COLOURS, strict=False):
+        picture[mask & ~ndimage.binary_erosion(mask)] = colour
     return picture.round().astype(np.uint8)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.data.controls import CONTROLS, alter_images
-from covbench.data.lungs import unpack_lungs
+from covbench.data.masks import unpack_masks
 from covbench.evaluation.comparison.controls import YES
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting.figures.overlays import save_picture
@@ -134,7 +134,7 @@ def draw_controls(folder: Path, task: Task, prepared: Prepared | None) -> Galler
         position = next((int(row) for row in np.flatnonzero(labels == number) if packed[row].any()), None)
         if position is not None:
             image = np.asarray(prepared.images[position])
-            lungs = unpack_lungs(packed[position], image.shape[1])
+            lungs = unpack_masks(packed[position], image.shape[1])
             tiles = _draw(folder, task, name, image, lungs)
             rows.append((name, plain(prepared.rows["image_id"].iloc[position]), tiles))
     caption = "Pixels that are not kept have the mean grey of the test fold; here, that of the picture."

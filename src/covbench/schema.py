@@ -60,6 +60,18 @@ Source = GitHub | Kaggle | KaggleCompetition | Zenodo | Synthetic
 
 
 @dataclass(frozen=True)
+class Annotations:
+    """Files of another source that mark the images of a dataset. They lie in a folder of the dataset's own.
+
+    mirror_folders: names under which a local mirror may hold them. A mirror without them is used as it is.
+    """
+
+    source: Source
+    folder: str
+    mirror_folders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Task:
     """A dataset with a label scheme.
 
@@ -117,6 +129,7 @@ class Card:
     patients: one of PATIENTS: the authors publish them, the parser infers them, or nothing is known about them.
     official_split: whether the authors publish a split.
     datasheet: how it was made.
+    annotations: masks that others have added; None: there are none.
     lung_mask: from the path of an image to that of the lung mask that the authors ship with it, whether or not it is
         there; None where they ship none.
     lesion_mask: from the dataset's folder and the path of an image to the mask of its lesions, bool, (H, W), or None
@@ -134,8 +147,14 @@ class Card:
     patients: str = PATIENTS[0]
     official_split: bool = False
     datasheet: Datasheet = Datasheet()
+    annotations: Annotations | None = None
     lung_mask: Callable[[str], str] | None = None
     lesion_mask: Callable[[Path, str], np.ndarray | None] | None = None
+
+    @property
+    def all_sources(self) -> tuple[Source, ...]:
+        """Its sources, and that of its annotations."""
+        return (*self.sources, *([self.annotations.source] if self.annotations else []))
 
     @property
     def synthetic(self) -> bool:

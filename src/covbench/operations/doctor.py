@@ -141,7 +141,7 @@ def _find_dataset(name: str, card: Card, root: Path, mirror: Path | None) -> tup
         return OK, "synthetic: made here, nothing is downloaded"
     if mirror:
         return OK, f"in the mirror: {find_in_mirror(card, mirror)}"
-    sources = ", ".join(name_source(source) for source in card.sources)
+    sources = ", ".join(name_source(source) for source in card.all_sources)
     if not any(isinstance(source, Kaggle | KaggleCompetition) for source in card.sources):
         return OK, f"will be downloaded: {sources}"
     credentials = find_credentials()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from covbench.data.datasets.ieee8023 import index
+from covbench.data.datasets.ieee8023 import index, read_lesions
 from covbench.schema import CovbenchError
 
 COLUMNS = ["patientid", "finding", "view", "modality", "folder", "filename", "url"]
@@ -109,3 +109,50 @@ def test_sex_is_a_letter_and_age_a_band_and_what_is_not_understood_is_unknown(tm
 def test_a_release_without_sex_and_age_leaves_them_unknown(tmp_path):
     (row,) = index(write_raw(tmp_path, [entry("1", "COVID-19", "PA", "a.png")], ["a.png"])).to_dict("records")
     assert (row["sex"], row["age_band"]) == ("", "")
+
+
+def write_lesions(raw: Path, rows: list[dict[str, object]]) -> None:
+    """An X-ray a.png of 9 x 9 pixels, and annotations of another source, in the form of General Blockchain."""
+    write_raw(raw, [entry("1", "COVID-19", "PA", "a.png")], ["a.png"])
+    (raw / "lesions" / "masks").mkdir(parents=True)
+    shared = {"Template Name": "Ground Glass Opacities", "Filename": "a.png", "Mask": "masks/one.png"}
+    shared |= {"Top": 2, "Left": 4, "Width": 3, "Height": 2}
+    pd.DataFrame([shared | row for row in rows]).to_csv(raw / "lesions" / "structure.csv", index=False)
+    cut = np.zeros((2, 3, 4), np.uint8)
+    cut[..., 3] = 255
+    cut[0, :2, :2] = 255, 248
+    Image.fromarray(cut).save(raw / "lesions" / "masks" / "one.png")
+
+
+def test_cut_out_masks_of_lesions_lie_where_the_table_puts_them_and_other_classes_are_no_lesions(tmp_path):
+    consolidation = {"Template Name": "Consolidation", "Top": 6, "Left": 0}
+    write_lesions(tmp_path, [{}, consolidation, {"Template Name": "Left Lung", "Top": 0, "Left": 0}])
+    expected = np.zeros((9, 9), bool)
+    expected[2, 4:6] = expected[6, 0:2] = True
+    assert (read_lesions(tmp_path, "images/a.png") == expected).all()
+    assert read_lesions(tmp_path, "images/b.png") is None
+
+
+@pytest.mark.parametrize("mask", ["masks/other.png", "", "../../metadata.csv"])
+def test_an_image_with_a_lesion_whose_mask_is_not_there_has_no_mask(tmp_path, mask):
+    write_lesions(tmp_path, [{}, {"Mask": mask}])
+    assert read_lesions(tmp_path, "images/a.png") is None
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"Top": 8}, "one.png has 3 x 2 pixels, but .*structure.csv puts 3 x 2 pixels at 4, 8 of an image of 9 x 9"),
+        ({"Width": 4}, "puts 4 x 2 pixels"),
+        ({"Left": "-1"}, "Left is '-1'; expected pixels"),
+        ({"Height": "2.5"}, "Height is '2.5'; expected pixels"),
+    ],
+)
+def test_a_mask_that_does_not_fit_its_image_is_refused(tmp_path, row, words):
+    write_lesions(tmp_path, [row])
+    with pytest.raises(CovbenchError, match=words):
+        read_lesions(tmp_path, "images/a.png")
+
+
+def test_without_annotations_there_is_no_mask(tmp_path):
+    assert read_lesions(tmp_path, "images/a.png") is None

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from covbench.data.sources import downloads, fetch_dataset, origins
 from covbench.data.sources.git_trees import hash_tree
-from covbench.schema import CovbenchError, GitHub, Synthetic, Zenodo
+from covbench.schema import Annotations, CovbenchError, GitHub, Synthetic, Zenodo
 from tests.git_hosting import git, publish
 from tests.local_server import LocalServer, Served
 from tests.small_datasets import make_card, read_tree, write_tree, zip_bytes
@@ -292,6 +293,38 @@ def test_the_real_samples_come_through_a_mirror_byte_for_byte(raw, folder):
     assert manifest["files"].keys() == original.keys()
     for name, path in original.items():
         assert manifest["files"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- annotations of another source ---
+
+
+def annotate(card, source):
+    return replace(card, annotations=Annotations(source, folder="lesions", mirror_folders=("masks", "other-masks")))
+
+
+def test_annotations_come_from_their_own_source_into_a_folder_of_the_dataset(server, raw, home):
+    one = publish(server, home, {"a.png": b"image"}, repository="o/images")
+    two = publish(server, home, {"masks/a.png": b"mask"}, repository="o/masks")
+    card = annotate(make_card(GitHub("o/images", one)), GitHub("o/masks", two))
+    manifest = fetch_dataset("covid_ct", card, raw, None)
+    assert read_tree(raw) == {"a.png": b"image", "lesions/masks/a.png": b"mask"}
+    assert manifest["source"] == f"github o/images @{one} and github o/masks @{two}"
+    asked = len(server.requests)
+    assert fetch_dataset("covid_ct", card, raw, None) == manifest
+    assert len(server.requests) == asked
+
+
+def test_a_mirror_brings_annotations_if_it_holds_them_and_says_so_if_not(tmp_path, raw, caplog):
+    caplog.set_level("INFO")
+    mirror = write_tree(tmp_path / "mirror", {"COVID-CT/a.png": b"image"})
+    card = annotate(make_card(), GitHub("o/masks", COMMIT))
+    assert fetch_dataset("covid_ct", card, raw, mirror)["source"] == "mirror folder COVID-CT"
+    assert "the mirror holds no masks or other-masks, so the masks of github o/masks" in caplog.text
+    write_tree(mirror, {"other-masks/a.png": b"mask"})
+    other = raw.parent / "other"
+    manifest = fetch_dataset("other", card, other, mirror)
+    assert manifest["source"] == "mirror folder COVID-CT and mirror folder other-masks"
+    assert read_tree(other) == {"a.png": b"image", "lesions/a.png": b"mask"}
 
 
 # --- drawn ---

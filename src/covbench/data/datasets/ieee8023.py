@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from covbench.data.datasets._sample import write_picture
@@ -17,8 +19,58 @@ from covbench.data.index import build_index
 from covbench.data.metadata import find_hosts, read_metadata
 from covbench.data.names import NOT_GIVEN, clean_patient, fold_name
 from covbench.data.patient_facts import read_facts
-from covbench.data.pictures import is_picture
-from covbench.schema import CLASSIFICATION, Card, CovbenchError, Datasheet, GitHub, Task
+from covbench.data.pictures import is_picture, read_picture
+from covbench.schema import CLASSIFICATION, Annotations, Card, CovbenchError, Datasheet, GitHub, Task
+
+SEGMENTATIONS = "covid-19-chest-xray-segmentations-dataset"
+LESIONS = ("Ground Glass Opacities", "Consolidation")
+PLACE = ("Top", "Left", "Width", "Height")
+STRUCTURE = ("Template Name", "Filename", "Mask", *PLACE)
+"""Columns of lesions/structure.csv: a class, an image, the cut-out mask and where it lies on the image, in pixels."""
+
+
+def read_lesions(raw: Path, path: str) -> np.ndarray | None:
+    """Read where an X-ray shows ground glass or consolidation, as General Blockchain's annotators drew it.
+
+    A mask is cut out to its own size. An image has no mask if one of its lesions lacks its file, as in a part of the
+    annotations.
+
+    raw: the dataset's folder. path: of the image, relative to it.
+
+    Returns bool, (H, W), on the grid of the image, or None. Raises CovbenchError if a mask does not fit its image.
+    """
+    table = raw / "lesions" / "structure.csv"
+    if not table.is_file():
+        return None
+    rows = _read_structure(table)
+    rows = rows[rows["Filename"] == PurePosixPath(path).name]
+    masks = [table.parent / "masks" / PurePosixPath(name or "none").name for name in rows["Mask"]]
+    if rows.empty or not all(mask.is_file() for mask in masks):
+        return None
+    lesions = np.zeros(read_picture(raw / path).shape, bool)
+    for mask, row in zip(masks, rows.to_dict("records"), strict=True):
+        top, left, height, width = (int(row[name]) for name in ("Top", "Left", "Height", "Width"))
+        cut, place = read_picture(mask) > 0, lesions[top : top + height, left : left + width]
+        if (cut.shape, place.shape) != ((height, width), (height, width)):
+            sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (cut, lesions)]
+            raise CovbenchError(
+                f"{mask} has {sizes[0]} pixels, but {table} puts {width} x {height} pixels at {left}, {top} of an "
+                f"image of {sizes[1]}; delete {raw} and fetch again"
+            )
+        place |= cut
+    return lesions
+
+
+@lru_cache(maxsize=1)
+def _read_structure(table: Path) -> pd.DataFrame:
+    """Read the lesions of structure.csv. Raises CovbenchError if a place is no whole number of pixels."""
+    structure = read_metadata(table, STRUCTURE)
+    rows = structure[structure["Template Name"].isin(LESIONS)]
+    for name in PLACE:
+        if wrong := [value for value in rows[name] if not re.fullmatch(r"\d{1,5}", value)]:
+            raise CovbenchError(f"{table}: {name} is {wrong[0]!r}; expected pixels; fetch the dataset again")
+    return rows
+
 
 CARD = Card(
     title="COVID-19 image data collection",
@@ -31,6 +83,12 @@ CARD = Card(
         "Cohen JP, Morrison P, Dao L, Roth K, Duong TQ, Ghassemi M. COVID-19 Image Data Collection: Prospective "
         "Predictions Are the Future. Journal of Machine Learning for Biomedical Imaging 2020:002. arXiv:2006.11988"
     ),
+    annotations=Annotations(
+        GitHub(f"GeneralBlockchain/{SEGMENTATIONS}", "377a49490e910a66a7f7aee1b92cdc3d5ac4bddf"),
+        folder="lesions",
+        mirror_folders=(SEGMENTATIONS, "extra-xray-lesion-masks"),
+    ),
+    lesion_mask=read_lesions,
     homepage="https://github.com/ieee8023/covid-chestxray-dataset",
     datasheet=Datasheet(
         label_origin=(
@@ -42,7 +100,10 @@ CARD = Card(
             "Images were taken from publications, from Radiopaedia, Eurorad and the Italian Society of Radiology, and "
             "from contributors, with the address of each source (README.md of the repository)."
         ),
-        annotation="The collectors copied finding, view and clinical notes from the sources (SCHEMA.md).",
+        annotation=(
+            "The collectors copied finding, view and clinical notes from the sources (SCHEMA.md). General Blockchain "
+            "published masks of lesions, lungs and devices for 100 of the X-rays (CC BY 4.0)."
+        ),
         biases=(
             "Publications show remarkable cases. Each source has its own classes and its own way to store images, so "
             "the source may give the class away."

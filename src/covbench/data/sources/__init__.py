@@ -23,8 +23,15 @@ from covbench.data.sources.manifests import (
     write_manifests,
 )
 from covbench.data.sources.mirrors import copy_mirror, find_in_mirror
-from covbench.data.sources.origins import bring_source, is_fixed, name_source, refuse_lfs_pointers
-from covbench.schema import Card, CovbenchError
+from covbench.data.sources.origins import (
+    AND,
+    bring_source,
+    is_fixed,
+    name_source,
+    name_sources,
+    refuse_lfs_pointers,
+)
+from covbench.schema import Card, CovbenchError, Source
 from covbench.system.disk import explain_full_disk, show_bytes
 
 log = logging.getLogger(__name__)
@@ -85,29 +92,51 @@ def _make_folder(raw: Path) -> Iterator[Path]:
 def _assemble(card: Card, new: Path, downloads: Path, mirror: Path | None) -> dict[str, Any]:
     """Put the whole dataset into the new folder `new` and return its manifest."""
     if mirror is not None and not card.synthetic:
-        mirrored = find_in_mirror(card, mirror)
-        allowance = Allowance(copy_mirror(mirrored, new))
-        origin = f"mirror folder {mirrored.name}"
+        origins = [_copy(find_in_mirror(card, mirror), new)]
+        origins += _copy_annotations(card, mirror, new)
     else:
         if len(card.sources) != 1:
             raise CovbenchError(f"{card.title}: the card must have one source, not {len(card.sources)}")
-        (source,) = card.sources
-        allowance = bring_source(source, new, downloads)
-        origin = name_source(source)
-    unpack_inner_archives(new, allowance)
+        origins = [_bring(card.sources[0], new, downloads)]
+        if card.annotations:
+            origins.append(_bring(card.annotations.source, new / card.annotations.folder, downloads))
     refuse_lfs_pointers(new)
-    manifest = build_manifest(new, origin)
+    manifest = build_manifest(new, AND.join(origins))
     if not manifest["files"]:
-        raise CovbenchError(f"{origin} brought no files")
+        raise CovbenchError(f"{manifest['source']} brought no files")
     return manifest
+
+
+def _bring(source: Source, folder: Path, downloads: Path) -> str:
+    """Put a source's files into a new folder, and name the source."""
+    unpack_inner_archives(folder, bring_source(source, folder, downloads))
+    return name_source(source)
+
+
+def _copy(mirrored: Path, folder: Path) -> str:
+    """Copy a folder of a mirror into a new folder, and name it."""
+    unpack_inner_archives(folder, Allowance(copy_mirror(mirrored, folder)))
+    return f"mirror folder {mirrored.name}"
+
+
+def _copy_annotations(card: Card, mirror: Path, new: Path) -> Iterator[str]:
+    """Copy the annotations of a dataset where a mirror holds them, and name their folder."""
+    if card.annotations is None:
+        return
+    names = card.annotations.mirror_folders
+    if mirrored := next((mirror / name for name in names if (mirror / name).is_dir()), None):
+        yield _copy(mirrored, new / card.annotations.folder)
+    else:
+        wanted, source = " or ".join(names), name_source(card.annotations.source)
+        log.info("%s: the mirror holds no %s, so the masks of %s are left out", card.title, wanted, source)
 
 
 def _find_unchanged(card: Card, raw: Path, mirror: Path | None) -> dict[str, Any] | None:
     """Return the manifest of `raw` if it came from the same fixed source and no file has changed since."""
     first = read_first_manifest(raw)
-    if first is None or mirror is not None or not all(map(is_fixed, card.sources)) or not raw.is_dir():
+    if first is None or mirror is not None or not all(map(is_fixed, card.all_sources)) or not raw.is_dir():
         return None
-    if [first["source"]] != [name_source(source) for source in card.sources]:
+    if first["source"] != name_sources(card):
         return None
     present = build_manifest(raw, first["source"])
     if present != first:

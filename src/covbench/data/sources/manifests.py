@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from covbench.data.sources.origins import name_source
+from covbench.data.sources.origins import name_sources
 from covbench.schema import Card, CovbenchError, Kaggle, KaggleCompetition
 from covbench.system.files import PROJECT, hash_file, write_json
 from covbench.system.listings import join_first, list_differences
@@ -87,20 +87,20 @@ def require_recorded_files(name: str, card: Card, new: dict[str, Any], recorded:
             other files than the card's source brought.
     """
     path = recorded / f"{name}.json"
-    sources = [name_source(source) for source in card.sources]
+    source = name_sources(card)
     if not path.is_file():
         unpublished = any(isinstance(source, Kaggle | KaggleCompetition) for source in card.sources)
-        if unpublished and new["source"] in sources:
+        if unpublished and new["source"] == source:
             log.warning(HOW_TO_RECORD, name, new["source"], name, name)
         return
     known = _read_manifest(path)
-    if [known["source"]] != sources:
+    if known["source"] != source:
         raise CovbenchError(
-            f"{path} is of {known['source']}, but the card names {' and '.join(sources)}; delete the file, fetch, and "
+            f"{path} is of {known['source']}, but the card names {source}; delete the file, fetch, and "
             "record the new manifest"
         )
     differing = list_differences(known["files"], new["files"])
-    if new["source"] not in sources:
+    if new["source"] != source:
         unlike = [line for line in differing if not line.endswith("(missing)")]
         log.info("%s: %d files of %s are not as recorded in %s", name, len(unlike), new["source"], path.name)
     elif differing:

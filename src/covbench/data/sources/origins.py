@@ -13,13 +13,14 @@ from covbench.data.sources.archives import Allowance, is_archive, lift_only_fold
 from covbench.data.sources.downloads import download, find_wrong_sum, get_json
 from covbench.data.sources.git_trees import hash_tree, read_tree_id
 from covbench.data.sources.kaggle_archive import download_from_kaggle
-from covbench.schema import CovbenchError, GitHub, Kaggle, KaggleCompetition, Source, Synthetic, Zenodo
+from covbench.schema import Card, CovbenchError, GitHub, Kaggle, KaggleCompetition, Source, Synthetic, Zenodo
 from covbench.system.disk import require_space
 
 log = logging.getLogger(__name__)
 
 GITHUB = "https://github.com"
 ZENODO = "https://zenodo.org"
+AND = " and "
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -36,6 +37,11 @@ def name_source(source: Source) -> str:
             return f"zenodo record {source.record}"
         case Synthetic():
             return f"synthetic data of {source.draw.__module__}"
+
+
+def name_sources(card: Card) -> str:
+    """Name all sources of a dataset in one line."""
+    return AND.join(map(name_source, card.all_sources))
 
 
 def is_fixed(source: Source) -> bool:

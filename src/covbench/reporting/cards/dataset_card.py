@@ -90,7 +90,7 @@ def build_croissant(
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": name,
-        "description": f"{card.title}. {'; '.join(map(name_source, card.sources))}.",
+        "description": f"{card.title}. {'; '.join(map(name_source, card.all_sources))}.",
         "conformsTo": list(CONFORMS),
         "license": card.licence,
         "citeAs": card.citation,

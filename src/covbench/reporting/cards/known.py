@@ -96,7 +96,7 @@ def tasks(known: Known) -> Iterator[str]:
 @fact
 def sources(known: Known) -> Iterator[str]:
     for name, card in known.cards.items():
-        yield f"{name}: {'; '.join(map(name_source, card.sources))}. {card.citation}."
+        yield f"{name}: {'; '.join(map(name_source, card.all_sources))}. {card.citation}."
 
 
 def _state(known: Known, field: str) -> Iterator[str]:

@@ -19,23 +19,30 @@ from covbench.training.focus import choose_shown, measure_fold, measure_map
 from covbench.training.gradcam import SIDE
 
 TASK = Task("drawn", CLASSIFICATION, ("healthy", "sick"), positive="sick")
-SIZE, IMAGES, TRAINED, EPOCHS = 64, 260, 180, 8
+SIZE, IMAGES, TRAINED, EPOCHS = 96, 240, 180, 8
 OPTIONS = replace(protocol_options(AUDITED, TASK), size=SIZE, batch_size=20, augmentation="none")
 
 
 def draw_chest(rng, sick):
-    """A grey chest with two dark lungs, and the mask of a bright patch in one of them if sick."""
+    """A grey chest with dark lungs, ribs and electrodes, and the mask of a bright patch in a lung if sick."""
     y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
     down, right = rng.normal(0, 0.04, 2)
     lungs = np.zeros((SIZE, SIZE), bool)
     for side in (-1, 1):
         lungs |= ((x - right - 0.42 * side) / 0.3) ** 2 + ((y - down) / 0.66) ** 2 < 1
     picture, lesion = np.where(lungs, 70.0, 150.0), np.zeros_like(lungs)
+    picture += 40 * (np.sin(16 * (y - down) + 3 * np.abs(x)) > 0.6)
+    for row, column in rng.integers(0, SIZE, (4, 2)):
+        picture[find_disc(row, column, 5)] = 235
     if sick:
-        row, column = rng.permutation(np.argwhere(ndimage.binary_erosion(lungs, iterations=6)))[0]
-        lesion = np.hypot(np.arange(SIZE)[:, None] - row, np.arange(SIZE) - column) < 8
+        row, column = rng.permutation(np.argwhere(ndimage.binary_erosion(lungs, iterations=8)))[0]
+        lesion = find_disc(row, column, 12)
         picture = picture + 60 * lesion
     return (ndimage.gaussian_filter(picture, 1) + rng.normal(0, 8, lungs.shape)).clip(0, 255).astype(np.uint8), lesion
+
+
+def find_disc(row, column, radius):
+    return np.hypot(np.arange(SIZE)[:, None] - row, np.arange(SIZE) - column) < radius
 
 
 def draw_folds(rng, shuffled):

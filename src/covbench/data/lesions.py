@@ -11,6 +11,9 @@ from covbench.data.datasets import DATASETS, TASKS, dataset_of, usable_rows
 from covbench.data.masks import pack_masks
 from covbench.data.resizing import resize_mask
 
+REGIONS = ("lungs", "lesions")
+LUNGS, LESIONS = REGIONS
+
 
 def prepare_lesions(name: str, index: pd.DataFrame, raw: Path, side: int) -> dict[str, np.ndarray]:
     """Read the lesion masks that come with a task's images.
@@ -33,3 +36,11 @@ def prepare_lesions(name: str, index: pd.DataFrame, raw: Path, side: int) -> dic
             found[row] = pack_masks(resized)
     masks = np.stack([*found.values()]) if found else np.zeros((0, side, -(-side // 8)), np.uint8)
     return {"rows": np.array([*found], np.int64), "masks": masks}
+
+
+def keep_explained(focus: pd.DataFrame) -> pd.DataFrame:
+    """Keep the maps that a region can explain: all for lungs, those of right answers for lesions.
+
+    A healthy chest has no lesion to look at. focus: training.focus.FOCUS_COLUMNS.
+    """
+    return focus[(focus["region"] == LUNGS) | (focus["truth"] == focus["predicted"])]

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import ndimage
 
 from covbench.data.folds import Fold
+from covbench.data.lesions import keep_explained
 from covbench.data.masks import unpack_masks
 from covbench.schema import Column
 from covbench.training.classifier_parts import cut_at_features
@@ -117,7 +118,7 @@ def choose_shown(looked: Looked) -> dict[str, np.ndarray]:
     `{region}/map`, uint8, (K, SIDE, SIDE).
     """
     arrays = {}
-    for region, rows in looked.focus.groupby("region"):
+    for region, rows in keep_explained(looked.focus).groupby("region"):
         least = rows.sort_values(["energy", "image_id"]).head(SHOWN)
         arrays[f"{region}/image_id"] = least["image_id"].to_numpy(str)
         arrays[f"{region}/energy"] = least["energy"].to_numpy()

@@ -15,6 +15,7 @@ from covbench.data.augmentation import AUGMENTATIONS
 from covbench.data.controls import CONTROLS, LUNG_CONTROLS, alter_images
 from covbench.data.datasets import TASKS
 from covbench.data.folds import Fold, open_folds, tabulate_predictions
+from covbench.data.lesions import LESIONS, LUNGS
 from covbench.data.masks import unpack_masks
 from covbench.experiment.records import seal_record
 from covbench.experiment.run_files import read_fingerprint
@@ -89,7 +90,7 @@ def open_regions(job: ControlJob, fold: Fold) -> dict[str, dict[int, np.ndarray]
     lungs, lesions = np.load(job.lungs, mmap_mode="r"), np.load(job.lesions)
     found = {position: np.asarray(lungs[position]) for position in fold.positions.tolist()}
     marked = dict(zip(lesions["rows"].tolist(), lesions["masks"], strict=True))
-    return {"lungs": {position: mask for position, mask in found.items() if mask.any()}, "lesions": marked}
+    return {LUNGS: {position: mask for position, mask in found.items() if mask.any()}, LESIONS: marked}
 
 
 def measure_grey(fold: Fold) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.data.lesions import REGIONS, keep_explained
 from covbench.evaluation.comparison.bootstrap import mean_draws
 from covbench.evaluation.comparison.contestants import group_models
 from covbench.evaluation.comparison.controls import find_obstacle
@@ -19,9 +20,6 @@ from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import RunRecord, examine_runs, name_weights
 from covbench.experiment.workflow_files import controls_folder, list_controlled
 
-REGIONS = ("lungs", "lesions")
-CORRECT_ONLY = ("lesions",)
-"""Regions that explain an answer only if it is right: a healthy chest has no lesion to look at."""
 NO_MASK = "no test image has a mask of this region"
 NO_ANSWER = "no test image with a mask of this region was answered correctly"
 
@@ -64,7 +62,7 @@ def score_focus(focus: pd.DataFrame, region: str) -> dict[str, Any]:
         The columns of the table `focus` from `region` on.
     """
     masked = focus[focus["region"] == region]
-    used = masked[masked["truth"] == masked["predicted"]] if region in CORRECT_ONLY else masked
+    used = keep_explained(masked)
     row: dict[str, Any] = {"region": region, "seeds": used["seed"].nunique(), "images": used["image_id"].nunique()}
     row |= {"groups": used["group"].nunique(), "left_out": len(masked) - len(used)}
     if used.empty:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covbench.data.lesions import REGIONS
 from covbench.data.masks import unpack_masks
-from covbench.evaluation.comparison.focus import REGIONS
 from covbench.experiment.runs import RunRecord
 from covbench.experiment.workflow_files import controls_folder
 from covbench.reporting.figures.overlays import overlay_heat, save_picture
@@ -62,10 +62,9 @@ def _read_focus(measured: pd.DataFrame) -> Iterator[str]:
         if rows.empty:
             continue
         better, worse = int((rows["gain_low"] > 0).sum()), int((rows["gain_high"] < 0).sum())
-        words = f"{name_protocol(protocol)}: the maps of {better} of {count(len(rows), 'network')} are largest in the "
-        words += f"{region} more often than chance"
-        words += f", those of {worse} more rarely." if worse else "."
-        yield words + f" By chance, {rows['chance'].mean():.0%} of the maps would be."
+        words = f"{name_protocol(protocol)}: the maps of {better} of {count(len(rows), 'network')} hit the {region} "
+        words += f"more often than a random point does ({rows['chance'].mean():.0%})"
+        yield words + (f", those of {worse} more rarely." if worse else ".")
 
 
 def _build_table(focus: pd.DataFrame) -> Table:

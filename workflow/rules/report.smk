@@ -50,6 +50,7 @@ rule report:
         "results/compare/findings.csv",
         "results/compare/external.csv",
         "results/compare/controls.csv",
+        "results/compare/search.csv" if config["search"] else [],
         "results/compare/runs.csv",
         "results/audit/splits.csv",
         "results/audit/flow.csv",

@@ -16,6 +16,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/search.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/contestants.smk"
 include: "workflow/rules/scores.smk"

@@ -14,6 +14,7 @@ from bench.processes import call_fresh
 from bench.rows import NotHereError, Row
 
 FOLDER = Path(__file__).parent
+LONGEST = 4 * 3600  # seconds until a measurement is stopped; the whole grid, run twice, takes about two hours
 
 
 def find_measurements() -> dict[str, str]:
@@ -33,7 +34,7 @@ def run(name: str, title: str) -> bool:
     rows: list[Row] = []
     failure = ""
     try:
-        rows = [read_row(row) for row in call_fresh(f"bench.{name}:measure")]
+        rows = [read_row(row) for row in call_fresh(f"bench.{name}:measure", timeout=LONGEST)]
     except Exception as error:  # a measurement that fails must not stop the others
         failure = str(error)
         print(f"  not measured: {failure}")

@@ -75,7 +75,7 @@ def test_writing_the_page_twice_changes_nothing(drawn_page):
 def test_a_machine_that_cannot_measure_keeps_what_was_measured_elsewhere(drawn_page, monkeypatch):
     page.keep_result("gpu", "On a GPU", [Row("images", 900.0, math.nan, "images/s", math.nan)], "", 1.0)
 
-    def refuse(function):
+    def refuse(function, timeout):
         raise RuntimeError("bench.rows.NotHereError: no GPU was at hand")
 
     monkeypatch.setattr(command, "call_fresh", refuse)

@@ -99,13 +99,15 @@ class Protocol:
 
     meaning: in a sentence or two, for the report. options: from a task and the name of a network or baseline to its
     training choices, before the config changes any. split: from a task to the rule that divides it. repeats: protocol
-    whose options it has, with all changes that the config makes to them; empty: it has options of its own.
+    whose options it has, with all changes that the config makes to them; empty: it has options of its own. searched:
+    whether `search` in the config chooses its learning rates.
     """
 
     meaning: str
     options: Callable[[Task, str], Options]
     split: Callable[[Task], SplitRule]
     repeats: str = ""
+    searched: bool = False
 
 
 _PUBLISHED_BINARY = Options(
@@ -287,6 +289,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "alone selects the model. Rely on these scores.",
         _audited_options,
         _audited_split,
+        searched=True,
     ),
 }
 """By name. The config chooses among them; the report explains each."""

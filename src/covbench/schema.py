@@ -177,9 +177,26 @@ class Run:
     seed: int
 
     @property
+    def path(self) -> str:
+        """Where its files lie below results/runs/, and its checkpoints below checkpoints/."""
+        return f"{self.task}/{self.protocol}/{self.architecture}/{self.seed}"
+
+    @property
     def folder(self) -> str:
         """Where its files lie, relative to the working directory."""
-        return f"results/runs/{self.task}/{self.protocol}/{self.architecture}/{self.seed}"
+        return f"results/runs/{self.path}"
+
+
+@dataclass(frozen=True)
+class Trial(Run):
+    """A training of a search: it is scored on the validation fold and predicts nothing. trial: counted from 0."""
+
+    trial: int
+
+    @property
+    def path(self) -> str:
+        """Beside the folder of its run, which clears its checkpoints of everything else when it has finished."""
+        return f"{self.task}/{self.protocol}/{self.architecture}/trials/{self.seed}/{self.trial}"
 
 
 @dataclass(frozen=True)

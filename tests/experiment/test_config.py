@@ -77,6 +77,36 @@ def test_a_rate_that_yaml_reads_as_text_gets_the_right_spelling():
     assert "write 1.0e-04" in mistakes_of(options={"audited": {"classification": rate}})
 
 
+def test_a_search_is_off_by_default_and_needs_only_the_number_of_its_trials():
+    assert check_config(SMALL)["search"] is None
+    assert check_config(SMALL | {"search": {"trials": 8}})["search"] == {"trials": 8, "factors": [0.1, 10.0]}
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"trials": 1}, "search.trials: 1 is too small; the minimum is 2"),
+        ({"factors": [0.1, 10.0]}, "search.trials: missing; add this key"),
+        ({"trials": 3, "rates": [0.1, 1.0]}, "search.rates: unknown key; known: factors, trials"),
+        (
+            {"trials": 3, "factors": [10.0, 0.1]},
+            "search.factors: 10.0 is not below 0.1; write the smaller factor first",
+        ),
+        ({"trials": 3, "factors": [1.0, 1.0]}, "search.factors: 1.0 is not below 1.0; write the smaller factor first"),
+        ({"trials": 3, "factors": [0.0, 1.0]}, "search.factors.0: 0.0 is too small; it has to be above 0"),
+        ({"trials": 3, "factors": [0.1, 1.0, 10.0]}, "search.factors: [0.1, 1.0, 10.0] is too long a list; name at mo"),
+        (8, "search: 8 is no set of keys with values or null"),
+    ],
+)
+def test_a_mistake_in_a_search_names_its_key_and_the_remedy(search, message):
+    assert message in mistakes_of(search=search)
+
+
+def test_a_search_without_a_protocol_that_is_searched_is_refused():
+    message = mistakes_of(search={"trials": 3}, protocols=["published", "published_audited_split"])
+    assert "search: no planned protocol is searched; add audited to protocols, or remove search" in message
+
+
 def test_weights_none_is_an_explicit_choice_and_other_words_are_refused():
     assert check_config(SMALL | {"weights": "none"})["weights"] == "none"
     assert "weights" in mistakes_of(weights="imagenett")

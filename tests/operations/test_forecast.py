@@ -26,6 +26,7 @@ from covbench.operations.run_costs import Cost, count_folds, estimate_cost, esti
 from covbench.operations.step_timings import PROBES, StepTimings, describe_setting, plan_probe
 from covbench.protocols import PROTOCOLS, split_rule
 from covbench.schema import CovbenchError
+from tests.run_records import finish_trial
 
 CONFIG = {
     "tasks": ["phantom_xray"],
@@ -176,6 +177,18 @@ def test_only_trainings_that_are_still_to_do_are_forecast(plan):
     assert [run.seed for run in to_do] == [1]
     assert [run.seed for run in finished] == [0]
     assert group_trainings([RunRecord(entry, RunState.SCORED) for entry in deep]) == []
+
+
+def test_the_trials_of_a_search_have_a_line_of_their_own_and_keep_no_model(tmp_path):
+    plan = plan_runs(check_config(CONFIG | {"search": {"trials": 3}}))
+    entry = next(planned for planned in plan if planned.trials)
+    keep_timing(entry, tmp_path)
+    trials, runs = forecast_trainings(plan, tmp_path, 0)
+    assert (trials.architecture, trials.runs, trials.cost.disk_mb) == ("small_cnn trials", 6, 0)
+    assert (runs.architecture, runs.runs, runs.cost.disk_mb) == ("small_cnn", 2, 1)
+    assert trials.cost.seconds == runs.cost.seconds > 0
+    finish_trial(tmp_path, entry.trials[1], 0.5)
+    assert forecast_trainings(plan, tmp_path, 0)[0].runs == 5
 
 
 def test_runs_side_by_side_end_with_the_longest_line():

@@ -32,14 +32,16 @@ from covbench.experiment.plan import (
     prepared_paths,
 )
 from covbench.experiment.provenance import fingerprint_inputs, fingerprint_plan
+from covbench.experiment.trials import settle_run
 from covbench.experiment.workflow_files import (
     group_explained,
+    lesions_path,
     list_controls,
     list_duplicates,
     list_external,
     list_lungs,
     list_splits,
-    lesions_path,
+    list_trials,
     lungs_path,
     marks_lungs,
     seed_paths,
@@ -92,11 +94,17 @@ CARDS = {
 CONTESTANT_NAMES = "|".join(CARDS) or "no_contestant"
 ENSEMBLES = read_ensembles(config)
 ENSEMBLE_NAMES = "|".join(ENSEMBLES) or "no_ensemble"
+SEARCHED = "|".join(name for name in PROTOCOLS if PROTOCOLS[name].searched)
+TRIAL_NUMBERS = (
+    "|".join(map(str, range(config["search"]["trials"])))
+    if config["search"]
+    else "no_trial"
+)
 MODELS = "|".join([*CLASSIFIERS, *SEGMENTERS, *BASELINES])
 
 # Fingerprints instead of the whole plan as parameters of rules: Snakemake stores parameters with every output.
 PLAN_ID = fingerprint_plan(RUNS)
-ACCEPTED = list_accepted(RUNS)
+ACCEPTED = list_accepted(map(settle_run, RUNS))
 EXPLAINED = group_explained(RUNS)
 
 CLASSIFICATION_TASKS = "|".join(
@@ -139,6 +147,21 @@ def model_options(wildcards):
 
 def options_for(wildcards):
     return asdict(model_options(wildcards))
+
+
+def settled_for(wildcards):
+    """Return the run of a job with the rates that its search has chosen."""
+    return settle_run(planned_for(wildcards))
+
+
+def planned_trial(wildcards):
+    """Return what the config asks for a trial of a run."""
+    return planned_for(wildcards).trials[int(wildcards.trial)]
+
+
+def trials_for(wildcards):
+    """Name the trials that choose the rates of a run; nothing without a search."""
+    return list_trials([planned_for(wildcards)])
 
 
 def prepared_at(wildcards, task):

@@ -4,6 +4,7 @@ rule train_classifier:
         split="data/splits/{task}/{protocol}/{seed}.parquet",
         prepared=lambda wildcards: planned_for(wildcards).inputs.prepared,
         weights=weights_for,
+        trials=trials_for,
     output:
         model="results/runs/{task}/{protocol}/{architecture}/{seed}/model.keras",
         history="results/runs/{task}/{protocol}/{architecture}/{seed}/history.csv",
@@ -24,9 +25,9 @@ rule train_classifier:
         mem_mb=12000,
         runtime="8h",
     params:
-        options=options_for,
+        options=lambda wildcards: asdict(settled_for(wildcards).options),
         settings=lambda wildcards: asdict(planned_for(wildcards).settings),
-        decided_by=lambda wildcards: fingerprint_decisions(planned_for(wildcards)),
+        decided_by=lambda wildcards: fingerprint_decisions(settled_for(wildcards)),
     script:
         "../scripts/train.py"
 

@@ -51,6 +51,7 @@ rule report:
         "results/compare/external.csv",
         "results/compare/controls.csv",
         "results/compare/focus.csv",
+        "results/compare/search.csv" if config["search"] else [],
         "results/compare/runs.csv",
         "results/audit/splits.csv",
         "results/audit/flow.csv",

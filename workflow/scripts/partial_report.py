@@ -13,6 +13,7 @@ from covbench.evaluation.comparison.compare import compare_runs
 from covbench.evaluation.comparison.controls import compare_controls
 from covbench.evaluation.comparison.counterparts import read_counterparts
 from covbench.evaluation.comparison.external_drop import compare_external
+from covbench.evaluation.comparison.searches import tabulate_search
 from covbench.evaluation.score import score_unscored
 from covbench.experiment.plan import plan_runs
 from covbench.reporting.page import build_report, describe_origin
@@ -28,6 +29,7 @@ i = snakemake.input
 reported, findings = read_counterparts(i.published, i.counterparts, i.findings)
 tables = compare_runs(plan, reported, pd.read_csv(i.literature), partial=True)
 tables |= {"external": compare_external(plan), "controls": compare_controls(plan), "findings": findings}
+tables |= {"search": tabulate_search(plan)} if snakemake.config["search"] else {}
 for name, table in tables.items():
     write_table(partial / "compare" / f"{name}.csv", table)
 seal_files(partial / "compare" / f"{name}.csv" for name in tables)

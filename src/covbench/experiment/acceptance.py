@@ -7,7 +7,9 @@ from pathlib import Path
 
 from covbench.experiment.accepted_edits import ACCEPTABLE, record_acceptance
 from covbench.experiment.plan import PlannedRun
+from covbench.experiment.provenance import find_differences
 from covbench.experiment.runs import RunRecord, RunState, examine_runs
+from covbench.experiment.trials import read_trials
 from covbench.schema import CovbenchError
 
 
@@ -55,11 +57,21 @@ def accept_runs(records: Sequence[RunRecord], because: str) -> list[str]:
         raise CovbenchError('say why the edit is harmless: --because "comments only"')
     if refused := [why for record in records if (why := _refuse(record))]:
         raise CovbenchError("nothing was accepted:\n  " + "\n  ".join(refused))
+    for record in records:
+        _accept_trials(record, because.strip())
     return [
         f"{record.run.folder}: "
         f"{record_acceptance(record.folder / 'manifest.json', record.differences, because.strip())}"
         for record in records
     ]
+
+
+def _accept_trials(record: RunRecord, because: str) -> None:
+    """Accept the same edits for the trials that chose the rates of a run, or Snakemake would train them again."""
+    trials = zip(record.planned.trials, read_trials(record.planned, record.root), strict=True)
+    for planned, manifest in trials:
+        if differences := find_differences(planned, manifest, record.root):
+            record_acceptance(record.root / planned.run.folder / "manifest.json", differences, because)
 
 
 def _refuse(record: RunRecord) -> str:

@@ -55,7 +55,7 @@ def check_config(config: Mapping[str, Any], schema_path: Path = SCHEMA) -> Confi
     """Return the config with defaults filled in. Raises CovbenchError that lists every mistake."""
     checked = check_shape(config, schema_path, "config")
     mistakes = [*_unknown_names(checked), *_unknown_levels(checked)]
-    mistakes = mistakes or [*_misfits(checked), *_bad_contestants(checked)]
+    mistakes = mistakes or [*_misfits(checked), *_misplaced_search(checked), *_bad_contestants(checked)]
     mistakes = mistakes or [*find_mistakes(checked, _all_names(checked)), *_unshared_seeds(checked)]
     if mistakes:
         raise CovbenchError("config: " + "\nconfig: ".join(mistakes))
@@ -145,6 +145,18 @@ def _misfits(config: Config) -> Iterator[str]:
                     f"options.{protocol}.{level}.head: {options['head']!r} does not suit {kind}; "
                     f"known: {', '.join(HEADS[kind])}"
                 )
+
+
+def _misplaced_search(config: Config) -> Iterator[str]:
+    """Find a search that draws from no range, or that no planned protocol uses."""
+    if config["search"] is None:
+        return
+    low, high = config["search"]["factors"]
+    if low >= high:
+        yield f"search.factors: {low} is not below {high}; write the smaller factor first"
+    searched = [name for name in PROTOCOLS if PROTOCOLS[name].searched]
+    if not {*searched} & {*config["protocols"]}:
+        yield f"search: no planned protocol is searched; add {' or '.join(searched)} to protocols, or remove search"
 
 
 def _unshared_seeds(config: Config) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -12,9 +12,10 @@ from covbench.data.external import find_external_tasks
 from covbench.data.sources.pretrained_weights import weights_file
 from covbench.experiment.contestants import read_contestant, stored_path
 from covbench.experiment.ensembles import Ensemble, read_ensembles
+from covbench.experiment.search import list_options
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS, architecture
-from covbench.protocols import Options, resolve_options, split_rule
-from covbench.schema import SEGMENTATION, Run
+from covbench.protocols import PROTOCOLS, Options, resolve_options, split_rule
+from covbench.schema import SEGMENTATION, Run, Trial
 
 Config = Mapping[str, Any]
 
@@ -65,7 +66,7 @@ class PlannedRun:
 
     family: DEEP, BASELINE, EXTERNAL or ENSEMBLE. options: None unless a network is trained; only that uses options and
     settings. ensemble: None unless the family is ENSEMBLE. arguments: words for the command of a contestant from
-    elsewhere.
+    elsewhere. trials: of a search, which decides the rates in the options; empty if nothing is searched.
     """
 
     run: Run
@@ -75,6 +76,7 @@ class PlannedRun:
     inputs: InputFiles
     ensemble: Ensemble | None = None
     arguments: str = ""
+    trials: tuple[PlannedRun, ...] = ()
 
     @property
     def is_deep(self) -> bool:
@@ -86,7 +88,7 @@ class PlannedRun:
 
         This has to be fast, because a plan can have thousands of runs.
         """
-        return {
+        described = {
             **vars(self.run),
             "folder": self.run.folder,
             "family": self.family,
@@ -96,6 +98,7 @@ class PlannedRun:
             "settings": dict(vars(self.settings)) if self.is_deep else {},
             "files": self.inputs.by_name,
         }
+        return described | ({"trials": [dict(vars(trial.options)) for trial in self.trials]} if self.trials else {})
 
 
 def plan_runs(config: Config) -> list[PlannedRun]:
@@ -135,7 +138,17 @@ def plan_run(config: Config, run: Run, options: Options) -> PlannedRun:
     )
     settings = Settings(config["deterministic"], config["precision"], config["threads"])
     words = choose_arguments(config, run.architecture) if family == EXTERNAL else ""
-    return PlannedRun(run, family, options if family == DEEP else None, settings, files, ensemble, words)
+    planned = PlannedRun(run, family, options if family == DEEP else None, settings, files, ensemble, words)
+    return replace(planned, trials=tuple(_plan_trials(config, planned)))
+
+
+def _plan_trials(config: Config, planned: PlannedRun) -> Iterator[PlannedRun]:
+    """Plan the search of a run: the same training with other rates; none where the rates are the protocol's own."""
+    search, run = config.get("search"), planned.run
+    if search and planned.options and PROTOCOLS[run.protocol].searched:
+        listed = list_options(planned.options, search["trials"], search["factors"], run.seed)
+        for number, options in enumerate(listed):
+            yield replace(planned, run=Trial(**vars(run), trial=number), options=options)
 
 
 def choose_arguments(config: Config, name: str) -> str:

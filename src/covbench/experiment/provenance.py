@@ -20,6 +20,7 @@ from covbench.experiment.code_fingerprint import depend_run
 from covbench.experiment.contestants import hash_contestant
 from covbench.experiment.plan import DEEP, EXTERNAL, PlannedRun, family_of
 from covbench.experiment.records import seal_record
+from covbench.experiment.trials import settle_run
 from covbench.models.catalogue import architecture, input_size
 from covbench.schema import Run
 from covbench.system.content_hashes import hash_content
@@ -148,7 +149,7 @@ def expect_inputs(planned: PlannedRun, root: Path = Path()) -> dict[str, Any]:
 
     A large file whose stamp fits is not read (covbench.system.content_hashes).
     """
-    plain = planned.describe()
+    plain = settle_run(planned, root).describe()
     paths = {name: root / path for name, path in plain["files"].items()}
     files = {name: hash_content(path) if path.exists() else None for name, path in paths.items()}
     return decide_inputs(planned.run, plain["options"], plain["settings"], planned.family) | {"files": files}

@@ -29,7 +29,7 @@ def checkpoint_folder(run: Run, fingerprint: str) -> Path:
 
 def run_checkpoints(run: Run) -> Path:
     """Return the folder that holds a run's lock and the checkpoints of all its fingerprints."""
-    return Path("checkpoints") / run.task / run.protocol / run.architecture / str(run.seed)
+    return Path("checkpoints") / run.path
 
 
 @contextmanager

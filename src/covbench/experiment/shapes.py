@@ -37,6 +37,7 @@ LIMITS = {
     "maximum": "is too large; the maximum is {}",
     "exclusiveMinimum": "is too small; it has to be above {}",
     "minItems": "is too short a list; name at least {}",
+    "maxItems": "is too long a list; name at most {}",
     "minLength": "is empty; leave the key out or give it a value",
 }
 """Limit of JSON schema -> what is wrong with a value beyond it."""

@@ -105,11 +105,14 @@ def list_checks(root: Path) -> Iterator[Check]:
         task, protocol, architecture, seed = path.parts[-5:-1]
         run = Run(task, protocol, architecture, int(seed)) if seed.isdecimal() else None
         yield Check(path, _size(path), partial(_check_manifest, path, run), _remedy(path, root))
+    for path in sorted((root / "results").glob("runs/*/*/*/trials/*/*/manifest.json")):
+        yield Check(path, _size(path), partial(_check_manifest, path, None), _remedy(path, root))
     for pattern in ("runs/*/*/*/*/metrics.json", "external/*/*/*/*/*.json", "controls/*/*/*/manifest.json"):
         for path in sorted((root / "results").glob(pattern)):
             yield Check(path, _size(path), partial(_check_scores, path), _remedy(path, root))
-    for path in sorted((root / "checkpoints").glob("*/*/*/*/*/finished/outputs.json")):
-        yield from _list_kept(path)
+    for pattern in ("*/*/*/*/*/finished/outputs.json", "*/*/*/trials/*/*/*/finished/outputs.json"):
+        for path in sorted((root / "checkpoints").glob(pattern)):
+            yield from _list_kept(path)
 
 
 def _list_raw(manifest: Path, root: Path) -> Iterator[Check]:

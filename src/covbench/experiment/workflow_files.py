@@ -58,6 +58,11 @@ def is_tested(planned: PlannedRun) -> bool:
     return all(family_of(member) != EXTERNAL or read_contestant(member).external for member in members)
 
 
+def list_trials(plan: Iterable[PlannedRun]) -> list[str]:
+    """List the manifests of all trials of the runs."""
+    return [f"{trial.run.folder}/manifest.json" for planned in plan for trial in planned.trials]
+
+
 def controls_folder(task: str, protocol: str, architecture: str) -> str:
     """Name the folder of what a network predicts for altered images. All three may be wildcards.
 

@@ -107,7 +107,7 @@ def find_foreign(plan: Iterable[PlannedRun], metadata: Mapping[str, OutputMetada
     Returns:
         Input files of planned runs without metadata, and manifests of a run that their metadata does not describe.
     """
-    plan = list(plan)
+    plan = [each for planned in plan for each in (planned, *planned.trials)]
     read = dict.fromkeys(name for planned in plan for name in planned.inputs.by_name.values())
     foreign = [name for name in read if name not in metadata and (root / name).exists()]
     manifests = [f"{planned.run.folder}/manifest.json" for planned in plan]

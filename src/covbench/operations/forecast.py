@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from covbench.experiment.accepted_edits import find_acceptance
 from covbench.experiment.plan import PlannedRun
+from covbench.experiment.provenance import find_differences
+from covbench.experiment.run_files import read_manifest
 from covbench.experiment.runs import RunRecord, RunState, examine_runs
 from covbench.experiment.shapes import suggest
 from covbench.operations.gpu_classes import SETUP_SECONDS, GpuClass, read_classes
@@ -16,7 +19,7 @@ from covbench.operations.network_work import count_setting
 from covbench.operations.run_costs import Cost, count_folds, estimate_cost, learn_cost
 from covbench.operations.step_model import describe_error, leave_one_out
 from covbench.operations.step_timings import ESTIMATED, StepTimings, describe_setting
-from covbench.schema import CovbenchError
+from covbench.schema import CovbenchError, Trial
 from covbench.system.gpu_leases import list_gpus
 
 HELP = """\
@@ -37,6 +40,8 @@ Where no GPU is at hand, the study is also estimated for classes of GPUs, from t
 measured. `in halves` counts runs whose batches have to be cut into two micro-batches to fit into the memory, as the
 training does. kWh are the board's largest power times hours: an upper bound for the GPUs alone, without their host.
 
+The trials of a search have a line of their own for each network. They keep no model.
+
 Every epoch is counted, so runs that stop early are shorter than forecast. Several trainings at once on one CPU slow
 each other down. `~` before a number of images means that no split exists yet. Baselines take seconds to minutes and are
 not listed.
@@ -54,7 +59,7 @@ examples:
 
 @dataclass(frozen=True)
 class Line:
-    """The runs of one task, protocol and architecture that are still to do.
+    """The runs of one task, protocol and architecture that are still to do, or the trials of their search.
 
     images: of all folds. counted: whether they are counted in the split; otherwise they are estimated.
     cost: of each run; None if it is unknown.
@@ -110,7 +115,7 @@ def forecast_study(plan: Sequence[PlannedRun], root: Path, seconds: float) -> Fo
     Returns:
         The forecast. It has no lines if nothing is to do.
     """
-    records = examine_runs(plan, root)
+    records = _examine_trainings(plan, root)
     groups, known = group_trainings(records), StepTimings(root)
     lines = _forecast_groups(groups, known, root, seconds)
     classes = () if list_gpus() else read_classes()
@@ -134,7 +139,26 @@ def forecast_trainings(plan: Sequence[PlannedRun], root: Path, seconds: float) -
     Returns:
         The lines of forecast_study.
     """
-    return _forecast_groups(group_trainings(examine_runs(plan, root)), StepTimings(root), root, seconds)
+    return _forecast_groups(group_trainings(_examine_trainings(plan, root)), StepTimings(root), root, seconds)
+
+
+def _examine_trainings(plan: Sequence[PlannedRun], root: Path) -> list[RunRecord]:
+    return [*examine_trials(plan, root), *examine_runs(plan, root)]
+
+
+def examine_trials(plan: Iterable[PlannedRun], root: Path) -> list[RunRecord]:
+    """Examine every trial of the planned runs: trained, stale or missing. `root` is the folder that holds results/."""
+    return [_examine_trial(trial, root) for planned in plan for trial in planned.trials]
+
+
+def _examine_trial(trial: PlannedRun, root: Path) -> RunRecord:
+    try:
+        manifest = read_manifest(root / trial.run.folder / "manifest.json", trial.run)
+    except (ValueError, OSError) as error:
+        return RunRecord(trial, RunState.MISSING, root, str(error))
+    differences = find_differences(trial, manifest, root)
+    state = RunState.STALE if differences and not find_acceptance(differences, manifest) else RunState.TRAINED
+    return RunRecord(trial, state, root, differences=differences, manifest=manifest)
 
 
 def _forecast_groups(groups: Sequence[Group], known: StepTimings, root: Path, seconds: float) -> list[Line]:
@@ -145,12 +169,12 @@ def _forecast_groups(groups: Sequence[Group], known: StepTimings, root: Path, se
 def group_trainings(records: Iterable[RunRecord]) -> list[Group]:
     """Group trainings by task, protocol and architecture: those still to do, and those that have finished.
 
-    Groups with nothing to do are left out.
+    The trials of a search are a group of their own. Groups with nothing to do are left out.
     """
-    groups: dict[tuple[str, str, str], Group] = {}
+    groups: dict[tuple[str, str, str, bool], Group] = {}
     for run in records:
         if run.planned.is_deep and run.state in (RunState.MISSING, RunState.STALE, *TRAINED):
-            key = run.task, run.protocol, run.architecture
+            key = run.task, run.protocol, run.architecture, isinstance(run.run, Trial)
             groups.setdefault(key, ([], []))[run.state in TRAINED].append(run)
     return [group for group in groups.values() if group[0]]
 
@@ -174,7 +198,8 @@ def forecast_line(to_do: Sequence[RunRecord], finished: Sequence[RunRecord], kno
         cost = learn_cost(finished)
     elif found := known.find(planned):
         cost = estimate_cost(planned, folds, *found)
-    names = planned.run.task, planned.run.protocol, planned.run.architecture
+    trials = " trials" * isinstance(planned.run, Trial)
+    names = planned.run.task, planned.run.protocol, f"{planned.run.architecture}{trials}"
     return Line(*names, len(to_do), sum(folds.values()), (root / planned.inputs.split).exists(), cost)
 
 

@@ -50,6 +50,7 @@ STAGES = {
     "prepare": ("prepare", "prepare_masks", "prepare_native_masks", "prepare_lungs"),
     "install": ("make_environment",),
     "train": (
+        "train_trial",
         "train_classifier",
         "train_segmenter",
         "average",
@@ -69,7 +70,7 @@ STAGES = {
         "average_external_masks",
     ),
     "evaluate": ("evaluate", "evaluate_contestant", "evaluate_external", "evaluate_external_masks"),
-    "compare": ("compare", "compare_external", "compare_controls"),
+    "compare": ("compare", "compare_external", "compare_controls", "compare_search"),
     "explain": ("explain",),
     "report": ("report", "partial_report"),
     "track": ("track",),

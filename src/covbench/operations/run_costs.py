@@ -15,7 +15,7 @@ from covbench.experiment.runs import RunRecord
 from covbench.operations.network_work import BYTES
 from covbench.operations.step_timings import START_SECONDS
 from covbench.protocols import SplitRule, split_rule
-from covbench.schema import SEGMENTATION
+from covbench.schema import SEGMENTATION, Trial
 from covbench.training.checkpoints import KEPT_STATES
 from covbench.training.schedule import REFRESH_BATCHES
 
@@ -122,11 +122,12 @@ def estimate_cost(planned: PlannedRun, folds: Mapping[str, int], timing: Mapping
             seconds += epochs * an_epoch
     model = timing["parameters"] * BYTES / 2**20
     masks = (folds["val"] + folds["test"]) * options.size**2 * MASK_BYTES / 2**20
+    results = model + (masks if TASKS[planned.run.task].kind == SEGMENTATION else 0)
     return Cost(
         seconds=seconds,
         memory_mb=timing["memory_mb"],
         gpu_mb=timing["gpu_mb"],
-        disk_mb=model + (masks if TASKS[planned.run.task].kind == SEGMENTATION else 0),
+        disk_mb=0.0 if isinstance(planned.run, Trial) else results,
         scratch_mb=model * WEIGHTS_IN_STATE * KEPT_STATES,
         basis=basis,
     )

@@ -98,6 +98,8 @@ def read_results(results: Path, plan: Sequence[PlannedRun], compare: Path, out: 
         for name, columns in COMPARE_TABLES.items()
         if name != "runs"
     }
+    if not any(planned.trials for planned in plan):
+        tables["search"] = tables["search"].iloc[:0]  # of an earlier config
     audit = {
         name: _read_planned(results / "audit" / f"{name}.csv", columns, runs) for name, columns in AUDIT_TABLES.items()
     }

@@ -46,6 +46,7 @@ from covbench.reporting.sections.model_page import build_model_sections, link_mo
 from covbench.reporting.sections.model_pairs import ModelPairsSection
 from covbench.reporting.sections.operating_points import OperatingPoints, build_operating_points
 from covbench.reporting.sections.reader_agreement import build_agreement_table
+from covbench.reporting.sections.search import SearchSection, build_search_section
 from covbench.reporting.sections.study import StudySection
 from covbench.reporting.sections.subgroups import SubgroupSection, build_subgroup_section
 from covbench.reporting.steps import read_steps
@@ -88,6 +89,7 @@ class TaskSection:
     classes: Table
     cost: Table
     network_costs: Table
+    search: SearchSection | None
     folds: Table
     flow: Table
     counts: ReportFigure | None
@@ -298,6 +300,7 @@ def build_task(results: Results, data: Path, cache: FigureCache, task: Task) -> 
         classes=scores.build_class_table(part.metrics, wording.CLASS_TABLE_METRICS[task.kind]),
         cost=tables.build_cost_table(part.runs),
         network_costs=tables.build_network_cost_table(part.costs),
+        search=build_search_section(part.compare["search"]),
         folds=data_overview.build_split_table(data, part, [task.name]),
         flow=data_overview.build_flow_table(part.audit["flow"]),
         counts=task_figures.draw_counts(cache, {task.name: counts}, task.name),

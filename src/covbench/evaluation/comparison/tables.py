@@ -324,6 +324,19 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "reason": Column("str", "why there is no score or no interval, or why it covers patients alone; else empty"),
         **_WEIGHTS,
     },
+    "search": {
+        **_MODEL,
+        "seed": Column("int64", "of the run whose rates the trial may give"),
+        "trial": Column("int64", "counted from 0, which has the protocol's own rates"),
+        "head_rate": Column("float64", "learning rate of the first phase; empty: it is skipped"),
+        "fine_tune_rate": Column("float64", "learning rate of the second phase; empty: it is skipped"),
+        "val_loss": Column("float64", "validation loss of the kept epoch; empty: it became infinite or no number"),
+        "epochs_run": Column("int64", "trained epochs"),
+        "seconds": Column(
+            "float64", "of training; all restarts together, unless the loss became infinite or no number"
+        ),
+        "chosen": Column("str", "yes: the run was trained with these rates; else no"),
+    },
     "runs": {
         **_MODEL,
         **_FAMILY,

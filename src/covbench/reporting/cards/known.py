@@ -162,6 +162,8 @@ def training(known: Known) -> Iterator[str]:
     for cell, options in known.options():
         shown = (f"{word.replace('_', ' ')} {_list(options, word)}" for word in words)
         yield f"{cell}: {', '.join(shown)}."
+    if trials := max((len(run.planned.trials) for run in known.results.scored), default=0):
+        yield f"The rates above are those before a search, which has {trials} trials for each network and seed."
 
 
 @fact

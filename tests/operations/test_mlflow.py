@@ -32,6 +32,7 @@ MANIFEST = {
     "device": "cpu",
     "weights": "none",
     "seconds": 30.0,
+    "energy_kwh": 0.0125,
     "peak_memory_mb": 900,
     "parameters": 12345,
     "epochs_run": 3,

@@ -62,9 +62,10 @@ CARD = Card(
             "to 0-255 before publication."
         ),
         limitations=(
-            "By the names of the files, the 20 cases are of 18 patients. Masks of the single readers are not published, so no agreement can be computed. "
-            "The README of the authors' benchmark (JunMa11/COVID-19-CT-Seg-Benchmark) states CC BY-NC-SA for these "
-            "scans, another licence than the record's."
+            "By the names of the files, the 20 cases are of 18 patients. Masks of the single readers are not "
+            "published, so no agreement can be computed. The README of the authors' benchmark "
+            "(JunMa11/COVID-19-CT-Seg-Benchmark) states CC BY-NC-SA for these scans, another licence than the "
+            "record's."
         ),
         sensitive="No names and no clinical data in the volumes.",
     ),

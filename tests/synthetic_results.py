@@ -211,6 +211,7 @@ def write_manifest(root: Path, planned: PlannedRun) -> None:
     deep = planned.is_deep
     facts = {"device": "cpu", "seconds": 12.5 + 20 * deep, "peak_memory_mb": 900, "finished": "2026-01-02T03:04:05"}
     facts |= {"parameters": 2_300_000 * deep, "epochs_run": EPOCHS * deep, "best_epoch": 9 * deep, "weights": "none"}
+    facts |= {"energy_kwh": 0.0005 + 0.002 * deep, "energy_basis": "estimated", "country": "DEU", "grid_g_per_kwh": 381}
     facts["git_commit"] = "0123456789abcdef"
     inputs = expect_inputs(planned, root)
     rewrite_manifest(root / planned.run.folder / "manifest.json", describe_run(inputs, **facts))

@@ -283,6 +283,8 @@ NETWORK_COST_COLUMNS: dict[str, Column] = {
     "trainings": Column("float64", "scored trainings in results/compare/runs.csv; this and what follows may be empty"),
     "train_seconds": Column("float64", "wall time of a training, median"),
     "train_memory_mb": Column("float64", "largest peak memory of a training"),
+    "train_kwh": Column("float64", "energy of a training, median"),
+    "energy_basis": Column("str", "measured, estimated or partly measured"),
 }
 """benchmarks/network_costs.csv, which `covbench cost` writes and the report shows."""
 NETWORK_COSTS = "benchmarks/network_costs.csv"

@@ -14,6 +14,7 @@ from covbench.experiment.config import HEADS, SCHEMA, check_config
 from covbench.experiment.plan import plan_runs
 from covbench.protocols import Options
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+from covbench.system.energy import UNSAID, EnergySettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"tasks": ["radiography"], "architectures": {"classification": ["vgg16"]}}
@@ -32,6 +33,7 @@ def test_defaults_are_filled_in():
     assert config["fetch"] == {"mirror": None}
     assert config["weights"] == {"mirror": None, "substitutes": []}
     assert config["tracking"]["uri"].startswith("sqlite:///")
+    assert EnergySettings(**config["energy"]) == UNSAID
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "demo.yaml", "sample.yaml"])
@@ -215,6 +217,12 @@ def test_a_password_in_an_address_is_refused_and_not_repeated():
     mistakes = mistakes_of(tracking={"uri": "https://me:secret@server:5000"})
     assert "MLFLOW_TRACKING_PASSWORD" in mistakes
     assert "secret" not in mistakes
+
+
+def test_a_country_is_named_by_a_code_of_three_letters_and_no_run_depends_on_it():
+    assert "energy.country: unknown name 'Germany'" in mistakes_of(energy={"country": "Germany"})
+    said = check_config(SMALL | {"energy": {"country": "DEU", "core_watts": 5}})
+    assert plan_runs(said) == plan_runs(check_config(SMALL))
 
 
 def test_the_given_config_is_left_as_it_was():

@@ -32,6 +32,7 @@ MANIFEST = {
     "device": "cpu",
     "weights": "none",
     "seconds": 30.0,
+    "energy_kwh": 0.0125,
     "peak_memory_mb": 900,
     "parameters": 12345,
     "epochs_run": 3,
@@ -124,6 +125,7 @@ def test_a_run_arrives_with_options_curves_scores_and_files(uri: str, write_run)
     assert found.data.metrics["test/accuracy"] == 0.75
     assert found.data.metrics["test/covid/recall"] == 0.5
     assert found.data.metrics["run/parameters"] == 12345
+    assert found.data.metrics["run/energy_kwh"] == 0.0125
     tags = {"git_commit": "c" * 40, "protocol": "audited", "fingerprint": "a" * 64, "scheduler_job": "12"}
     assert {name: found.data.tags[f"covbench.{name}"] for name in tags} == tags
     parent = client.get_run(found.data.tags["mlflow.parentRunId"]).info

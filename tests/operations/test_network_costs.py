@@ -35,13 +35,19 @@ def test_an_unknown_network_is_refused_before_anything_is_measured(tmp_path):
 
 
 def test_trainings_give_their_median_seconds_and_largest_memory(tmp_path, monkeypatch):
-    runs = [("vgg16", 10, 900), ("vgg16", 40, 1100), ("vgg16", 30, 1000), ("vgg19", None, None)]
+    runs = [("vgg16", 10, 900, 0.001, "estimated"), ("vgg16", 40, 1100, 0.004, "measured")]
+    runs += [("vgg16", 30, 1000, 0.003, "measured"), ("vgg19", None, None, None, None)]
     folder = tmp_path / "results" / "compare"
     folder.mkdir(parents=True)
-    write_table(folder / "runs.csv", pd.DataFrame(runs, columns=["architecture", "seconds", "peak_memory_mb"]))
+    columns = ["architecture", "seconds", "peak_memory_mb", "energy_kwh", "energy_basis"]
+    write_table(folder / "runs.csv", pd.DataFrame(runs, columns=columns))
     (row,) = summarize_trainings(folder / "runs.csv").to_dict("records")
-    assert row == {"architecture": "vgg16", "trainings": 3, "train_seconds": 30, "train_memory_mb": 1100}
+    assert row == {"architecture": "vgg16", "trainings": 3, "train_seconds": 30, "train_memory_mb": 1100} | {
+        "train_kwh": 0.003,
+        "energy_basis": "estimated, measured",
+    }
     monkeypatch.setattr(network_costs, "_measure", lambda *_: ANSWER)
     lines = show_costs(measure_costs(["vgg16", "vgg19"], tmp_path)).splitlines()
-    assert lines[1].split() == ["vgg16", "224", "1", "2", "3", "3", "900", "30", "1,100"]
-    assert lines[2].split()[-2:] == ["-", "-"]
+    shown = ["vgg16", "224", "1", "2", "3.4", "3", "900", "30", "1,100", "0.003", "estimated,", "measured"]
+    assert lines[1].split() == shown
+    assert lines[2].split()[-4:] == ["-", "-", "-", "-"]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from covbench.system.usage import peak_memory_mb, processor_seconds
+from covbench.system.usage import busy_seconds, peak_memory_mb, processor_seconds
 
 ASK = "from covbench.system.usage import peak_memory_mb; print(peak_memory_mb())"
 
@@ -41,6 +41,13 @@ def test_the_time_of_children_counts_once_they_have_ended():
     before, own = processor_seconds(), time.process_time()
     subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
     assert processor_seconds() - before > time.process_time() - own + 0.05
+
+
+def test_the_machine_is_busy_at_least_as_long_as_this_process():
+    busy, own = busy_seconds(), time.process_time()
+    while time.process_time() - own < 0.5:
+        pass
+    assert busy_seconds() - busy > 0.45  # it is counted in hundredths
 
 
 LOG = """

@@ -1,6 +1,8 @@
 """Features of baselines: the bits of their function, computed once per image."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -96,6 +98,7 @@ def test_another_seed_of_a_baseline_describes_no_image_and_predicts_from_the_sam
         outputs = {"manifest": f"{seed}.json", "predictions": f"{seed}.parquet"}
         fit_baseline_run(run, "split.parquet", ["images.npy", "rows.parquet"], outputs)
         predicted[seed] = pd.read_parquet(f"{seed}.parquet")
+        assert json.loads(Path(f"{seed}.json").read_text())["energy_kwh"] > 0
         assert sum(described) == COUNT
         features = baselines.describe_gradients(np.load("images.npy"))
         train, test = (np.flatnonzero(folds == name) for name in ("train", "test"))

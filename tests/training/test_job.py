@@ -206,6 +206,8 @@ def test_a_batch_that_does_not_fit_into_memory_is_cut_in_two_and_the_manifest_sa
     manifest = json.loads((folder / "results/manifest.json").read_text())
     assert manifest["micro_batches"] == 2
     assert manifest["epochs_run"] == 2
+    assert manifest["energy_kwh"] > 0
+    assert manifest["energy_basis"] in ("estimated", "measured")  # GPUs are not used
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from keras import layers
 
 from covbench.protocols import EVERY_EPOCH
+from covbench.system.energy import Use
 from covbench.system.signals import Interruption
 from covbench.training import state
 from covbench.training.checkpoints import load_state
@@ -183,6 +184,19 @@ def test_a_training_that_is_over_is_saved_as_its_kept_weights_alone(tmp_path, mo
     assert all(np.array_equal(one, other) for one, other in zip(weights, again, strict=True))
     assert len(progress.history) == 4
     assert sorted(tmp_path.iterdir()) == stored, "there was nothing new to save"
+
+
+def test_the_energy_of_earlier_processes_is_added_after_a_restart(tmp_path):
+    model = build_model()
+    for spent, kept in ((Use(5.0, 7.0), True), (Use(complete=False), False)):
+        first = Checkpointer(tmp_path, Interruption())
+        first.worked()
+        first.save_kept(model, Progress(phase="head", energy_before=spent))
+        second = Checkpointer(tmp_path, Interruption())
+        summed = second.sum_energy(second.resume(model))
+        assert summed.complete is kept
+        assert summed.joules >= spent.joules
+        assert spent.processor_seconds < summed.processor_seconds < spent.processor_seconds + 60
 
 
 def test_a_state_of_another_version_is_named_and_the_training_starts_anew(tmp_path, caplog):

@@ -9,6 +9,7 @@ from covbench.system.logs import log_to
 log_to(snakemake.log[0])
 
 from covbench.schema import Run
+from covbench.system.energy import EnergySettings
 from covbench.training.baseline_job import fit_baseline_run
 
 w, files = snakemake.wildcards, dict(snakemake.output.items())
@@ -18,4 +19,5 @@ for number, seed in enumerate(snakemake.params.seeds):
         split_path=snakemake.input.splits[number],
         prepared_paths=snakemake.input.prepared,
         outputs={name: paths[number] for name, paths in files.items()},
+        energy=EnergySettings(**snakemake.config["energy"]),
     )

@@ -17,6 +17,7 @@ from covbench.contestants.job import ContestantJob, run_contestant
 from covbench.data.datasets import dataset_of
 from covbench.experiment.contestants import read_contestant
 from covbench.schema import Run
+from covbench.system.energy import EnergySettings
 
 w, i = snakemake.wildcards, snakemake.input
 environment = i.get("environment")
@@ -33,4 +34,4 @@ job = ContestantJob(
     arguments=snakemake.params.arguments,
 )
 single = {name: paths if isinstance(paths, str) else paths[0] for name, paths in snakemake.output.items() if paths}
-run_contestant(job, single)
+run_contestant(job, single, EnergySettings(**snakemake.config["energy"]))

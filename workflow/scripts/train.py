@@ -18,6 +18,7 @@ from covbench.experiment.plan import Settings
 from covbench.operations.mlflow.live import follow_run
 from covbench.protocols import Options
 from covbench.schema import Run
+from covbench.system.energy import EnergySettings
 from covbench.training.job import TrainingJob, train_run
 
 w, i, p = snakemake.wildcards, snakemake.input, snakemake.params
@@ -31,4 +32,5 @@ job = TrainingJob(
     outputs=dict(snakemake.output.items()),
     settings=Settings(**p.settings),
 )
-train_run(job, follow=partial(follow_run, snakemake.config["tracking"]))
+energy = EnergySettings(**snakemake.config["energy"])
+train_run(job, follow=partial(follow_run, snakemake.config["tracking"]), energy=energy)

@@ -28,7 +28,9 @@ from covbench.experiment.plan import describe_words
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
 from covbench.experiment.run_locks import lock_run, note_failure, note_progress, run_checkpoints
 from covbench.schema import CLASSIFICATION, FOLDS, CovbenchError, Run
+from covbench.system.energy import UNSAID, EnergyMeter, EnergySettings, Use, describe_energy
 from covbench.system.files import write_json
+from covbench.system.gpu_leases import list_gpus
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +58,19 @@ class ContestantJob:
     arguments: str = ""
 
 
-def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
+def run_contestant(job: ContestantJob, outputs: Mapping[str, str], energy: EnergySettings = UNSAID) -> None:
     """Write the predictions, masks and manifest of a contestant.
 
     Args:
         job: the contestant.
         outputs: paths by `manifest`, `predictions` and, where pixels are labelled, `masks`. If it is asked for other
             datasets, also by `external` and `external_masks`.
+        energy: what the config says about energy.
 
     Raises:
         CovbenchError: its command fails, or its answers are wrong. All mistakes are listed.
     """
-    started = time.monotonic()
+    started, meter = time.monotonic(), EnergyMeter(list_gpus())
     folder = run_checkpoints(job.run)
     with lock_run(folder, wait="SLURM_JOB_ID" in os.environ), note_failure(job.run):
         files = name_inputs(job.split, job.prepared) | dict(job.external)
@@ -88,13 +91,20 @@ def run_contestant(job: ContestantJob, outputs: Mapping[str, str]) -> None:
         if "external" in outputs:
             others = [part for part in parts if part.name not in FOLDS]
             write_external(others, own[-1], outputs, labels_only)
-        write_json(outputs["manifest"], describe_run(inputs, **_state_facts(job.card, time.monotonic() - started)))
+        facts = _state_facts(job.card, time.monotonic() - started)
+        use = meter.read() if _runs_below(job.card) else Use(complete=False)
+        write_json(outputs["manifest"], describe_run(inputs, **facts, **describe_energy(use, energy)))
 
 
 def _state_facts(card: ContestantCard, seconds: float) -> dict[str, Any]:
     facts: dict[str, Any] = {"device": _name_device(card), "threads": card.threads, "weights": ""}
     facts |= {"seconds": round(seconds, 1), "parameters": None, "epochs_run": 0, "best_epoch": 0}
     return facts | {name: getattr(card, name) for name in ("title", "citation", "contact", "training_data", "answers")}
+
+
+def _runs_below(card: ContestantCard) -> bool:
+    """Whether a contestant works in children of this process, which a container may not be."""
+    return bool(card.command) and "container" not in card.environment
 
 
 def _name_device(card: ContestantCard) -> str:

@@ -21,6 +21,7 @@ from covbench.experiment.shapes import check_shape, suggest
 from covbench.models.catalogue import BASELINES, CLASSIFIERS, SEGMENTERS
 from covbench.protocols import PROTOCOLS
 from covbench.schema import CLASSIFICATION, SEGMENTATION, CovbenchError
+from covbench.system.energy import read_grid
 from covbench.system.files import PROJECT
 
 SCHEMA = PROJECT / "workflow" / "schemas" / "config.schema.yaml"
@@ -82,6 +83,7 @@ def _unknown_names(config: Config) -> Iterator[str]:
         "baselines.classification": (config["baselines"][CLASSIFICATION], baselines[CLASSIFICATION]),
         "baselines.segmentation": (config["baselines"][SEGMENTATION], baselines[SEGMENTATION]),
         "weights.substitutes": (_substitutes(config), [weights.key for weights in list_substitutes()]),
+        "energy.country": ([country] if (country := config["energy"]["country"]) else [], list(read_grid())),
     }
     for key, (names, choices) in known.items():
         for name in names:

@@ -32,6 +32,7 @@ from covbench.system.files import read_table
 MODEL_KEYS = ["task", "protocol", "architecture"]
 """Columns that name a model. With `seed` they name a run."""
 FACTS = ["seconds", "parameters", "epochs_run", "best_epoch", "peak_memory_mb"]
+FACTS += ["energy_kwh", "energy_basis", "country", "grid_g_per_kwh"]
 FACTS += ["device", "cpu", "instruction_set", "threads", "precision"]
 FACTS += ["weights", "training_data", "fingerprint", "git_commit", "finished"]
 """Keys of manifest.json that are columns of runs.csv."""

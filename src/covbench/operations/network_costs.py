@@ -23,7 +23,7 @@ from covbench.system.threads import name_variables
 HELP = """\
 Measure what every network of the study and every small network costs: parameters, multiply-adds, and for one image the
 time and the memory of an answer. Each network is built with random weights in a process of its own, and answers on one
-thread of the processor. Where results/compare/runs.csv holds trainings, their seconds and peak memory are added.
+thread of the processor. Where results/compare/runs.csv holds trainings, their seconds, memory and energy are added.
 
 benchmarks/answers keeps what was measured on this machine, so a command that was stopped goes on.
 benchmarks/network_costs.csv holds the table.
@@ -43,6 +43,8 @@ HEADINGS = {
     "memory_mb": "MEMORY, MB",
     "train_seconds": "TRAINING, S",
     "train_memory_mb": "TRAINING, MB",
+    "train_kwh": "TRAINING, kWh",
+    "energy_basis": "ENERGY IS",
 }
 """Columns that are shown, with their headings."""
 LONGEST = 1800  # s, for one network
@@ -89,11 +91,20 @@ def _measure(name: str, folder: Path) -> dict[str, Any]:
 
 def summarize_trainings(path: Path) -> pd.DataFrame:
     """Summarize the scored trainings of results/compare/runs.csv, if there is such a table: a row per architecture."""
-    runs = read_table(path, COMPARE_TABLES["runs"])
+    runs = read_table(path, COMPARE_TABLES["runs"]).reindex(columns=[*COMPARE_TABLES["runs"]])
     trained = runs[runs["seconds"].notna()].groupby("architecture")
     return trained.agg(
-        trainings=("seconds", "size"), train_seconds=("seconds", "median"), train_memory_mb=("peak_memory_mb", "max")
+        trainings=("seconds", "size"),
+        train_seconds=("seconds", "median"),
+        train_memory_mb=("peak_memory_mb", "max"),
+        train_kwh=("energy_kwh", "median"),
+        energy_basis=("energy_basis", _list_bases),
     ).reset_index()
+
+
+def _list_bases(bases: pd.Series) -> str | None:
+    """List how energies are known, such as `estimated, measured`; None if none is."""
+    return ", ".join(sorted(basis for basis in set(bases.dropna()) if basis)) or None
 
 
 def show_costs(table: pd.DataFrame) -> str:
@@ -105,4 +116,4 @@ def show_costs(table: pd.DataFrame) -> str:
 def _show(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return "-" if pd.isna(value) else f"{value:,.0f}"
+    return "-" if pd.isna(value) else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

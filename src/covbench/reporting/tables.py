@@ -225,9 +225,14 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
         ("seconds", "Seconds", "{:,.0f}"),
         ("threads", "Threads", "{:.0f}"),
         ("peak_memory_mb", "Peak memory, MB", "{:,.0f}"),
+        ("energy_wh", "Energy, Wh", "{:,.1f}"),
+        ("co2_g", "CO2e, g", "{:,.1f}"),
     ]
-    words = [("device", "Device"), ("instruction_set", "Instruction set"), ("precision", "Precision")]
+    words = [("energy_basis", "Energy is"), ("country", "Country"), ("device", "Device")]
+    words += [("instruction_set", "Instruction set"), ("precision", "Precision")]
     words += [("weights", "Weights"), ("git_commit", "Commit")]
+    kwh = runs.get("energy_kwh", math.nan)
+    runs = runs.assign(energy_wh=kwh * 1000, co2_g=kwh * runs.get("grid_g_per_kwh", math.nan))
     rows = []
     for _, run in runs[runs["state"] == RunState.SCORED].iterrows():
         cells = [Cell(run["architecture"], run["architecture"]), Cell(name_protocol(run["protocol"]))]
@@ -253,8 +258,11 @@ def build_network_cost_table(costs: pd.DataFrame) -> Table:
         "memory_mb": "Memory of an answer, MB",
         "train_seconds": "Training, s",
         "train_memory_mb": "Memory of a training, MB",
+        "train_wh": "Energy of a training, Wh",
+        "energy_basis": "Energy is",
     }
-    whole = costs.assign(**{name: costs[name].astype(float).round() for name in [*headings][1:]})
+    costs = costs.assign(train_wh=costs.get("train_kwh", math.nan) * 1000)
+    whole = costs.assign(**{name: costs[name].astype(float).round() for name in [*headings][1:-2]})
     table = build_plain_table("Cost of an answer for one image, and of a training, by network", whole, headings)
     note = "Random weights on one thread of the processor where `covbench cost` ran. No score depends on them."
     return replace(table, notes=[note])

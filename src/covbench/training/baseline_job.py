@@ -12,6 +12,7 @@ from covbench.data.folds import ClassMaps, Fold, Predicted, open_folds, write_pr
 from covbench.experiment.provenance import describe_run, gather_inputs, name_inputs
 from covbench.models.baselines import FEATURES, Baseline, fit_baseline, predict_baseline
 from covbench.schema import Run
+from covbench.system.energy import UNSAID, EnergyMeter, EnergySettings, describe_energy
 from covbench.system.files import write_json
 from covbench.system.threads import BASELINE_THREADS
 from covbench.training.baseline_features import load_features
@@ -36,7 +37,13 @@ def fit_run(run: Run, train: Fold) -> Baseline:
     return fit_baseline(run.architecture, _see(run.architecture, train), train.load_targets(), classes, run.seed)
 
 
-def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], outputs: Mapping[str, str]) -> None:
+def fit_baseline_run(
+    run: Run,
+    split_path: str,
+    prepared_paths: Sequence[str],
+    outputs: Mapping[str, str],
+    energy: EnergySettings = UNSAID,
+) -> None:
     """Fit a baseline and write its manifest, its predictions and, for a segmentation, its masks.
 
     Args:
@@ -44,8 +51,9 @@ def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], o
         split_path: path of the split.
         prepared_paths: paths of the prepared arrays.
         outputs: paths by `manifest`, `predictions` and, where pixels are labelled, `masks`.
+        energy: what the config says about energy.
     """
-    started = time.monotonic()
+    started, meter = time.monotonic(), EnergyMeter()
     inputs = gather_inputs(run, {}, name_inputs(split_path, prepared_paths), {})
     count = len(TASKS[run.task].classes)
     train, val, test = open_folds(split_path, prepared_paths, ("train", "val", "test"), count)
@@ -56,4 +64,4 @@ def fit_baseline_run(run: Run, split_path: str, prepared_paths: Sequence[str], o
     write_predicted(parts, outputs)
     facts = {"device": "cpu", "threads": BASELINE_THREADS, "weights": "none"}
     facts |= {"seconds": round(time.monotonic() - started, 1), "parameters": 0, "epochs_run": 0, "best_epoch": 0}
-    write_json(outputs["manifest"], describe_run(inputs, **facts))
+    write_json(outputs["manifest"], describe_run(inputs, **facts, **describe_energy(meter.read(), energy)))

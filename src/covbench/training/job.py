@@ -24,6 +24,7 @@ from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
 from covbench.protocols import BEST, Options
 from covbench.schema import SEGMENTATION, Run
+from covbench.system.energy import UNSAID, EnergySettings, describe_energy
 from covbench.system.files import write_json, write_table, write_whole
 from covbench.training.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
 from covbench.training.fit import seed_everything, train_model
@@ -71,14 +72,19 @@ def _show_nobody(run: Run, fingerprint: str) -> AbstractContextManager[ShowCurve
     return nullcontext(lambda curves: None)
 
 
-def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
+def train_run(job: TrainingJob, follow: Follow = _show_nobody, energy: EnergySettings = UNSAID) -> None:
     """Train a run and write its model, history, manifest, predictions and, for a segmentation, its masks.
 
     A killed job resumes from its last saved state. A job that finished before with the same inputs writes the same
     files again and trains nothing. session.run_session explains what happens if another process writes the run.
-    `follow` shows the learning curves while the run trains.
 
-    Raises SystemExit (75) if the process is told to stop.
+    Args:
+        job: the training.
+        follow: shows the learning curves while the run trains.
+        energy: what the config says about energy.
+
+    Raises:
+        SystemExit: The process was told to stop; the code is 75.
     """
     inputs = job.gather_inputs()
     fingerprint = fingerprint_inputs(inputs)
@@ -98,6 +104,7 @@ def train_run(job: TrainingJob, follow: Follow = _show_nobody) -> None:
         weights = Path(job.weights).name if job.weights else "none"
         facts = _describe_training(model, progress, job.options.keep, spent) | {"weights": weights}
         facts |= {"precision": job.settings.precision, "threads": job.settings.threads}
+        facts |= describe_energy(session.checkpointer.sum_energy(progress), energy)
         write_json(job.outputs["manifest"], describe_run(inputs, **facts))
 
 

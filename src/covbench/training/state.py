@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import pandas as pd
 
 from covbench.schema import HISTORY_COLUMNS
 from covbench.system.disk import show_bytes
+from covbench.system.energy import EnergyMeter, Use
+from covbench.system.gpu_leases import list_gpus
 from covbench.system.signals import Interruption
 from covbench.training.checkpoints import load_state, save_state
 from covbench.training.frozen_features import has_backbone
@@ -38,7 +40,7 @@ class Progress:
     phase: the current phase. batch: number of finished batches of the current epoch.
     fitted: training loss and accuracy of the current epoch, once all its batches are done.
     micro_batches: number of micro-batches per batch. restarts: how often the run was started again.
-    seconds_before: seconds of the earlier processes until they last saved.
+    seconds_before, energy_before: seconds and energy of the earlier processes until they last saved.
     epoch_started: in seconds of time.monotonic, minus the seconds that earlier processes spent in the epoch.
     restored: optimizer and metric values from disk that the current phase has not yet used.
     """
@@ -51,6 +53,7 @@ class Progress:
     micro_batches: int = 1
     restarts: int = 0
     seconds_before: float = 0.0
+    energy_before: Use = field(default_factory=Use)
     epoch_started: float = 0.0
     restored: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
@@ -58,6 +61,7 @@ class Progress:
     def from_state(cls, arrays: Mapping[str, list[np.ndarray]], facts: Mapping[str, Any]) -> Progress:
         """Make the progress with which the next process resumes from a saved state."""
         kept = {name: facts[name] for name in (*SAVED_FACTS, "seconds_before")}
+        kept["energy_before"] = Use(**facts["energy_before"])
         restored = {name: values for name, values in arrays.items() if name not in ("model", "best")}
         progress = cls(**kept, best_weights=arrays.get("best", []), restored=restored)
         progress.restarts += 1
@@ -134,13 +138,17 @@ class Checkpointer:
 
     def __init__(self, folder: Path, interruption: Interruption) -> None:
         self.folder, self.interruption = folder, interruption
-        self._began = time.monotonic()
+        self._began, self._meter = time.monotonic(), EnergyMeter(list_gpus())
         self._next = math.nan  # the first state's size decides it
         self._bytes, self._seconds = 0, 0.0
 
     def worked(self) -> None:
         """Say that there is something to save."""
         self.interruption.unsaved = True
+
+    def sum_energy(self, progress: Progress) -> Use:
+        """Sum the energy of this process and of the earlier ones of the same training."""
+        return progress.energy_before + self._meter.read()
 
     def safe_point(self, model: keras.Model, network: keras.Model, progress: Progress) -> None:
         """Save between two steps if a save is due, and leave if the process was told to stop.
@@ -199,6 +207,7 @@ class Checkpointer:
         facts = {name: getattr(progress, name) for name in SAVED_FACTS}
         facts["epoch_seconds"] = started - progress.epoch_started
         facts["seconds_before"] = progress.seconds_before + started - self._began
+        facts["energy_before"] = asdict(self.sum_energy(progress))
         variables = leave_out_frozen(model.variables, model, progress.phase)
         size = save_state(self.folder, {"model": _values(variables), **others}, facts).stat().st_size
         self.interruption.unsaved = False

@@ -38,29 +38,29 @@ CARD = Card(
     official_split=True,
     datasheet=Datasheet(
         label_origin=(
-            "COVID: the caption of the figure that the slice was cut from, or the text about the figure where the "
-            "caption does not decide. Other slices: the collection that they were taken from. Which test the patients "
-            "had: not stated by the source."
+            "COVID: the caption of the figure that the slice was cut from. Other slices: the collection that they were "
+            "taken from. Which test the patients had: not stated by the source."
         ),
-        label_source="arXiv:2003.13865, section on the dataset",
+        label_source="README of the repository",
         collection=(
-            "COVID slices were cut from the figures of preprints of medRxiv and bioRxiv (January to March 2020). The "
-            "other slices come from MedPix, LUNA, Radiopaedia and PubMed Central (arXiv:2003.13865)."
+            "COVID slices were cut from the figures of papers: medRxiv, bioRxiv, NEJM, JAMA, Lancet and others (README "
+            "of the repository), 349 slices of 216 patients (arXiv:2003.13865). The other slices come from MedPix, "
+            "LUNA, Radiopaedia and PubMed Central, as users of the dataset report."
         ),
         annotation=(
-            "The authors read captions and texts. A senior radiologist confirmed the use of the dataset, not each "
-            "label (arXiv:2003.13865)."
+            "The authors read captions. A senior radiologist confirmed the use of the dataset (arXiv:2003.13865). That "
+            "each label was checked is not stated."
         ),
         biases=(
             "The two classes come from different publications, so layout, compression and annotations burnt in may "
             "give the class away."
         ),
         limitations=(
-            "Figures hold single slices with less resolution and grey levels than the scans, often chosen because they "
-            "show the finding well (arXiv:2003.13865)."
+            "Figures hold a few key slices, without Hounsfield units and with less resolution and grey levels than the "
+            "scans (README of the repository)."
         ),
         sensitive=(
-            "The table of COVID patients holds age, sex, history and severity where the preprints state them "
+            "The table of COVID patients holds age, sex, history and severity where the papers state them "
             "(COVID-CT-MetaInfo.xlsx). No names."
         ),
     ),

@@ -37,22 +37,30 @@ CARD = Card(
     homepage="https://www.kaggle.com/c/covid-segmentation",
     patients="inferred",
     datasheet=Datasheet(
-        label_origin="A radiologist outlined ground glass, consolidation and pleural effusion in each slice.",
+        label_origin=(
+            "A radiologist outlined ground glass, consolidation and pleural effusion in the 100 slices, and ground "
+            "glass and consolidation in the volumes. How the rest of the lungs was marked could not be confirmed."
+        ),
         label_source="medicalsegmentation.com/covid19",
         collection=(
             "100 axial slices of more than 40 patients with COVID-19, converted from JPEG pictures of the Italian "
-            "Society of Radiology, and nine volumes of Radiopaedia (medicalsegmentation.com/covid19)."
+            "Society of Medical and Interventional Radiology, and nine volumes of Radiopaedia "
+            "(medicalsegmentation.com/covid19)."
         ),
         annotation=(
             "One radiologist. Of the 829 slices of the volumes, 373 were judged positive and outlined "
-            "(medicalsegmentation.com/covid19)."
+            "(medicalsegmentation.com/covid19). Qualification and years of experience: not stated by the source."
         ),
         biases="All patients have COVID-19. Nothing can be learned about other pneumonias.",
         limitations=(
             "One reader, so no agreement can be computed. The 100 slices were JPEG pictures before, so their grey "
-            "levels are not those of the scans. Nobody publishes which slices are of one patient."
+            "levels are not those of the scans. The files of the competition do not state which slices are of one "
+            "patient."
         ),
-        sensitive="No names and no clinical data in the files of the competition.",
+        sensitive=(
+            "No names and no clinical data in the files of the competition. medicalsegmentation.com offers a table "
+            "that links the 100 slices to the public cases that they are from."
+        ),
     ),
 )
 WINDOW = (-1500.0, 500.0)

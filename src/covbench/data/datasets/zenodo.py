@@ -49,18 +49,23 @@ CARD = Card(
         label_origin="Two radiologists outlined lungs and infections, and an experienced radiologist verified them.",
         label_source="description of Zenodo record 3757476",
         collection=(
-            "20 CT scans of patients with COVID-19: ten of the Coronacases Initiative and ten of Radiopaedia (Zenodo "
-            "record 3757476)."
+            "20 CT scans of patients with COVID-19: ten of the Coronacases Initiative and ten of Radiopaedia (README "
+            "of JunMa11/COVID-19-CT-Seg-Benchmark)."
         ),
-        annotation="Two radiologists, and a third who verified (Zenodo record 3757476).",
+        annotation=(
+            "Two radiologists, and an experienced one who verified (Zenodo record 3757476). Junior annotators drew the "
+            "first outlines, the two radiologists refined them, and the years of experience were five and more than "
+            "ten, as Mueller et al. 2021 report (doi:10.1016/j.imu.2021.100681)."
+        ),
         biases=(
             "All patients have COVID-19. The two sources differ in scale and orientation: Radiopaedia's were windowed "
             "to 0-255 before publication."
         ),
         limitations=(
-            "20 cases of 18 patients. Masks of the single readers are not published, so no agreement can be computed. "
-            "The README of the authors' benchmark (JunMa11/COVID-19-CT-Seg-Benchmark) states CC BY-NC-SA for these "
-            "scans, another licence than the record's."
+            "By the names of the files, the 20 cases are of 18 patients. Masks of the single readers are not "
+            "published, so no agreement can be computed. The README of the authors' benchmark "
+            "(JunMa11/COVID-19-CT-Seg-Benchmark) states CC BY-NC-SA for these scans, another licence than the "
+            "record's."
         ),
         sensitive="No names and no clinical data in the volumes.",
     ),

@@ -279,7 +279,7 @@ def list_scores(run: TrackedRun) -> dict[str, float]:
     scores = {f"test/{name}": value for name, value in run.record.metrics["metrics"].items()}
     for label, of_class in run.record.metrics["per_class"].items():
         scores.update({f"test/{label}/{name}": value for name, value in of_class.items()})
-    for name in ("seconds", "peak_memory_mb", "parameters", "epochs_run", "best_epoch"):
+    for name in ("seconds", "energy_kwh", "peak_memory_mb", "parameters", "epochs_run", "best_epoch"):
         scores[f"run/{name}"] = run.manifest.get(name)
     scores.update({f"system/job/{name}": value for name, value in run.costs.items()})
     return {name: float(value) for name, value in scores.items() if value is not None}

@@ -6,7 +6,7 @@ Medicine 3:41.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -306,6 +306,14 @@ def list_warnings(facts: CardFacts) -> list[str]:
     return [f"- {escape_markdown(line)}" for line in [*lines, NO_PARTS]]
 
 
+def sum_energy(manifests: Sequence[Mapping[str, Any]]) -> str:
+    """Sum the energy of some trainings, with how it is known; a dash if that of one is unknown."""
+    known = [manifest["energy_kwh"] for manifest in manifests if manifest.get("energy_kwh") is not None]
+    if len(known) < len(manifests):
+        return DASH
+    return f"{1000 * sum(known):,.1f} Wh in all, {', '.join(sorted({m['energy_basis'] for m in manifests}))}"
+
+
 def list_origin(facts: CardFacts) -> list[str]:
     """Licences, citations, fingerprints, packages and cost."""
     manifest, card = facts.seeds[0].manifest, facts.card
@@ -317,6 +325,7 @@ def list_origin(facts: CardFacts) -> list[str]:
         "Contact": manifest.get("contact") or "the authors of the benchmark run",
         "Packages": list_packages(manifest) or DASH,
         "Training": f"{seconds:,.0f} s in all on {manifest.get('device') or DASH}",
+        "Energy": sum_energy([run.manifest for run in facts.seeds]),
         **{f"Fingerprint of seed {run.seed}": str(run.manifest.get("fingerprint", DASH)) for run in facts.seeds},
     }
     return [f"- **{word}:** {escape_markdown(text)}" for word, text in rows.items()]

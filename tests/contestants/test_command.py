@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from covbench.contestants.command import choose_environment, run_command
+from covbench.contestants.command import choose_environment, link_temporary, run_command
 from covbench.experiment.contestants import fill_command
 from covbench.schema import CovbenchError
 
@@ -32,13 +32,26 @@ def test_a_command_that_cannot_be_filled_is_refused_with_the_known_words(command
 
 def test_a_command_sees_neither_the_users_variables_nor_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLE_KEY", "secret")
-    environment = choose_environment(tmp_path / "home", tmp_path / "bin", 2)
+    environment = choose_environment(tmp_path / "home", tmp_path, tmp_path / "bin", 2)
     run_command(python("import os; open('seen', 'w').write(repr(dict(os.environ)))"), tmp_path, environment)
     seen = (tmp_path / "seen").read_text()
     assert "secret" not in seen
     assert os.environ["HOME"] not in [value for key, value in eval(seen).items() if key == "HOME"]
     assert eval(seen)["OMP_NUM_THREADS"] == "2"
     assert eval(seen)["PATH"].startswith(str(tmp_path / "bin"))
+
+
+def test_a_socket_fits_into_the_folder_for_temporary_files_however_deep_the_own_folder_lies(tmp_path):
+    home = tmp_path.joinpath(*["a folder of forty letters, to be so deep"] * 4)
+    code = """
+        import pathlib, socket, tempfile
+        socket.socket(socket.AF_UNIX).bind(tempfile.mkdtemp() + "/listener")
+        pathlib.Path(tempfile.gettempdir(), "left").touch()
+    """
+    with link_temporary(home) as temporary:
+        run_command(python(code), tmp_path, choose_environment(home, temporary, tmp_path, 1))
+    assert (home / "tmp" / "left").exists()
+    assert not temporary.parent.exists()
 
 
 def test_progress_is_noted_and_the_last_words_are_the_reason_of_a_failure(tmp_path, caplog):

@@ -10,9 +10,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from covbench.schema import CovbenchError
@@ -28,11 +30,25 @@ PROGRESS = re.compile(r"progress (\d+)/(\d+)(?: (.+))?")
 PR_SET_PDEATHSIG = 1
 
 
-def choose_environment(home: Path, programs: Path, threads: int) -> dict[str, str]:
-    """Choose the environment variables of a command. HOME and TMPDIR are inside its own folder.
+@contextmanager
+def link_temporary(home: Path) -> Iterator[Path]:
+    """Make a folder for temporary files inside a command's own folder, and yield a short path to it.
+
+    Programs that share work between processes, such as PyTorch, make sockets there, whose path has 107 letters at most.
+    """
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="covbench-") as folder:
+        link = Path(folder) / "tmp"
+        link.symlink_to((home / "tmp").resolve(), target_is_directory=True)
+        yield link
+
+
+def choose_environment(home: Path, temporary: Path, programs: Path, threads: int) -> dict[str, str]:
+    """Choose the environment variables of a command.
 
     Args:
         home: its own folder.
+        temporary: for its temporary files, as link_temporary yields it.
         programs: the folder of its Python, which comes first in PATH.
         threads: CPU threads.
 
@@ -41,8 +57,7 @@ def choose_environment(home: Path, programs: Path, threads: int) -> dict[str, st
     """
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     path = os.pathsep.join(filter(None, (str(programs), kept.get("PATH", os.defpath))))
-    (home / "tmp").mkdir(parents=True, exist_ok=True)
-    own = {"PATH": path, "HOME": str(home), "TMPDIR": str(home / "tmp"), "PYTHONUNBUFFERED": "1"}
+    own = {"PATH": path, "HOME": str(home), "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
     return (
         kept | name_variables(threads) | {"MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)} | own
     )

@@ -15,7 +15,7 @@ from covbench.schema import CovbenchError
 
 PROGRAMS = ("apptainer", "podman", "docker")
 """What can run a container, in the order of preference: clusters have the first, and the second needs no daemon."""
-OF_THIS_MACHINE = ("PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+OF_THIS_MACHINE = ("PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "TMPDIR")
 """Variables that mean nothing inside, or something else."""
 
 

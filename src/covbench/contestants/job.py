@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from covbench.contestants.answers import Asked, find_answers, read_answers
-from covbench.contestants.command import choose_environment, run_command
+from covbench.contestants.command import choose_environment, link_temporary, run_command
 from covbench.contestants.container import Bound, run_contained
 from covbench.contestants.export import Exported, Source, export_folds, open_exported, open_external
 from covbench.contestants.external import write_external
@@ -129,13 +129,14 @@ def _answer(job: ContestantJob, folds: Sequence[Exported], work: Path) -> Path:
     seed, device = job.run.seed, "cuda" if _name_device(job.card) == "gpu" else "cpu"
     values = {"input": given, "output": written, "seed": seed, "device": device, "threads": job.card.threads}
     words = fill_command(job.card.command, job.arguments, **values)
-    variables = choose_environment(work / "home", job.programs, job.card.threads)
-    note = partial(note_progress, job.run)
-    if image := job.card.environment.get("container"):
-        bound = Bound(given, (written, code, work / "home"), code)
-        run_contained(words, image, bound, variables, device == "cuda", note)
-    else:
-        run_command(words, code, variables, note)
+    home, note = work / "home", partial(note_progress, job.run)
+    with link_temporary(home) as temporary:
+        variables = choose_environment(home, temporary, job.programs, job.card.threads)
+        if image := job.card.environment.get("container"):
+            bound = Bound(given, (written, code, home), code)
+            run_contained(words, image, bound, variables, device == "cuda", note)
+        else:
+            run_command(words, code, variables, note)
     return written
 
 

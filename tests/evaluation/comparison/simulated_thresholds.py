@@ -32,7 +32,10 @@ def draw_fold(rng: np.random.Generator, patients: int, first: int, unit: str) ->
 
 
 def simulate_studies(sizes: tuple[int, int], unit: str, studies: int, seed: int = 0) -> dict[tuple, pd.DataFrame]:
-    """Operating point -> a row per study, as estimate_point returns it; empty where a rate cannot be promised."""
+    """Operating point -> a row per study, as estimate_point returns it; empty where a rate cannot be promised.
+
+    `kept` is the rate that the threshold keeps on average: of n scores, some whole number divided by n + 1.
+    """
     rng = np.random.default_rng([seed, *sizes])
     shared = SharedDraws(pd.Index(range(sum(sizes))), draw_groups(sum(sizes), DRAWS))
     rows: dict[tuple, list] = {point: [] for point in POINTS}
@@ -42,18 +45,24 @@ def simulate_studies(sizes: tuple[int, int], unit: str, studies: int, seed: int 
             name: min(len(set(fold.loc[fold["positive"] == side, "group"])) for fold in (validation, test))
             for name, side in (("sensitivity", True), ("specificity", False))
         }
-        for point, rated in rate_points(validation, test, shared).items():
-            rows[point].append(estimate_point([rated], groups))
+        for (promised, level), rated in rate_points(validation, test, shared).items():
+            scores = int((validation["positive"] == (promised == "sensitivity")).sum())
+            kept = np.ceil(level * (scores + 1) - 1e-9) / (scores + 1)
+            rows[promised, level].append(estimate_point([rated], groups) | {"kept": kept})
     return {point: pd.DataFrame(found) for point, found in rows.items()}
 
 
-def measure_promise(studies: pd.DataFrame, promised: str, level: float) -> tuple[float, float]:
-    """Share of the intervals that hold the promised rate, and the mean of the rate; NaN if it cannot be promised."""
+def measure_promise(studies: pd.DataFrame, promised: str, level: float) -> tuple[float, float, float]:
+    """Share of the intervals that hold the promised rate, share that hold `kept`, and the mean of the rate.
+
+    All are NaN if the rate cannot be promised.
+    """
     if promised not in studies:
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     given = studies.dropna(subset=f"{promised}_low")
-    held = (given[f"{promised}_low"] <= level) & (level <= given[f"{promised}_high"])
-    return float(held.mean()), float(studies[promised].mean())
+    low, high = given[f"{promised}_low"], given[f"{promised}_high"]
+    shares = [float(((low <= rate) & (rate <= high)).mean()) for rate in (level, given["kept"])]
+    return shares[0], shares[1], float(studies[promised].mean())
 
 
 if __name__ == "__main__":
@@ -63,5 +72,5 @@ if __name__ == "__main__":
         for sizes in SIZES:
             found = simulate_studies(sizes, unit, int(sys.argv[1]))
             shares = [measure_promise(table, *point) for point, table in found.items()]
-            cells = ["none" if np.isnan(held) else f"{held:.1%} ({mean:.1%})" for held, mean in shares]
+            cells = ["none" if np.isnan(held) else f"{held:.1%} {kept:.1%} ({mean:.1%})" for held, kept, mean in shares]
             print(f"| {unit} | {sizes[0]} | {sizes[1]} | {' | '.join(cells)} |", flush=True)

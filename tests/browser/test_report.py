@@ -226,7 +226,7 @@ def test_learning_curves_say_their_values_under_the_pointer_in_both_themes(page,
 
 
 def test_a_page_has_its_sections_in_reach(page, report):
-    for path, ranks in (("tasks/phantom_xray.html", 10), (CLASSIFIER, 4)):
+    for path, ranks in (("tasks/phantom_xray.html", 11), (CLASSIFIER, 4)):
         visit(page, report, path)
         links = page.locator(".parts a")
         assert links.count() == ranks

@@ -166,7 +166,6 @@ def test_predictive_values_are_those_of_a_table_of_a_thousand_people():
 @pytest.mark.parametrize("unit", ["image", "patient"])
 def test_the_interval_of_the_promised_specificity_holds_it_in_93_to_97_percent_of_studies(unit):
     found = simulate_studies((60, 200), unit, 200)
-    held, kept, mean = measure_promise(found["specificity", 0.9], "specificity", 0.9)
+    held, _, mean = measure_promise(found["specificity", 0.9], "specificity", 0.9)
     assert 0.93 <= held <= 0.97
-    assert 0.93 <= kept <= 0.97
     assert mean == pytest.approx(0.9, abs=0.02)

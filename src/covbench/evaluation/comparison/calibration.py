@@ -217,7 +217,7 @@ def _estimate(measured: Sequence[Calibration], key: tuple[str, str], groups: tup
         if not missing:
             change = _estimate_change(measured, key[1], groups[1])
             row |= {"scaled": found.value + change.value, **_list_temperatures(measured)}
-            row |= {"change": change.value, "change_low": change.low, "change_high": change.high}
+            row |= change.name_columns("change")
             reasons.append(f"change: {change.reason}" if change.reason else "")
     return row | {"reason": "; ".join(dict.fromkeys(filter(None, reasons)))}
 

@@ -157,13 +157,12 @@ def _compare(sides: Sides, groups: pd.Index, decides: bool) -> dict[str, Any]:
         values.append(np.array(known, np.float64))
         draws.append(_stack(found))
         estimates.append(estimate_auroc(values[-1], draws[-1], _count_groups(scores)))
-        estimate = estimates[-1]
-        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= estimates[-1].name_columns(name)
     full, altered = estimates
     change = estimate_difference(values[1] - values[0], draws[1] - draws[0], min(full.groups, altered.groups))
     if any(map(is_perfect, values, draws)):
         change = Estimate(change.value, change.groups, reason=STUCK)
-    row |= {"change": change.value, "change_low": change.low, "change_high": change.high, "covers": full.covers}
+    row |= change.name_columns("change") | {"covers": full.covers}
     kept = (altered.value - CHANCE) / (full.value - CHANCE) if full.value > CHANCE else None
     flag = raise_flag(full, altered) if decides else ""
     return row | {"kept": kept, "flag": flag, "reason": explain_scope(full, half)}

@@ -161,9 +161,8 @@ def _compare(metric: str, sides: Sequence[DrawnScores]) -> dict[str, Any]:
         draws.append(np.stack([several["", metric] for several in found]))
         groups.append(count_evidence(scores[0][0], pd.concat([cases for _, cases in scores]))["", metric])
         estimate = estimate_score(values[-1], draws[-1], groups[-1], is_rate(scores[0][0]["kind"], metric))
-        row |= {side: estimate.value, f"{side}_low": estimate.low, f"{side}_high": estimate.high}
+        row |= estimate.name_columns(side)
     drop = estimate_difference(values[0] - values[1], draws[0] - draws[1], min(groups))
     if any(map(is_perfect, values, draws)):
         drop = Estimate(drop.value, drop.groups, reason=STUCK)
-    row |= {"drop": drop.value, "drop_low": drop.low, "drop_high": drop.high, "covers": drop.covers}
-    return row | {"reason": explain_scope(drop, len(values[0]))}
+    return row | drop.name_columns("drop") | {"covers": drop.covers, "reason": explain_scope(drop, len(values[0]))}

@@ -14,7 +14,7 @@ from covbench.evaluation.comparison.bootstrap import mean_draws
 from covbench.evaluation.comparison.contestants import group_models
 from covbench.evaluation.comparison.controls import find_obstacle
 from covbench.evaluation.comparison.draws import draw_blocks
-from covbench.evaluation.comparison.intervals import Estimate, estimate_difference, estimate_score, explain_scope
+from covbench.evaluation.comparison.intervals import estimate_difference, estimate_score, explain_scope
 from covbench.evaluation.comparison.tables import COMPARE_TABLES
 from covbench.experiment.plan import PlannedRun
 from covbench.experiment.runs import RunRecord, examine_runs, name_weights
@@ -77,14 +77,10 @@ def score_focus(focus: pd.DataFrame, region: str) -> dict[str, Any]:
         "gain": estimate_difference(hits - chance, drawn[0] - drawn[1], groups),
     }
     for name, estimate in found.items():
-        row |= _spread(name, estimate)
+        row |= estimate.name_columns(name)
     gain = found["gain"]
     row |= {"chance": float(chance.mean()), "area": float(area.mean())}
     return row | {"covers": gain.covers, "reason": explain_scope(gain, row["seeds"])}
-
-
-def _spread(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _average(values: pd.DataFrame, seeds: pd.Series, groups: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -118,6 +118,10 @@ class Estimate:
         """Degrees of freedom of the standard error; NaN where it has none."""
         return self.error.df if self.error else np.nan
 
+    def name_columns(self, name: str) -> dict[str, float]:
+        """Name the value and the ends of its interval as columns of a table: `name`, `name_low` and `name_high`."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
     @property
     def p(self) -> float:
         """The two-sided p-value of a difference; NaN without interval. An exact one is that of a sign test."""

@@ -27,4 +27,4 @@ def tabulate_lungs(facts: pd.DataFrame, groups: pd.Series) -> dict[str, Any]:
     codes, names = pd.factorize(groups.to_numpy()[known])
     draws = np.concatenate([mean_draws(dice, codes, weights) for weights in draw_blocks(len(names))])
     estimate = estimate_score(np.array([dice.mean()]), draws[None], len(names))
-    return found | {"dice": estimate.value, "dice_low": estimate.low, "dice_high": estimate.high}
+    return found | estimate.name_columns("dice")

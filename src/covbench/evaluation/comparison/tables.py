@@ -40,6 +40,12 @@ def _bounded(name: str, meaning: str) -> dict[str, Column]:
     }
 
 
+def _estimated(name: str, meaning: str) -> dict[str, Column]:
+    """Three columns: a value and the two ends of its interval, as Estimate.name_columns names them."""
+    ends = {"": "", "_low": ", lower end of the interval", "_high": ", upper end of it"}
+    return {f"{name}{end}": Column("float64", f"{meaning}{words}") for end, words in ends.items()}
+
+
 _CHANGE = _with_interval("change", "mean under audited minus mean under published")
 _SEEDS = {"seeds": Column("int64", "runs for which the metric is defined")}
 
@@ -260,15 +266,9 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "tested_on": Column("str", "task of the other dataset"),
         **_METRIC,
         "seeds": Column("int64", "tested runs"),
-        **{
-            f"{side}{end}": Column("float64", f"{meaning}{words}")
-            for side, meaning in (
-                ("internal", "on the own test fold, labels reduced to what both datasets share"),
-                ("external", "on the new images of the other dataset"),
-                ("drop", "internal minus external"),
-            )
-            for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
-        },
+        **_estimated("internal", "on the own test fold, labels reduced to what both datasets share"),
+        **_estimated("external", "on the new images of the other dataset"),
+        **_estimated("drop", "internal minus external"),
         "images": Column("float64", "new images of the other dataset; empty: not tested"),
         "patients": Column("float64", "patients among them; empty: the dataset publishes none"),
         "groups": Column("float64", "groups among them: patients with all near-duplicates"),
@@ -284,15 +284,9 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         "control": Column("str", "what is left of the images: lungs_out, lungs_only, border_only or centre_only"),
         **_METRIC,
         "seeds": Column("int64", "tested runs"),
-        **{
-            f"{side}{end}": Column("float64", f"{meaning}{words}")
-            for side, meaning in (
-                ("full", "on the same images, unaltered"),
-                ("altered", "on the altered images"),
-                ("change", "altered minus full"),
-            )
-            for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
-        },
+        **_estimated("full", "on the same images, unaltered"),
+        **_estimated("altered", "on the altered images"),
+        **_estimated("change", "altered minus full"),
         "kept": Column("float64", "share of the AUROC above chance that is left; empty: there is none"),
         "images": Column("float64", "different test images, all seeds together; empty: not tested"),
         "groups": Column("float64", "groups among them: patients with all near-duplicates"),
@@ -306,15 +300,9 @@ COMPARE_TABLES: dict[str, dict[str, Column]] = {
         **_MODEL,
         "region": Column("str", "what the maps are compared with: lungs or lesions"),
         "seeds": Column("int64", "runs that were explained"),
-        **{
-            f"{name}{end}": Column("float64", f"{meaning}{words}")
-            for name, meaning in (
-                ("hits", "share of images whose map is largest in the region, or half a cell of the map from it"),
-                ("energy", "share of a map's sum in the region, mean over images"),
-                ("gain", "hits minus chance"),
-            )
-            for end, words in (("", ""), ("_low", ", lower end of the interval"), ("_high", ", upper end of it"))
-        },
+        **_estimated("hits", "share of images whose map is largest in the region, or half a cell of the map from it"),
+        **_estimated("energy", "share of a map's sum in the region, mean over images"),
+        **_estimated("gain", "hits minus chance"),
         "chance": Column("float64", "share of the image that counts as a hit, mean"),
         "area": Column("float64", "share of the image that the region takes, mean: the energy of an even map"),
         "images": Column("float64", "different test images, all seeds together; empty: not explained"),

@@ -12,7 +12,7 @@ import pandas as pd
 from covbench.data.datasets import dataset_of
 from covbench.data.lesions import prepare_lesions
 from covbench.data.lungs import prepare_lungs
-from covbench.system.files import write_table, write_whole
+from covbench.system.files import write_arrays, write_table, write_whole
 from covbench.system.stage_files import check_files, seal_files
 
 i, output = snakemake.input, snakemake.output
@@ -20,11 +20,10 @@ check_files(i)
 task = snakemake.wildcards.task
 masks = np.load(i.masks[0], mmap_mode="r") if i.masks else None
 raw = Path("data/raw") / dataset_of(task)
-lungs, table = prepare_lungs(task, pd.read_parquet(i.index), raw, np.load(i.images, mmap_mode="r"), masks)
+index = pd.read_parquet(i.index)
+lungs, table = prepare_lungs(task, index, raw, np.load(i.images, mmap_mode="r"), masks)
 with write_whole(output.lungs) as temporary:
     np.save(temporary, lungs)
 write_table(output.facts, table)
-lesions = prepare_lesions(task, pd.read_parquet(i.index), raw, lungs.shape[1])
-with write_whole(output.lesions) as temporary, open(temporary, "wb") as file:
-    np.savez_compressed(file, **lesions)
+write_arrays(output.lesions, prepare_lesions(task, index, raw, lungs.shape[1]))
 seal_files(output)

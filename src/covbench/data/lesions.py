@@ -28,14 +28,19 @@ def prepare_lesions(name: str, index: pd.DataFrame, raw: Path, side: int) -> dic
         `rows`, int64, (K,), the prepared images with a mask that marks something, in ascending order; `masks`, uint8,
         (K, side, ceil(side / 8)), one bit per pixel.
     """
-    read = DATASETS[dataset_of(name)].CARD.lesion_mask
+    read, paths = DATASETS[dataset_of(name)].CARD.lesion_mask, usable_rows(index, TASKS[name])["path"]
     found = {}
-    for row, path in enumerate(usable_rows(index, TASKS[name])["path"] if read else ()):
-        mask = read(raw, path) if read else None
+    for row, mask in enumerate(read(raw, path) for path in paths) if read else ():
         if mask is not None and (resized := resize_mask(mask.astype(np.uint8), side) > 0).any():
             found[row] = pack_masks(resized)
     masks = np.stack([*found.values()]) if found else np.zeros((0, side, -(-side // 8)), np.uint8)
     return {"rows": np.array([*found], np.int64), "masks": masks}
+
+
+def open_lesions(path: Path | str) -> dict[int, np.ndarray]:
+    """Open what prepare_lesions has made: packed masks, uint8, (H, ceil(W / 8)), by the row of the prepared image."""
+    with np.load(path) as prepared:
+        return dict(zip(prepared["rows"].tolist(), prepared["masks"], strict=True))
 
 
 def keep_explained(focus: pd.DataFrame) -> pd.DataFrame:

@@ -136,9 +136,9 @@ def read_mask(path: Path, frame: int, mask_values: str, classes: Sequence[str], 
     return next(read_masks(path, [frame], mask_values, classes, orientation))
 
 
-def pack_masks(lungs: np.ndarray) -> np.ndarray:
+def pack_masks(masks: np.ndarray) -> np.ndarray:
     """Pack masks of one class, bool, (…, H, W), into bits: uint8, (…, H, ceil(W / 8))."""
-    return np.packbits(lungs, axis=-1)
+    return np.packbits(masks, axis=-1)
 
 
 def unpack_masks(packed: np.ndarray, width: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from covbench.experiment.contestants import (
 )
 from covbench.experiment.plan import native_grids_path, native_masks_path
 from covbench.schema import CLASSIFICATION, LABELS_ONLY, CovbenchError, Run
-from covbench.system.files import write_table, write_whole
+from covbench.system.files import write_arrays, write_table, write_whole
 
 HELP = """\
 Check the answers of a contestant from elsewhere to a split of `covbench export-split`, score them, and keep them in
@@ -165,8 +165,7 @@ def _keep(
         write_table(path, _tabulate(named, values, TASKS[run.task].classes, submission.labels_only))
     else:
         maps = np.concatenate([maps.numbers for _, _, _, maps, _ in parts if isinstance(maps, ClassMaps)])
-        with write_whole(path) as temporary:
-            np.savez_compressed(temporary, **dict(zip(named, maps, strict=True)))
+        write_arrays(path, dict(zip(named, maps, strict=True)))
     text = yaml.safe_dump(dict(card), sort_keys=False, allow_unicode=True)
     with write_whole(own / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")

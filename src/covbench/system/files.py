@@ -194,6 +194,12 @@ def read_table(path: Path | str, columns: Mapping[str, Column]) -> pd.DataFrame:
     return table
 
 
+def write_arrays(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name as a compressed .npz file, whole or not at all."""
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
+
+
 def write_predictions(table: pd.DataFrame, masks: Mapping[str, np.ndarray], outputs: Mapping[str, str]) -> None:
     """Write predictions, and for segmentation their class maps, each with its checksum file.
 
@@ -204,8 +210,7 @@ def write_predictions(table: pd.DataFrame, masks: Mapping[str, np.ndarray], outp
     """
     write_table(outputs["predictions"], table)
     if masks:
-        with write_whole(outputs["masks"]) as temporary:
-            np.savez_compressed(temporary, **dict(masks))  # type: ignore[arg-type]
+        write_arrays(outputs["masks"], masks)
     for name in ("predictions", "masks") if masks else ("predictions",):
         write_checksum(Path(outputs[name]))
 

@@ -9,6 +9,7 @@ import keras
 BACKBONES = ("backbone", "network")
 
 
+@functools.lru_cache(maxsize=1)  # every layer of the backbone is called anew for each cut
 def cut_at_features(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Cut a classifier in two: from raw images, (B, H, W, 3), 0-255, to the backbone's features, and on to logits."""
     x = images = keras.Input(model.input_shape[1:], dtype="float32")

@@ -16,7 +16,7 @@ import tensorflow as tf
 from covbench.data.folds import Fold, select_fold
 from covbench.models.saved import load_network
 from covbench.protocols import Options
-from covbench.system.files import write_whole
+from covbench.system.files import write_arrays
 from covbench.training.classifier_parts import cut_at_features
 from covbench.training.devices import set_precision
 from covbench.training.frozen_features import PLAIN, FeatureStore, cut_classifier, stays_frozen
@@ -65,8 +65,7 @@ def explain_models(models: Sequence[ExplainedModel], out: Path | str) -> None:
         arrays |= {f"{name}/image_id": cases["image_id"].to_numpy(str), f"{name}/map": maps}
         keras.backend.clear_session()
         log.info("%s: %d cases", name, len(cases))
-    with write_whole(out) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    write_arrays(out, arrays)
 
 
 def choose_worst(cases: pd.DataFrame, number: int) -> pd.DataFrame:

@@ -15,15 +15,15 @@ from covbench.data.augmentation import AUGMENTATIONS
 from covbench.data.controls import CONTROLS, LUNG_CONTROLS, alter_images
 from covbench.data.datasets import TASKS
 from covbench.data.folds import Fold, open_folds, tabulate_predictions
-from covbench.data.lesions import LESIONS, LUNGS
+from covbench.data.lesions import LESIONS, LUNGS, open_lesions
 from covbench.data.masks import unpack_masks
 from covbench.experiment.records import seal_record
 from covbench.experiment.run_files import read_fingerprint
 from covbench.models.saved import load_networks
 from covbench.protocols import Options
 from covbench.schema import Run
-from covbench.system.content_hashes import write_checksum
-from covbench.system.files import write_json, write_predictions, write_table, write_whole
+from covbench.system.files import write_arrays, write_json, write_predictions, write_table
+from covbench.system.stage_files import seal_files
 from covbench.training.batches import Batches
 from covbench.training.devices import set_precision
 from covbench.training.focus import FOCUS_COLUMNS, choose_shown, measure_fold
@@ -62,22 +62,22 @@ def predict_controls(job: ControlJob, outputs: Mapping[str, str]) -> None:
             chooses. `manifest` has the fingerprint of each run by its seed, and the grey of altered pixels.
     """
     set_precision("float32")  # as a training job predicts its own test fold
-    lungs, parts, greys = np.load(job.lungs, mmap_mode="r"), [], {}
-    looked = {}
+    lungs, lesions = np.load(job.lungs, mmap_mode="r"), open_lesions(job.lesions)
+    parts, greys, focus = [], {}, []
+    shown: dict[str, np.ndarray] = {}
     for run, path, model in zip(job.runs, job.splits, load_networks(job.models), strict=True):
         (fold,) = open_folds(path, job.prepared, ["test"], len(TASKS[run.task].classes))
         greys[str(run.seed)] = grey = measure_grey(fold)
         for control in CONTROLS:
             parts += list(predict_control(model, fold, lungs, (control, grey), job.options, run.seed))
-        looked[run.seed] = measure_fold(model, fold, open_regions(job, fold))
+        looked = measure_fold(model, fold, {LUNGS: find_marked(lungs, fold), LESIONS: lesions})
+        focus.append(looked.focus.assign(seed=run.seed))
+        shown = shown or choose_shown(looked)
         log.info("seed %d: %d images", run.seed, len(fold))
     write_predictions(pd.concat(parts, ignore_index=True), {}, outputs)
-    focus = pd.concat([found.focus.assign(seed=seed) for seed, found in looked.items()], ignore_index=True)
-    write_table(outputs["focus"], focus[[*FOCUS_COLUMNS]])
-    with write_whole(outputs["maps"]) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **choose_shown(looked[job.runs[0].seed]))  # type: ignore[arg-type]
-    for name in ("focus", "maps"):
-        write_checksum(Path(outputs[name]))
+    write_table(outputs["focus"], pd.concat(focus, ignore_index=True)[[*FOCUS_COLUMNS]])
+    write_arrays(outputs["maps"], shown)
+    seal_files([outputs["focus"], outputs["maps"]])
     fingerprints = {
         str(run.seed): read_fingerprint(run, Path(path).parent / "manifest.json")
         for run, path in zip(job.runs, job.models, strict=True)
@@ -85,12 +85,10 @@ def predict_controls(job: ControlJob, outputs: Mapping[str, str]) -> None:
     write_json(outputs["manifest"], seal_record({"fingerprints": fingerprints, "grey": greys}))
 
 
-def open_regions(job: ControlJob, fold: Fold) -> dict[str, dict[int, np.ndarray]]:
-    """Open the packed masks of lungs and lesions of a fold's images, as training.focus.measure_fold needs them."""
-    lungs, lesions = np.load(job.lungs, mmap_mode="r"), np.load(job.lesions)
-    found = {position: np.asarray(lungs[position]) for position in fold.positions.tolist()}
-    marked = dict(zip(lesions["rows"].tolist(), lesions["masks"], strict=True))
-    return {LUNGS: {position: mask for position, mask in found.items() if mask.any()}, LESIONS: marked}
+def find_marked(packed: np.ndarray, fold: Fold) -> dict[int, np.ndarray]:
+    """Find the packed masks of a fold's images that mark something, by the row of the image in the prepared arrays."""
+    masks = {position: np.asarray(packed[position]) for position in fold.positions.tolist()}
+    return {position: mask for position, mask in masks.items() if mask.any()}
 
 
 def measure_grey(fold: Fold) -> int:
@@ -110,7 +108,7 @@ def predict_control(
     Args:
         model: a trained classifier; raw 0-255 RGB in, probabilities out.
         fold: the images as they are.
-        lungs: of all images of the prepared array, packed as data.lungs.pack_masks does.
+        lungs: of all images of the prepared array, packed as data.masks.pack_masks does.
         control: a name of data.controls.CONTROLS, and the grey of altered pixels.
         options: of the run.
         seed: of the run.

@@ -14,23 +14,13 @@ start_keras()
 
 from functools import partial
 
-from covbench.experiment.plan import Settings
 from covbench.operations.mlflow.live import follow_run
-from covbench.protocols import Options
 from covbench.schema import Run
 from covbench.system.energy import EnergySettings
 from covbench.training.job import TrainingJob, train_run
 
-w, i, p = snakemake.wildcards, snakemake.input, snakemake.params
-weights = i.get("weights")
-job = TrainingJob(
-    Run(w.task, w.protocol, w.architecture, int(w.seed)),
-    Options(**p.options),
-    split=i.split,
-    prepared=i.prepared,
-    weights=weights[0] if weights else None,
-    outputs=dict(snakemake.output.items()),
-    settings=Settings(**p.settings),
-)
+w = snakemake.wildcards
+run = Run(w.task, w.protocol, w.architecture, int(w.seed))
+job = TrainingJob.from_rule(run, snakemake.input, snakemake.params, snakemake.output)
 energy = EnergySettings(**snakemake.config["energy"])
 train_run(job, follow=partial(follow_run, snakemake.config["tracking"]), energy=energy)

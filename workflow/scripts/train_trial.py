@@ -12,21 +12,11 @@ log_to(snakemake.log[0])
 lease_gpus(snakemake.resources.get("gpu", 0))
 start_keras()
 
-from covbench.experiment.plan import Settings
-from covbench.protocols import Options
 from covbench.schema import Trial
 from covbench.training.job import TrainingJob
 from covbench.training.trial import train_trial
 
-w, i, p = snakemake.wildcards, snakemake.input, snakemake.params
-weights = i.get("weights")
-job = TrainingJob(
-    Trial(w.task, w.protocol, w.architecture, int(w.seed), int(w.trial)),
-    Options(**p.options),
-    split=i.split,
-    prepared=i.prepared,
-    weights=weights[0] if weights else None,
-    outputs=dict(snakemake.output.items()),
-    settings=Settings(**p.settings),
-)
+w = snakemake.wildcards
+run = Trial(w.task, w.protocol, w.architecture, int(w.seed), int(w.trial))
+job = TrainingJob.from_rule(run, snakemake.input, snakemake.params, snakemake.output)
 train_trial(job)

@@ -19,6 +19,11 @@ from covbench.training.state import Checkpointer, Progress, assign_values
 
 log = logging.getLogger(__name__)
 
+
+class DivergedError(CovbenchError):
+    """A loss became infinite or no number."""
+
+
 LOG_SECONDS = 60  # between two lines of progress inside a long epoch
 
 
@@ -56,7 +61,7 @@ def run_epoch(
         The epoch's row of the learning curves, in the columns of schema.HISTORY_COLUMNS.
 
     Raises:
-        CovbenchError: A loss is not a number.
+        DivergedError: A loss is infinite or no number.
         SystemExit: The process was told to stop; the state is saved, the code is 75.
     """
     epoch, data = len(progress.history), phase.data
@@ -72,7 +77,7 @@ def run_epoch(
         refresh_batch_norm(data.network, (batches[i][0] for i in range(min(len(batches), REFRESH_BATCHES))))
     checked = data.network.evaluate(data.val_batches, verbose=0, return_dict=True, callbacks=[watch])
     if not np.isfinite(checked["loss"]):
-        raise CovbenchError(f"epoch {epoch}: the validation loss is {checked['loss']}; {_remedy(phase)}")
+        raise DivergedError(f"epoch {epoch}: the validation loss is {checked['loss']}; {_remedy(phase)}")
     row = {
         "epoch": epoch,
         "phase": phase.name,
@@ -169,7 +174,7 @@ class _Watch(keras.callbacks.Callback):
     def _refuse(self, loss: float) -> None:
         names = name_images(self.phase.data, self.epoch, self.progress.batch)
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise CovbenchError(
+        raise DivergedError(
             f"epoch {self.epoch}, batch {self.progress.batch} of {self.phase.steps}: the training loss is {loss} at "
             f"rate {learning_rate(self.network, steps_ago=1):.2e} on {shown}; {_remedy(self.phase)}"
         )

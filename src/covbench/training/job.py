@@ -23,7 +23,7 @@ from covbench.models.batch_norm import fused_batch_norm
 from covbench.models.classifier import build_classifier
 from covbench.models.segmenter import build_segmenter
 from covbench.protocols import BEST, Options
-from covbench.schema import SEGMENTATION, Run
+from covbench.schema import FOLDS, SEGMENTATION, Run
 from covbench.system.energy import UNSAID, EnergySettings, describe_energy
 from covbench.system.files import write_json, write_table, write_whole
 from covbench.training.devices import compute_in_float32, describe_device, is_out_of_memory, set_precision
@@ -56,14 +56,37 @@ class TrainingJob:
     outputs: Mapping[str, str]
     settings: Settings
 
+    @classmethod
+    def from_rule(cls, run: Run, inputs: Any, params: Any, outputs: Any) -> TrainingJob:
+        """Take a job from its rule.
+
+        Args:
+            run: the cell of the grid, or the trial of a search.
+            inputs: Snakemake's, by name.
+            params: Snakemake's, with `options` and `settings`.
+            outputs: Snakemake's, by name.
+
+        Returns:
+            The job.
+        """
+        weights = inputs.get("weights")
+        return cls(
+            run,
+            Options(**params.options),
+            split=inputs.split,
+            prepared=inputs.prepared,
+            weights=weights[0] if weights else None,
+            outputs=dict(outputs.items()),
+            settings=Settings(**params.settings),
+        )
+
     def gather_inputs(self) -> dict[str, Any]:
         """Gather everything that decides what this job makes, as experiment.provenance.gather_inputs."""
         files = name_inputs(self.split, self.prepared, self.weights)
         return gather_inputs(self.run, asdict(self.options), files, asdict(self.settings))
 
-    def open_folds(self) -> dict[str, Fold]:
-        """Open the folds `train`, `val` and `test`."""
-        names = ("train", "val", "test")
+    def open_folds(self, names: Sequence[str] = FOLDS) -> dict[str, Fold]:
+        """Open the named folds of the split."""
         folds = open_folds(self.split, self.prepared, names, len(TASKS[self.run.task].classes))
         return dict(zip(names, folds, strict=True))
 
@@ -136,7 +159,7 @@ def fit_network(
         The model with the weights of the epoch that is kept, and the progress of the training.
 
     Raises:
-        CovbenchError: A loss is not a number.
+        DivergedError: A loss is infinite or no number.
         SystemExit: The process was told to stop; the state is saved, the code is 75.
     """
     after_epoch = partial(_publish_curves, job.outputs["history"], show_curves)

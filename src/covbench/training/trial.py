@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 
 import pandas as pd
 
-from covbench.data.datasets import TASKS
-from covbench.data.folds import open_folds
 from covbench.experiment.provenance import describe_run, fingerprint_inputs
 from covbench.protocols import BEST
-from covbench.schema import HISTORY_COLUMNS, CovbenchError
+from covbench.schema import HISTORY_COLUMNS
 from covbench.system.files import read_table, write_json, write_table
 from covbench.training.devices import describe_device, set_precision
+from covbench.training.epoch import DivergedError
 from covbench.training.job import TrainingJob, fit_network
 from covbench.training.session import run_session
 from covbench.training.state import Checkpointer
 
 log = logging.getLogger(__name__)
-
-DIVERGED = re.compile(r"loss is (nan|-?inf)\b")
-"""What training.epoch says of such a loss. A class of error of its own would be an edit that makes every run stale."""
 
 
 def train_trial(job: TrainingJob) -> None:
@@ -50,21 +45,15 @@ def train_trial(job: TrainingJob) -> None:
 
 def _fit_trial(job: TrainingJob, checkpointer: Checkpointer) -> float | None:
     """Fit a trial on its training fold. Returns the seconds of earlier processes; None if the training diverged."""
-    folds = open_folds(job.split, job.prepared, ("train", "val"), len(TASKS[job.run.task].classes))
+    folds = job.open_folds(("train", "val"))
     set_precision(job.settings.precision)
     write_table(job.outputs["history"], pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     try:
-        _, progress = fit_network(job, dict(zip(("train", "val"), folds, strict=True)), checkpointer, _show_nobody)
-    except CovbenchError as error:
-        if not DIVERGED.search(str(error)):
-            raise
+        _, progress = fit_network(job, folds, checkpointer, show_curves=lambda curves: None)
+    except DivergedError as error:
         log.warning("this trial is left out: %s", error)
         return None
     return progress.seconds_before
-
-
-def _show_nobody(curves: pd.DataFrame) -> None:
-    pass
 
 
 def _score(curves: pd.DataFrame, keep: str) -> float:

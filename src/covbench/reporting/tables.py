@@ -105,6 +105,11 @@ def number_cell(value: object, low: object = None, high: object = None, sd: obje
     return Cell(show(value), float(value), detail, note=note)  # type: ignore[arg-type]
 
 
+def count_cell(value: object, pattern: str = "{:,.0f}") -> Cell:
+    """A number in a pattern, by default that of a count; a dash if it is undefined."""
+    return Cell(pattern.format(value), float(value)) if is_number(value) else Cell(DASH)  # type: ignore[arg-type]
+
+
 def signed_cell(value: object, low: object, high: object, why: str = "") -> Cell:
     """A difference with its sign and its interval on a second line; a dash if it is undefined.
 
@@ -155,6 +160,18 @@ def describe_cover(covers: Iterable[str]) -> str:
     return {BOTH: f"intervals cover {BOTH}", PATIENTS: "intervals cover patients, not training"}.get(
         next(iter(found), ""), "no intervals"
     )
+
+
+def list_reasons(concerned: Iterable[tuple[str, str]]) -> list[str]:
+    """Write every reason once, behind all that it concerns: `a; b: reason`.
+
+    concerned: what a reason concerns, and the reason; an empty one is left out.
+    """
+    reasons: dict[str, list[str]] = {}
+    for what, reason in concerned:
+        if reason:
+            reasons.setdefault(reason, []).append(what)
+    return [f"{'; '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def order_protocols(names: Iterable[str]) -> list[str]:
@@ -238,8 +255,7 @@ def build_cost_table(runs: pd.DataFrame) -> Table:
         cells = [Cell(run["architecture"], run["architecture"]), Cell(name_protocol(run["protocol"]))]
         cells.append(Cell(str(run["seed"]), float(run["seed"])))
         for key, _, pattern in numbers:
-            value = float(run.get(key, math.nan))
-            cells.append(Cell(pattern.format(value), value) if is_number(value) else Cell(DASH))
+            cells.append(count_cell(float(run.get(key, math.nan)), pattern))
         cells += [Cell(str(run.get(key) or DASH)[:40]) for key, _ in words]
         rows.append([*cells, link_log(run["log"], "log")])
     headings = [("Model", ""), ("Protocol", ""), ("Seed", ""), *[(heading, "") for _, heading, _ in numbers]]

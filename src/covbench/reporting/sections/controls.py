@@ -17,8 +17,8 @@ from covbench.evaluation.definitions import label_metric
 from covbench.reporting.figures.overlays import save_picture
 from covbench.reporting.figures.report_figure import Gallery, Tile
 from covbench.reporting.gather import Prepared
-from covbench.reporting.tables import Cell, Table, describe_cover, number_cell, signed_cell
-from covbench.reporting.wording import DASH, count, is_number, name_protocol, plain, show, show_interval, slug
+from covbench.reporting.tables import Cell, Table, count_cell, describe_cover, list_reasons, number_cell, signed_cell
+from covbench.reporting.wording import count, is_number, name_protocol, plain, show, show_interval, slug
 from covbench.schema import CLASSIFICATION, Task
 
 TILE = 144
@@ -84,21 +84,20 @@ def _read_lungs(lungs: pd.DataFrame) -> Iterator[str]:
 
 def _build_table(controls: pd.DataFrame) -> Table:
     rows: list[list[Cell]] = []
-    reasons: dict[str, list[str]] = {}
+    concerned = []
     for row in controls.to_dict("records"):
         cells = [Cell(row["architecture"], row["architecture"]), Cell(name_protocol(row["protocol"]))]
         cells += [Cell(plain(row["control"])), *_score_cells(row)]
         cells.append(Cell(MARK if row["flag"] == YES else row["flag"]))
         rows.append(cells)
-        if row["reason"]:
-            reasons.setdefault(row["reason"], []).append(f"{row['architecture']}, {name_protocol(row['protocol'])}")
+        concerned.append((f"{row['architecture']}, {name_protocol(row['protocol'])}", row["reason"]))
     headings = [("Model", ""), ("Protocol", ""), ("What is left", "; ".join(f"{k}: {v}" for k, v in CONTROLS.items()))]
     headings += [("Full image", "on the same images, unaltered · 95 % interval")]
     headings += [("Altered", "without another training · 95 % interval")]
     headings += [("Change", "altered minus full · 95 % interval"), ("Kept", "share of the score above chance")]
     headings += [("Images", "different test images, all seeds together")]
     headings += [("Flag", "without lungs, the score is within the interval of the full image and above chance")]
-    notes = [f"{'; '.join(dict.fromkeys(models))}: {reason}" for reason, models in reasons.items()]
+    notes = list_reasons(dict.fromkeys(concerned))
     notes.append("Only networks are tested so: baselines and contestants from elsewhere see no altered images.")
     caption = f"{label_metric(controls['metric'].iloc[0])} on altered images; {describe_cover(controls['covers'])}"
     return Table(caption, headings, rows, ("Model", "Protocol", "What is left"), notes)
@@ -110,9 +109,7 @@ def _score_cells(row: Mapping[Any, Any]) -> list[Cell]:
         for side in ("full", "altered")
     ]
     change = signed_cell(row["change"], row["change_low"], row["change_high"])
-    kept = Cell(f"{row['kept']:.0%}", row["kept"]) if is_number(row["kept"]) else Cell(DASH)
-    images = Cell(f"{row['images']:,.0f}", row["images"]) if is_number(row["images"]) else Cell(DASH)
-    return [*scores, change, kept, images]
+    return [*scores, change, count_cell(row["kept"], "{:.0%}"), count_cell(row["images"])]
 
 
 def draw_controls(folder: Path, task: Task, prepared: Prepared | None) -> Gallery | None:

@@ -8,7 +8,15 @@ import pandas as pd
 
 from covbench.evaluation.definitions import label_metric
 from covbench.reporting.headlines import HEADLINES
-from covbench.reporting.tables import Cell, Table, describe_cover, number_cell, order_protocols, signed_cell
+from covbench.reporting.tables import (
+    Cell,
+    Table,
+    describe_cover,
+    list_reasons,
+    number_cell,
+    order_protocols,
+    signed_cell,
+)
 from covbench.reporting.wording import count, describe_size, name_protocol
 
 SORTED_BY = ["task", "protocol", "tested_on"]
@@ -55,23 +63,22 @@ def _read_pair(rows: pd.DataFrame) -> str:
 
 def _build_table(external: pd.DataFrame) -> Table:
     rows: list[list[Cell]] = []
-    reasons: dict[str, list[str]] = {}
+    concerned = []
     for row in external.sort_values([*SORTED_BY, "external"], ascending=[True] * 3 + [False]).to_dict("records"):
         cells = [Cell(row["architecture"], row["architecture"]), Cell(row["task"]), Cell(row["tested_on"])]
         cells += [Cell(name_protocol(row["protocol"])), Cell(label_metric(row["metric"]))]
         for side in ("internal", "external"):
             cells.append(number_cell(row[side], row[f"{side}_low"], row[f"{side}_high"], note=row["reason"]))
         rows.append([*cells, signed_cell(row["drop"], row["drop_low"], row["drop_high"])])
-        if row["reason"]:
-            names = (row["architecture"], f"{row['task']} on {row['tested_on']}", name_protocol(row["protocol"]))
-            reasons.setdefault(row["reason"], []).append(", ".join(names))
+        names = (row["architecture"], f"{row['task']} on {row['tested_on']}", name_protocol(row["protocol"]))
+        concerned.append((", ".join(names), row["reason"]))
     headings = [("Model", ""), ("Trained on", ""), ("Tested on", ""), ("Protocol", ""), ("Metric", "")]
     headings += [
         ("Internal", "test fold of the model's own dataset, with the labels that both datasets share · 95 % interval")
     ]
     headings += [("External", "all new images of the other dataset · 95 % interval")]
     headings += [("Drop", "internal minus external · 95 % interval; both datasets are resampled independently")]
-    notes = [f"{'; '.join(models)}: {reason}" for reason, models in reasons.items()]
+    notes = list_reasons(concerned)
     notes.append("For other metrics and the number of images left out, see results/compare/external.csv.")
     return Table(
         f"External validation; {describe_cover(external['covers'])}",

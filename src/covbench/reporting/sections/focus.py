@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from covbench.data.lesions import REGIONS
+from covbench.data.lesions import REGIONS, open_lesions
 from covbench.data.masks import unpack_masks
 from covbench.experiment.runs import RunRecord
 from covbench.experiment.workflow_files import controls_folder
@@ -20,12 +20,14 @@ from covbench.reporting.gather import Prepared
 from covbench.reporting.tables import (
     Cell,
     Table,
+    count_cell,
     describe_cover,
+    list_reasons,
     number_cell,
     prefer_protocols,
     signed_cell,
 )
-from covbench.reporting.wording import DASH, count, is_number, name_protocol, plain, slug
+from covbench.reporting.wording import count, name_protocol, plain, slug
 from covbench.system.content_hashes import hash_content
 from covbench.system.stage_files import find_damage
 
@@ -44,6 +46,19 @@ class FocusSection:
     readings: list[str]
     table: Table | None
     pictures: Sequence[Gallery]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Packed masks of prepared images. lungs: uint8, (N, H, ceil(W / 8)). lesions: by row, of some images."""
+
+    lungs: np.ndarray
+    lesions: Mapping[int, np.ndarray]
+
+    def find(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lungs and the lesions of an image; without any, nothing is marked."""
+        lungs = np.asarray(self.lungs[row])
+        return lungs, self.lesions.get(row, np.zeros_like(lungs))
 
 
 def build_focus_section(focus: pd.DataFrame, pictures: Sequence[Gallery] = ()) -> FocusSection:
@@ -69,13 +84,12 @@ def _read_focus(measured: pd.DataFrame) -> Iterator[str]:
 
 def _build_table(focus: pd.DataFrame) -> Table:
     rows: list[list[Cell]] = []
-    reasons: dict[str, list[str]] = {}
+    concerned = []
     for row in focus.sort_values(["region", "energy"], kind="stable").to_dict("records"):
         cells = [Cell(row["architecture"], row["architecture"]), Cell(name_protocol(row["protocol"]))]
         rows.append([*cells, Cell(plain(row["region"])), *_score_cells(row)])
-        if row["reason"]:
-            place = f"{row['architecture']}, {name_protocol(row['protocol'])}, {row['region']}"
-            reasons.setdefault(row["reason"], []).append(place)
+        place = f"{row['architecture']}, {name_protocol(row['protocol'])}, {row['region']}"
+        concerned.append((place, row["reason"]))
     headings = [("Model", ""), ("Protocol", ""), ("Region", "lesions: right answers alone, where masks were shipped")]
     headings += [
         ("Hits", "share of images whose map is largest in the region or half a cell beside it · 95 % interval")
@@ -84,9 +98,8 @@ def _build_table(focus: pd.DataFrame) -> Table:
     headings += [("Energy", "share of a map's sum in the region · 95 % interval")]
     headings += [("Area", "share of the image: the energy of an even map")]
     headings += [("Images", "different test images, all seeds together")]
-    notes = [f"{'; '.join(dict.fromkeys(models))}: {reason}" for reason, models in reasons.items()]
     caption = f"Agreement of Grad-CAM maps with lungs and lesions; {describe_cover(focus['covers'])}"
-    return Table(caption, headings, rows, ("Model", "Protocol", "Region"), notes)
+    return Table(caption, headings, rows, ("Model", "Protocol", "Region"), list_reasons(dict.fromkeys(concerned)))
 
 
 def _score_cells(row: Mapping[Any, Any]) -> list[Cell]:
@@ -95,8 +108,7 @@ def _score_cells(row: Mapping[Any, Any]) -> list[Cell]:
         for name in ("hits", "energy")
     )
     gain = signed_cell(row["gain"], row["gain_low"], row["gain_high"])
-    images = Cell(f"{row['images']:,.0f}", row["images"]) if is_number(row["images"]) else Cell(DASH)
-    return [hits, number_cell(row["chance"]), gain, energy, number_cell(row["area"]), images]
+    return [hits, number_cell(row["chance"]), gain, energy, number_cell(row["area"]), count_cell(row["images"])]
 
 
 def draw_focus(folder: Path, scored: Sequence[RunRecord], prepared: Prepared | None) -> list[Gallery]:
@@ -114,11 +126,14 @@ def draw_focus(folder: Path, scored: Sequence[RunRecord], prepared: Prepared | N
         return []
     (protocol, *_) = prefer_protocols(record.protocol for record in scored)
     shown = read_maps(record for record in scored if record.protocol == protocol)
+    marked = Marked(
+        np.load(prepared.folder / "lungs.npy", mmap_mode="r"), open_lesions(prepared.folder / "lesions.npz")
+    )
     galleries = []
     for region in REGIONS:
         found = {name: maps for name, maps in shown.items() if f"{region}/map" in maps}
         ordered = sorted(found, key=lambda name: float(found[name][f"{region}/energy"].mean()))
-        rows = [(name, "", _draw_row(folder, (region, name), found[name], prepared)) for name in ordered]
+        rows = [(name, "", _draw_row(folder, (region, name), found[name], (prepared, marked))) for name in ordered]
         if rows:
             caption = f"{name_protocol(protocol)}, first seed. Warm: where the network looked. {LEGEND} "
             caption += f"The number is the share of the map in the {region}."
@@ -138,16 +153,16 @@ def read_maps(records: Iterable[RunRecord]) -> dict[str, dict[str, np.ndarray]]:
     return shown
 
 
-def _draw_row(folder: Path, name: tuple[str, str], maps: dict[str, np.ndarray], prepared: Prepared) -> list[Tile]:
+def _draw_row(
+    folder: Path, name: tuple[str, str], maps: dict[str, np.ndarray], shown_on: tuple[Prepared, Marked]
+) -> list[Tile]:
     """Draw the maps of a region and a network, `name`, on their images."""
-    lungs = np.load(prepared.folder / "lungs.npy", mmap_mode="r")
-    lesions = np.load(prepared.folder / "lesions.npz")
-    marked, tiles = dict(zip(lesions["rows"].tolist(), lesions["masks"], strict=True)), []
+    (prepared, marked), tiles = shown_on, []
     keys = [f"{name[0]}/{key}" for key in ("image_id", "energy", "map")]
     for image, energy, found in zip(*(maps[key] for key in keys), strict=True):
         row = prepared.position[str(image)]
         picture = np.asarray(prepared.images[row])
-        outlines = [unpack_masks(mask, picture.shape[1]) for mask in (lungs[row], marked.get(row, lungs[row] * 0))]
+        outlines = [unpack_masks(mask, picture.shape[1]) for mask in marked.find(row)]
         path = f"figures/focus/{slug(prepared.folder.parent.name, *name, str(image))}.png"
         save_picture(folder / path, overlay_heat(picture, found, outlines), TILE)
         tiles.append(Tile(path, f"{plain(str(image))}: {energy:.0%}"))
